@@ -1,0 +1,33 @@
+"""Configuration of Sphinx."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+project = "xvar"
+author = "The xvar developers"
+copyright = "2026, the xvar developers"
+release = version = installed_version("xvar")
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+# A prompt is not part of a command, nor is what the command prints.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # numpydoc's Parameters sections name the types
+numpydoc_show_class_members = False
+
+# Dark mode follows the reader's system, the layout her screen; nothing is fetched but MathJax.
+html_theme = "furo"
+html_title = "xvar"

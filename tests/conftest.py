@@ -1,0 +1,24 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+from hypothesis import settings
+
+# Machines that run tests are shared: a slow example is no fault, and a red run must be red again.
+settings.register_profile("xvar", deadline=None, derandomize=True)
+settings.load_profile("xvar")
+
+# Real data lie beside the project, not in it.
+DATA = pathlib.Path(os.environ.get("XVAR_TEST_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """Folder of the real data; the test is skipped where it is absent."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data in {DATA}: set XVAR_TEST_DATA")
+    return DATA

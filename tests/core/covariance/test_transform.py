@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from xvar.core.covariance import transform as module
+from xvar.core.covariance.transform import Transform, basis, eigenvalues
+
+EDGES = ("free", "zero", "appended_zero", "periodic")
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("points", [1, 2, 7, 8, 300, 401])
+def test_orthonormal_and_by_fourier_the_same(edges: str, points: int) -> None:
+    rows = basis(points, edges)
+    identity = torch.eye(points, dtype=torch.float64)
+    assert float((rows @ rows.T - identity).abs().max()) < 1e-12
+    forward, inverse = module._fourier_pair(points, edges, torch.float64, None)
+    field = torch.randn(2, 3, points, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(forward(field), field @ rows.T, rtol=0, atol=1e-12)
+    torch.testing.assert_close(inverse(field), field @ rows, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_eigenvalues_are_in_the_order_of_the_vectors(edges: str) -> None:
+    rows = basis(12, edges)
+    squares = torch.zeros(12, 12, dtype=torch.float64)
+    for i in range(12):
+        squares[i, i] = 2
+        for j in (i - 1, i + 1):
+            if 0 <= j < 12 or edges == "periodic":
+                squares[i, j % 12] = -1
+    if edges in ("free", "appended_zero"):
+        squares[0, 0] = 1
+    if edges == "free":
+        squares[-1, -1] = 1
+    torch.testing.assert_close(rows @ squares @ rows.T, torch.diag(eigenvalues(12, edges)), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("shape", [(64, 64), (131, 133), (101, 399), (400, 387), (240, 240)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bits_do_not_depend_on_the_batch(edges: str, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    transform = Transform(shape, edges, dtype=dtype, device=None)
+    # One value before the fields, so that no window begins where a cache line does.
+    size = shape[0] * shape[1]
+    flat = torch.randn(1 + 6 * size, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    field = flat[1:].reshape(3, 2, *shape)
+    for method in (transform.forward, transform.inverse):
+        together = method(field)
+        for k in range(3):
+            assert torch.equal(method(field[k : k + 1])[0], together[k])
+            assert torch.equal(method(field[k : k + 1].clone())[0], together[k])
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # within torch itself
+def test_forward_mode_and_vjp() -> None:
+    transform = Transform((6, 5), "free", dtype=torch.float64, device=None)
+    x, t = torch.randn(2, 1, 2, 6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, tangent = torch.func.jvp(transform.forward, (x,), (t,))
+    torch.testing.assert_close(tangent, transform.forward(t))
+    _, pull = torch.func.vjp(transform.forward, x)
+    torch.testing.assert_close(pull(t)[0], transform.inverse(t))

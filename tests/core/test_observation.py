@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.core.numerics import DTYPES, adjoint_error, difference_error, generator, random, smooth, taylor_orders
+from xvar.core.grid import block_mean
+from xvar.core.interpolate import SAMPLERS, sample
+from xvar.core.observation import AtPoints, Component, Compose, Logarithm, Observation, SquareRoot
+
+SHAPE = (2, 3, 7, 10)
+DOT_PRODUCT = {torch.float64: 1e-13, torch.float32: 1e-7}
+
+
+def points(windows: int, count: int = 15, seed: int = 1) -> Tensor:
+    """Within the grid and between its points."""
+    return torch.rand(windows, 2, count, generator=generator(seed), dtype=torch.float64) * torch.tensor([[9.0], [6.0]])
+
+
+OPERATORS: dict[str, Any] = {
+    "component": Component("tracer"),
+    "part": Component("tracer", (1, 2)),
+    "root": Compose(Component("tracer"), SquareRoot(0.1)),
+    "logarithm": Compose(Component("tracer"), Logarithm(0.5)),
+    **{f"points-{sampler}": Compose(Component("tracer"), AtPoints(points(2), sampler)) for sampler in SAMPLERS},
+    "common-points": Compose(Component("tracer"), AtPoints(points(1))),
+    "all": Compose(Component("tracer", (0,)), SquareRoot(0.1), AtPoints(points(2)), Logarithm()),
+}
+
+
+def values(dtype: torch.dtype = torch.float64) -> Tensor:
+    return 2 + smooth(SHAPE, 2, dtype).clamp(-1.8, 8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_adjoint(name: str, dtype: torch.dtype) -> None:
+    def function(flat: Tensor) -> Tensor:
+        return OPERATORS[name]({"tracer": flat.view(SHAPE), "other": torch.ones(2)}).flatten()
+
+    point = values(dtype).flatten()
+    direction, dual = random(point.shape, 3, dtype), random(function(point).shape, 4, dtype)
+    assert adjoint_error(function, point, direction, dual) < DOT_PRODUCT[dtype]
+    assert function(point).dtype == dtype
+    if dtype == torch.float64:
+        assert difference_error(function, point, direction, dual, 1e-6) < 1e-7
+
+
+@pytest.mark.parametrize("name", ["root", "logarithm", "all"])
+def test_taylor(name: str) -> None:
+    """Also where the root goes over into its tangent."""
+
+    def function(flat: Tensor) -> Tensor:
+        found = OPERATORS[name]({"tracer": flat.view(SHAPE)})
+        return 0.5 * (found - random(found.shape, 21)).square().sum()
+
+    found = taylor_orders(function, values().flatten(), random((math.prod(SHAPE),), 5).clamp(-1, 1), largest=0.03)
+    assert all(1.9 < order < 2.1 for order in found)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.7])
+def test_taylor_of_the_misfit(threshold: float | None) -> None:
+    observation = Observation(0.0, Component("tracer"), random(SHAPE, 6), torch.tensor(0.5).double(), threshold)
+
+    def function(flat: Tensor) -> Tensor:
+        return observation.misfit({"tracer": flat.view(SHAPE)}).sum()
+
+    found = taylor_orders(function, values().flatten(), random((math.prod(SHAPE),), 7), largest=0.03)
+    assert all(1.9 < order < 2.1 for order in found)
+
+
+def test_the_root_is_the_root_and_once_differentiable() -> None:
+    x = torch.linspace(-1, 4, 501, dtype=torch.float64).requires_grad_()
+    root = SquareRoot(0.25)(x)
+    (slope,) = torch.autograd.grad(root.sum(), x)
+    above = x > 0.25
+    assert torch.equal(root[above], x[above].sqrt())
+    assert (slope[above] - 0.5 / x[above].sqrt()).abs().max() < 1e-14
+    assert (root[~above] - (0.25 + x[~above])).abs().max() < 1e-14  # the tangent at a quarter
+    assert (slope[~above] - 1).abs().max() < 1e-14
+    assert slope.isfinite().all()
+
+
+def test_the_logarithm_of_nothing_is_nothing() -> None:
+    found = Logarithm(0.5)(torch.tensor([-1.0, 0.0, 0.5, 3.5], dtype=torch.float64))
+    assert (found - torch.tensor([0, 0, math.log(2), math.log(8)], dtype=torch.float64)).abs().max() < 1e-14
+
+
+def test_points_are_the_sampler() -> None:
+    field = smooth(SHAPE, 8)
+    for sampler in SAMPLERS:
+        found = AtPoints(points(2), sampler)(field)
+        assert found.shape == (2, 3, 15)
+        assert torch.equal(found, sample(field, points(2), sampler))
+    assert AtPoints(points(1))(field.float()).dtype == torch.float32
+
+
+def test_points_stay_where_they_are_on_a_coarser_grid() -> None:
+    """A ramp in x and y is seen alike from both grids."""
+    y, x = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(12, dtype=torch.float64)
+    ramp = (2 * x - 3 * y + 1)[None, None]
+    inside = 2 + torch.rand(1, 2, 20, generator=generator(9), dtype=torch.float64) * torch.tensor([[7.0], [3.0]])
+    operator = AtPoints(inside)
+    for factor in (2, 4):
+        assert (operator.coarsen(factor)(block_mean(ramp, factor)) - operator(ramp)).abs().max() < 1e-12
+
+
+def test_composed_operators_are_selected_and_coarsened_each() -> None:
+    windows = torch.tensor([1])
+    operator = Compose(Component("tracer"), SquareRoot(), AtPoints(points(2)))
+    state = {"tracer": values()}
+    assert torch.equal(operator.select(windows)({"tracer": values()[windows]}), operator(state)[windows])
+    assert operator.select(windows).operators[1] is operator.operators[1]
+    coarse = operator.coarsen(2).operators[2].position
+    assert torch.equal(coarse, (points(2) + 0.5) / 2 - 0.5)
+
+
+def residual_by_hand(threshold: float | None, residual: float) -> float:
+    if threshold is None:
+        return 0.5 * residual**2
+    return threshold**2 * (math.sqrt(1 + (residual / threshold) ** 2) - 1)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5, 2.0, 1e3])
+def test_the_misfit_by_hand(threshold: float | None) -> None:
+    state = values()
+    seen, std = random(SHAPE, 10), 0.3 + torch.rand(SHAPE, generator=generator(11), dtype=torch.float64)
+    found = Observation(0.0, Component("tracer"), seen, std, threshold).misfit({"tracer": state})
+    for window in range(2):
+        residuals = ((state - seen) / std)[window].flatten().tolist()
+        assert found[window] == pytest.approx(sum(residual_by_hand(threshold, r) for r in residuals), rel=1e-10)
+
+
+def test_limits_of_the_robust_norm() -> None:
+    def misfit(residual: float, threshold: float | None, dtype: torch.dtype = torch.float64) -> float:
+        one = torch.full((1, 1, 1, 1), residual, dtype=dtype)
+        observation = Observation(0.0, Component("x"), torch.zeros_like(one), torch.ones((), dtype=dtype), threshold)
+        return float(observation.misfit({"x": one}))
+
+    for small in (1e-3, 1e-6):  # ½ r² where r is small, without a loss of digits
+        assert misfit(small, 1.0) == pytest.approx(0.5 * small**2, rel=small**2)
+        assert misfit(small, 1.0, torch.float32) == pytest.approx(0.5 * small**2, rel=1e-6)
+    assert misfit(3.0, 1e6) == pytest.approx(4.5, rel=1e-10)
+    for large in (1e3, 1e6):  # c |r| where r is large
+        assert misfit(large, 2.0) == pytest.approx(2 * large - 4, rel=1e-5)
+    slopes = []
+    for residual in (1e-9, 1e9):
+        x = torch.full((1, 1, 1, 1), residual, dtype=torch.float64, requires_grad=True)
+        one = Observation(0.0, Component("x"), torch.zeros(1, 1, 1, 1), torch.ones(()), 2.0)
+        slopes.append(float(torch.autograd.grad(one.misfit({"x": x}).sum(), x)[0]))
+    assert slopes == [pytest.approx(1e-9), pytest.approx(2)]
+
+
+@pytest.mark.parametrize("missing", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("threshold", [None, 1.0])
+@pytest.mark.parametrize("std", ["common", "each", "each-bad"])
+def test_what_is_missing_is_as_if_dropped(missing: float, threshold: float | None, std: str) -> None:
+    seen = random(SHAPE, 12)
+    holes = torch.rand(SHAPE, generator=generator(13)) < 0.3
+    holes[1, 0] = True
+    deviation = torch.full((), 0.5, dtype=torch.float64)
+    if std != "common":
+        deviation = 0.5 + torch.rand(SHAPE, generator=generator(14), dtype=torch.float64)
+    if std == "each-bad":  # where nothing is observed its error is anything
+        deviation = torch.where(holes, torch.tensor([torch.nan, 0.0]).repeat(math.prod(SHAPE) // 2).view(SHAPE), deviation)
+    whole = Observation(0.0, Component("x"), torch.where(holes, missing, seen), deviation, threshold)
+    assert torch.equal(whole.count(), (~holes).flatten(1).sum(1))
+    state = values().requires_grad_()
+    misfit = whole.misfit({"x": state})
+    (gradient,) = torch.autograd.grad(misfit.sum(), state)
+    assert gradient.isfinite().all()
+    assert torch.equal(gradient[holes], torch.zeros(int(holes.sum()), dtype=torch.float64))
+    for window in range(2):
+        kept = ~holes[window]
+
+        def only(state: Any, kept: Tensor = kept) -> Tensor:
+            return state["x"][:, kept]
+
+        alone = state[window : window + 1].detach().requires_grad_()
+        part = Observation(
+            0.0,
+            only,
+            seen[window][kept][None],
+            deviation if deviation.ndim == 0 else deviation[window][kept][None],
+            threshold,
+        ).misfit({"x": alone})
+        assert misfit[window].item() == pytest.approx(part.item(), rel=1e-13)
+        (expected,) = torch.autograd.grad(part.sum(), alone)
+        assert (gradient[window] - expected[0]).abs().max() < 1e-13
+
+
+def test_the_observations_of_some_windows() -> None:
+    """Standard deviations in every shape that may be broadcast to the values."""
+    state, seen = random((3, 2, 4, 5), 15), random((3, 2, 4, 5), 16)
+    seen[0, 0, 1, 1] = torch.nan
+    for shape in ((), (1,), (5,), (4, 5), (3, 4, 5)[1:], (2, 1, 1), (2, 4, 5), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 4, 5)):
+        std = 0.5 + torch.rand(shape, generator=generator(17), dtype=torch.float64)
+        observation = Observation(0.0, Component("x"), seen, std, 1.0)
+        whole = observation.misfit({"x": state})
+        for windows in ([0], [2], [2, 0], [0, 1, 2]):
+            chosen = torch.tensor(windows)
+            some = observation.select(chosen)
+            assert torch.equal(some.misfit({"x": state[chosen]}), whole[chosen])
+            assert torch.equal(some.count(), observation.count()[chosen])
+            assert some.threshold == 1.0
+
+
+def test_a_coarser_grid_sees_the_mean_of_what_was_observed() -> None:
+    seen = random((2, 1, 5, 6), 18)
+    seen[0, 0, 0, 0] = torch.nan  # one of four: the mean of three
+    seen[0, 0, 0:2, 2:4] = torch.nan  # all of them: not observed
+    seen[1, 0, 2, 0:2] = torch.nan  # half: observed
+    seen[1, 0, 2:4, 2] = seen[1, 0, 2, 3] = torch.nan  # three of four: not observed
+    coarse = Observation(0.0, Component("x"), seen, torch.tensor(1.0).double()).coarsen(2)
+    assert coarse.values.shape == (2, 1, 3, 3)
+    expected = torch.stack(
+        [
+            torch.stack(
+                [seen[:, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten(1).nanmean(1) for column in range(3)]
+            )
+            for row in range(3)
+        ]
+    ).permute(2, 0, 1)
+    valid = torch.ones(2, 3, 3, dtype=torch.bool)
+    valid[0, 0, 1] = valid[1, 1, 1] = False
+    assert torch.equal(coarse.mask[:, 0], valid)
+    assert (coarse.values[:, 0] - expected)[valid].abs().max() < 1e-14
+    for shape in ((), (6,), (5, 6), (1, 5, 6), (1, 1, 1, 1), (2, 1, 1, 1), (2, 1, 5, 6), (5, 1)):
+        std = torch.full(shape, 0.7, dtype=torch.float64)
+        found = Observation(0.0, Component("x"), seen, std).coarsen(2)
+        residual = found.residual({"x": torch.zeros(2, 1, 3, 3, dtype=torch.float64)})
+        assert (residual[:, 0] + expected / 0.7)[valid].abs().max() < 1e-14
+
+
+def test_an_observation_replaces_its_component_where_it_is_valid() -> None:
+    seen = random((2, 1, 4, 5), 19)
+    seen[1, 0, :2] = torch.nan
+    state = {"x": random((2, 1, 4, 5), 20), "other": torch.ones(2)}
+    kept = state["x"].clone()
+    after = Observation(0.0, Component("x"), seen, torch.tensor(1.0).double(), replaces="x").insert(state)
+    assert torch.equal(after["x"], torch.where(seen.isfinite(), seen, kept))
+    assert after["other"] is state["other"]
+    assert torch.equal(state["x"], kept)
+    assert Observation(0.0, Component("x"), seen, torch.tensor(1.0).double()).insert(state) is state

@@ -1,0 +1,31 @@
+"""4D-Var for everyone who already has an xarray Dataset.
+
+``import xvar`` registers the accessor ``.var4d`` on Datasets and DataArrays; everything that needs torch is loaded when
+it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+from xvar.accessor import DataArrayAccessor, DatasetAccessor
+from xvar.errors import InputError
+
+__all__ = ["DataArrayAccessor", "DatasetAccessor", "InputError", "__version__", "datasets"]
+
+__version__ = version("xvar")
+
+_LAZY = {"datasets": "xvar.datasets"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(_LAZY[name])
+    message = f"module 'xvar' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

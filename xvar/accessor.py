@@ -1,0 +1,71 @@
+"""``.var4d`` on Datasets and DataArrays: forwards to the functions of the same names."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+from xvar.errors import InputError, Problem
+
+
+def _forward(function: Callable[..., xr.Dataset], data: Any, *arguments: Any, **options: Any) -> xr.Dataset:
+    """Call a function, with a message that helps where it has no such option."""
+    known = [name for name in inspect.signature(function).parameters if name != "data"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(*(_unknown_option(name, known, function.__name__) for name in unknown))
+    return function(data, *arguments, **options)
+
+
+def _unknown_option(name: str, known: list[str], call: str) -> Problem:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return Problem(
+        found=f"no option {name!r} of {call}()",
+        expected=f"one of {', '.join(known)}",
+        fix=f"did you mean {close[0]!r}?" if close else "leave it out",
+    )
+
+
+class _Accessor:
+    """What Datasets and DataArrays have in common."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Find the motion in the record, see `xvar.assimilation.assimilate`."""
+        from xvar.assimilation import assimilate
+
+        return _forward(assimilate, self._data, *arguments, **options)
+
+
+@xr.register_dataset_accessor("var4d")
+class DatasetAccessor(_Accessor):
+    """4D-Var on a Dataset: a record of images, an analysis or a forecast."""
+
+    def forecast(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Extrapolate an analysis, see `xvar.forecast.forecast`."""
+        from xvar.forecast import forecast
+
+        return _forward(forecast, self._data, *arguments, **options)
+
+    def verify(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Compare with the truth, see `xvar.verify.verify`."""
+        from xvar.verify import verify
+
+        return _forward(verify, self._data, *arguments, **options)
+
+    def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """One record (time, y, x) from the windows of an analysis, see `xvar.series.series`."""
+        from xvar.series import series
+
+        return _forward(series, self._data, *arguments, **options)
+
+
+@xr.register_dataarray_accessor("var4d")
+class DataArrayAccessor(_Accessor):
+    """4D-Var on a DataArray: a record of images."""

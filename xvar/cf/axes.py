@@ -1,0 +1,376 @@
+"""Which variable and which dimensions: found by CF attributes first, by customary names after."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.units import normalise_units
+from xvar.errors import Problems
+
+#: Rows and columns below which no motion can be found: the stencil of a cubic sampler.
+MINIMUM_POINTS = 4
+
+_STANDARD_NAMES = {
+    "time": "T",
+    "projection_y_coordinate": "Y",
+    "latitude": "Y",
+    "grid_latitude": "Y",
+    "projection_x_coordinate": "X",
+    "longitude": "X",
+    "grid_longitude": "X",
+    "projection_y_angular_coordinate": "Y",
+    "projection_x_angular_coordinate": "X",
+}
+_NORTH = {"degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN"}
+_EAST = {"degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE"}
+_NAMES = {
+    "T": ("time", "t", "times", "date", "datetime", "ocean_time", "valid_time", "time_counter", "xtime"),
+    "Y": (
+        *("y", "lat", "latitude", "rlat", "south_north", "yc", "nj", "j", "row", "rows", "northing", "eta_rho"),
+        *("nav_lat", "y_c", "yt_ocean", "jmax", "north", "ny"),
+    ),
+    "X": (
+        *("x", "lon", "longitude", "rlon", "west_east", "xc", "ni", "i", "col", "cols", "column", "columns"),
+        *("easting", "xi_rho", "nav_lon", "x_c", "xt_ocean", "imax", "east", "nx", "long"),
+    ),
+}
+_WORDS = {"T": "time", "Y": "y (latitude)", "X": "x (longitude)"}
+_VELOCITY = re.compile(r"_(velocity|wind)(_|$)")
+_VELOCITY_NAMES = re.compile(
+    r"^(u|v|uo|vo|u10|v10|ugos|vgos|ugosa|vgosa|us|vs|uu|vv|water_[uv]|u_eastward|v_northward|[uv]_?(vel|wind)\w*)$"
+)
+_MASK_NAMES = re.compile(r"(^|_)(mask|lsm|landmask|flag|flags|quality|qc|valid)(_|$)|mask$")
+_LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures", "formula_terms", "mesh")
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Names of the three dimensions of a sequence of images."""
+
+    time: Hashable
+    y: Hashable
+    x: Hashable
+
+
+def attribute(variable: xr.Variable | xr.DataArray, name: str) -> object:
+    """An attribute that xarray may have moved to the encoding when it decoded the file."""
+    value = variable.attrs.get(name)
+    return variable.encoding.get(name) if value is None else value
+
+
+def is_lazy(array: xr.DataArray | xr.Variable) -> bool:
+    """Whether the values are a dask graph."""
+    return array.chunks is not None
+
+
+def in_memory(array: xr.DataArray) -> np.ndarray[Any, np.dtype[Any]]:
+    """Values of a coordinate or a mask, read here where they are lazy.
+
+    They describe the grid and are small: no reason to send them through the scheduler that runs the windows.
+    """
+    if is_lazy(array):
+        return np.asarray(array.data.compute(scheduler="synchronous"))
+    return np.asarray(array.values)
+
+
+def _has_repeated_dims(variable: xr.Variable | xr.DataArray) -> bool:
+    return len(set(variable.dims)) != len(variable.dims)
+
+
+def _closest(name: object, names: Iterable[Hashable]) -> str | None:
+    folded = {str(candidate).lower(): str(candidate) for candidate in names}
+    match = difflib.get_close_matches(str(name).lower(), list(folded), n=1, cutoff=0.5)
+    return folded[match[0]] if match else None
+
+
+def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
+    """T, Y or X as the attributes of a 1-D coordinate, or its dates, state it."""
+    attrs = coordinate.attrs
+    axis = str(attrs.get("axis", "")).upper()
+    if axis in ("T", "Y", "X", "Z"):
+        return axis
+    standard = _STANDARD_NAMES.get(str(attrs.get("standard_name", "")))
+    if standard is not None:
+        return standard
+    units = normalise_units(str(attrs.get("units", "")))
+    if units in _NORTH:
+        return "Y"
+    if units in _EAST:
+        return "X"
+    if " since " in units or getattr(coordinate.dtype, "kind", "") == "M":
+        return "T"
+    if coordinate.dtype == object and coordinate.size and hasattr(coordinate.values.flat[0], "calendar"):
+        return "T"
+    return None
+
+
+def _by_cf_xarray(array: xr.DataArray) -> dict[Hashable, str]:
+    """Axes of dimensions as cf_xarray reads them: it knows the older and rarer ways to say it."""
+    import cf_xarray  # noqa: F401  (registers .cf)
+
+    found: dict[Hashable, str] = {}
+    readings = ((array.cf.coordinates, {"time": "T", "latitude": "Y", "longitude": "X"}), (array.cf.axes, None))
+    for names, translate in readings:
+        for label, coordinates in names.items():
+            axis = label if translate is None else translate.get(label)
+            for name in coordinates:
+                if axis is not None and name in array.dims:
+                    found[name] = axis
+    return found
+
+
+def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
+    """Dimensions that may be each of T, Y, X: those that attributes state, and by name where none does."""
+    stated = _by_cf_xarray(array)
+    for dim in array.dims:
+        along = [array.coords[dim]] if dim in array.coords else []
+        along += [c for name, c in array.coords.items() if name != dim and c.dims == (dim,)]
+        for coordinate in along:
+            axis = _axis_by_attributes(coordinate)
+            if axis is not None:
+                stated[dim] = axis
+                break
+    result: dict[str, list[Hashable]] = {}
+    for axis, names in _NAMES.items():
+        dims = [dim for dim in array.dims if stated.get(dim) == axis]
+        if not dims:
+            dims = [dim for dim in array.dims if dim not in stated and str(dim).lower() in names]
+        if len(dims) > 1:
+            # A dimension of one value is not what a sequence runs along.
+            dims = [dim for dim in dims if array.sizes[dim] > 1] or dims
+        result[axis] = dims
+    return result
+
+
+def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
+    """Time, y and x dimensions of a variable.
+
+    Attributes of the coordinates come first (``axis``, ``standard_name``, ``units``, the misspelt ones too), then
+    customary names, also of dimensions without a coordinate.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable.
+    problems : Problems
+        Takes what is missing, and what is ambiguous with the choices.
+
+    Returns
+    -------
+    Axes or None
+        None where a problem was added.
+    """
+    found = _classify(array)
+    dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
+    complete = True
+    for axis, word in _WORDS.items():
+        choices = found[axis]
+        if len(choices) == 1:
+            continue
+        complete = False
+        if choices:
+            names = ", ".join(repr(str(dim)) for dim in choices)
+            problems.add(
+                variable=array.name,
+                found=f"several dimensions that may be {word}: {names}",
+                expected=f"one {word} dimension",
+                fix=f"choose one value of the others, isel({choices[-1]}=0), or set coordinate attrs['axis']",
+            )
+        else:
+            problems.add(
+                variable=array.name,
+                found=f"no {word} dimension among ({dims})",
+                expected=f"a dimension with axis={axis!r}, a CF standard_name, or a name such as "
+                + ", ".join(repr(name) for name in _NAMES[axis][:3]),
+                fix=f"rename the dimension, or set attrs['axis'] = {axis!r} on its coordinate",
+            )
+    if not complete:
+        return None
+    return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
+
+
+def is_number(variable: xr.Variable | xr.DataArray) -> bool:
+    """Whether the values are real numbers: integers or floats."""
+    return isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "iuf"
+
+
+def _linked(dataset: xr.Dataset) -> set[str]:
+    """Names that other variables point at: grid mappings, bounds, ancillary variables, areas."""
+    names: set[str] = set()
+    for variable in dataset.variables.values():
+        for link in _LINKS:
+            value = attribute(variable, link)
+            if isinstance(value, str):
+                names.update(word for word in re.split(r"[\s:]+", value) if word)
+    return names
+
+
+def _is_mask(name: Hashable, array: xr.DataArray) -> bool:
+    attrs = array.attrs
+    flagged = "flag_values" in attrs or "flag_masks" in attrs or str(attrs.get("standard_name")) in (
+        *("area_type", "land_binary_mask", "sea_binary_mask", "status_flag", "quality_flag", "region"),
+    )
+    return flagged or bool(_MASK_NAMES.search(str(name).lower()))
+
+
+def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:
+    standard = str(array.attrs.get("standard_name", ""))
+    if standard:
+        return bool(_VELOCITY.search(standard))
+    return bool(_VELOCITY_NAMES.match(str(name).lower()))
+
+
+def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems) -> Hashable | None:
+    """The variable to assimilate: the one asked for, or the only one there is.
+
+    Coordinates, bounds, grid mappings, masks, text and whatever else another variable points at are not looked at;
+    components of velocity are left aside where that leaves one variable.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The input.
+    name : hashable or None
+        What the user asked for.
+    problems : Problems
+        Takes an unknown name, no candidate, or several.
+
+    Returns
+    -------
+    hashable or None
+        None where a problem was added.
+    """
+    usable = [key for key, variable in dataset.data_vars.items() if not _has_repeated_dims(variable)]
+    if name is not None:
+        if name in dataset.data_vars:
+            if name in usable:
+                return name
+            problems.add(
+                variable=name,
+                found=f"dimensions {dataset[name].dims}, one of them twice",
+                expected="a variable with time, y and x dimensions",
+                fix="choose another variable",
+            )
+            return None
+        closest = _closest(name, usable)
+        known = ", ".join(repr(str(key)) for key in usable) or "none"
+        problems.add(
+            variable=name,
+            found=f"no variable of that name; the data variables are {known}",
+            expected="the name of a data variable",
+            fix=f'did you mean assimilate("{closest}")?' if closest else "give one of these names",
+        )
+        return None
+
+    linked = _linked(dataset)
+    candidates: list[Hashable] = []
+    rejected: list[str] = []
+    for key in usable:
+        array = dataset[key]
+        if not is_number(array):
+            if array.ndim >= 3:
+                rejected.append(f"{str(key)!r} is {array.dtype}")
+        elif str(key) in linked or _is_mask(key, array):
+            continue
+        elif not all(len(dims) for dims in _classify(array).values()):
+            rejected.append(f"{str(key)!r} has dimensions {tuple(str(dim) for dim in array.dims)}")
+        else:
+            candidates.append(key)
+    if len(candidates) > 1:
+        scalars = [key for key in candidates if not _is_velocity(key, dataset[key])]
+        if len(scalars) == 1:
+            candidates = scalars
+        preferred = scalars or candidates
+    else:
+        preferred = candidates
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        names = ", ".join(repr(str(key)) for key in candidates)
+        problems.add(
+            found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
+            expected="the name of one of them",
+            fix=f'assimilate("{preferred[0]}")',
+        )
+    else:
+        problems.add(
+            found="no numeric variable with time, y and x dimensions"
+            + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
+            expected="one data variable (time, y, x)",
+            fix='name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
+        )
+    return None
+
+
+def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArray | None:
+    """A variable as (time, y, x), values untouched.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable; not changed.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes data that are no numbers or not decoded, extra dimensions, and grids that are too small.
+
+    Returns
+    -------
+    DataArray or None
+        Dimensions (time, y, x); extra dimensions of size one become scalar coordinates. None where a problem was
+        added.
+    """
+    count = len(problems)
+    _check_values(array, problems)
+    order = (axes.time, axes.y, axes.x)
+    single: dict[Hashable, int] = {}
+    for dim, size in array.sizes.items():
+        if dim in order:
+            continue
+        if size == 1:
+            single[dim] = 0
+            continue
+        problems.add(
+            variable=array.name,
+            dimension=dim,
+            found=f"an extra dimension {str(dim)!r} of size {size}",
+            expected=f"dimensions ({', '.join(str(name) for name in order)})",
+            fix=f"choose one, ds.isel({dim}=0)",
+        )
+    for label, dim in (("rows", axes.y), ("columns", axes.x)):
+        if array.sizes[dim] < MINIMUM_POINTS:
+            problems.add(
+                variable=array.name,
+                dimension=dim,
+                found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
+                expected=f"at least {MINIMUM_POINTS}",
+                fix="give a larger domain",
+            )
+    if len(problems) > count:
+        return None
+    return array.isel(single).transpose(*order)
+
+
+def _check_values(array: xr.DataArray, problems: Problems) -> None:
+    if not is_number(array):
+        problems.add(
+            variable=array.name,
+            found=f"values of dtype {array.dtype}",
+            expected="real numbers (integers or floats)",
+            fix="convert the values, ds[name].astype('float32'), or choose another variable",
+        )
+    packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
+    if packed and isinstance(array.dtype, np.dtype) and array.dtype.kind in "iu":
+        problems.add(
+            variable=array.name,
+            found=f"{array.dtype} values that are not decoded: {', '.join(packed)} still in the attributes",
+            expected="decoded values",
+            fix="open with mask_and_scale=True, or ds = xarray.decode_cf(ds)",
+        )

@@ -1,0 +1,207 @@
+"""One table of what xvar writes: names, units and flags of every output variable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xvar.cf.units import are_convertible
+
+#: What became of a window; a region of a store that was never written reads as 0.
+STATUS = ("not_run", "converged", "not_converged", "background_only", "diverged", "failed")
+STAGES = ("background", "analysis")
+ORIGINS = ("inside_domain", "last_frame")
+
+_OCEAN_SURFACE = re.compile(r"^(sea_surface|surface_sea_water)_?(skin|subskin|foundation)?_?(temperature|salinity)?$")
+_OCEAN = re.compile(r"(sea_water_.*(temperature|salinity)|_in_sea_water$|^sea_water_(temperature|salinity))")
+_OCEAN_SURFACE_NAMES = re.compile(r"(^|_)(sst|sss|analysed_sst|tos)($|_)|sea_?surface_?(temp|sal)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One row: ``units`` of None stands for those of the variable, and "" for none."""
+
+    long_name: str
+    units: str | None = "1"
+    standard_name: str | None = None
+    flags: tuple[str, ...] = ()
+    difference: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+_TABLE: dict[str, _Entry] = {
+    # coordinates
+    "window": _Entry("assimilation window"),
+    "step": _Entry("observation time within the window"),
+    "interval": _Entry("interval of the window on which the model error forcing acts"),
+    "time": _Entry("valid time", "", "time"),
+    "forecast_reference_time": _Entry("end of the window", "", "forecast_reference_time"),
+    "lead_time": _Entry("time since the end of the window", "", "forecast_period"),
+    "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
+    "lifetime": _Entry("lifetime of growth and decay", "s"),
+    "stage": _Entry("stage of the minimisation", "", flags=STAGES),
+    "threshold": _Entry("threshold of the event", None),
+    "scale": _Entry("side of the neighbourhood", "m"),
+    # fields
+    "u": _Entry("motion towards increasing x", "m s-1"),
+    "v": _Entry("motion towards increasing y", "m s-1"),
+    "observed": _Entry("last observed frame of {variable}", None),
+    "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
+    "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
+    "forcing": _Entry("model error forcing of {variable}", None, difference=True),
+    "increment": _Entry("increment of {variable}: analysis minus background", None, difference=True),
+    "innovation": _Entry("innovation of {variable}: observation minus background", None, difference=True),
+    "residual": _Entry("residual of {variable}: observation minus analysis", None, difference=True),
+    "land": _Entry("land", "", flags=("water", "land")),
+    "origin": _Entry("where the value of the forecast comes from", "", flags=ORIGINS),
+    # diagnostics of a window
+    "status": _Entry("what became of the window", "", "status_flag", flags=STATUS),
+    "cost": _Entry("cost function J"),
+    "cost_background": _Entry("background term of the cost function"),
+    "cost_observation": _Entry("observation term of the cost function"),
+    "cost_model_error": _Entry("model error term of the cost function"),
+    "gradient_norm": _Entry("norm of the gradient of the cost function in the control space"),
+    "evaluations": _Entry("evaluations of the cost function and its gradient"),
+    "iterations": _Entry("iterations of the minimiser"),
+    "number_of_observations": _Entry("observations used in the window", "1", "number_of_observations"),
+    "observed_fraction": _Entry("fraction of the points of the window that were observed"),
+    "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
+    # scores
+    "bias": _Entry("mean of forecast minus truth of {variable}", None, difference=True),
+    "rmse": _Entry("root mean square error of {variable}", None, difference=True),
+    "mae": _Entry("mean absolute error of {variable}", None, difference=True),
+    "rmse_persistence": _Entry("root mean square error of {variable} kept as last observed", None, difference=True),
+    "correlation": _Entry("correlation of forecast and truth of {variable}"),
+    "csi": _Entry("critical success index of {variable} above the threshold"),
+    "pod": _Entry("probability of detection of {variable} above the threshold"),
+    "far": _Entry("false alarm ratio of {variable} above the threshold"),
+    "fss": _Entry("fractions skill score of {variable} above the threshold"),
+    "hits": _Entry("points at or above the threshold in forecast and truth"),
+    "misses": _Entry("points at or above the threshold in the truth alone"),
+    "false_alarms": _Entry("points at or above the threshold in the forecast alone"),
+    "correct_negatives": _Entry("points below the threshold in forecast and truth"),
+    "number_of_pairs": _Entry("pairs of a forecast and a true value"),
+    "number_without_truth": _Entry("forecast times without a truth"),
+}
+
+
+def flag_attributes(meanings: tuple[str, ...]) -> dict[str, Any]:
+    """``flag_values`` (int8, counted from 0) and ``flag_meanings`` of an int8 variable."""
+    return {"flag_values": np.arange(len(meanings), dtype=np.int8), "flag_meanings": " ".join(meanings)}
+
+
+def velocity_standard_name(
+    component: str, *, variable: str = "", standard_name: str | None = None, grid_kind: str = "projected"
+) -> str | None:
+    """CF standard name of a motion, where one exists.
+
+    Parameters
+    ----------
+    component : {"u", "v"}
+        Along x or along y.
+    variable : str
+        Name of the variable that moves; counts where it has no standard name.
+    standard_name : str or None
+        Standard name of the variable that moves.
+    grid_kind : str
+        Kind of the grid; only on "geographic" ones is x east and y north.
+
+    Returns
+    -------
+    str or None
+        None for all that is not water: the motion of echoes is no wind.
+    """
+    name = (standard_name or "").split(" ")[0]
+    if name:
+        surface, ocean = bool(_OCEAN_SURFACE.match(name)), bool(_OCEAN.search(name))
+    else:
+        surface, ocean = bool(_OCEAN_SURFACE_NAMES.search(variable)), False
+    if not surface and not ocean:
+        return None
+    prefix = "surface_" if surface else ""
+    if grid_kind == "geographic":
+        direction = {"u": "eastward", "v": "northward"}[component]
+        return f"{prefix}{direction}_sea_water_velocity"
+    return f"{prefix}sea_water_{ {'u': 'x', 'v': 'y'}[component] }_velocity"
+
+
+def attributes(
+    name: str,
+    *,
+    variable: str = "",
+    units: str | None = None,
+    kind: str = "other",
+    grid_kind: str = "projected",
+    standard_name: str | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Attributes of an output variable.
+
+    Parameters
+    ----------
+    name : str
+        A row of the table, or ``cost_<term>`` of any term.
+    variable : str
+        Name of the assimilated variable, for the long name.
+    units : str or None
+        Units of the assimilated variable, for what shares them; for "forcing" those of the forcing.
+    kind : str
+        Kind of the assimilated variable (:func:`xvar.cf.units.kind`).
+    grid_kind : str
+        Kind of the grid (:class:`xvar.cf.grid.HorizontalGrid`).
+    standard_name : str or None
+        Standard name of the assimilated variable.
+    **extra
+        Further attributes; they stand above the table's.
+
+    Returns
+    -------
+    dict
+        New at each call. Differences of a temperature say that they are differences.
+
+    Raises
+    ------
+    KeyError
+        Where the table has no such row.
+    """
+    entry = _TABLE.get(name)
+    if entry is None and name.startswith("cost_"):
+        entry = _Entry(f"{name.removeprefix('cost_').replace('_', ' ')} term of the cost function")
+    if entry is None:
+        message = f"no output variable {name!r} in the table of metadata"
+        raise KeyError(message)
+    result: dict[str, Any] = {"long_name": entry.long_name.format(variable=variable or "the variable")}
+    if entry.standard_name:
+        result["standard_name"] = entry.standard_name
+    own = units if entry.units is None else entry.units
+    if own:
+        result["units"] = own
+    if entry.flags:
+        result.update(flag_attributes(entry.flags))
+    if own and entry.units is None and (kind == "temperature" or are_convertible(own, "K")):
+        result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
+    if name in ("u", "v"):
+        result.update(_motion(name, variable, standard_name, kind, grid_kind))
+    result.update(entry.extra)
+    result.update(extra)
+    return result
+
+
+def _motion(name: str, variable: str, standard_name: str | None, kind: str, grid_kind: str) -> dict[str, str]:
+    direction = {
+        ("u", True): "eastward",
+        ("v", True): "northward",
+        ("u", False): "towards increasing x",
+        ("v", False): "towards increasing y",
+    }[name, grid_kind == "geographic"]
+    known = (
+        None
+        if kind in ("rain", "reflectivity")
+        else velocity_standard_name(name, variable=variable, standard_name=standard_name, grid_kind=grid_kind)
+    )
+    what = {"rain": "rain echoes", "reflectivity": "radar echoes"}.get(kind, variable or "the images")
+    long_name = f"motion of {what}, {direction}"
+    return {"long_name": long_name} if known is None else {"long_name": long_name, "standard_name": known}

@@ -1,0 +1,139 @@
+"""A record as it was understood: one variable with its axes, times, grid, units and land."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import Axes, canonical, find_axes, find_variable
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.land import find_land
+from xvar.cf.times import Times, read_times
+from xvar.cf.units import Kind, kind, normalise_units, units_of
+from xvar.cf.values import check_values
+from xvar.errors import Problems
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sequence of images on a grid.
+
+    Attributes
+    ----------
+    name : hashable
+        The variable.
+    array : DataArray (time, y, x)
+        Its values, in ascending order of time, otherwise as they are in the input.
+    axes : Axes
+        Names of its dimensions.
+    times : Times
+        Times of its frames.
+    grid : HorizontalGrid
+        Its grid in metres.
+    units : str
+        Its units, in CF's spelling.
+    kind : {"rain", "reflectivity", "temperature", "other"}
+        What it measures.
+    land : ndarray of bool (y, x) or None
+        True on land.
+    notes : tuple of str
+        What was found and assumed, for the attributes of the output.
+    """
+
+    name: Hashable
+    array: xr.DataArray
+    axes: Axes
+    times: Times
+    grid: HorizontalGrid
+    units: str
+    kind: Kind
+    land: NDArray[np.bool_] | None
+    notes: tuple[str, ...]
+
+    @property
+    def cadence(self) -> float:
+        """Median time between two frames, in seconds."""
+        return float(np.median(np.diff(self.times.seconds)))
+
+
+def as_dataset(data: xr.Dataset | xr.DataArray, problems: Problems) -> tuple[xr.Dataset, Hashable | None]:
+    """A Dataset, and the name of the variable where a DataArray was given."""
+    if isinstance(data, xr.Dataset):
+        return data, None
+    if data.name is not None and data.name in data.coords:
+        problems.add(
+            variable=data.name,
+            found=f"a DataArray with the name of its own coordinate {str(data.name)!r}",
+            expected="a name of its own",
+            fix='rename it, array.rename("rain")',
+        )
+        problems.refuse()
+    name = "variable" if data.name is None else data.name
+    return data.to_dataset(name=name), name
+
+
+def read_record(
+    dataset: xr.Dataset,
+    variable: Hashable | None,
+    problems: Problems,
+    *,
+    land: Any = None,
+    units: str | None = None,
+    dx: float | None = None,
+    dy: float | None = None,
+    sort: bool = False,
+    strict: bool = False,
+) -> Record | None:
+    """Understand a Dataset as a sequence of images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The input; not changed, and not computed where it is lazy.
+    variable : hashable or None
+        Which variable; by default the only one there is.
+    problems : Problems
+        Takes all that is wrong.
+    land, units, dx, dy, sort, strict
+        What the user states: see `xvar.assimilation.assimilate`.
+
+    Returns
+    -------
+    Record or None
+        None where a problem was added.
+    """
+    before = len(problems)
+    name = find_variable(dataset, variable, problems)
+    if name is None:
+        return None
+    array = dataset[name]
+    own_units = units_of(array, units, problems)
+    axes = find_axes(array, problems)
+    if axes is None:
+        return None
+    image = canonical(array, axes, problems)
+    times = read_times(array, axes, problems, sort)
+    grid = horizontal_grid(array, axes, problems, dx, dy, mapping=dataset)
+    if image is None or times is None or grid is None or own_units is None:
+        return None
+    what = kind(array if units is None else array.assign_attrs(units=own_units))
+    mask, statement = find_land(dataset, image, axes, land, problems)
+    if times.order is not None:
+        image = image.isel({axes.time: times.order})
+    notes = [f"grid: {grid.description}", f"land: {statement}"]
+    if times.note:
+        notes.append(times.note)
+    given = array.attrs.get("units")
+    if units is not None:
+        notes.append(f"units {own_units!r} as stated by units=")
+    elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
+        notes.append(f"units {given!r} read as {own_units!r}")
+    notes.extend(check_values(image, what, problems, strict=strict))
+    if len(problems) > before:
+        return None
+    return Record(name, image, axes, times, grid, own_units, what, mask, tuple(notes))

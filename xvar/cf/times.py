@@ -1,0 +1,250 @@
+"""Times of the frames in seconds, by the calendar of their own coordinate, and durations that a user writes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import Axes
+from xvar.errors import Problems
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of the frames of a record.
+
+    Attributes
+    ----------
+    values : ndarray
+        (time,), datetime64 or cftime objects, ascending.
+    seconds : ndarray of float64
+        (time,), since the first frame.
+    order : ndarray of int or None
+        Indices that bring the frames into this order; None where they already are.
+    note : str
+        What was done, for the history of the output; empty where nothing was.
+    """
+
+    values: NDArray[Any]
+    seconds: NDArray[np.float64]
+    order: NDArray[np.intp] | None = field(default=None)
+    note: str = ""
+
+
+def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool = False) -> Times | None:
+    """Times of the frames, checked: decoded, complete, unique, ascending.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable with its coordinates.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes whatever is wrong with the time coordinate.
+    sort : bool, default False
+        Bring frames that are out of order into order.
+
+    Returns
+    -------
+    Times or None
+        None where a problem was added.
+    """
+    dim = axes.time
+    coordinate = _time_coordinate(array, dim)
+    where: dict[str, Any] = {"variable": array.name, "dimension": dim}
+    if coordinate is None:
+        problems.add(
+            **where,
+            found=f"no time coordinate on dimension {str(dim)!r}",
+            expected="a coordinate of dates (datetime64 or cftime)",
+            fix=f"ds.assign_coords({dim}=pandas.date_range(...))",
+        )
+        return None
+    if coordinate.name != dim:
+        where["variable"] = coordinate.name
+    values = _dates(coordinate, where, problems)
+    if values is None:
+        return None
+    missing = np.flatnonzero(pd.isnull(values))
+    if missing.size:
+        problems.add(
+            **where,
+            index=int(missing[0]),
+            found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
+            expected="a date for every frame",
+            fix=f"ds.dropna({str(dim)!r}) on the time coordinate, or write the dates",
+        )
+        return None
+    if values.size < 2:
+        problems.add(
+            **where,
+            found=f"needs >= 2 frames, got {values.size}",
+            expected="at least 2 frames: motion is what changes between frames",
+            fix="give a longer record",
+        )
+        return None
+    return _ordered(values, dim, where, problems, sort)
+
+
+def _ordered(
+    values: NDArray[Any], dim: Hashable, where: dict[str, Any], problems: Problems, sort: bool
+) -> Times | None:
+    count = len(problems)
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    for position in np.flatnonzero(ranked[1:] == ranked[:-1])[:1]:
+        first, second = sorted((int(order[position]), int(order[position + 1])))
+        problems.add(
+            **where,
+            index=second,
+            found=f"time {_text(values[first])} twice, at indices {first} and {second}",
+            expected="each time once",
+            fix=f"ds.drop_duplicates({str(dim)!r})",
+        )
+    steps = np.flatnonzero(values[1:] < values[:-1])
+    if steps.size and not sort:
+        index = int(steps[0]) + 1
+        descending = steps.size == values.size - 1
+        problems.add(
+            **where,
+            index=index,
+            found=("descending times" if descending else "times out of order")
+            + f": {_text(values[index])} at index {index} comes after {_text(values[index - 1])}",
+            expected="ascending times",
+            fix=f"sort=True, or ds.sortby({str(dim)!r})",
+        )
+    if len(problems) > count:
+        return None
+    if not steps.size:
+        return Times(values, _seconds(values))
+    moved = int(np.count_nonzero(order != np.arange(order.size)))
+    return Times(ranked, _seconds(ranked), order, f"frames sorted by {dim}: {moved} of {order.size} moved")
+
+
+def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
+    """The coordinate of the time dimension: of its name, else the one 1-D coordinate along it that holds dates."""
+    if dim in array.coords:
+        own: xr.DataArray = array.coords[dim]
+        return own
+    along: list[xr.DataArray] = [c for c in array.coords.values() if c.dims == (dim,)]
+    named = [c for c in along if c.attrs.get("standard_name") == "time" or c.attrs.get("axis") == "T"]
+    dated = named or [c for c in along if _is_date(c)]
+    return dated[0] if len(dated) == 1 else None
+
+
+def _is_date(coordinate: xr.DataArray) -> bool:
+    if getattr(coordinate.dtype, "kind", "") == "M":
+        return True
+    return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
+
+
+def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) -> NDArray[Any] | None:
+    """Values of the coordinate where they are dates; else a problem that says what they are."""
+    dtype = coordinate.dtype
+    units = coordinate.attrs.get("units")
+    if isinstance(dtype, np.dtype) and dtype.kind == "M":
+        return np.asarray(coordinate.values)
+    if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
+        if units is None:
+            found, fix = f"{dtype} times without units", "has the time no CF units? decode_times? write attrs['units']"
+            expected = "dates: time has no CF units; decode_times?"
+        elif _decodable(str(units), coordinate):
+            found, fix = f"{dtype} times that are not decoded, units {str(units)!r}", "ds = xarray.decode_cf(ds)"
+            expected = "decoded dates"
+        else:
+            found, fix = f"time units {str(units)!r}, which cannot be decoded", "write attrs['units'] and decode again"
+            expected = "units such as 'seconds since 1970-01-01'"
+        problems.add(**where, found=found, expected=expected, fix=fix)
+        return None
+    # Of the types of pandas, which numpy knows not, the index gives the elements.
+    elements = coordinate.values if isinstance(dtype, np.dtype) else list(coordinate.to_index())
+    values = np.asarray(elements, dtype=object)
+    first = values.flat[0] if values.size else None
+    if first is not None and hasattr(first, "calendar"):
+        calendars = {str(getattr(value, "calendar", None)) for value in values.flat if not pd.isnull(value)}
+        if len(calendars) == 1:
+            return values
+        found = f"times of several calendars: {', '.join(sorted(calendars))}"
+    elif getattr(first, "tzinfo", None) is not None or "UTC" in str(dtype) or "+" in str(dtype):
+        found = f"times with a time zone ({dtype}), first {first}"
+    else:
+        found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"
+    problems.add(
+        **where,
+        found=found,
+        expected="datetime64 without a time zone (UTC), or cftime dates of one calendar",
+        fix="pandas.to_datetime(times, utc=True).tz_localize(None)",
+    )
+    return None
+
+
+def _decodable(units: str, coordinate: xr.DataArray) -> bool:
+    import cftime
+
+    try:
+        cftime.num2date(0, units, str(coordinate.attrs.get("calendar", "standard")))
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _seconds(values: NDArray[Any]) -> NDArray[np.float64]:
+    since = values - values[0]
+    if values.dtype.kind == "M":
+        return np.asarray(since / np.timedelta64(1, "s"), dtype=np.float64)
+    return np.array([step.total_seconds() for step in since], dtype=np.float64)
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    # datetime64[ns] prints nine decimals that nobody wrote.
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def parse_duration(value: object, name: str, problems: Problems) -> float | None:
+    """Seconds of a duration.
+
+    Parameters
+    ----------
+    value : str, timedelta, numpy.timedelta64 or pandas.Timedelta
+        "15min", "3D", ...; a number needs a unit.
+    name : str
+        The option, for the message.
+    problems : Problems
+        Takes what is no positive duration.
+
+    Returns
+    -------
+    float or None
+        None where a problem was added.
+    """
+    seconds: float | None = None
+    if isinstance(value, datetime.timedelta):
+        seconds = pd.Timedelta(value).total_seconds() if not pd.isnull(value) else None
+    elif isinstance(value, np.timedelta64):
+        # Months and years have no length in seconds, and a bare count has no unit.
+        if np.datetime_data(value.dtype)[0] not in ("Y", "M", "generic") and not np.isnat(value):
+            seconds = float(value / np.timedelta64(1, "s"))
+    elif isinstance(value, str) and any(c.isalpha() or c == ":" for c in value):
+        try:
+            # NaN for "NaT", which the check below refuses.
+            seconds = float(pd.Timedelta(value).total_seconds())
+        except ValueError:
+            seconds = None
+    if seconds is not None and np.isfinite(seconds) and seconds > 0:
+        return seconds
+    found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
+    problems.add(
+        found=found,
+        expected='a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64',
+        fix=f'write it with its unit, {name}="30min"',
+    )
+    return None

@@ -1,0 +1,310 @@
+"""Units of measurement: what real files write, what UDUNITS makes of it, and the factors between them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import xarray as xr
+
+from xvar.errors import Problems
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+Kind = Literal["rain", "reflectivity", "temperature", "other"]
+
+#: kg m-3; makes a mass of water over an area a depth.
+DENSITY_OF_LIQUID_WATER = 1000.0
+
+ACCEPTED = "for example 'mm h-1' or '0.01 mm (5 min)-1' (rain), 'dBZ', 'degree_Celsius' or 'K', 'm', '1'"
+
+# UDUNITS reads 'degree Celsius' as an angle times a temperature (0.01745 K rad), 'C' as coulomb and 'F' as farad, and
+# does not read 'degrees East' at all. What stands here is what files are known to write, folded to lower case with
+# single spaces; anything else is left as it is.
+_SPELLINGS = {
+    **dict.fromkeys(
+        (
+            *("celsius", "degree celsius", "degrees celsius", "deg celsius", "degcelsius", "degrees_celsius"),
+            *("deg c", "degree c", "degrees c", "deg. c", "deg_c", "c", "° c", "ºc", "º c", "oc", "centigrade"),
+            *("degree centigrade", "degrees centigrade", "celcius", "degree celcius", "degrees celcius"),
+        ),
+        "degree_Celsius",
+    ),
+    **dict.fromkeys(("kelvin", "kelvins", "degree kelvin", "degrees kelvin", "deg k", "degree k", "degrees k"), "K"),
+    **dict.fromkeys(
+        ("degree fahrenheit", "degrees fahrenheit", "deg f", "degrees f", "f", "fahrenheit"), "degree_Fahrenheit"
+    ),
+    **dict.fromkeys(
+        (
+            *("degrees east", "degree east", "deg east", "degrees e", "degree e", "deg e", "degrees-east"),
+            *("decimal degrees east", "decimal_degrees_east", "°e", "° e", "degrees_longitude", "deg_east"),
+        ),
+        "degrees_east",
+    ),
+    **dict.fromkeys(
+        (
+            *("degrees north", "degree north", "deg north", "degrees n", "degree n", "deg n", "degrees-north"),
+            *("decimal degrees north", "decimal_degrees_north", "°n", "° n", "degrees_latitude", "deg_north"),
+        ),
+        "degrees_north",
+    ),
+    **dict.fromkeys(("decimal degrees", "decimal_degrees"), "degrees"),
+    **dict.fromkeys(("meters", "meter", "metre", "metres", "mtr"), "m"),
+    **dict.fromkeys(("kilometers", "kilometer", "kilometre", "kilometres", "kms"), "km"),
+    **dict.fromkeys(("millimeters", "millimeter", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("meter per second", "meters per second", "metres per second", "meter/second"), "m s-1"),
+    **dict.fromkeys(("mm per hour", "mm/hr.", "mmh-1", "mmh", "mmhr", "mm per hr", "millimeters per hour"), "mm h-1"),
+    **dict.fromkeys(("dbz", "db z", "dbz.", "decibel z"), "dBZ"),
+    **dict.fromkeys(("psu", "practical salinity units", "practical salinity unit"), "1e-3"),
+}
+
+# UDUNITS reads 'mm/5min' as (mm / 5) min, a depth times a time.
+_AMOUNT_PER_MINUTES = re.compile(r"^(?P<amount>.*\S)\s*/\s*(?P<count>\d+)\s*(?P<unit>min|h|hr|s)$")
+
+_RAIN_WORDS = frozenset(
+    {"rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe", "rainfallrate"}
+)
+_REFLECTIVITY_WORDS = frozenset({"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"})
+_TEMPERATURE_WORDS = frozenset({"temperature", "sst", "temp", "analysed_sst", "thetao", "tos", "theta", "potemp"})
+
+
+def normalise_units(text: str) -> str:
+    """Mend a spelling that UDUNITS misreads or refuses.
+
+    Parameters
+    ----------
+    text : str
+        The ``units`` attribute as the file has it.
+
+    Returns
+    -------
+    str
+        The spelling that CF and UDUNITS know where `text` stands in the table of known misspellings, else `text`
+        without its outer blanks.
+    """
+    stripped = text.strip()
+    folded = " ".join(stripped.split()).lower()
+    if folded in _SPELLINGS:
+        return _SPELLINGS[folded]
+    per = _AMOUNT_PER_MINUTES.match(stripped)
+    if per is not None:
+        return f"{normalise_units(per['amount'])} ({per['count']} {per['unit']})-1"
+    return stripped
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str) -> Any:
+    """Unit of a mended spelling, or None where UDUNITS does not know it."""
+    import cf_units
+
+    try:
+        unit = cf_units.Unit(text)
+    except ValueError:
+        return None
+    return None if unit.is_unknown() or unit.is_no_unit() else unit
+
+
+def is_parsable(text: str) -> bool:
+    """Whether UDUNITS reads the spelling as it stands."""
+    return _parse(text) is not None
+
+
+def same_units(first: str, second: str) -> bool:
+    """Whether two spellings mean the same unit."""
+    one, other = _parse(first), _parse(second)
+    return one is not None and other is not None and bool(one == other)
+
+
+def are_convertible(first: str, second: str) -> bool:
+    """Whether values in one unit can be turned into the other, after mending the spellings."""
+    one, other = _parse(normalise_units(first)), _parse(normalise_units(second))
+    return one is not None and other is not None and bool(one.is_convertible(other))
+
+
+@overload
+def convert(values: float, source: str, target: str, *, difference: bool = False) -> float: ...
+@overload
+def convert(values: ArrayLike, source: str, target: str, *, difference: bool = False) -> NDArray[np.float64]: ...
+
+
+def convert(
+    values: ArrayLike, source: str, target: str, *, difference: bool = False
+) -> float | NDArray[np.float64]:
+    """Values in another unit, by value.
+
+    Parameters
+    ----------
+    values : array_like
+        What is converted; computed in float64.
+    source, target : str
+        Units; known misspellings are mended.
+    difference : bool, default False
+        Convert a difference or a standard deviation: the scale alone, without the offset of a temperature scale.
+
+    Returns
+    -------
+    float or ndarray of float64
+        Of the shape of `values`.
+
+    Raises
+    ------
+    ValueError
+        Where the units are not convertible.
+    """
+    one, other = _parse(normalise_units(source)), _parse(normalise_units(target))
+    if one is None or other is None or not one.is_convertible(other):
+        raise ValueError(f"cannot convert {source!r} to {target!r}")
+    exact = np.asarray(values, dtype=np.float64)
+    if difference:
+        # By two distant points: near absolute zero a scale of 5/9 loses digits to the offset.
+        span = float(one.convert(1.0, other)) - float(one.convert(0.0, other))
+        result = exact * span
+    else:
+        result = np.asarray(one.convert(exact, other), dtype=np.float64)
+    return float(result) if result.ndim == 0 else result
+
+
+def length_factor(units: str) -> float | None:
+    """Metres in one unit of length, or None where `units` is no length."""
+    return _factor(units, "m")
+
+
+def _factor(units: str, target: str) -> float | None:
+    unit = _parse(normalise_units(units))
+    goal = _parse(target)
+    if unit is None or not unit.is_convertible(goal) or unit.is_dimensionless():
+        return None
+    # UDUNITS leaves the last bit in doubt: 0.12 is meant where it says 0.12000000000000004.
+    return float(f"{float(unit.convert(1.0, goal)):.14g}")
+
+
+def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None:
+    """Factor that turns values of rain into mm h-1.
+
+    Parameters
+    ----------
+    units : str
+        A rate (``mm h-1``, ``m s-1``, ``0.01 mm (5 min)-1``), a mass flux (``kg m-2 s-1``, with liquid water of
+        1000 kg m-3), or an amount over one interval (``mm``, ``1e-5 m``, ``kg m-2``).
+    interval_seconds : float or None
+        Interval over which an amount fell; not used for a rate.
+
+    Returns
+    -------
+    float or None
+        None where `units` is no rain, or an amount whose interval is not known.
+    """
+    rate = _factor(units, "mm h-1")
+    if rate is not None:
+        return rate
+    flux = _factor(units, "kg m-2 h-1")
+    if flux is not None:
+        return flux * 1e3 / DENSITY_OF_LIQUID_WATER
+    depth = _factor(units, "mm")
+    if depth is None:
+        mass = _factor(units, "kg m-2")
+        depth = None if mass is None else mass * 1e3 / DENSITY_OF_LIQUID_WATER
+    if depth is None or interval_seconds is None or not interval_seconds > 0:
+        return None
+    return depth * 3600.0 / interval_seconds
+
+
+def units_of(array: xr.DataArray, units_override: str | None, problems: Problems) -> str | None:
+    """Units of a variable, in a spelling that UDUNITS reads as it was meant.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable.
+    units_override : str or None
+        What the user asserts (``units=``); it stands above the attribute.
+    problems : Problems
+        Takes missing and unreadable units.
+
+    Returns
+    -------
+    str or None
+        None where a problem was added.
+    """
+    given = units_override if units_override is not None else array.attrs.get("units")
+    if given is None or not str(given).strip():
+        problems.add(
+            variable=array.name,
+            found="no units attribute" if given is None else "empty units",
+            expected=f"units that UDUNITS reads, {ACCEPTED}",
+            fix='state them, units="..."',
+        )
+        return None
+    mended = normalise_units(str(given))
+    if not is_parsable(mended):
+        problems.add(
+            variable=array.name,
+            found=f"units {str(given)!r}, which UDUNITS cannot read",
+            expected=ACCEPTED,
+            fix='state them, units="..."',
+        )
+        return None
+    return mended
+
+
+def _words(text: object) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", str(text).lower())) - {""}
+
+
+def kind(array: xr.DataArray) -> Kind:
+    """What a variable measures, from its standard name, else its units, else its name and long name.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable; its values are not looked at.
+
+    Returns
+    -------
+    {"rain", "reflectivity", "temperature", "other"}
+        The kind, by which defaults are chosen.
+    """
+    parts = str(array.attrs.get("standard_name", "")).split()
+    standard_name = parts[0] if parts else ""
+    if standard_name:
+        if "reflectivity" in standard_name:
+            return "reflectivity"
+        if "rainfall" in standard_name or "precipitation" in standard_name:
+            return "rain"
+        measure = re.search(r"(^|_)temperature($|_at_|_of_)", standard_name)
+        return "temperature" if measure and not standard_name.startswith("tendency") else "other"
+
+    units = array.attrs.get("units")
+    words = _words(array.name) | _words(array.attrs.get("long_name", ""))
+    if units is not None:
+        spelling = normalise_units(str(units))
+        if spelling == "dBZ":
+            return "reflectivity"
+        if are_convertible(spelling, "K") and _parse(spelling) is not None:
+            return "temperature"
+        # A depth over a time with small depths is rain; m s-1 alone is any velocity.
+        if are_convertible(spelling, "m s-1") and re.search(r"\b(mm|millimet|inch|in)\b", spelling):
+            return "rain"
+    for label, vocabulary in (
+        ("rain", _RAIN_WORDS),
+        ("reflectivity", _REFLECTIVITY_WORDS),
+        ("temperature", _TEMPERATURE_WORDS),
+    ):
+        if words & vocabulary and _units_allow(label, units):
+            return label  # type: ignore[return-value]
+    return "other"
+
+
+def _units_allow(label: str, units: object) -> bool:
+    """Whether the units, where there are any, can be those of the kind that the name suggests."""
+    if units is None or not is_parsable(normalise_units(str(units))):
+        return True
+    spelling = normalise_units(str(units))
+    if label == "rain":
+        return rain_rate_factor(spelling, 1.0) is not None
+    if label == "temperature":
+        return are_convertible(spelling, "K")
+    return spelling == "dBZ" or are_convertible(spelling, "1")

@@ -1,0 +1,277 @@
+"""The cost J of a batch of windows, as a sum of named terms of a control variable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance, Specification
+from xvar.core.dynamics import Forcing, State, integrate, start
+from xvar.core.grid import Grid
+from xvar.core.observation import Observation
+from xvar.core.problem import Problem
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One part of the control: what it is the square root of, and where it lies in the flat vector."""
+
+    name: str
+    covariance: Covariance
+    shape: tuple[int, ...]  # of the control of one window
+    begin: int
+    end: int
+    steps: tuple[int, ...] = ()  # in which a forcing acts; empty for the initial state
+
+    def take(self, control: Tensor) -> Tensor:
+        """The block's control, (window, *shape)."""
+        return control[:, self.begin : self.end].reshape(len(control), *self.shape)
+
+
+class Cost:
+    r"""J and its gradient by the control v, a flat tensor (window, n).
+
+    .. math::
+
+        J(v) = \tfrac12 v^T v + \sum_k J_{o,k}(H_k(x_k)), \quad
+        x_0 = x_b + B^{1/2} v_b, \quad x_{i+1} = M_i(x_i) + Q_i^{1/2} v_i
+
+    The control of each window is its own, and so is its J: the gradient of their sum is the gradient of each.
+
+    Parameters
+    ----------
+    problem : Problem
+        The windows; covariances and model are bound to its grid here.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._like = next(iter(problem.background.values()))
+        self.dynamics = bind(problem.dynamics, problem.grid, self._like)
+        self._blocks = self._lay_out()
+        self._penalties = [
+            (name, component, penalty)
+            for component, specification in problem.background_error.items()
+            if isinstance(specification, Specification)
+            for name, penalty in specification.penalties(problem.grid).items()
+        ]
+        self._seen = _by_step(problem)
+
+    def _lay_out(self) -> list[_Block]:
+        groups: list[tuple[str, Any, tuple[int, ...]]] = [
+            (name, specification, ()) for name, specification in self.problem.background_error.items()
+        ]
+        if self.problem.model_error is not None:
+            for steps in self.problem.model_error.steps:
+                groups.extend((name, part, steps) for name, part in self.problem.model_error.covariance.items())
+        bound: dict[int, Covariance] = {}
+        blocks: list[_Block] = []
+        end = 0
+        for name, specification, steps in groups:
+            if id(specification) not in bound:
+                bound[id(specification)] = bind(specification, self.problem.grid, self._like)
+            covariance = bound[id(specification)]
+            shape = tuple(covariance.control_shape(tuple(self.problem.background[name].shape)))[1:]
+            begin, end = end, end + math.prod(shape)
+            blocks.append(_Block(name, covariance, shape, begin, end, steps))
+        return blocks
+
+    def select(self, windows: Tensor) -> Cost:
+        """J of some windows of the batch; what is bound to the grid is bound once."""
+        part = copy(self)
+        part.problem = self.problem.select(windows)
+        part._like = next(iter(part.problem.background.values()))
+        part._blocks = [replace(block, covariance=block.covariance.select(windows)) for block in self._blocks]
+        part._seen = _by_step(part.problem)
+        return part
+
+    @property
+    def size(self) -> int:
+        """Length of the control of one window."""
+        return self._blocks[-1].end if self._blocks else 0
+
+    def zero(self) -> Tensor:
+        """The control of the background."""
+        return self._like.new_zeros(self.problem.windows, self.size)
+
+    def fields(self, control: Tensor) -> list[Tensor]:
+        """What each part of the control stands for: the increments, then the model errors, before any scaling by time."""
+        return [block.covariance.sqrt(block.take(control)) for block in self._blocks]
+
+    def control(self, fields: list[Tensor]) -> Tensor:
+        r"""The control of given `fields`: :math:`v = B^{-1/2} \delta x`."""
+        parts = [
+            # B^{-1/2} = B^{T/2} B^{-1} for any square root
+            block.covariance.sqrt_transpose(block.covariance.solve(part)).flatten(1)
+            for block, part in zip(self._blocks, fields, strict=True)
+        ]
+        return torch.cat(parts, dim=1) if parts else self.zero()
+
+    def inverse_hessian(self) -> Tensor | None:
+        """What is known of the diagonal of the inverse Hessian of J (window, n); None where nothing is."""
+        known = self.problem.curvature
+        if not known:
+            return None
+        diagonal = torch.ones_like(self.zero())
+        for block in self._blocks:
+            if not block.steps and block.name in known:
+                shape = tuple(self.problem.background[block.name].shape)
+                part = block.covariance.inverse_hessian(known[block.name], shape)
+                if part is not None:
+                    diagonal[:, block.begin : block.end] = part.flatten(1)
+        return diagonal
+
+    def increment(self, control: Tensor) -> State:
+        """Increment of the initial state in the components that the control holds."""
+        return {
+            block.name: block.covariance.sqrt(block.take(control)) for block in self._blocks if not block.steps
+        }
+
+    def initial_state(self, control: Tensor) -> State:
+        """x_0 = x_b + B^½ v."""
+        increment = self.increment(control)
+        return {
+            key: values + increment[key] if key in increment else values
+            for key, values in self.problem.background.items()
+        }
+
+    def forcing(self, control: Tensor) -> Forcing:
+        r"""Model error :math:`\eta` by step. Q is per unit of time: what acts for T seconds has variance Q T."""
+        forcing: dict[int, dict[str, Tensor]] = {}
+        for block in self._blocks:
+            if block.steps:
+                lengths = [abs(self.problem.steps[step]) for step in block.steps]
+                total = sum(lengths)
+                error = block.covariance.sqrt(block.take(control)) * total**0.5
+                for step, length in zip(block.steps, lengths, strict=True):
+                    at_step, share = forcing.setdefault(step, {}), error * (length / total)
+                    at_step[block.name] = at_step[block.name] + share if block.name in at_step else share
+        return forcing
+
+    def terms(self, control: Tensor) -> dict[str, Tensor]:
+        """The terms of J by name, each (window,)."""
+        prior = 0.5 * control.square()
+        edge = sum(block.end - block.begin for block in self._blocks if not block.steps)
+        terms = {"background": prior[:, :edge].sum(1)}
+        if self.problem.model_error is not None:
+            terms["model_error"] = prior[:, edge:].sum(1)
+        increment = self.increment(control)
+        for name, component, penalty in self._penalties:
+            terms[name] = terms.get(name, 0) + penalty(increment[component])
+        background = self.problem.background
+        state = {key: values + increment[key] if key in increment else values for key, values in background.items()}
+        terms["observation"] = self._observation(state, self.forcing(control))
+        return terms
+
+    def _observation(self, state: State, forcing: Forcing) -> Tensor:
+        state = start(self.dynamics, state)
+        none = self._like.new_zeros(self.problem.windows)
+
+        def visit(index: int, before: State, after: State) -> tuple[State, Tensor]:
+            misfit, moved = none, after
+            for observation, share in self._seen.get(index, ()):
+                seen = after if share == 1 else _between(before, after, share)
+                misfit = misfit + observation.misfit(seen)
+                moved = observation.insert(moved)
+            return moved, misfit
+
+        state, first = visit(-1, state, state)
+        _, misfits = integrate(
+            self.dynamics, state, self.problem.steps, visit, forcing=forcing, checkpoint=self.problem.checkpoint
+        )
+        return sum(misfits, first)
+
+    def trajectory(self, control: Tensor) -> list[State]:
+        """The states at all steps, the initial one first, without gradients."""
+        with torch.no_grad():
+            state = start(self.dynamics, self.initial_state(control))
+
+            def visit(index: int, before: State, after: State) -> tuple[State, State]:
+                for observation, _ in self._seen.get(index, ()):
+                    after = observation.insert(after)
+                return after, after
+
+            state, _ = visit(-1, state, state)
+            _, states = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self.forcing(control))
+        return [state, *states]
+
+    def value(self, control: Tensor) -> Tensor:
+        """J of each window (window,)."""
+        return total(self.terms(control))
+
+    def gradient(self, control: Tensor) -> tuple[Tensor, Tensor]:
+        """J (window,) and its gradient by the control (window, n)."""
+        with torch.enable_grad():
+            control = control.detach().requires_grad_()
+            cost = self.value(control)
+            (gradient,) = torch.autograd.grad(cost.sum(), control)
+        return cost.detach(), gradient
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the terms of J."""
+    first, *others = terms.values()
+    return sum(others, first)
+
+
+class CostOfBatch:
+    """J for the minimiser, which asks for fewer windows once some have converged."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.whole = Cost(problem)
+        self._part, self._windows = self.whole, torch.arange(problem.windows)
+
+    def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """J and its gradient for the windows of the batch that are named."""
+        if not torch.equal(windows, self._windows):
+            whole = len(windows) == self.whole.problem.windows
+            self._part = self.whole if whole else self.whole.select(windows)
+            self._windows = windows
+        return self._part.gradient(control)
+
+
+def bind(specification: Any, grid: Grid, like: Tensor) -> Any:
+    """A specification on a grid; what has no ``bind`` is used as it is."""
+    if hasattr(specification, "bind"):
+        return specification.bind(grid, dtype=like.dtype, device=like.device)
+    return specification
+
+
+def _between(before: State, after: State, share: float) -> State:
+    """The state at a share of the way from one step to the next."""
+    return {key: torch.lerp(before[key], after[key], share) for key in after}
+
+
+def _by_step(problem: Problem) -> dict[int, list[tuple[Observation, float]]]:
+    """The observations by the step in which they fall, with the share of it that has passed; -1 is the control's time.
+
+    Raises
+    ------
+    ValueError
+        An observation lies outside the window.
+    """
+    times = problem.times()
+    span = abs(times[-1])
+    tolerance = 1e-6 * max(span, 1.0)
+    seen: dict[int, list[tuple[Observation, float]]] = {}
+    for observation in problem.observations:
+        if abs(observation.time) <= tolerance:
+            seen.setdefault(-1, []).append((observation, 1.0))
+            continue
+        for index, (begin, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+            share = (observation.time - begin) / (end - begin)
+            if 0 < share <= 1 + tolerance / abs(end - begin):
+                share = 1.0 if share > 1 - tolerance / abs(end - begin) else share
+                if share < 1 and problem.time_interpolation == "nearest":
+                    index, share = (index, 1.0) if share >= 0.5 else (index - 1, 1.0)
+                seen.setdefault(index, []).append((observation, share))
+                break
+        else:
+            raise ValueError(f"an observation at {observation.time} s lies outside the window of {times[-1]} s")
+    return seen

@@ -1,0 +1,105 @@
+"""Errors without correlation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance, Shape, Specification
+from xvar.core.grid import Grid
+from xvar.errors import InputError, Problem
+
+
+def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
+    r"""Return the standard deviation in float64 on the CPU, with an axis for each of (window, component, \*grid).
+
+    Raises
+    ------
+    InputError
+        Where it is negative, not finite, or of another shape than the grid.
+    """
+    deviation = torch.as_tensor(std, dtype=torch.float64, device="cpu").detach()
+    axes = len(grid.shape)
+    own = tuple(deviation.shape)[-axes:]
+    if deviation.ndim > axes + 2 or any(
+        n not in (1, m) for n, m in zip(reversed(own), reversed(grid.shape), strict=False)
+    ):
+        raise InputError(
+            Problem(
+                f"a standard deviation of shape {tuple(deviation.shape)}",
+                f"one broadcastable to (window, component, *grid) with a grid of shape {grid.shape}",
+                "give a number, or a tensor on the grid",
+            )
+        )
+    if not bool(((deviation >= 0) & deviation.isfinite()).all()):
+        raise InputError(
+            Problem("a standard deviation that is negative or not finite", "finite numbers from zero up", "mend std")
+        )
+    return deviation.reshape((1,) * (axes + 2 - deviation.ndim) + tuple(deviation.shape))
+
+
+class DiagonalCovariance(Covariance):
+    r""":math:`B = \mathrm{diag}(\sigma^2)`.
+
+    Parameters
+    ----------
+    std : Tensor
+        Standard deviation, (window, component, \*grid), each of these of size one where it is the same along it. Where
+        it is zero the state has no error: `solve` is the pseudo-inverse there.
+    """
+
+    def __init__(self, std: Tensor) -> None:
+        self.std = std
+        self.dtype, self.device = std.dtype, std.device
+        self._inverse = torch.where(std > 0, 1 / std**2, torch.zeros_like(std))
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """Multiply by the standard deviation."""
+        return control * self.std
+
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """Multiply by the standard deviation."""
+        return state * self.std
+
+    def solve(self, state: Tensor) -> Tensor:
+        """Divide by the variance."""
+        return state * self._inverse
+
+    def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
+        """Exact: the variance of the analysis over that of the background."""
+        return (1 / (1 + self.std**2 * curvature)).expand(shape)
+
+    def select(self, windows: Tensor) -> DiagonalCovariance:
+        """The deviations of some windows, where each has its own."""
+        return DiagonalCovariance(self.std[windows]) if len(self.std) > 1 else self
+
+    def log_determinant(self, shape: Shape) -> Tensor:
+        """Sum of the logarithms of the variances of each window."""
+        return 2 * self.std.log().expand(shape).flatten(1).sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal(Specification):
+    r"""Errors of a stated standard deviation, not correlated.
+
+    Parameters
+    ----------
+    std : float or Tensor
+        Standard deviation in the variable's units, broadcastable to (window, component, \*grid); zero means no error.
+    """
+
+    std: float | Tensor
+
+    def bind(
+        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    ) -> DiagonalCovariance:
+        """Operator on this grid.
+
+        Raises
+        ------
+        InputError
+            Where the standard deviation is negative, not finite, or of another shape than the grid.
+        """
+        return DiagonalCovariance(checked_deviation(self.std, grid).to(device=device, dtype=dtype))

@@ -1,0 +1,110 @@
+"""Covariances of vectors on periodic grids: one 2 by 2 block for each wavenumber."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance, Shape
+from xvar.core.grid import Grid
+
+
+def difference_symbols(grid: Grid) -> Tensor:
+    r"""Fourier symbols :math:`(e^{i \theta} - 1) / d` of forward differences along x and y, complex (2, y, x), m-1."""
+    (ny, nx), (dy, dx) = grid.shape, grid.spacing
+
+    def symbol(points: int, spacing: float) -> Tensor:
+        angle = 2 * math.pi * torch.arange(points, dtype=torch.float64) / points
+        # As a product, which is real at the highest wavenumber of an even number of points and exact at small angles.
+        return torch.complex(-2 * torch.sin(angle / 2) ** 2, torch.sin(angle)) / spacing
+
+    along_y, along_x = symbol(ny, dy), symbol(nx, dx)
+    return torch.stack((along_x.expand(ny, nx), along_y[:, None].expand(ny, nx)))
+
+
+def _reflected(spectrum: Tensor) -> Tensor:
+    """Return x(-k), the same at the opposite wavenumbers."""
+    return spectrum.flip((-2, -1)).roll((1, 1), (-2, -1))
+
+
+class PeriodicVectorCovariance(Covariance):
+    r"""Two components whose covariance is a 2 by 2 block for each wavenumber of a periodic grid.
+
+    .. math:: B = F^H \left[ \sigma_\perp^2 (I - e e^H) + \sigma_\parallel^2 e e^H \right] F
+
+    with :math:`e(k)` the unit vector along the gradient (u first): the divergent part of the motion has the variances
+    :math:`\sigma_\parallel^2`, the rest :math:`\sigma_\perp^2`. The control is real, in the space of a two-dimensional
+    transform of Hartley, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}` costs one inverse
+    real Fourier transform.
+
+    Parameters
+    ----------
+    along : Tensor
+        Standard deviation of the divergent part for each wavenumber, positive, even, real (y, x).
+    across : Tensor
+        Of the part without divergence, alike.
+    gradient : Tensor
+        Complex (2, y, x): the symbols of the differences along x and along y, with any common factor. Where both are
+        zero, the vector has the variance of `across` in both components.
+    dtype, device
+        Of its tensors.
+    """
+
+    def __init__(
+        self,
+        along: Tensor,
+        across: Tensor,
+        gradient: Tensor,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self._shape = tuple(along.shape)
+        norm = gradient.abs().square().sum(0).sqrt()
+        # The component of the velocity that has a divergence a.w is the one along the conjugate of a.
+        unit = torch.where(norm > 0, gradient.conj() / norm.clamp(min=1e-300), torch.zeros_like(gradient))
+        half = self._shape[1] // 2 + 1
+        outer = unit[:, None] * unit[None].conj()
+        identity = torch.eye(2, dtype=torch.float64)[:, :, None, None]
+
+        def block(along: Tensor, across: Tensor) -> Tensor:
+            whole = across * (identity - outer) + along * outer
+            return whole[..., :half].to(device=device, dtype=dtype.to_complex())
+
+        self._root, self._precision = block(along, across), block(along**-2, across**-2)
+        self._logarithm = torch.where(norm > 0, 2 * along.log(), 2 * across.log()).sum() + 2 * across.log().sum()
+        self._logarithm = self._logarithm.to(device=device, dtype=dtype)
+        self.dtype, self.device = dtype, self._logarithm.device
+
+    def _times(self, block: Tensor, spectrum: Tensor) -> Tensor:
+        u, v = spectrum[:, 0], spectrum[:, 1]
+        return torch.stack((block[0, 0] * u + block[0, 1] * v, block[1, 0] * u + block[1, 1] * v), dim=1)
+
+    def _points(self, spectrum: Tensor) -> Tensor:
+        field: Tensor = torch.fft.irfft2(spectrum, s=self._shape, norm="ortho")
+        return field
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """One inverse real Fourier transform for each component."""
+        half = self._shape[1] // 2 + 1
+        # The Fourier transform of a transform of Hartley is a sum over the two opposite wavenumbers.
+        plain, opposite = control[..., :half], _reflected(control)[..., :half]
+        spectrum = torch.complex(plain + opposite, opposite - plain) / 2
+        return self._points(self._times(self._root, spectrum))
+
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """Three Fourier transforms for each component (by autograd, the adjoint of `sqrt` takes one)."""
+        spectrum = self._times(self._root, torch.fft.rfft2(state, norm="ortho"))
+        full = torch.fft.fft2(self._points(spectrum), norm="ortho")
+        hartley: Tensor = full.real - full.imag
+        return hartley
+
+    def solve(self, state: Tensor) -> Tensor:
+        """One Fourier transform and its inverse."""
+        return self._points(self._times(self._precision, torch.fft.rfft2(state, norm="ortho")))
+
+    def log_determinant(self, shape: Shape) -> Tensor:
+        """Sum over the blocks."""
+        return self._logarithm.expand(shape[0])

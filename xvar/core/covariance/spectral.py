@@ -1,0 +1,100 @@
+"""Covariances that are diagonal in a cosine, sine or Fourier basis."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance, Shape
+from xvar.core.covariance.transform import Transform
+
+
+class SpectralCovariance(Covariance):
+    r""":math:`B = S C^T \Lambda C S`, every component alike.
+
+    C is an orthonormal transform, :math:`\Lambda` the variance of each of its vectors and S a scale for each point (for
+    a stated variance at every point). The control lives in the space of wavenumbers, so that
+    :math:`B^{1/2} = S C^T \Lambda^{1/2}` costs one inverse transform.
+
+    Parameters
+    ----------
+    transform : Transform
+        The basis.
+    variances : Tensor
+        Variance of each vector of the basis, positive, in the order of the transform's modes. Where the transform is
+        truncated the shorter waves have no variance, and `solve` is the pseudo-inverse.
+    scale : Tensor, optional
+        Multiplies each point, (window, component, y, x), each of these of size one where it is the same along it. Where
+        it is zero, `solve` gives zero.
+    dtype, device
+        Of its tensors.
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        variances: Tensor,
+        scale: Tensor | None = None,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self._transform = transform
+        self._modes = transform.modes
+        rows, columns = transform.modes
+        precise = variances[:rows, :columns].to(torch.float64)
+        self._deviation = precise.sqrt().to(device=device, dtype=dtype)
+        self._precision = (1 / precise).to(device=device, dtype=dtype)
+        self._logarithm = precise.log().sum().to(device=device, dtype=dtype)
+        self._scale = self._unscale = None
+        if scale is not None:
+            scale = scale.to(torch.float64)
+            self._scale = scale.to(device=device, dtype=dtype)
+            self._unscale = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale)).to(device=device, dtype=dtype)
+        self.dtype, self.device = dtype, self._deviation.device
+
+    def control_shape(self, shape: Shape) -> Shape:
+        """The wavenumbers of each component."""
+        return (*shape[:-2], *self._modes)
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """One inverse transform of the control, which is the spectrum divided by its standard deviation."""
+        state = self._transform.inverse(control * self._deviation)
+        return state if self._scale is None else state * self._scale
+
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """One transform."""
+        if self._scale is not None:
+            state = state * self._scale
+        return self._transform.forward(state) * self._deviation
+
+    def solve(self, state: Tensor) -> Tensor:
+        """One transform and one inverse transform."""
+        if self._unscale is not None:
+            state = state * self._unscale
+        state = self._transform.inverse(self._transform.forward(state) * self._precision)
+        return state if self._unscale is None else state * self._unscale
+
+    def select(self, windows: Tensor) -> SpectralCovariance:
+        """The scales of some windows, where each has its own."""
+        if self._scale is None or self._unscale is None or len(self._scale) == 1:
+            return self
+        part = copy(self)
+        part._scale, part._unscale = self._scale[windows], self._unscale[windows]
+        return part
+
+    def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
+        """Each wavenumber by itself, with the mean curvature over the grid."""
+        if self._scale is not None:
+            curvature = curvature * self._scale**2
+        mean = curvature.expand(shape).mean(dim=(-2, -1), keepdim=True)
+        return 1 / (1 + self._deviation**2 * mean)
+
+    def log_determinant(self, shape: Shape) -> Tensor:
+        """Sum of the logarithms of the variances, and of the squared scales."""
+        total = (self._logarithm * shape[1]).expand(shape[0])
+        if self._scale is None:
+            return total
+        return total + 2 * self._scale.log().expand(shape).flatten(1).sum(1)

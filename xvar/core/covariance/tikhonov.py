@@ -1,0 +1,149 @@
+"""The prior of the paper: penalties on the gradient, curvature and divergence of the motion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from xvar.core.covariance.base import Covariance, Penalty, Specification
+from xvar.core.covariance.penalty import divergence_penalty
+from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
+from xvar.core.covariance.spectral import SpectralCovariance
+from xvar.core.covariance.transform import DifferenceEdges, Transform, laplacian_eigenvalues
+from xvar.core.grid import Grid
+from xvar.errors import Problems
+
+
+@dataclass(frozen=True)
+class Tikhonov(Specification):
+    r"""Penalties on the differences of an increment, as a covariance.
+
+    .. math::
+
+        x^T B^{-1} x = \sum_{\mathrm{pixels}} \alpha |\nabla w|^2 + \gamma (\nabla^2 w)^2 + \beta (\nabla \cdot w)^2
+                       + \frac{\overline{w}^2}{\sigma^2}
+
+    with forward differences in metres along each axis, :math:`\nabla^2 = -(D_x^T D_x + D_y^T D_y)`, and
+    :math:`\overline{w}` the mean over the domain of each component. The square root is exact and costs one transform
+    for gradient and curvature; with the divergence it is so on periodic grids only. Elsewhere the divergence is not
+    diagonal in a cosine basis (half of its norm lies outside the blocks of a wavenumber): the bound operator leaves it
+    out, and `penalties` gives it as a term of J of its own, "divergence".
+
+    Parameters
+    ----------
+    gradient : float
+        :math:`\alpha`, in s2 for a velocity in m/s (in general m2 over the square of the variable's units).
+    curvature : float
+        :math:`\gamma`, in m2 s2.
+    divergence : float
+        :math:`\beta`, in s2. For a velocity only.
+    mean_std : float, optional
+        :math:`\sigma`, standard deviation of the mean over the domain of each component, in the units of the variable.
+        Free and periodic edges need it, since no difference sees a uniform motion; with zeros beyond the edges B is
+        proper without it, and it must be left out.
+    edges : {"free", "zero", "periodic", "appended_zero"}, optional
+        What lies beyond the edges: nothing, zeros on all sides, the opposite edge, or zeros beyond the far edges only
+        (the paper's appended row and column). Default: the grid's.
+    truncation : float
+        Share of the wavenumbers along each axis that may be anything but zero, the lowest; 1 keeps all.
+    pixel_area : float, optional
+        Area in m2 of the pixels for which the weights are stated. On another grid the sum is multiplied by the ratio of
+        its pixels' area to this one, and so stands for the same integral over the domain at every resolution; with 1,
+        the weights are those of the integral. Default: the weights count for the pixels of whatever grid it is bound
+        to, as in the paper.
+
+    Notes
+    -----
+    The paper's rain case is ``Tikhonov(gradient=5e9, divergence=5e6, edges="appended_zero")``.
+
+    References
+    ----------
+    Filoche, A., Béréziat, D., Brajard, J., Charantonis, A. (2021) Variational assimilation of geophysical images
+    leveraging deep learning tools, ORASIS 2021.
+    Lepoittevin, Y., Herlin, I. (2016) Regularization terms for motion estimation: links with spatial correlations,
+    VISAPP 2016, doi:10.5220/0005712104580466.
+    """
+
+    gradient: float
+    curvature: float = 0.0
+    divergence: float = 0.0
+    mean_std: float | None = None
+    edges: DifferenceEdges | None = None
+    truncation: float = 1.0
+    pixel_area: float | None = None
+
+    def _edges(self, grid: Grid) -> DifferenceEdges:
+        return self.edges or grid.edges
+
+    def _area_ratio(self, grid: Grid) -> float:
+        return 1.0 if self.pixel_area is None else math.prod(grid.spacing) / self.pixel_area
+
+    def bind(
+        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    ) -> Covariance:
+        """Operator on this grid, without the divergence unless the edges are periodic (see `penalties`).
+
+        Raises
+        ------
+        InputError
+            Where a weight is negative, gradient and curvature are both zero, or `mean_std` is missing with free or
+            periodic edges or given with zeros beyond them; where the grid has not two axes.
+        """
+        edges = self._edges(grid)
+        self._check(grid, edges)
+        weight = self._area_ratio(grid)
+        squares = laplacian_eigenvalues(grid.shape, grid.spacing, edges)
+        precision = weight * (self.gradient * squares + self.curvature * squares**2)
+        if self.mean_std is not None:
+            # The mean is the coefficient of the uniform vector of unit norm over the square root of the points.
+            precision[0, 0] = 1 / (grid.size * self.mean_std**2)
+        if self.divergence and edges == "periodic":
+            symbols = difference_symbols(grid)
+            along = precision + weight * self.divergence * symbols.abs().square().sum(0)
+            return PeriodicVectorCovariance(along.rsqrt(), precision.rsqrt(), symbols, dtype=dtype, device=device)
+        transform = Transform(grid.shape, edges, dtype=dtype, device=device, truncation=self.truncation)
+        return SpectralCovariance(transform, 1 / precision, dtype=dtype, device=device)
+
+    def penalties(self, grid: Grid) -> Mapping[str, Penalty]:
+        """Return the divergence as a term of J, ``{"divergence": function}``, where the operator does not hold it."""
+        edges = self._edges(grid)
+        if not self.divergence or edges == "periodic":
+            return {}
+        weight = self.divergence * self._area_ratio(grid)
+        return {"divergence": partial(divergence_penalty, grid=grid, weight=weight, edges=edges)}
+
+    def _check(self, grid: Grid, edges: DifferenceEdges) -> None:
+        problems = Problems()
+        weights = {"gradient": self.gradient, "curvature": self.curvature, "divergence": self.divergence}
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                problems.add(found=f"{name}={weight}", expected="a finite weight, zero or more", fix=f"mend {name}")
+        if self.gradient == self.curvature == 0:
+            problems.add(
+                found="gradient=0 and curvature=0", expected="one of them positive", fix="give gradient or curvature"
+            )
+        if edges in ("free", "periodic") and not (self.mean_std is not None and 0 < self.mean_std < math.inf):
+            problems.add(
+                found=f"mean_std={self.mean_std} with {edges} edges",
+                expected="a positive standard deviation of the mean motion, which no difference sees",
+                fix="give mean_std in the units of the variable",
+            )
+        if edges in ("zero", "appended_zero") and self.mean_std is not None:
+            problems.add(
+                found=f"mean_std={self.mean_std} with edges {edges!r}",
+                expected="no mean_std: the zeros beyond the edges hold the mean already",
+                fix="leave mean_std out, or choose free edges",
+            )
+        if self.pixel_area is not None and not 0 < self.pixel_area < math.inf:
+            problems.add(
+                found=f"pixel_area={self.pixel_area}",
+                expected="a positive area in m2",
+                fix="give it in m2 or leave it out",
+            )
+        if len(grid.shape) != 2:
+            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+        problems.refuse()

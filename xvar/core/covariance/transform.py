@@ -1,0 +1,275 @@
+r"""Orthonormal transforms whose vectors are the eigenvectors of squared forward differences.
+
+With :math:`D` the forward difference along an axis of n points (unit spacing), :math:`D^T D c_k = \mu_k c_k`, and what
+lies beyond the edges tells the vectors, k = 0 ... n-1, i = 0 ... n-1:
+
+=============  ==================  ==========================================  =====================================
+edges          differences         :math:`c_k(i)`, up to its norm              :math:`\mu_k`
+=============  ==================  ==========================================  =====================================
+free           n-1 inside          :math:`\cos(\pi k (2i+1) / 2n)`             :math:`4 \sin^2(\pi k / 2n)`
+zero           n+1, zeros beyond   :math:`\sin(\pi (k+1)(i+1) / (n+1))`        :math:`4 \sin^2(\pi (k+1) / 2(n+1))`
+appended_zero  n, a zero appended  :math:`\cos(\pi (2k+1)(2i+1) / 2(2n+1))`    :math:`4 \sin^2(\pi (2k+1) / 2(2n+1))`
+periodic       n, around           :math:`\cos + \sin (2 \pi k i / n)`         :math:`4 \sin^2(\pi k / n)`
+=============  ==================  ==========================================  =====================================
+
+These are the cosine transform II, the sine transform I, the cosine transform VIII and the transform of Hartley. They
+are applied as matrix products up to `LARGEST_MATRIX` points, where these are cheaper, and by fast Fourier transforms
+beyond.
+Strang, G. (1999) The discrete cosine transform, SIAM Review 41, 135-147, doi:10.1137/S0036144598336745.
+Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.1109/TASSP.1980.1163351.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from xvar.core.covariance.base import Shape
+from xvar.core.covariance.linear import Map, linear
+
+DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
+
+#: Points along an axis up to which a matrix product is cheaper than a fast Fourier transform.
+LARGEST_MATRIX = 384
+#: Bytes.
+CACHE_LINE = 64
+
+
+def eigenvalues(points: int, edges: DifferenceEdges) -> Tensor:
+    """Eigenvalues of the squared forward difference for a spacing of one, float64 (points,)."""
+    k = torch.arange(points, dtype=torch.float64)
+    angle = {
+        "free": k / (2 * points),
+        "zero": (k + 1) / (2 * (points + 1)),
+        "appended_zero": (2 * k + 1) / (2 * (2 * points + 1)),
+        "periodic": k / points,
+    }[edges]
+    return 4 * torch.sin(math.pi * angle) ** 2
+
+
+def basis(points: int, edges: DifferenceEdges) -> Tensor:
+    """Orthonormal eigenvectors as rows, float64 (wavenumber, point)."""
+    k = torch.arange(points, dtype=torch.float64)[:, None]
+    i = torch.arange(points, dtype=torch.float64)
+    # Whole numbers are reduced before they meet pi: the cosine of a large angle would lose digits.
+    if edges == "free":
+        rows = torch.cos(math.pi / (2 * points) * (k * (2 * i + 1) % (4 * points))) * math.sqrt(2 / points)
+        rows[0] /= math.sqrt(2)
+    elif edges == "zero":
+        period = 2 * (points + 1)
+        rows = torch.sin(2 * math.pi / period * ((k + 1) * (i + 1) % period)) * math.sqrt(2 / (points + 1))
+    elif edges == "appended_zero":
+        period = 4 * (2 * points + 1)
+        rows = torch.cos(2 * math.pi / period * ((2 * k + 1) * (2 * i + 1) % period)) * 2 / math.sqrt(2 * points + 1)
+    else:
+        angle = 2 * math.pi / points * (k * i % points)
+        rows = (torch.cos(angle) + torch.sin(angle)) / math.sqrt(points)
+    return rows
+
+
+class Transform:
+    """Separable orthonormal transform of the last two axes of (window, component, y, x).
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Points along (y, x).
+    edges : {"free", "zero", "periodic", "appended_zero"}
+        What lies beyond the edges of both axes.
+    dtype, device
+        Of its tensors.
+    truncation : float
+        Share of the wavenumbers along each axis that are kept, the lowest; what is left out has no part in either
+        direction.
+
+    Attributes
+    ----------
+    modes : tuple of int
+        Wavenumbers along (y, x).
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        edges: DifferenceEdges,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str | None,
+        truncation: float = 1.0,
+    ) -> None:
+        self.shape, self.edges = shape, edges
+        self.modes = kept(shape, truncation)
+        self._rows: Tensor | tuple[Map, Map]
+        self._columns: Tensor | tuple[Map, Map]
+        rows, columns = shape
+        if rows <= LARGEST_MATRIX:
+            self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
+        else:
+            self._rows = _fourier_pair(rows, edges, dtype, device)
+        self._padding = _padding(rows, columns, dtype)
+        self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
+        if columns <= LARGEST_MATRIX:
+            padded = pad(basis(columns, edges)[: self.modes[1]], (0, self._padding, 0, self._spectral_padding))
+            self._columns = padded.to(device=device, dtype=dtype)
+        else:
+            self._columns = _fourier_pair(columns, edges, dtype, device)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """From points to wavenumbers."""
+        return linear(field, self._analyse, self._synthesise)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """From wavenumbers to points: the inverse, which is the transpose."""
+        return linear(spectrum, self._synthesise, self._analyse)
+
+    def diagonal(self, variances: Tensor) -> Tensor:
+        r"""Diagonal of :math:`C^T \Lambda C`: variance of each point, float64 (y, x), from that of each wavenumber."""
+        rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
+        return rows.T @ variances.to(torch.float64) @ columns
+
+    def _analyse(self, field: Tensor) -> Tensor:
+        return self._along_both(field, inverse=False)
+
+    def _synthesise(self, spectrum: Tensor) -> Tensor:
+        return self._along_both(spectrum, inverse=True)
+
+    def _along_both(self, field: Tensor, *, inverse: bool) -> Tensor:
+        left = right = None
+        if isinstance(self._rows, Tensor):
+            left = self._rows.T if inverse else self._rows
+        if isinstance(self._columns, Tensor):
+            right = self._columns if inverse else self._columns.T
+        if left is not None or right is not None:
+            field = self._multiply(field, left, right, inverse=inverse)
+        if not isinstance(self._rows, Tensor):
+            field = self._transform(self._rows[inverse], field.mT, self.shape[0], self.modes[0], inverse=inverse).mT
+        if not isinstance(self._columns, Tensor):
+            field = self._transform(self._columns[inverse], field, self.shape[1], self.modes[1], inverse=inverse)
+        return field.contiguous()
+
+    @staticmethod
+    def _transform(transform: Map, field: Tensor, points: int, modes: int, *, inverse: bool) -> Tensor:
+        """A fast transform of the last axis, with the wavenumbers that are left out taken as zero."""
+        return transform(pad(field, (0, points - modes))) if inverse else transform(field)[..., :modes]
+
+    def _multiply(self, field: Tensor, left: Tensor | None, right: Tensor | None, *, inverse: bool) -> Tensor:
+        """Products of each (y, x) with a matrix from the left, from the right, or both.
+
+        A stack of products: with all windows folded into the rows of one product, bits would depend on the batch. They
+        also depend on where in a cache line a matrix begins, so each of the stack begins at the start of one.
+        """
+        stack = field.reshape(-1, *field.shape[-2:])
+        before, after = self._padding, self._spectral_padding
+        if inverse:
+            before, after = after, before
+        if before:
+            stack = pad(stack, (0, before))
+        elif stack.storage_offset() * stack.element_size() % CACHE_LINE:
+            stack = stack.clone()
+        if left is not None:
+            stack = torch.bmm(left.expand(len(stack), -1, -1), stack)
+        if right is not None:
+            stack = torch.bmm(stack, right.expand(len(stack), -1, -1))
+        if right is None:
+            after = before
+        if after:
+            stack = stack[..., : stack.shape[-1] - after]
+        return stack.reshape(*field.shape[:-2], *stack.shape[-2:])
+
+
+def kept(shape: Shape, truncation: float) -> Shape:
+    """Wavenumbers along each axis of a truncated transform, whole cache lines of them."""
+    if truncation >= 1:
+        return tuple(shape)
+    line = CACHE_LINE // 4
+    return tuple(min(n, max(line, line * math.ceil(n * truncation / line))) for n in shape)
+
+
+def _padding(rows: int, columns: int, dtype: torch.dtype) -> int:
+    """Columns to append so that a (y, x) matrix fills whole cache lines."""
+    unit = CACHE_LINE // (math.gcd(rows, CACHE_LINE) * dtype.itemsize)
+    return -columns % max(unit, 1)
+
+
+def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges) -> Tensor:
+    r"""Eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x)."""
+    along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
+    return along_y[:, None] + along_x
+
+
+def _fourier_pair(
+    points: int, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None
+) -> tuple[Map, Map]:
+    """Transform of the last axis and its inverse."""
+    if edges == "free":
+        return _cosine_ii(points, dtype, device)
+    if edges == "appended_zero":
+        transform = _cosine_viii(points, dtype, device)
+    else:
+        transform = _sine_i(points) if edges == "zero" else _hartley
+    return transform, transform
+
+
+def _unit_circle(turns: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+    r""":math:`e^{-2 \pi i t}`, computed in double precision."""
+    angle = -2 * math.pi * turns
+    return torch.complex(torch.cos(angle), torch.sin(angle)).to(device=device, dtype=dtype.to_complex())
+
+
+def _cosine_ii(points: int, dtype: torch.dtype, device: torch.device | str | None) -> tuple[Map, Map]:
+    """By one real Fourier transform of the even points followed by the odd ones in reverse (Makhoul)."""
+    half = points // 2 + 1
+    evens = (points + 1) // 2
+    k = torch.arange(points, dtype=torch.float64)
+    norm = torch.full((points,), math.sqrt(2 / points), dtype=torch.float64)
+    norm[0] = math.sqrt(1 / points)
+    twist = _unit_circle(k[:half] / (4 * points), dtype, device)
+    scale, unscale = (s.to(device=device, dtype=dtype) for s in (norm, 1 / norm))
+
+    def forward(field: Tensor) -> Tensor:
+        reordered = torch.cat((field[..., ::2], field[..., 1::2].flip(-1)), dim=-1)
+        spectrum = torch.fft.rfft(reordered) * twist
+        folded = torch.cat((spectrum.real, -spectrum.imag[..., 1 : points - half + 1].flip(-1)), dim=-1)
+        return folded * scale
+
+    def inverse(spectrum: Tensor) -> Tensor:
+        plain = spectrum * unscale
+        mirrored = pad(plain[..., 1:].flip(-1), (1, 0))[..., :half]
+        reordered = torch.fft.irfft(torch.complex(plain[..., :half], -mirrored) * twist.conj(), n=points)
+        odds = pad(reordered[..., evens:].flip(-1), (0, 2 * evens - points))
+        return torch.stack((reordered[..., :evens], odds), dim=-1).flatten(-2)[..., :points]
+
+    return forward, inverse
+
+
+def _sine_i(points: int) -> Map:
+    scale = -math.sqrt(2 / (points + 1))
+
+    def transform(field: Tensor) -> Tensor:
+        spectrum: Tensor = torch.fft.rfft(pad(field, (1, points + 1)))
+        return spectrum.imag[..., 1 : points + 1] * scale
+
+    return transform
+
+
+def _cosine_viii(points: int, dtype: torch.dtype, device: torch.device | str | None) -> Map:
+    length = 2 * points + 1
+    i = torch.arange(points, dtype=torch.float64)
+    before = _unit_circle(i / (2 * length), dtype, device)
+    after = _unit_circle((2 * i + 1) / (4 * length), dtype, device)
+    scale = 2 / math.sqrt(length)
+
+    def transform(field: Tensor) -> Tensor:
+        spectrum: Tensor = torch.fft.fft(field * before, n=length)
+        return (spectrum[..., :points] * after).real * scale
+
+    return transform
+
+
+def _hartley(field: Tensor) -> Tensor:
+    spectrum: Tensor = torch.fft.fft(field, norm="ortho")
+    return spectrum.real - spectrum.imag

@@ -1,0 +1,119 @@
+"""Samplers: the value of gridded fields between the grid points.
+
+Positions are in grid units: 0 is the first point of an axis, n - 1 the last. Component 0 of a position lies along
+x (the last axis), component 1 along y, as the components of a velocity do.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, pad
+
+Sampler = Literal["bilinear", "cubic", "monotone"]
+Edges = Literal["free", "zero", "periodic"]
+
+SAMPLERS: tuple[Sampler, ...] = ("bilinear", "cubic", "monotone")
+EDGES: tuple[Edges, ...] = ("free", "zero", "periodic")
+
+_PADDING = {"free": "border", "zero": "zeros"}
+
+
+def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges: Edges = "free") -> Tensor:
+    """Values of a field at positions between its grid points.
+
+    Parameters
+    ----------
+    field : Tensor (window, component, y, x)
+        Values on the grid.
+    position : Tensor (window, 2, *points)
+        Where to sample, in grid units, along x and along y; ``points`` are one or two dimensions.
+    sampler : {"bilinear", "cubic", "monotone"}
+        ``bilinear`` is second order and blurs the shortest waves; ``cubic`` is the convolution of Keys with
+        a = -1/2, third order and once differentiable; ``monotone`` is the same, kept within the values at the corners
+        of the cell, so that no new extremum appears.
+    edges : {"free", "zero", "periodic"}
+        What lies outside the grid: the nearest value of the edge; zeros beyond one ring of cells; the other side.
+
+    Returns
+    -------
+    Tensor (window, component, *points)
+
+    References
+    ----------
+    Keys (1981), doi:10.1109/TASSP.1981.1163711; Bermejo and Staniforth (1992),
+    doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2 (the monotone limit).
+    """
+    flat = position.ndim == 3
+    if flat:
+        position = position[..., None]
+    if edges == "periodic":
+        field, position = _unrolled(field, position)
+    sampled = _bilinear(field, position, edges) if sampler == "bilinear" else _cubic(field, position, edges, sampler)
+    return sampled[..., 0] if flat else sampled
+
+
+def identity(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Position of every grid point of a (y, x) grid: Tensor (1, 2, y, x)."""
+    y, x = (torch.arange(n, dtype=like.dtype, device=like.device) for n in shape)
+    return torch.stack((x.expand(shape), y[:, None].expand(shape)))[None]
+
+
+def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """A periodic field with copies of its far sides around it, and the positions wrapped into it."""
+    ring = 2
+    size = torch.tensor(field.shape[:-3:-1], dtype=position.dtype, device=position.device).view(1, 2, 1, 1)
+    return pad(field, (ring,) * 4, mode="circular"), torch.remainder(position, size) + ring
+
+
+def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
+    height, width = field.shape[-2:]
+    scale = torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=field.dtype, device=field.device)
+    normalised = torch.addcmul(scale.new_tensor(-1.0), position.permute(0, 2, 3, 1), scale)
+    return grid_sample(field, normalised, padding_mode=_PADDING.get(edges, "border"), align_corners=True)
+
+
+def _weights(fraction: Tensor) -> list[Tensor]:
+    """Keys' weights, a = -1/2, of the four points around a position."""
+    f = fraction
+    return [
+        f * (-0.5 + f * (1 - 0.5 * f)),
+        1 + f * f * (1.5 * f - 2.5),
+        f * (0.5 + f * (2 - 1.5 * f)),
+        f * f * (0.5 * f - 0.5),
+    ]
+
+
+def _cubic(field: Tensor, position: Tensor, edges: Edges, sampler: Sampler) -> Tensor:
+    windows, components, height, width = field.shape
+    if edges == "zero":  # what is far outside must reach zeros and only zeros
+        field, position = pad(field, (3,) * 4), position + 3
+        height, width = height + 6, width + 6
+    limit = position.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
+    position = position.clamp(torch.zeros_like(limit), limit)  # one clamp: the same gradient on every edge
+    first = torch.minimum(position.detach().floor(), limit - 1)
+    (along_x, along_y), first = (_weights(part) for part in (position - first).unbind(1)), first.long()
+    values = field.flatten(2)
+
+    def tap(row: int, column: int) -> Tensor:
+        x, y = first[:, 0] + column, first[:, 1] + row
+        index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+        taken = values.gather(2, index.flatten(1)[:, None].expand(-1, components, -1))
+        return taken.view(windows, components, *x.shape[1:])
+
+    result: Tensor = torch.zeros((), dtype=field.dtype, device=field.device)
+    corners = []
+    for row in range(-1, 3):
+        line: Tensor = torch.zeros((), dtype=field.dtype, device=field.device)
+        for column in range(-1, 3):
+            value = tap(row, column)
+            if row in (0, 1) and column in (0, 1):
+                corners.append(value)
+            line = line + along_x[column + 1][:, None] * value
+        result = result + along_y[row + 1][:, None] * line
+    if sampler == "monotone":
+        low, high = torch.stack(corners).aminmax(dim=0)
+        result = torch.minimum(torch.maximum(result, low), high)
+    return result

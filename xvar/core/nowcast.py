@@ -1,0 +1,158 @@
+"""The forecast from an analysed motion: the last image carried along it, growing or decaying on its way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance import Transform as CosineTransform
+from xvar.core.grid import Grid
+from xvar.core.interpolate import sample
+from xvar.core.motion import Transform, backward, forward
+from xvar.core.parcels import Parcels
+
+PATH_ITERATIONS = 2  # of the middle of a step
+LEAST_GAIN = 0.3  # of the amplitude of a ring of wavenumbers
+
+
+@dataclass(frozen=True)
+class Nowcast:
+    r"""Extrapolation of the last image.
+
+    Every grid point takes the value of the parcel that reaches it. Its path is followed back through the motion of the
+    analysis, which stays as it is, and the image is interpolated once for each lead time, bilinearly. On its way the
+    value grows by the analysed sources, which fade with their lifetimes:
+
+    .. math::
+
+        I(x, T + t) = I(X, T) + \sum_j s_j(X) \, \tau_j (1 - e^{-t / \tau_j}), \quad X = X_{-t}(x)
+
+    where there is something to grow. Growth adds power at short wavelengths that later frames do not have: in each
+    octave of wavelength the power is held to `sharpness` times that of the image carried without growth, less `fading`
+    in a frame. Where a path comes from outside the grid the last image stays.
+
+    Parameters
+    ----------
+    transform : {"none", "square_root"}
+        What grows, see `ImageMotion`.
+    lifetimes : tuple of float
+        τ of each source, in frames.
+    sharpness, fading : float
+        How much power is left to the forecast.
+    """
+
+    transform: Transform
+    lifetimes: tuple[float, ...] = ()
+    sharpness: float = 1.02
+    fading: float = 0.01
+
+    def extrapolate(
+        self,
+        last: Tensor,
+        velocity: Tensor,
+        growth: Tensor,
+        scale: Tensor,
+        leads: Sequence[float],
+        frame: float,
+        grid: Grid,
+    ) -> tuple[Tensor, Tensor]:
+        """Forecasts for all lead times.
+
+        Parameters
+        ----------
+        last : Tensor (window, 1, y, x)
+            The last image in the units of the variable; NaN where it is not known.
+        velocity : Tensor (window, 2, y, x)
+            In m/s.
+        growth : Tensor (window, source, y, x)
+            In a frame, of the compared variable over its deviation.
+        scale : Tensor (window,)
+            The deviation, as a value of the variable.
+        leads : sequence of float
+            Seconds after the last image, ascending.
+        frame : float
+            Seconds between frames.
+        grid : Grid
+
+        Returns
+        -------
+        forecast : Tensor (window, lead, y, x)
+        outside : Tensor of bool (window, lead, y, x)
+            Where the path comes from outside the grid.
+        """
+        model = Parcels(iterations=PATH_ITERATIONS).bind(grid, dtype=last.dtype, device=last.device)
+        position = model.start({"velocity": velocity})["position"]
+        limit = last.new_tensor([grid.shape[1] - 1, grid.shape[0] - 1]).view(1, 2, 1, 1)
+        known = last.isfinite()
+        image = torch.where(known, last, torch.zeros_like(last))
+        compared = forward(self.transform, image)
+        deviation = forward(self.transform, scale)[:, None, None, None]
+        hold = PowerLimit(grid.shape, like=last) if self.lifetimes else None
+        forecasts, outsides, now = [], [], 0.0
+        for lead in leads:
+            parts = max(1, math.ceil((lead - now) / frame - 1e-6))
+            for _ in range(parts):
+                position = model.follow(velocity, position, (now - lead) / parts)
+            now = lead
+            carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), position).split(1, dim=1)
+            if hold is not None:
+                grown = self._grown(compared, growth * deviation, lead / frame)
+                carried = hold(sample(grown, position), carried, self.sharpness - self.fading * lead / frame)
+            if self.transform == "square_root":
+                carried = carried.clamp_min(0)
+            outside = ((position < 0) | (position > limit)).any(1, keepdim=True)
+            # Interpolated between known and unknown points a value is neither.
+            carried = torch.where(seen > 1 - 1e-4, carried, torch.nan)
+            forecasts.append(torch.where(outside, last, carried))
+            outsides.append(outside)
+        return torch.cat(forecasts, dim=1), torch.cat(outsides, dim=1)
+
+    def _grown(self, compared: Tensor, growth: Tensor, frames: float) -> Tensor:
+        """The image with what grows on it in so many frames, in the units of the variable."""
+        grown = compared
+        for source, lifetime in zip(growth.split(1, dim=1), self.lifetimes, strict=True):
+            grown = grown + lifetime * (1 - math.exp(-frames / lifetime)) * source
+        if self.transform == "square_root":  # rain grows where it rains
+            grown = torch.where(compared > 0, grown.clamp_min(0), torch.zeros_like(grown))
+        return backward(self.transform, grown)
+
+
+class PowerLimit:
+    """Holds the power of a field to that of another, by octave of wavelength.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the grid (y, x).
+    like : Tensor
+        For dtype and device.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, like: Tensor) -> None:
+        self.transform = CosineTransform(shape, "free", dtype=like.dtype, device=like.device)
+        squares = [(torch.arange(n, dtype=torch.float64) / (2 * n)) ** 2 for n in shape]
+        wavenumber = (squares[0][:, None] + squares[1]).sqrt()
+        octave = torch.log2((wavenumber * 2 * max(shape)).clamp_min(1))
+        self.lower = octave.floor().long().to(like.device)
+        self.upper_share = (octave - octave.floor()).to(like)
+        self.number = int(self.lower.max()) + 2
+
+    def _power(self, spectrum: Tensor) -> Tensor:
+        """Power in each octave (window, octave), shared between the two nearest."""
+        power = spectrum.square().flatten(1)
+        result = power.new_zeros(len(power), self.number)
+        result.index_add_(1, self.lower.flatten(), power * (1 - self.upper_share).flatten())
+        return result.index_add_(1, self.lower.flatten() + 1, power * self.upper_share.flatten())
+
+    def __call__(self, field: Tensor, reference: Tensor, ratio: float) -> Tensor:
+        """The field (window, 1, y, x) without what it has above `ratio` times the reference's power; its mean stays."""
+        own, other = self.transform.forward(field), self.transform.forward(reference)
+        have, allowed = self._power(own), ratio * self._power(other)
+        gain = (allowed / have.clamp_min(torch.finfo(have.dtype).tiny)).sqrt().clamp(LEAST_GAIN, 1)
+        each = gain[:, self.lower] * (1 - self.upper_share) + gain[:, self.lower + 1] * self.upper_share
+        each[:, 0, 0] = 1
+        return self.transform.inverse(own * each[:, None])

@@ -1,0 +1,232 @@
+"""Observation operators, and the observations that they are compared with.
+
+An operator gives the equivalent of the observations from a state. Operators after the first take a tensor, so that
+they compose: ``Compose(Component("tracer"), SquareRoot(), AtPoints(position))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xvar.core.dynamics import State
+from xvar.core.grid import block_mean
+from xvar.core.interpolate import Sampler, sample
+
+Operator = Callable[[State], Tensor]
+
+
+@dataclass(frozen=True)
+class Component:
+    """The observed component of the state: ``H(x) = x[name]``.
+
+    Parameters
+    ----------
+    name : str
+        Key of the state.
+    components : tuple of int, optional
+        Which of its components, all by default.
+    """
+
+    name: str
+    components: tuple[int, ...] | None = None
+
+    def __call__(self, state: State) -> Tensor:
+        """The component, (window, component, *grid)."""
+        values = state[self.name]
+        return values if self.components is None else values[:, list(self.components)]
+
+
+@dataclass(frozen=True)
+class SquareRoot:
+    r""":math:`\sqrt{x}`, with a finite slope at zero: the variance of rain grows with the rain.
+
+    Below `floor` the root goes on along its tangent, so that it has a gradient at zero and takes negative values too.
+
+    Parameters
+    ----------
+    floor : float
+        In the variable's units.
+    """
+
+    floor: float = 1e-3
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The root of each value."""
+        root: float = self.floor**0.5
+        return torch.where(values > self.floor, values.clamp_min(self.floor).sqrt(), 0.5 * root + values / (2 * root))
+
+
+@dataclass(frozen=True)
+class Logarithm:
+    r""":math:`\log(1 + x / \mathrm{scale})` of a value that is not negative.
+
+    Parameters
+    ----------
+    scale : float
+        In the variable's units.
+    """
+
+    scale: float = 1.0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The logarithm of each value."""
+        return torch.log1p(values.clamp_min(0) / self.scale)
+
+
+@dataclass(frozen=True)
+class AtPoints:
+    """Values at scattered points: (window, component, point).
+
+    Parameters
+    ----------
+    position : Tensor (1 or window, 2, point)
+        Along x and along y, in grid units.
+    sampler : {"bilinear", "cubic", "monotone"}
+    """
+
+    position: Tensor
+    sampler: Sampler = "bilinear"
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Interpolate (window, component, y, x) to the points."""
+        position = self.position.to(dtype=values.dtype, device=values.device)
+        return sample(values, position.expand(len(values), -1, -1), self.sampler)
+
+    def select(self, windows: Tensor) -> AtPoints:
+        """The operator of some windows of the batch."""
+        return self if len(self.position) == 1 else replace(self, position=self.position[windows])
+
+    def coarsen(self, factor: int) -> AtPoints:
+        """The same points in units of a grid whose cells hold `factor` cells a side."""
+        return replace(self, position=(self.position + 0.5) / factor - 0.5)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """Operators one after the other, the first of them from the state."""
+
+    operators: tuple[Any, ...]
+
+    def __init__(self, *operators: Any) -> None:
+        object.__setattr__(self, "operators", operators)
+
+    def __call__(self, state: State) -> Tensor:
+        """Apply them in turn."""
+        values: Any = state
+        for operator in self.operators:
+            values = operator(values)
+        return values  # type: ignore[no-any-return]
+
+    def select(self, windows: Tensor) -> Compose:
+        """The operators of some windows of the batch."""
+        return Compose(*(_each("select", part, windows) for part in self.operators))
+
+    def coarsen(self, factor: int) -> Compose:
+        """The operators on a coarser grid."""
+        return Compose(*(_each("coarsen", part, factor) for part in self.operators))
+
+
+def _each(verb: str, operator: Any, argument: Any) -> Any:
+    """An operator after `select` or `coarsen`; one that has no such method depends on neither windows nor grid."""
+    return getattr(operator, verb)(argument) if hasattr(operator, verb) else operator
+
+
+@dataclass(frozen=True)
+class Observation:
+    r"""Values observed at one time, and their misfit.
+
+    .. math:: J_o = \sum \rho\left(\frac{H(x) - y}{\sigma}\right), \quad
+        \rho(r) = \tfrac12 r^2 \;\; \text{or} \;\; c^2 \left(\sqrt{1 + (r/c)^2} - 1\right)
+
+    Parameters
+    ----------
+    time : float
+        Seconds from the time of the control.
+    operator : callable
+        H, from a state to (window, component, *shape).
+    values : Tensor (window, component, *shape)
+        y; what is not finite is not observed.
+    std : Tensor, broadcastable to `values`
+        Standard deviation σ of the error of observation.
+    threshold : float, optional
+        c of the pseudo-Huber norm in standard deviations; without it the norm is quadratic.
+    replaces : str, optional
+        Component of the state that the observation replaces where it is valid, after its misfit was taken (direct
+        insertion). This cuts the adjoint of that component: such a window is no strong-constraint 4D-Var.
+    """
+
+    time: float
+    operator: Operator
+    values: Tensor
+    std: Tensor
+    threshold: float | None = None
+    replaces: str | None = None
+    valid: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Take the missing values out: a NaN that is masked later still spoils the gradient."""
+        if self.valid is None:
+            valid = self.values.isfinite()
+            object.__setattr__(self, "valid", valid)
+            object.__setattr__(self, "values", torch.where(valid, self.values, torch.zeros_like(self.values)))
+            if not bool((self.std.isfinite() & (self.std > 0)).all()):
+                # What is wrong where something is observed stays, and shows.
+                object.__setattr__(self, "std", torch.where(valid, self.std, torch.ones_like(self.std)))
+
+    @property
+    def mask(self) -> Tensor:
+        """Where a value was observed."""
+        assert self.valid is not None
+        return self.valid
+
+    def count(self) -> Tensor:
+        """Number of observed values of each window."""
+        return self.mask.flatten(1).sum(1)
+
+    def residual(self, state: State) -> Tensor:
+        """H(x) - y over σ, zero where nothing is observed."""
+        return torch.where(self.mask, (self.operator(state) - self.values) / self.std, 0.0)
+
+    def misfit(self, state: State) -> Tensor:
+        """J_o of each window (window,)."""
+        squared = self.residual(state).square()
+        if self.threshold is None:
+            return 0.5 * squared.flatten(1).sum(1)
+        c2 = self.threshold**2
+        # c² (√(1 + s) - 1) = c² s / (√(1 + s) + 1) loses no digits where s is small
+        scaled = squared / c2
+        return c2 * (scaled / ((1 + scaled).sqrt() + 1)).flatten(1).sum(1)
+
+    def insert(self, state: State) -> State:
+        """The state with the observed values in place of its own."""
+        if self.replaces is None:
+            return state
+        return {**state, self.replaces: torch.where(self.mask, self.values, state[self.replaces])}
+
+    def select(self, windows: Tensor) -> Observation:
+        """The observations of some windows of the batch."""
+        each = self.std.ndim == self.values.ndim and len(self.std) > 1
+        return replace(
+            self,
+            operator=_each("select", self.operator, windows),
+            values=self.values[windows],
+            std=self.std[windows] if each else self.std,
+            valid=self.mask[windows],
+        )
+
+    def coarsen(self, factor: int) -> Observation:
+        """Observations on the grid averaged over blocks of `factor` cells a side; points stay points."""
+        operator = _each("coarsen", self.operator, factor)
+        if self.values.ndim < 4:
+            return replace(self, operator=operator)
+        weight = block_mean(self.mask.to(self.values.dtype), factor)
+        mean = block_mean(self.values, factor) / weight.clamp_min(1e-6)
+        std = self.std
+        if std.ndim > 0 and std.shape[-2:] != (1, 1):
+            std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
+        return replace(self, operator=operator, values=mean, std=std, valid=weight >= 0.5)

@@ -1,0 +1,133 @@
+"""What is to be solved: a batch of windows that share a grid, a model and their observation times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from xvar.core.dynamics import State
+from xvar.core.grid import Grid, block_mean
+from xvar.core.observation import Observation
+
+TimeInterpolation = Literal["linear", "nearest"]
+
+
+@dataclass(frozen=True)
+class ModelError:
+    r"""The weak constraint: :math:`x_{i+1} = M_i(x_i) + \eta_i` with :math:`\eta_i \sim N(0, Q_i)`.
+
+    Parameters
+    ----------
+    covariance : mapping of str to specification
+        Q of each forced component, per unit of time.
+    steps : tuple of tuple of int
+        The steps in which each forcing acts: one each, or all steps of an interval that share a forcing.
+    """
+
+    covariance: Mapping[str, Any]
+    steps: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One batch of windows to be minimised together.
+
+    Specifications (of the model, of covariances) are in physical units and are bound to the grid when the problem is
+    solved, at each resolution anew.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid of the fields.
+    dynamics : specification with ``bind``, or a model
+        The model M.
+    steps : tuple of float
+        The model's steps in seconds from the time of the control; negative backward in time.
+    background : dict of Tensor (window, component, *grid)
+        x_b, with all components of the state.
+    background_error : mapping of str to specification
+        B of each component that is in the control; the others stay at the background. What a specification cannot
+        put into a square root it adds to J as terms of their own.
+    observations : tuple of Observation
+        The observations, each at its own time.
+    model_error : ModelError, optional
+        The weak constraint.
+    time_interpolation : {"linear", "nearest"}
+        How the state between two steps is found for an observation that falls there.
+    curvature : mapping of str to Tensor, broadcastable to the component
+        What is known beforehand of the second derivative of J_o by each value of a component; it scales the control,
+        so that a well observed value does not slow down the others. It changes the path, not the minimum.
+    checkpoint : bool
+        Trade time for memory in the adjoint, see `integrate`.
+    """
+
+    grid: Grid
+    dynamics: Any
+    steps: tuple[float, ...]
+    background: State
+    background_error: Mapping[str, Any]
+    observations: tuple[Observation, ...]
+    model_error: ModelError | None = None
+    time_interpolation: TimeInterpolation = "linear"
+    curvature: Mapping[str, Tensor] = field(default_factory=dict)
+    checkpoint: bool = False
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of the batch."""
+        return len(next(iter(self.background.values())))
+
+    def number_of_observations(self) -> Tensor:
+        """Observed values of each window (window,)."""
+        counts = [observation.count() for observation in self.observations]
+        like = next(iter(self.background.values()))
+        return sum(counts, torch.zeros(self.windows, dtype=torch.int64, device=like.device))
+
+    def times(self) -> list[float]:
+        """Time of every state of the trajectory, in seconds from the control."""
+        times = [0.0]
+        for step in self.steps:
+            times.append(times[-1] + step)
+        return times
+
+    def select(self, windows: Tensor) -> Problem:
+        """The problem of some windows of the batch, its specifications as they are."""
+        return replace(
+            self,
+            background={key: values[windows] for key, values in self.background.items()},
+            observations=tuple(observation.select(windows) for observation in self.observations),
+            curvature={key: part[windows] if len(part) > 1 else part for key, part in self.curvature.items()},
+        )
+
+    def coarsen(self, factor: int) -> Problem:
+        """The problem on a grid whose cells hold `factor` cells a side."""
+        if factor == 1:
+            return self
+        return replace(
+            self,
+            grid=self.grid.coarsen(factor),
+            background={key: block_mean(values, factor) for key, values in self.background.items()},
+            observations=tuple(observation.coarsen(factor) for observation in self.observations),
+            curvature={key: block_mean(part, factor) if part.shape[-1] > 1 else part for key, part in self.curvature.items()},
+        )
+
+
+def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:
+    """Steps that meet every time of a sequence that begins with the time of the control.
+
+    Parameters
+    ----------
+    times : sequence of float
+        Seconds from the control, in the order in which they are met.
+    longest : float, optional
+        Steps are no longer than this; intervals are cut into equal parts.
+    """
+    steps: list[float] = []
+    for begin, end in zip(times[:-1], times[1:], strict=True):
+        parts = 1 if longest is None else max(1, -int(-abs(end - begin) // longest))
+        steps.extend([(end - begin) / parts] * parts)
+    return tuple(steps)

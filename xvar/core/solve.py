@@ -1,0 +1,107 @@
+"""From a problem to its analysis: coarse grids first, then the grid itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from xvar import errors
+from xvar.core.cost import Cost, CostOfBatch
+from xvar.core.dynamics import Forcing, State
+from xvar.core.minimize import LBFGS, Minimum
+from xvar.core.problem import Problem
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The analysis of a batch of windows.
+
+    Attributes
+    ----------
+    trajectory : list of dict of Tensor
+        The state at every step, the first at the time of the control.
+    increment : dict of Tensor
+        x_a - x_b at that time.
+    forcing : mapping of step to dict of Tensor
+        The model error.
+    cost_background, cost_analysis : dict of Tensor (window,)
+        The terms of J before and after.
+    minimum : Minimum
+        How the minimisation on the grid itself ended; its evaluations count those on coarse grids too.
+    """
+
+    trajectory: list[State]
+    increment: State
+    forcing: Forcing
+    cost_background: dict[str, Tensor]
+    cost_analysis: dict[str, Tensor]
+    minimum: Minimum
+
+
+def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[int] = (1,)) -> Analysis:
+    """Minimise J for every window of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        The windows.
+    minimizer : LBFGS, optional
+        How J is minimised, at each level.
+    levels : sequence of int
+        Side of the blocks of cells that are averaged into one, level by level; the last is 1. Displacements that are
+        larger than the structures of the image need coarse levels. Each starts from the analysis of the level before.
+
+    Raises
+    ------
+    InputError
+        The levels do not lead down to the grid itself.
+
+    Returns
+    -------
+    Analysis
+        A window that fails keeps its best iterate and says so in ``minimum.reason``.
+    """
+    if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
+        raise errors.InputError(
+            errors.Problem(f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)")
+        )
+    minimizer = minimizer or LBFGS()
+    control: Tensor | None = None
+    coarse: Cost | None = None
+    spent: Tensor | int = 0
+    factor = 1
+    for level in levels:
+        function = CostOfBatch(problem.coarsen(level))
+        cost = function.whole
+        if coarse is None or control is None:
+            control = cost.zero()
+        else:
+            shape = cost.problem.grid.shape
+            control = cost.control([_prolong(part, factor // level, shape) for part in coarse.fields(control)])
+        minimum = minimizer(function, control, cost.inverse_hessian())
+        control, coarse, factor = minimum.control, cost, level
+        spent = minimum.evaluations + spent
+    with torch.no_grad():
+        return Analysis(
+            trajectory=cost.trajectory(control),
+            increment=cost.increment(control),
+            forcing=cost.forcing(control),
+            cost_background=cost.terms(cost.zero()),
+            cost_analysis=cost.terms(control),
+            minimum=replace(minimum, evaluations=torch.as_tensor(spent)),
+        )
+
+
+def _prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+    """Fields of a coarse grid on a finer one: linear between the centres of the blocks."""
+    if factor == 1:
+        return values
+    fine = interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
+    missing = [size - have for size, have in zip(reversed(shape), reversed(fine.shape), strict=False)]
+    fine = pad(fine, (0, max(missing[0], 0), 0, max(missing[1], 0)), mode="replicate")
+    return fine[..., : shape[0], : shape[1]]

@@ -1,0 +1,81 @@
+"""Errors that say what was found, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def _printable(text: object) -> str:
+    """Text with control characters escaped: attributes of a file may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a call: where it is, what is there, and what would mend it."""
+
+    found: str
+    expected: str
+    fix: str
+    variable: str | None = None
+    dimension: str | None = None
+    index: object = None
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            f"{label} {value!r}" if label != "index" else f"index {value}"
+            for label, value in (("variable", self.variable), ("dimension", self.dimension), ("index", self.index))
+            if value is not None
+        )
+        text = f"found {self.found}; expected {self.expected}; fix: {self.fix}"
+        return _printable(f"{place}: {text}" if place else text)
+
+
+class InputError(ValueError):
+    """The input or an option cannot be used as it is.
+
+    The message has one line for each problem of the call, so that all of them can be mended at once.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        What is wrong, in the order in which it was met.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        lines = [str(problem) for problem in problems]
+        head = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *(f"- {line}" for line in lines)])
+        super().__init__(head)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[Problem, ...]]:
+        return type(self), self.problems
+
+
+class Problems:
+    """Collects the problems of a call, so that one report names them all."""
+
+    def __init__(self) -> None:
+        self._found: list[Problem] = []
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(
+        self,
+        *,
+        found: str,
+        expected: str,
+        fix: str,
+        variable: object = None,
+        dimension: object = None,
+        index: object = None,
+    ) -> None:
+        """Note a problem and go on."""
+        name, dim = (None if label is None else str(label) for label in (variable, dimension))
+        self._found.append(Problem(found, expected, fix, name, dim, index))
+
+    def refuse(self) -> None:
+        """Raise InputError where anything was noted."""
+        if self._found:
+            raise InputError(*self._found)

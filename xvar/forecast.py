@@ -1,0 +1,182 @@
+"""Forecasts from an analysis."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial as bound
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar import bridge
+from xvar.cf.axes import Axes
+from xvar.cf.conventions import finish
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.metadata import attributes
+from xvar.cf.times import parse_duration
+from xvar.configuration import ATTRIBUTE, Configuration
+from xvar.errors import Problems
+
+FIELDS = ("u", "v", "growth", "image_scale")
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """What a forecast reads from an analysis."""
+
+    configuration: Configuration
+    grid: HorizontalGrid
+    plane: tuple[Hashable, Hashable]
+
+
+def forecast(data: xr.Dataset, lead: Any, every: Any = None) -> xr.Dataset:
+    """Extrapolate the last image of each window along the analysed motion.
+
+    The motion stays as it is at the end of the window. Every point takes the value of the parcel that reaches it,
+    interpolated once, bilinearly, from the last image as it was observed. Where the analysis has sources, what a parcel
+    carries grows or decays on the way, ever less as they fade, and the power that growth adds at short wavelengths is
+    held to that of the image carried without it. Where a path comes from outside the grid the last image stays, and
+    ``origin`` says so. `xvar.core.nowcast.Nowcast` has the equations.
+
+    Parameters
+    ----------
+    data : Dataset
+        An analysis, from memory or from a file: a forecast has the same bits from either.
+    lead : duration
+        How far ahead: "30min", datetime.timedelta, numpy.timedelta64.
+    every : duration, optional
+        Time between forecasts, which are at its multiples. Default: the time between frames.
+
+    Returns
+    -------
+    Dataset
+        The variable in its own units and ``origin``, dimensions (window, lead_time, y, x), with
+        ``forecast_reference_time(window)`` and valid ``time(window, lead_time)``. Lazy where the analysis is.
+
+    Raises
+    ------
+    InputError
+        Where `data` is no analysis, or `lead` is no positive duration or shorter than `every`.
+
+    Examples
+    --------
+    >>> import xvar
+    >>> analysis = xvar.datasets.sample().var4d.assimilate()
+    >>> analysis.var4d.forecast("15min").sizes["lead_time"]
+    3
+    """
+    problems = Problems()
+    analysed = _read(data, problems)
+    horizon = parse_duration(lead, "lead", problems)
+    step = None if every is None else parse_duration(every, "every", problems)
+    problems.refuse()
+    assert analysed is not None
+    assert horizon is not None
+    configuration = analysed.configuration
+    step = configuration.frame if step is None else step
+    count = math.floor(horizon / step + 1e-6)
+    if count < 1:
+        problems.add(
+            found=f"lead of {horizon:g} s, less than the {step:g} s between forecasts",
+            expected="a lead of at least one step",
+            fix='a longer lead, or a shorter one of every=, such as every="5min"',
+        )
+        problems.refuse()
+    leads = tuple(step * (index + 1) for index in range(count))
+    name = configuration.variable
+    images, outside = _extrapolate(data, analysed, leads)
+    result = _labelled(data, analysed, leads, images, outside)
+    return finish(result, data, action=f'forecast("{name}", {horizon:g} s)')
+
+
+def _read(data: xr.Dataset, problems: Problems) -> Analysed | None:
+    """The configuration and the grid of an analysis."""
+    text = data.attrs.get(ATTRIBUTE)
+    configuration = None if text is None else Configuration.from_json(text)
+    if configuration is None or f"{configuration.variable}_observed" not in data:
+        problems.add(
+            found=f"a Dataset without {'the attribute ' + ATTRIBUTE if text is None else 'the last observed frame'}",
+            expected="an analysis, as assimilate() gives it",
+            fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
+        )
+        return None
+    observed = data[f"{configuration.variable}_observed"]
+    plane = (observed.dims[-2], observed.dims[-1])
+    axes = Axes(time="window", y=plane[0], x=plane[1])
+    grid = horizontal_grid(observed, axes, problems, configuration.dx, configuration.dy, mapping=data)
+    return None if grid is None else Analysed(configuration, grid, plane)
+
+
+def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...]) -> tuple[xr.DataArray, xr.DataArray]:
+    """Forecasts and origins, window by window where the analysis is lazy."""
+    configuration, plane = analysed.configuration, analysed.plane
+    fields = {"observed": data[f"{configuration.variable}_observed"]}
+    fields |= {name: data[name].isel(step=-1) for name in ("u", "v")}
+    fields["growth"] = data["growth"] if "growth" in data else _none_grows(fields["u"])
+    fields["image_scale"] = data["image_scale"]
+    solve = bound(
+        bridge.extrapolate_windows,
+        grid=analysed.grid,
+        nowcast=configuration.nowcast(),
+        leads=leads,
+        frame=configuration.frame,
+        dtype=configuration.dtype,
+        device=configuration.device,
+    )
+    images, outside = xr.apply_ufunc(
+        solve,
+        *(field.drop_vars(list(field.coords)) for field in fields.values()),
+        input_core_dims=[plane, plane, plane, ("source", *plane), ()],
+        output_core_dims=[("lead_time", *plane)] * 2,
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
+        output_dtypes=[configuration.dtype, "int8"],
+    )
+    return images, outside
+
+
+def _none_grows(like: xr.DataArray) -> xr.DataArray:
+    """Growth of no source."""
+    window, y, x = like.dims
+    empty = np.zeros((like.sizes[window], 0, like.sizes[y], like.sizes[x]), dtype=like.dtype)
+    return xr.DataArray(empty, dims=(window, "source", y, x))
+
+
+def _labelled(
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], images: xr.DataArray, outside: xr.DataArray
+) -> xr.Dataset:
+    configuration, plane = analysed.configuration, analysed.plane
+    name = configuration.variable
+    reference = data["forecast_reference_time"]
+    kept = {key: part for key, part in data.coords.items() if set(part.dims) <= set(plane)}
+    analysis = data[name]
+    mapping = {key: value for key, value in analysis.attrs.items() if key == "grid_mapping"}
+    coordinates: Mapping[Hashable, Any] = {
+        **kept,
+        "lead_time": ("lead_time", np.array(leads) * np.timedelta64(10**9, "ns"), attributes("lead_time")),
+        "time": (("window", "lead_time"), valid_times(reference.values, leads), dict(data["time"].attrs)),
+        "forecast_reference_time": ("window", reference.values, dict(reference.attrs)),
+    }
+    flag = {**attributes("origin"), **mapping}
+    return xr.Dataset(
+        {
+            name: (images.dims, images.data, {**analysis.attrs, "ancillary_variables": "origin"}),
+            "origin": (outside.dims, outside.data, flag),
+        },
+        coordinates,
+        {**data.attrs},
+    )
+
+
+def valid_times(reference: NDArray[Any], leads: tuple[float, ...]) -> NDArray[Any]:
+    """Times (window, lead) by the calendar of the reference times (window,)."""
+    if reference.dtype.kind == "M":
+        steps = np.round(np.array(leads) * 1e9).astype("timedelta64[ns]")
+        return np.asarray(reference[:, None] + steps)
+    steps = np.array([datetime.timedelta(seconds=lead) for lead in leads], dtype=object)
+    return np.asarray(reference[:, None] + steps)

@@ -1,0 +1,175 @@
+"""The schedule of a record: which frames each window holds. It is known without computing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvar.cf.times import parse_duration
+from xvar.errors import Problems
+
+Partial = Literal["drop", "keep"]
+
+PARTIALS: tuple[Partial, ...] = ("drop", "keep")
+DEFAULT_FRAMES = 4  # the paper's window
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Frames of each window.
+
+    Attributes
+    ----------
+    frames : ndarray of int (window, step)
+        Index of each frame in the record; -1 fills windows that hold fewer frames than the longest.
+    seconds : ndarray of float (window, step)
+        Time of each frame after the first of its window; NaN where there is no frame.
+    """
+
+    frames: NDArray[np.intp]
+    seconds: NDArray[np.float64]
+
+    def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
+        """Windows with the same frame times, which can be solved in one batch: their indices and those times."""
+        # Milliseconds tell apart all that a record can mean, and hide the rounding of its times.
+        keys = [tuple(np.round(row[~np.isnan(row)], 3)) for row in self.seconds]
+        groups: dict[tuple[float, ...], list[int]] = {}
+        for index, key in enumerate(keys):
+            groups.setdefault(tuple(float(second) for second in key), []).append(index)
+        return [(np.array(windows), times) for times, windows in groups.items()]
+
+
+def make_schedule(
+    seconds: NDArray[np.float64],
+    dimension: Hashable,
+    window: object,
+    stride: object,
+    partial: Partial,
+    problems: Problems,
+) -> Schedule | None:
+    """Lay windows over a record.
+
+    Parameters
+    ----------
+    seconds : ndarray of float (frame,)
+        Times of the frames, ascending.
+    dimension : hashable
+        Name of the time dimension, for messages.
+    window, stride : int, duration or None
+        Length of a window and distance between the first frames of two: in frames, or as durations, a window
+        including both its ends ("3D" of daily frames is 4 frames). By default 4 frames, or all where there are fewer,
+        and one frame less than the window, so that windows share a frame.
+    partial : {"drop", "keep"}
+        What becomes of frames at the end of the record, or before a gap, that do not fill a window.
+    problems : Problems
+        Takes what cannot be done.
+
+    Returns
+    -------
+    Schedule or None
+        Windows never reach across a gap that is longer than a window: the record is laid out anew behind it. None
+        where a problem was added.
+    """
+    count = len(problems)
+    _check_choice("partial", partial, PARTIALS, problems)
+    frames = len(seconds)
+    cadence = float(np.median(np.diff(seconds)))
+    length = _length(window, "window", problems)
+    step = _length(stride, "stride", problems)
+    if len(problems) > count:
+        return None
+    in_frames = length is None or isinstance(length, int)
+    whole: float | int = min(DEFAULT_FRAMES, frames) if length is None else length
+    span = (whole - 1) * cadence if in_frames else float(whole)
+    if isinstance(whole, int) and whole < 2 or span < cadence * (1 - 1e-6):
+        problems.add(
+            dimension=dimension,
+            found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)",
+            expected="a window of at least 2 frames",
+            fix="give a longer window, window=4",
+        )
+    if (isinstance(whole, int) and whole > frames) or (not in_frames and span > seconds[-1] - seconds[0] + 1e-3):
+        problems.add(
+            dimension=dimension,
+            found=f"window={window!r}, longer than the record of {frames} frames over {seconds[-1] - seconds[0]:g} s",
+            expected=f"a window of at most {frames} frames",
+            fix=f"window={frames}, or a longer record",
+        )
+    if len(problems) > count:
+        return None
+    rows: list[NDArray[np.intp]] = []
+    for begin, end in _segments(seconds, max(span, cadence) * (1 + 1e-6)):
+        rows.extend(_lay(seconds, begin, end, whole, step, partial))
+    if not rows:
+        problems.add(
+            dimension=dimension,
+            found=f"gaps that leave no {whole} frames together",
+            expected="at least one full window between two gaps",
+            fix='partial="keep", or a shorter window',
+        )
+        return None
+    longest = max(len(row) for row in rows)
+    table = np.full((len(rows), longest), -1, dtype=np.intp)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    since = np.where(table >= 0, seconds[table] - seconds[table[:, :1]], np.nan)
+    return Schedule(table, since)
+
+
+def _length(value: object, name: str, problems: Problems) -> int | float | None:
+    """A number of frames, or a duration in seconds."""
+    if value is None:
+        return None
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        if value < 1:
+            problems.add(
+                found=f"{name}={value}", expected="a positive number of frames, or a duration", fix=f"{name}=4"
+            )
+            return None
+        return int(value)
+    return parse_duration(value, name, problems)
+
+
+def _check_choice(name: str, value: object, choices: tuple[Any, ...], problems: Problems) -> None:
+    if value not in choices:
+        words = ", ".join(map(repr, choices))
+        problems.add(found=f"{name}={value!r}", expected=f"one of {words}", fix=f"{name}={choices[0]!r}")
+
+
+def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]:
+    """Stretches of the record without a gap longer than `gap`."""
+    breaks = np.flatnonzero(np.diff(seconds) > gap) + 1
+    bounds = [0, *(int(index) for index in breaks), len(seconds)]
+    return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+
+def _lay(
+    seconds: NDArray[np.float64], begin: int, end: int, window: int | float, stride: int | float | None, partial: Partial
+) -> list[NDArray[np.intp]]:
+    """Windows over the frames begin to end of one segment."""
+    rows: list[NDArray[np.intp]] = []
+    first, last = begin, begin
+    while first < end - 1:
+        if isinstance(window, int):
+            stop, full = min(first + window, end), first + window <= end
+        else:
+            limit = seconds[first] + window
+            stop = int(np.searchsorted(seconds[:end], limit * (1 + 1e-12) + 1e-3, side="right"))
+            full = seconds[end - 1] >= limit - 1e-3
+        if not full and (partial == "drop" or stop == last):
+            break
+        if stop - first >= 2:
+            rows.append(np.arange(first, stop, dtype=np.intp))
+            last = stop
+        if stride is None:
+            following = max(stop - 1, first + 1)
+        elif isinstance(stride, int):
+            following = first + stride
+        else:
+            following = int(np.searchsorted(seconds, seconds[first] + stride - 1e-3, side="left"))
+        first = max(following, first + 1)
+    return rows
