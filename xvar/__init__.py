@@ -13,11 +13,28 @@ from typing import Any
 from xvar.accessor import DataArrayAccessor, DatasetAccessor
 from xvar.errors import InputError
 
-__all__ = ["DataArrayAccessor", "DatasetAccessor", "InputError", "__version__", "datasets"]
+__all__ = [
+    "DataArrayAccessor",
+    "DatasetAccessor",
+    "InputError",
+    "__version__",
+    "covariance",
+    "datasets",
+    "dynamics",
+    "minimize",
+    "observation",
+]
 
 __version__ = version("xvar")
 
-_LAZY = {"datasets": "xvar.datasets"}
+# Public names of modules that need torch, or are not needed by all.
+_LAZY = {
+    "covariance": "xvar.covariance",
+    "datasets": "xvar.datasets",
+    "dynamics": "xvar.dynamics",
+    "minimize": "xvar.minimize",
+    "observation": "xvar.observation",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar import bridge
 from xvar.batches import Errors, Output, run_batches
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
+from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.windows import Partial, Schedule, make_schedule
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Duration = Any  # a number of frames, "15min", datetime.timedelta or numpy.timedelta64
 Saved = Literal["increment", "innovation", "residual"]
+Constraint = Literal["strong", "weak"]
 
+CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual")
 ERRORS: tuple[Errors, ...] = ("raise", "continue")
 DTYPES = ("float32", "float64")
@@ -38,6 +40,13 @@ def assimilate(
     window: Duration = None,
     stride: Duration = None,
     partial: Partial = "drop",
+    constraint: Constraint = "strong",
+    dynamics: Any = None,
+    background: xr.Dataset | None = None,
+    background_error: Any = None,
+    observation: Any = None,
+    observation_error: Any = None,
+    model_error: Any = None,
     land: Any = None,
     units: str | None = None,
     dx: float | None = None,
@@ -51,13 +60,14 @@ def assimilate(
     minimizer: LBFGS | None = None,
     save: Sequence[Saved] = (),
 ) -> xr.Dataset:
-    r"""Find the motion in a record of images, by 4D-Var in windows.
+    r"""Find the motion in a record of images, or the state of a model of your own, by 4D-Var in windows.
 
-    In each window the motion :math:`w` at its end minimises
+    .. math:: J = \tfrac12 \|x_0 - x_b\|^2_B + \tfrac12 \sum_k \|y_k - H(x_k)\|^2_{R_k}
+        + \tfrac12 \sum_i \|\eta_i\|^2_{Q_i}
 
-    .. math:: J = \tfrac12 \|w\|^2_B + \tfrac12 \|s\|^2_{B_s} + J_o
-
-    as `xvar.core.motion.ImageMotion` states it; every window is minimised on its own.
+    is minimised in every window by itself. Where nothing but the data is given the problem is that of
+    `xvar.core.motion.ImageMotion`: the motion at the end of the window, with the growth of rain as a source. With a
+    model, a background, errors or an observation of your own it is that of `xvar.core.experiment.Experiment`.
 
     Parameters
     ----------
@@ -71,6 +81,21 @@ def assimilate(
         includes both its ends). Default: 4 frames, or all where there are fewer, and one frame less than the window.
     partial : {"drop", "keep"}
         What becomes of frames at the end, or before a gap, that do not fill a window.
+    constraint : {"strong", "weak"}
+        Whether the model is perfect, or its error is part of the control.
+    dynamics : str, xvar.dynamics.Advection or callable, optional
+        The model: ``"advection"`` (the motion carries itself, as in the paper), ``"steady"``, or your own
+        ``model(state, seconds) -> state``, whose components are the variables of `background`. An attribute ``step`` is
+        its longest time step in seconds.
+    background : Dataset, optional
+        x_b, on the grid of the data. For advection ``u``, ``v`` and the variable itself, each optional: rest, and the
+        first frame, which then is no observation.
+    background_error, model_error : specification of xvar.covariance, or mapping of component to it, optional
+        B, and Q in a second. A single one is that of the motion.
+    observation : xvar.observation.Images, optional
+        How frames are compared.
+    observation_error : float or DataArray, optional
+        Standard deviation of the errors of observation, in the units of the variable.
     land : str, DataArray or "never_valid", optional
         Where nothing moves. Default: a mask of the file, else what is never valid.
     units : str, optional
@@ -122,7 +147,7 @@ def assimilate(
     """
     problems = Problems()
     dataset, name = as_dataset(data, problems)
-    _check_options(problems, errors=errors, dtype=dtype, batch=batch, save=save, device=device)
+    _check_options(problems, errors=errors, dtype=dtype, batch=batch, save=save, constraint=constraint)
     record = read_record(
         dataset,
         variable if name is None else name,
@@ -153,23 +178,56 @@ def assimilate(
         device=device,
         notes=record.notes,
     )
-    outputs = _outputs(record, schedule, configuration)
-    points = int(np.prod(record.grid.shape)) * schedule.frames.shape[1]
+    own: dict[str, Any] = {
+        "dynamics": dynamics,
+        "background": background,
+        "background_error": background_error,
+        "observation": observation,
+        "observation_error": observation_error,
+        "model_error": model_error,
+    }
+    plan: Plan | None
+    if constraint == "weak" or any(part is not None for part in own.values()):
+        plan = plan_experiment(
+            record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, **own
+        )
+    else:
+        plan = plan_motion(record, configuration, minimizer)
+    problems.refuse()
+    assert plan is not None
+    sizes = {
+        "step": schedule.frames.shape[1],
+        "interval": plan.intervals,
+        "y": record.grid.shape[0],
+        "x": record.grid.shape[1],
+        "stage": 2,
+        "source": len(sources),
+    }
+    outputs = {
+        name: Output(
+            tuple(sizes[dim] for dim in part.dims),
+            part.dtype,
+            fill=np.nan if part.dtype.startswith("float") else 0,
+            steps=part.dims[:1] == ("step",),
+        )
+        for name, part in plan.variables.items()
+    }
+    points = int(np.prod(record.grid.shape)) * sizes["step"]
     size = batch or max(1, min(BATCH_POINTS // points, -(-len(schedule.frames) // 10)))
-    solve = bound(
-        bridge.solve_windows,
-        grid=record.grid,
-        motion=configuration.motion(minimizer),
-        dtype=configuration.dtype,
-        device=device,
-    )
-    arrays = run_batches(solve, record.array.data, schedule, outputs, size, errors)
-    return _labelled(arrays, dataset, record, schedule, configuration, save)
+    frames = record.array.data
+    if plan.std is not None:
+        frames = np.stack([frames, plan.std.astype(frames.dtype)], axis=1)
+    arrays = run_batches(plan.solve, frames, schedule, outputs, size, errors)
+    return _labelled(arrays, plan, dataset, record, schedule, save)
 
 
 def _check_options(problems: Problems, **options: Any) -> None:
     """Refuse values that an option does not take."""
-    choices: Mapping[str, tuple[Any, ...]] = {"errors": ERRORS, "dtype": (None, *DTYPES)}
+    choices: Mapping[str, tuple[Any, ...]] = {
+        "errors": ERRORS,
+        "dtype": (None, *DTYPES),
+        "constraint": CONSTRAINTS,
+    }
     for name, allowed in choices.items():
         if options[name] not in allowed:
             words = ", ".join(map(repr, allowed))
@@ -187,64 +245,43 @@ def _check_options(problems: Problems, **options: Any) -> None:
         )
 
 
-def _outputs(record: Record, schedule: Schedule, configuration: Configuration) -> dict[str, Output]:
-    """Shapes and types of what a window gives, known before any is solved."""
-    steps, shape, dtype = schedule.frames.shape[1], record.grid.shape, configuration.dtype
-    terms = ("cost", "cost_background", "cost_observation")
-    return {
-        **{name: Output((steps, *shape), dtype, steps=True) for name in ("analysis", "u", "v")},
-        "observed": Output(shape, dtype),
-        "growth": Output((len(configuration.sources), *shape), dtype),
-        "image_scale": Output((), dtype),
-        **{name: Output((2,), "float64") for name in terms},
-        "gradient_norm": Output((), "float64"),
-        "evaluations": Output((), "int32", fill=0),
-        "number_of_observations": Output((), "int32", fill=0),
-        "status": Output((), "int8", fill=0),
-    }
-
-
 def _labelled(
     arrays: Mapping[str, Any],
+    plan: Plan,
     dataset: xr.Dataset,
     record: Record,
     schedule: Schedule,
-    configuration: Configuration,
     save: Sequence[Saved],
 ) -> xr.Dataset:
     """The output contract: names, dimensions, coordinates and attributes."""
-    plane = (record.axes.y, record.axes.x)
-    name = record.name
+    dims = {"y": record.axes.y, "x": record.axes.x}
+    own = record.array.attrs
     describe = bound(
         attributes,
-        variable=str(name),
+        variable=str(record.name),
         units=record.units,
         kind=record.kind,
         grid_kind=record.grid.kind,
-        standard_name=record.array.attrs.get("standard_name"),
+        standard_name=own.get("standard_name"),
     )
-    kept = {"units": record.units} | {k: v for k, v in record.array.attrs.items() if k != "units"}
-    mapping = {key: value for key, value in kept.items() if key == "grid_mapping"}
-    fields: dict[Hashable, Any] = {name: (("window", "step", *plane), arrays["analysis"], kept)}
-    for component in ("u", "v"):
-        fields[component] = (("window", "step", *plane), arrays[component], {**describe(component), **mapping})
-    observed = f"{name}_observed"
-    fields[observed] = (("window", *plane), arrays["observed"], {**describe("observed"), **mapping})
-    if configuration.sources:
-        fields["growth"] = (("window", "source", *plane), arrays["growth"], {**describe("growth"), **mapping})
-    fields["image_scale"] = (("window",), arrays["image_scale"], describe("image_scale"))
-    for term in (key for key in arrays if key.startswith("cost")):
-        fields[term] = (("window", "stage"), arrays[term], describe(term))
-    for single in ("gradient_norm", "evaluations", "number_of_observations", "status"):
-        fields[single] = (("window",), arrays[single], describe(single))
-    result = xr.Dataset(fields, _coordinates(record, schedule, configuration))
+    mapping = {key: value for key, value in own.items() if key == "grid_mapping"}
+    fields: dict[Hashable, Any] = {}
+    for name, part in plan.variables.items():
+        if part.entry == "analysis":
+            attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
+        else:
+            attrs = describe(part.entry, **({} if part.of is None else {"variable": part.of}))
+            attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
+        fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
+    result = xr.Dataset(fields, _coordinates(record, schedule, plan))
     if save:
         result = _with_saved(result, record, schedule, save, describe)
+    configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
-    return finish(result, dataset, action=f'assimilate("{name}")', configuration=configuration.to_json())
+    return finish(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())
 
 
-def _coordinates(record: Record, schedule: Schedule, configuration: Configuration) -> dict[Hashable, Any]:
+def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashable, Any]:
     """Coordinates of the grid as they are in the input, and those of the windows."""
     plane = {record.axes.y, record.axes.x}
     time = record.array.coords[record.axes.time] if record.axes.time in record.array.coords else None
@@ -260,9 +297,14 @@ def _coordinates(record: Record, schedule: Schedule, configuration: Configuratio
         ),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
     }
-    if configuration.sources:
-        lifetimes = np.array([lifetime * configuration.frame for _, _, lifetime in configuration.sources])
+    if "growth" in plan.variables:
+        sources, frame = plan.configuration.sources, plan.configuration.frame
+        lifetimes = np.array([lifetime * frame for _, _, lifetime in sources])
         coordinates["lifetime"] = ("source", lifetimes, attributes("lifetime"))
+    if plan.intervals:
+        ends = window_times(record.times.values, schedule)
+        middle = ends[:, :-1] + (ends[:, 1:] - ends[:, :-1]) / 2
+        coordinates["forcing_time"] = (("window", "interval"), middle, attributes("forcing_time"))
     return coordinates
 
 

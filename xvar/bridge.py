@@ -17,6 +17,7 @@ from xvar.cf.grid import HorizontalGrid
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xvar.core.experiment import Experiment
     from xvar.core.grid import Grid
     from xvar.core.motion import ImageMotion
     from xvar.core.nowcast import Nowcast
@@ -53,10 +54,17 @@ def ascending(values: Array, grid: HorizontalGrid) -> Array:
     return values[..., y, x]
 
 
-def solve_windows(
-    frames: Array, seconds: tuple[float, ...], grid: HorizontalGrid, motion: ImageMotion, *, dtype: str, device: str | None
-) -> Mapping[str, Array]:
-    """Analyse one batch of windows.
+def solve_motion(
+    frames: Array,
+    seconds: tuple[float, ...],
+    *,
+    name: str,
+    grid: HorizontalGrid,
+    motion: ImageMotion,
+    dtype: str,
+    device: str | None,
+) -> dict[str, Array]:
+    """Analyse the motion in one batch of windows.
 
     Parameters
     ----------
@@ -64,6 +72,8 @@ def solve_windows(
         The frames of each window, in the order of the input, NaN where nothing was observed.
     seconds : tuple of float
         Time of each frame after the first.
+    name : str
+        The variable.
     grid : HorizontalGrid
         The grid of the input.
     motion : ImageMotion
@@ -73,12 +83,80 @@ def solve_windows(
 
     Returns
     -------
-    mapping of str to array
-        The output variables by name, (window, ...), in the order of the input.
+    dict of str to array (window, ...)
+        What `ImageMotion.analyse` gives, in the order of the input.
     """
     tensors = motion.analyse(to_tensor(ascending(frames, grid), dtype=dtype, device=device), seconds, core_grid(grid))
-    fields = {name: to_array(values) for name, values in tensors.items()}
-    return {name: np.ascontiguousarray(ascending(v, grid)) if v.shape[-2:] == grid.shape else v for name, v in fields.items()}
+    own = {"analysis": name, "observed": f"{name}_observed"}
+    return {own.get(key, key): _in_order(to_array(values), grid) for key, values in tensors.items()}
+
+
+def solve_experiment(
+    frames: Array,
+    seconds: tuple[float, ...],
+    *,
+    name: str,
+    grid: HorizontalGrid,
+    experiment: Experiment,
+    components: Mapping[str, tuple[str, ...]],
+    background: Mapping[str, Array],
+    dtype: str,
+    device: str | None,
+) -> dict[str, Array]:
+    """Analyse one batch of windows with a model and statistics of the user's own.
+
+    Parameters
+    ----------
+    frames : array (window, frame, y, x) or (window, frame, 2, y, x)
+        The frames, and behind them the standard deviation of their errors where it is stated.
+    seconds : tuple of float
+        Time of each frame after the first.
+    name : str
+        The observed variable.
+    grid : HorizontalGrid
+        The grid of the input.
+    experiment : Experiment
+        What is to be solved, and how.
+    components : mapping of str to tuple of str
+        The variables that each component of the state holds.
+    background : mapping of str to array (y, x)
+        Their background, but for the observed one where the first frame is its background.
+    dtype, device : str
+        Of the tensors.
+
+    Returns
+    -------
+    dict of str to array (window, ...)
+        Every variable of the state at every frame, ``<variable>_forcing`` of every variable that is forced, and what
+        the analysis says of its windows.
+    """
+
+    def tensor(values: Array) -> Tensor:
+        return to_tensor(ascending(values, grid), dtype=dtype, device=device)
+
+    images, std = (frames, None) if frames.ndim == 4 else (frames[:, :, 0], frames[:, :, 1])
+    known = {
+        key: tensor(np.broadcast_to(np.stack([background[n] for n in names]), (len(frames), len(names), *grid.shape)))
+        for key, names in components.items()
+        if set(names) <= set(background)
+    }
+    states, forcing, numbers = experiment.analyse(
+        tensor(images), None if std is None else tensor(std), known, seconds, core_grid(grid)
+    )
+    results = {key: to_array(values) for key, values in numbers.items()}
+    results[f"{name}_observed"] = images[:, -1]
+    for key, names in components.items():
+        for index, part in enumerate(names):
+            results[part] = np.stack([_in_order(to_array(state[key][:, index]), grid) for state in states], axis=1)
+            if forcing and key in forcing[0]:
+                fields = [_in_order(to_array(error[key][:, index]), grid) for error in forcing]
+                results[f"{part}_forcing"] = np.stack(fields, axis=1)
+    return results
+
+
+def _in_order(values: Array, grid: HorizontalGrid) -> Array:
+    """Fields in the order of the input; everything else as it is."""
+    return np.ascontiguousarray(ascending(values, grid)) if values.shape[-2:] == grid.shape else values
 
 
 def extrapolate_windows(
@@ -129,3 +207,61 @@ def extrapolate_windows(
         core_grid(grid),
     )
     return ascending(to_array(images), grid), ascending(to_array(outside).astype("int8"), grid)
+
+
+def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
+    """The variables that each component of the state of one of xvar's models holds; None for a model of the user's."""
+    from xvar.core.advection import Advection
+
+    return {"velocity": ("u", "v"), "tracer": (variable,)} if isinstance(model, Advection) else None
+
+
+def integrate_windows(
+    *fields: Array,
+    grid: HorizontalGrid,
+    model: Any,
+    components: Mapping[str, tuple[str, ...]],
+    leads: tuple[float, ...],
+    frame: float,
+    dtype: str,
+    device: str | None,
+) -> tuple[Array, ...]:
+    """Integrate a model on from the end of each window.
+
+    Parameters
+    ----------
+    *fields : array (window, y, x)
+        The variables of the state, in the order of `components`.
+    grid, components, dtype, device
+        As in `solve_experiment`.
+    model : specification or callable
+        The model.
+    leads : tuple of float
+        Seconds ahead, ascending.
+    frame : float
+        Longest step where the model states none.
+
+    Returns
+    -------
+    tuple of array (window, lead, y, x)
+        The variables at the leads.
+    """
+    import torch
+
+    from xvar.core.cost import bind
+    from xvar.core.dynamics import trajectory
+    from xvar.core.problem import frame_steps
+
+    tensors = [to_tensor(ascending(values, grid), dtype=dtype, device=device) for values in fields]
+    names = [name for parts in components.values() for name in parts]
+    by_name = dict(zip(names, tensors, strict=True))
+    state = {key: torch.stack([by_name[name] for name in parts], dim=1) for key, parts in components.items()}
+    steps = frame_steps([0.0, *leads], getattr(model, "step", None) or frame)
+    states = trajectory(bind(model, core_grid(grid), tensors[0]), state, steps)
+    times = np.cumsum([0.0, *steps])
+    at_leads = [int(np.argmin(np.abs(times - lead))) for lead in leads]
+    return tuple(
+        _in_order(np.stack([to_array(states[step][key][:, index]) for step in at_leads], axis=1), grid)
+        for key, parts in components.items()
+        for index in range(len(parts))
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xvar.cf.units import Kind
 
 if TYPE_CHECKING:
+    from xvar.core.advection import Advection
     from xvar.core.minimize import LBFGS
     from xvar.core.motion import ImageMotion
     from xvar.core.nowcast import Nowcast
@@ -50,6 +51,10 @@ class Configuration:
         Of the solution.
     device : str, optional
         Where it was computed.
+    dynamics : dict, optional
+        The model that the user chose, its parameters where it is one of xvar's.
+    notes : tuple of str
+        What was found in the input and assumed.
     """
 
     variable: str
@@ -61,6 +66,7 @@ class Configuration:
     dy: float | None = None
     dtype: str = "float32"
     device: str | None = None
+    dynamics: dict[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())
 
     def motion(self, minimizer: LBFGS | None = None) -> ImageMotion:
@@ -77,6 +83,14 @@ class Configuration:
 
         return Nowcast(transform=self.transform, lifetimes=tuple(lifetime for _, _, lifetime in self.sources))  # type: ignore[arg-type]
 
+    def model(self) -> Advection | None:
+        """The model that the user chose, where it is one of xvar's."""
+        from xvar.core.advection import Advection
+
+        if self.dynamics is None or self.dynamics["model"] != "Advection":
+            return None
+        return Advection(**{key: value for key, value in self.dynamics.items() if key != "model"})
+
     def to_json(self) -> str:
         """For an attribute of the output."""
         return json.dumps(asdict(self))
@@ -88,3 +102,23 @@ class Configuration:
         values["sources"] = tuple(tuple(numbers) for numbers in values["sources"])
         values["notes"] = tuple(values["notes"])
         return cls(**values)
+
+
+def named_models() -> dict[str, Advection]:
+    """The models that have a name."""
+    from xvar.core.advection import Advection
+
+    return {
+        "advection": Advection(motion="inertial", departure="end_point"),
+        "steady": Advection(motion="steady", departure="midpoint"),
+    }
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """A model in plain words and numbers."""
+    from xvar.core.advection import Advection
+
+    if isinstance(model, Advection):
+        return {"model": "Advection", **asdict(model)}
+    kind = type(model)
+    return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}

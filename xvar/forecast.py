@@ -19,10 +19,8 @@ from xvar.cf.conventions import finish
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
-from xvar.configuration import ATTRIBUTE, Configuration
+from xvar.configuration import ATTRIBUTE, Configuration, named_models
 from xvar.errors import Problems
-
-FIELDS = ("u", "v", "growth", "image_scale")
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,16 @@ class Analysed:
     plane: tuple[Hashable, Hashable]
 
 
-def forecast(data: xr.Dataset, lead: Any, every: Any = None) -> xr.Dataset:
-    """Extrapolate the last image of each window along the analysed motion.
+def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = None) -> xr.Dataset:
+    """Carry each window of an analysis on into the future.
 
-    The motion stays as it is at the end of the window. Every point takes the value of the parcel that reaches it,
+    Where no model was stated, the last image is extrapolated along the analysed motion. The motion stays as it is at the end of the window. Every point takes the value of the parcel that reaches it,
     interpolated once, bilinearly, from the last image as it was observed. Where the analysis has sources, what a parcel
     carries grows or decays on the way, ever less as they fade, and the power that growth adds at short wavelengths is
     held to that of the image carried without it. Where a path comes from outside the grid the last image stays, and
     ``origin`` says so. `xvar.core.nowcast.Nowcast` has the equations.
+
+    Where a model was stated, it goes on from the analysed state at the end of the window.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None) -> xr.Dataset:
         How far ahead: "30min", datetime.timedelta, numpy.timedelta64.
     every : duration, optional
         Time between forecasts, which are at its multiples. Default: the time between frames.
+    dynamics : xvar.dynamics.Advection or callable, optional
+        The model that goes on; by default the one of the analysis. A model of your own is in no file: state it again.
 
     Returns
     -------
@@ -89,8 +91,13 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None) -> xr.Dataset:
         problems.refuse()
     leads = tuple(step * (index + 1) for index in range(count))
     name = configuration.variable
-    images, outside = _extrapolate(data, analysed, leads)
-    result = _labelled(data, analysed, leads, images, outside)
+    if dynamics is None and configuration.dynamics is None:
+        fields = _extrapolate(data, analysed, leads)
+    else:
+        model = _model(configuration, dynamics, problems)
+        problems.refuse()
+        fields = _integrate(data, analysed, leads, model)
+    result = _labelled(data, analysed, leads, fields)
     return finish(result, data, action=f'forecast("{name}", {horizon:g} s)')
 
 
@@ -112,7 +119,49 @@ def _read(data: xr.Dataset, problems: Problems) -> Analysed | None:
     return None if grid is None else Analysed(configuration, grid, plane)
 
 
-def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...]) -> tuple[xr.DataArray, xr.DataArray]:
+def _model(configuration: Configuration, dynamics: Any, problems: Problems) -> Any:
+    """The model that goes on."""
+    model = configuration.model() if dynamics is None else dynamics
+    if isinstance(model, str):
+        model = named_models().get(model, model)
+    if model is None or isinstance(model, str):
+        problems.add(
+            found=f"dynamics={dynamics!r} for an analysis by {configuration.dynamics}",
+            expected="the model that goes on: it is your own, and in no file",
+            fix="forecast(lead, dynamics=model)",
+        )
+    return model
+
+
+def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], model: Any) -> dict[str, xr.DataArray]:
+    """The variables of the state at all leads, by the model."""
+    configuration, plane = analysed.configuration, analysed.plane
+    names = tuple(str(name) for name, part in data.data_vars.items() if part.dims == ("window", "step", *plane))
+    components = bridge.components_of(model, configuration.variable) or {name: (name,) for name in names}
+    state = [data[name].isel(step=-1) for parts in components.values() for name in parts]
+    solve = bound(
+        bridge.integrate_windows,
+        grid=analysed.grid,
+        model=model,
+        components=components,
+        leads=leads,
+        frame=configuration.frame,
+        dtype=configuration.dtype,
+        device=configuration.device,
+    )
+    results = xr.apply_ufunc(
+        solve,
+        *(field.drop_vars(list(field.coords)) for field in state),
+        input_core_dims=[plane] * len(state),
+        output_core_dims=[("lead_time", *plane)] * len(state),
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
+        output_dtypes=[configuration.dtype] * len(state),
+    )
+    return dict(zip((name for parts in components.values() for name in parts), results, strict=True))
+
+
+def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...]) -> dict[str, xr.DataArray]:
     """Forecasts and origins, window by window where the analysis is lazy."""
     configuration, plane = analysed.configuration, analysed.plane
     fields = {"observed": data[f"{configuration.variable}_observed"]}
@@ -137,7 +186,7 @@ def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...])
         dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
         output_dtypes=[configuration.dtype, "int8"],
     )
-    return images, outside
+    return {configuration.variable: images, "origin": outside}
 
 
 def _none_grows(like: xr.DataArray) -> xr.DataArray:
@@ -148,29 +197,23 @@ def _none_grows(like: xr.DataArray) -> xr.DataArray:
 
 
 def _labelled(
-    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], images: xr.DataArray, outside: xr.DataArray
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], fields: Mapping[str, xr.DataArray]
 ) -> xr.Dataset:
     configuration, plane = analysed.configuration, analysed.plane
-    name = configuration.variable
     reference = data["forecast_reference_time"]
     kept = {key: part for key, part in data.coords.items() if set(part.dims) <= set(plane)}
-    analysis = data[name]
-    mapping = {key: value for key, value in analysis.attrs.items() if key == "grid_mapping"}
+    mapping = {key: part for key, part in data[configuration.variable].attrs.items() if key == "grid_mapping"}
     coordinates: Mapping[Hashable, Any] = {
         **kept,
         "lead_time": ("lead_time", np.array(leads) * np.timedelta64(10**9, "ns"), attributes("lead_time")),
         "time": (("window", "lead_time"), valid_times(reference.values, leads), dict(data["time"].attrs)),
         "forecast_reference_time": ("window", reference.values, dict(reference.attrs)),
     }
-    flag = {**attributes("origin"), **mapping}
-    return xr.Dataset(
-        {
-            name: (images.dims, images.data, {**analysis.attrs, "ancillary_variables": "origin"}),
-            "origin": (outside.dims, outside.data, flag),
-        },
-        coordinates,
-        {**data.attrs},
-    )
+    attrs = {name: dict(data[name].attrs) if name in data else {**attributes(name), **mapping} for name in fields}
+    if "origin" in fields:
+        attrs[configuration.variable]["ancillary_variables"] = "origin"
+    variables = {name: (field.dims, field.data, attrs[name]) for name, field in fields.items()}
+    return xr.Dataset(variables, coordinates, dict(data.attrs))
 
 
 def valid_times(reference: NDArray[Any], leads: tuple[float, ...]) -> NDArray[Any]:

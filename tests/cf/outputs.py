@@ -105,7 +105,7 @@ def analysis(dataset: xr.Dataset, name: Hashable, frames: int = 3) -> xr.Dataset
 
 def forecast(dataset: xr.Dataset, name: Hashable, steps: int = 3) -> xr.Dataset:
     """A forecast from the last frame of the record."""
-    array, axes, known = context(dataset, name)
+    array, axes, _ = context(dataset, name)
     times = read_times(array, axes, Problems())
     assert times is not None
     step = times.values[1] - times.values[0]

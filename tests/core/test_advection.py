@@ -32,9 +32,7 @@ def times_matrix(matrix: Tensor, vectors: Tensor) -> Tensor:
     return torch.einsum("ij,wjyx->wiyx", matrix, vectors)
 
 
-def error_of_departures(
-    steps: list[float], velocity_matrix: Any, arrival_to_origin: Tensor, **settings: Any
-) -> float:
+def error_of_departures(steps: list[float], velocity_matrix: Any, arrival_to_origin: Tensor, **settings: Any) -> float:
     """Largest distance, in metres, from the exact origin of the parcels that cross all the steps.
 
     The motion is linear in space, so that no sampling has an error; each step is given the exact motion at its begin.

@@ -212,10 +212,17 @@ def test_direct_insertion_replaces_after_the_misfit_and_cuts_the_adjoint() -> No
     assert torch.equal(states[1]["x"], replaced)
     assert torch.equal(states[2]["x"], end)
     # where everything is replaced, what comes after does not depend on the control
-    whole = replace(problem("x"), observations=(replace(problem("x").observations[0], values=last, valid=None), problem("x").observations[1]))
-    later = replace(whole, observations=(whole.observations[0], replace(whole.observations[1], values=last + 1, valid=None)))
+    whole = replace(
+        problem("x"),
+        observations=(replace(problem("x").observations[0], values=last, valid=None), problem("x").observations[1]),
+    )
+    later = replace(
+        whole, observations=(whole.observations[0], replace(whole.observations[1], values=last + 1, valid=None))
+    )
     assert torch.equal(Cost(whole).gradient(control)[1], Cost(later).gradient(control)[1])
-    plain, other = (replace(one, observations=tuple(replace(o, replaces=None) for o in one.observations)) for one in (whole, later))
+    plain, other = (
+        replace(one, observations=tuple(replace(o, replaces=None) for o in one.observations)) for one in (whole, later)
+    )
     assert not torch.equal(Cost(plain).gradient(control)[1], Cost(other).gradient(control)[1])
 
 
@@ -262,7 +269,9 @@ def test_the_known_inverse_hessian_is_exact_where_everything_is_diagonal() -> No
     problem = linear((observation,), 3, background_error={"x": Diagonal(deviation)})
     assert Cost(problem).inverse_hessian() is None
     cost = Cost(replace(problem, curvature={"x": 1 / std**2}))
-    hessian = torch.autograd.functional.hessian(lambda v: cost.value(v[None].expand(3, -1))[0], torch.zeros(SIZE).double())
+    hessian = torch.autograd.functional.hessian(
+        lambda v: cost.value(v[None].expand(3, -1))[0], torch.zeros(SIZE).double()
+    )
     found = cost.inverse_hessian()
     assert found is not None
     assert relative(torch.diag(1 / found[0]), hessian) < 1e-12

@@ -82,7 +82,12 @@ def test_checkpoints_change_no_bit(count: int) -> None:
         error = random((2, 1, 5), 6).requires_grad_()
         steps = (STEPS * 3)[:count]
         end, values = integrate(
-            growth, {"x": x}, steps, everything, forcing={0: {"x": error}, count - 1: {"x": error}}, checkpoint=checkpoint
+            growth,
+            {"x": x},
+            steps,
+            everything,
+            forcing={0: {"x": error}, count - 1: {"x": error}},
+            checkpoint=checkpoint,
         )
         cost = sum(values, end["x"].sum())
         assert len(values) == count
@@ -117,7 +122,13 @@ class Alive(TorchDispatchMode):
 def most_states_held(count: int, *, checkpoint: bool) -> float:
     x = random((1, 1, 1000), 7).requires_grad_()
     with Alive() as alive:
-        end, _ = integrate(growth, {"x": x}, [0.01] * count, lambda index, before, after: (after, after["x"][:, :, 0].sum()), checkpoint=checkpoint)
+        end, _ = integrate(
+            growth,
+            {"x": x},
+            [0.01] * count,
+            lambda index, before, after: (after, after["x"][:, :, 0].sum()),
+            checkpoint=checkpoint,
+        )
         torch.autograd.grad(end["x"].sum(), x)
     return alive.most / (x.numel() * x.element_size())
 

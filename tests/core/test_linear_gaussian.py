@@ -100,7 +100,10 @@ def test_strong_constraint_is_the_best_linear_unbiased_estimate(dtype: torch.dty
     misfit = (torch.cat([values(index) for index in seen], dim=1) - exact @ stacked.T).square() / variances
     departure = exact - MEAN
     assert relative(analysis.cost_analysis["observation"], 0.5 * misfit.sum(1)) < WITHIN[dtype]
-    assert relative(analysis.cost_analysis["background"], 0.5 * ((departure @ torch.linalg.inv(B)) * departure).sum(1)) < WITHIN[dtype]
+    assert (
+        relative(analysis.cost_analysis["background"], 0.5 * ((departure @ torch.linalg.inv(B)) * departure).sum(1))
+        < WITHIN[dtype]
+    )
     assert relative(analysis.minimum.cost, sum(analysis.cost_analysis.values())) < WITHIN[dtype]
 
 

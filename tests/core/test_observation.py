@@ -166,7 +166,8 @@ def test_what_is_missing_is_as_if_dropped(missing: float, threshold: float | Non
     if std != "common":
         deviation = 0.5 + torch.rand(SHAPE, generator=generator(14), dtype=torch.float64)
     if std == "each-bad":  # where nothing is observed its error is anything
-        deviation = torch.where(holes, torch.tensor([torch.nan, 0.0]).repeat(math.prod(SHAPE) // 2).view(SHAPE), deviation)
+        bad = torch.tensor([torch.nan, 0.0]).repeat(math.prod(SHAPE) // 2).view(SHAPE)
+        deviation = torch.where(holes, bad, deviation)
     whole = Observation(0.0, Component("x"), torch.where(holes, missing, seen), deviation, threshold)
     assert torch.equal(whole.count(), (~holes).flatten(1).sum(1))
     state = values().requires_grad_()
@@ -197,7 +198,7 @@ def test_the_observations_of_some_windows() -> None:
     """Standard deviations in every shape that may be broadcast to the values."""
     state, seen = random((3, 2, 4, 5), 15), random((3, 2, 4, 5), 16)
     seen[0, 0, 1, 1] = torch.nan
-    for shape in ((), (1,), (5,), (4, 5), (3, 4, 5)[1:], (2, 1, 1), (2, 4, 5), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 4, 5)):
+    for shape in ((), (1,), (5,), (4, 5), (2, 1, 1), (2, 4, 5), (1, 1, 1, 1), (3, 1, 1, 1), (3, 2, 4, 5)):
         std = 0.5 + torch.rand(shape, generator=generator(17), dtype=torch.float64)
         observation = Observation(0.0, Component("x"), seen, std, 1.0)
         whole = observation.misfit({"x": state})
@@ -217,14 +218,8 @@ def test_a_coarser_grid_sees_the_mean_of_what_was_observed() -> None:
     seen[1, 0, 2:4, 2] = seen[1, 0, 2, 3] = torch.nan  # three of four: not observed
     coarse = Observation(0.0, Component("x"), seen, torch.tensor(1.0).double()).coarsen(2)
     assert coarse.values.shape == (2, 1, 3, 3)
-    expected = torch.stack(
-        [
-            torch.stack(
-                [seen[:, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].flatten(1).nanmean(1) for column in range(3)]
-            )
-            for row in range(3)
-        ]
-    ).permute(2, 0, 1)
+    blocks = [seen[:, 0, row : row + 2, column : column + 2] for row in (0, 2, 4) for column in (0, 2, 4)]
+    expected = torch.stack([block.flatten(1).nanmean(1) for block in blocks], dim=1).view(2, 3, 3)
     valid = torch.ones(2, 3, 3, dtype=torch.bool)
     valid[0, 0, 1] = valid[1, 1, 1] = False
     assert torch.equal(coarse.mask[:, 0], valid)

@@ -47,6 +47,9 @@ _VELOCITY_NAMES = re.compile(
     r"^(u|v|uo|vo|u10|v10|ugos|vgos|ugosa|vgosa|us|vs|uu|vv|water_[uv]|u_eastward|v_northward|[uv]_?(vel|wind)\w*)$"
 )
 _MASK_NAMES = re.compile(r"(^|_)(mask|lsm|landmask|flag|flags|quality|qc|valid)(_|$)|mask$")
+_MASK_STANDARD_NAMES = frozenset(
+    {"area_type", "land_binary_mask", "sea_binary_mask", "status_flag", "quality_flag", "region"}
+)
 _LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures", "formula_terms", "mesh")
 
 
@@ -70,8 +73,8 @@ def is_lazy(array: xr.DataArray | xr.Variable) -> bool:
     return array.chunks is not None
 
 
-def in_memory(array: xr.DataArray) -> np.ndarray[Any, np.dtype[Any]]:
-    """Values of a coordinate or a mask, read here where they are lazy.
+def in_memory(array: xr.DataArray | xr.Variable) -> np.ndarray[Any, np.dtype[Any]]:
+    """Values of a coordinate or a mask, read in this thread where they are lazy.
 
     They describe the grid and are small: no reason to send them through the scheduler that runs the windows.
     """
@@ -214,10 +217,9 @@ def _linked(dataset: xr.Dataset) -> set[str]:
 
 def _is_mask(name: Hashable, array: xr.DataArray) -> bool:
     attrs = array.attrs
-    flagged = "flag_values" in attrs or "flag_masks" in attrs or str(attrs.get("standard_name")) in (
-        *("area_type", "land_binary_mask", "sea_binary_mask", "status_flag", "quality_flag", "region"),
-    )
-    return flagged or bool(_MASK_NAMES.search(str(name).lower()))
+    flagged = "flag_values" in attrs or "flag_masks" in attrs
+    named = str(attrs.get("standard_name")) in _MASK_STANDARD_NAMES
+    return flagged or named or bool(_MASK_NAMES.search(str(name).lower()))
 
 
 def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:

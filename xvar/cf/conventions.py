@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xvar.cf.axes import attribute
+from xvar.cf.axes import attribute, in_memory
 from xvar.cf.geodesy import mapping_attributes
 from xvar.cf.grid_mapping import rewritten
 from xvar.cf.units import are_convertible, is_parsable, normalise_units, same_units
@@ -59,9 +59,7 @@ def escaped(text: object, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def finish(
-    dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None
-) -> xr.Dataset:
+def finish(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None) -> xr.Dataset:
     """Make an output strict CF-1.11, with the history of its input.
 
     Parameters
@@ -152,7 +150,7 @@ def _is_text(variable: xr.Variable) -> bool:
     if kind != "O":
         return False
     # Objects that are dates of a calendar of their own are no text; dates are never lazy.
-    return variable.size == 0 or variable.chunks is not None or not hasattr(np.asarray(variable.values).flat[0], "calendar")
+    return variable.size == 0 or variable.chunks is not None or not hasattr(variable.values.flat[0], "calendar")
 
 
 def _with_grid_mapping(dataset: xr.Dataset, source: xr.Dataset, notes: list[str]) -> xr.Dataset:
@@ -333,7 +331,7 @@ def _mend_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, 
 def _calendar(variable: xr.Variable) -> str:
     if variable.dtype.kind == "M":
         return "proleptic_gregorian"
-    return str(np.asarray(variable.values).flat[0].calendar)
+    return str(in_memory(variable).flat[0].calendar)
 
 
 def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
@@ -349,14 +347,14 @@ def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
 
 
 def _exact_type(variable: xr.Variable, unit: np.timedelta64) -> np.dtype[Any]:
-    values = np.asarray(variable.values)
+    values = in_memory(variable)
     whole = not np.isnat(values).any() and not (values % unit).astype(np.int64).any()
     return np.dtype(np.int64 if whole else np.float64)
 
 
 def _time_encoding(variable: xr.Variable) -> dict[str, Any]:
     """Whole units since an epoch of its own calendar: exact, and the same whatever else is written beside it."""
-    values = np.asarray(variable.values)
+    values = in_memory(variable)
     units = "seconds"
     encoding: dict[str, Any] = {"calendar": _calendar(variable), "_FillValue": None}
     missing = False

@@ -35,9 +35,7 @@ def great_circle(latitude_a: Floats, longitude_a: Floats, latitude_b: Floats, lo
     """
     phi_a, phi_b = np.deg2rad(latitude_a), np.deg2rad(latitude_b)
     across = np.deg2rad(np.asarray(longitude_b) - np.asarray(longitude_a))
-    half_chord_squared = (
-        np.sin((phi_b - phi_a) / 2) ** 2 + np.cos(phi_a) * np.cos(phi_b) * np.sin(across / 2) ** 2
-    )
+    half_chord_squared = np.sin((phi_b - phi_a) / 2) ** 2 + np.cos(phi_a) * np.cos(phi_b) * np.sin(across / 2) ** 2
     return np.asarray(2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(half_chord_squared, 0.0, 1.0))))
 
 

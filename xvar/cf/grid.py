@@ -399,9 +399,7 @@ def _unwrapped(longitude: xr.DataArray) -> xr.DataArray:
         return longitude
     # In the file's own precision, so that the tolerance for rounding stays the one of that precision.
     unwrapped = np.unwrap(values.astype(np.float64), period=360.0).astype(values.dtype)
-    return longitude.copy(data=unwrapped) if longitude.name not in longitude.dims else xr.DataArray(
-        unwrapped, dims=longitude.dims, name=longitude.name, attrs=dict(longitude.attrs)
-    )
+    return xr.DataArray(unwrapped, dims=longitude.dims, name=longitude.name, attrs=dict(longitude.attrs))
 
 
 def _plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tuple[Floats, Floats] | None:

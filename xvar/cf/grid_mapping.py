@@ -48,9 +48,7 @@ _MAPPINGS: dict[str, frozenset[str]] = {
         ),
         "sinusoidal": ("longitude_of_projection_origin",),
         "stereographic": (*_POINT, "scale_factor_at_projection_origin"),
-        "transverse_mercator": (
-            *("scale_factor_at_central_meridian", "longitude_of_central_meridian", _POINT[0]),
-        ),
+        "transverse_mercator": (*("scale_factor_at_central_meridian", "longitude_of_central_meridian", _POINT[0]),),
         "vertical_perspective": (*_POINT, "perspective_point_height"),
     }.items()
 }

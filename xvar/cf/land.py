@@ -329,4 +329,3 @@ def _never_valid(array: xr.DataArray, axes: Axes, problems: Problems, *, asked: 
         # A record without a value is a fault of its own, told elsewhere.
         return None, "no land: no point has a value"
     return land, _statement(land, "never valid over the frames of the call")
-

@@ -130,9 +130,7 @@ def convert(values: float, source: str, target: str, *, difference: bool = False
 def convert(values: ArrayLike, source: str, target: str, *, difference: bool = False) -> NDArray[np.float64]: ...
 
 
-def convert(
-    values: ArrayLike, source: str, target: str, *, difference: bool = False
-) -> float | NDArray[np.float64]:
+def convert(values: ArrayLike, source: str, target: str, *, difference: bool = False) -> float | NDArray[np.float64]:
     """Values in another unit, by value.
 
     Parameters
@@ -283,7 +281,7 @@ def kind(array: xr.DataArray) -> Kind:
         spelling = normalise_units(str(units))
         if spelling == "dBZ":
             return "reflectivity"
-        if are_convertible(spelling, "K") and _parse(spelling) is not None:
+        if are_convertible(spelling, "K"):
             return "temperature"
         # A depth over a time with small depths is rain; m s-1 alone is any velocity.
         if are_convertible(spelling, "m s-1") and re.search(r"\b(mm|millimet|inch|in)\b", spelling):

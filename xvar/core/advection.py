@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -48,8 +47,8 @@ class Advection:
         How values between grid points are found.
     velocity_edges, tracer_edges : {"free", "zero", "periodic"}
         What flows in from outside: the value of the edge, zero, or the other side of the grid.
-    edges : mapping of str to edges, optional
-        Edges of single tracers that differ from `tracer_edges`.
+    step : float, optional
+        Longest time step in seconds; by default one step leads from frame to frame.
 
     References
     ----------
@@ -62,7 +61,7 @@ class Advection:
     sampler: Sampler = "bilinear"
     velocity_edges: Edges = "free"
     tracer_edges: Edges = "free"
-    edges: Mapping[str, Edges] = field(default_factory=dict)
+    step: float | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> SemiLagrangian:
         """The model on a grid."""
@@ -116,9 +115,7 @@ class SemiLagrangian(nn.Module):
         return self.position - shift
 
     def _edges(self, key: str) -> Edges:
-        if key == "velocity":
-            return self.advection.velocity_edges
-        return self.advection.edges.get(key, self.advection.tracer_edges)
+        return self.advection.velocity_edges if key == "velocity" else self.advection.tracer_edges
 
     def _carry(self, fields: State, origin: Tensor) -> State:
         """Sample the fields where the parcels left: those with like edges in one call, which costs least."""

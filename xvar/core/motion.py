@@ -114,14 +114,7 @@ class ImageMotion:
             "velocity": images.new_zeros(len(images), 2, *grid.shape),
             "tracer": torch.where(observed, last, nothing),
         }
-        errors: dict[str, Specification] = {
-            "velocity": Tikhonov(
-                gradient=self.gradient * frame**2,
-                curvature=self.curvature * (frame * cell) ** 2,
-                mean_std=self.mean * velocity,
-                truncation=self.truncation,
-            )
-        }
+        errors: dict[str, Specification] = {"velocity": self.velocity_error(frame, grid.spacing)}
         for name, source in self._named():
             background[name] = nothing
             errors[name] = Matern(source.std / frame, source.length * cell, truncation=self.truncation)
@@ -145,6 +138,16 @@ class ImageMotion:
             background_error=errors,
             observations=tuple(observations),
             curvature=self._curvature(background["tracer"], grid, frame),
+        )
+
+    def velocity_error(self, frame: float, spacing: tuple[float, ...]) -> Tikhonov:
+        """B of the motion in m/s on a grid of this spacing in metres, with frames so many seconds apart."""
+        cell = math.sqrt(math.prod(spacing))
+        return Tikhonov(
+            gradient=self.gradient * frame**2,
+            curvature=self.curvature * (frame * cell) ** 2,
+            mean_std=self.mean * cell / frame,
+            truncation=self.truncation,
         )
 
     def _named(self) -> list[tuple[str, Source]]:
@@ -184,15 +187,15 @@ class ImageMotion:
             ``number_of_observations`` and ``status`` (window,).
         """
         values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
-        deviation = _deviation(values)
-        scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+        spread = deviation(values)
+        scale = torch.where(spread > 0, spread, torch.ones_like(spread))
         problem = self.problem(values / scale, seconds, grid)
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
         velocity = result.trajectory[0]["velocity"]
         images = self._carried(values, velocity, seconds, problem)
         steps = len(seconds)
         count = problem.number_of_observations()
-        flat = (deviation.flatten() == 0) | (count == 0)
+        flat = (spread.flatten() == 0) | (count == 0)
         state = result.trajectory[0]
         sources = [state[name] * frame_interval(seconds) for name, _ in self._named()]
         return {
@@ -202,11 +205,11 @@ class ImageMotion:
             "observed": frames[:, -1],
             "growth": torch.cat(sources, dim=1) if sources else velocity[:, :0],
             "image_scale": backward(self.transform, scale).flatten(),
-            **_costs(result),
+            **costs_of(result),
             "gradient_norm": result.minimum.gradient_norm,
             "evaluations": result.minimum.evaluations,
             "number_of_observations": count,
-            "status": _status(result, flat),
+            "status": status_of(result, flat),
         }
 
     def _carried(self, values: Tensor, velocity: Tensor, seconds: Sequence[float], problem: Problem) -> Tensor:
@@ -248,7 +251,7 @@ def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
     return tuple(level for level in levels if level == 1 or min(grid.shape) >= 8 * level)
 
 
-def _deviation(values: Tensor) -> Tensor:
+def deviation(values: Tensor) -> Tensor:
     """Standard deviation of what was observed in each window (window, 1, 1, 1)."""
     valid = values.isfinite()
     clean = torch.where(valid, values, torch.zeros_like(values)).flatten(1)
@@ -258,7 +261,7 @@ def _deviation(values: Tensor) -> Tensor:
     return variance.sqrt()[:, None, None, None]
 
 
-def _costs(result: Analysis) -> dict[str, Tensor]:
+def costs_of(result: Analysis) -> dict[str, Tensor]:
     """J and its terms at the background and at the analysis, (window, 2)."""
     costs = {
         f"cost_{name}": torch.stack([before, result.cost_analysis[name]], dim=1)
@@ -268,7 +271,7 @@ def _costs(result: Analysis) -> dict[str, Tensor]:
     return {"cost": sum(others, first), **costs}
 
 
-def _status(result: Analysis, flat: Tensor) -> Tensor:
+def status_of(result: Analysis, flat: Tensor) -> Tensor:
     """What became of each window, by the numbers of the output contract."""
     reason = result.minimum.reason
     status = torch.full_like(reason, 1)

@@ -152,23 +152,26 @@ def check_invariants(function: Function, minimum: Minimum, allowed: int) -> None
     memory=st.integers(1, 6),
     scale=st.sampled_from([1e-3, 1.0, 1e4]),
 )
-def test_invariants(
-    seed: int, kind: str, windows: int, size: int, allowed: int, memory: int, scale: float
-) -> None:
+def test_invariants(seed: int, kind: str, windows: int, size: int, allowed: int, memory: int, scale: float) -> None:
     size *= 2
     weights, centre = random((4, size), seed).exp(), random((4, size), seed + 1)
 
     def value(control: Tensor, which: Tensor) -> Tensor:
         away, weight = control - centre[which], weights[which]
-        return scale * {
-            "convex": lambda: (weight * away.square()).sum(1),
-            "rosenbrock": lambda: rosenbrock(control, which),
-            "waves": lambda: (weight * torch.sin(3 * away) + 0.1 * away.square()).sum(1),
-            "quartic": lambda: (away**4 - weight * away.square()).sum(1),
-            "cliff": lambda: (weight * away - torch.log(1 + away.square().sum(1, keepdim=True) - away.abs())).sum(1),
-            "kinks": lambda: (weight * away.abs()).sum(1),
-            "unbounded": lambda: -(weight * away.square()).sum(1),
-        }[kind]()
+        return (
+            scale
+            * {
+                "convex": lambda: (weight * away.square()).sum(1),
+                "rosenbrock": lambda: rosenbrock(control, which),
+                "waves": lambda: (weight * torch.sin(3 * away) + 0.1 * away.square()).sum(1),
+                "quartic": lambda: (away**4 - weight * away.square()).sum(1),
+                "cliff": lambda: (weight * away - torch.log(1 + away.square().sum(1, keepdim=True) - away.abs())).sum(
+                    1
+                ),
+                "kinks": lambda: (weight * away.abs()).sum(1),
+                "unbounded": lambda: -(weight * away.square()).sum(1),
+            }[kind]()
+        )
 
     function = Function(value)
     minimum = LBFGS(evaluations=allowed, memory=memory)(function, 2 * random((windows, size), seed + 2))

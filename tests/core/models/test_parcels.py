@@ -101,8 +101,7 @@ class TestWindow(SmoothWindowConformance):
             background={"velocity": uniform(windows).to(dtype), "tracer": phase.to(dtype)},
             background_error={"velocity": Tikhonov(gradient=3e5, curvature=3e11, mean_std=1.0)},
             observations=tuple(
-                Observation(time, ImageAtParcels(image), zero, std)
-                for time, image in zip(times, images, strict=True)
+                Observation(time, ImageAtParcels(image), zero, std) for time, image in zip(times, images, strict=True)
             ),
         )
 
@@ -116,7 +115,9 @@ def test_order_along_a_steady_motion() -> None:
     velocity = torch.einsum("ij,wjyx->wiyx", rates, (here - middle) * spacing)
     state = {"velocity": velocity, "tracer": torch.zeros_like(velocity[:, :1])}
     for direction in (1, -1):
-        exact = torch.einsum("ij,wjyx->wiyx", torch.linalg.matrix_exp(0.5 * direction * rates), (here - middle) * spacing)
+        exact = torch.einsum(
+            "ij,wjyx->wiyx", torch.linalg.matrix_exp(0.5 * direction * rates), (here - middle) * spacing
+        )
         for iterations, expected in ((0, 1), (1, 2), (3, 2)):
             errors = []
             for count in (4, 8, 16, 32):
@@ -208,7 +209,9 @@ def test_images_are_selected_with_their_windows_and_averaged_with_their_holes() 
     coarse = operator.coarsen(2)
     assert coarse.mask is not None
     assert torch.equal(coarse.mask, block_mean(image.isfinite().double(), 2))
-    at_blocks = coarse({"position": identity((4, 6), image).expand(3, -1, -1, -1), "tracer": torch.zeros(3, 1, 4, 6).double()})
+    at_blocks = coarse(
+        {"position": identity((4, 6), image).expand(3, -1, -1, -1), "tracer": torch.zeros(3, 1, 4, 6).double()}
+    )
     assert (at_blocks[0] - block_mean(image[:1], 2)[0]).abs().max() < 1e-13
     # half of a block is a hole: its misfit to what a parcel carries has half the weight, not another value
     constant = torch.where(image.isfinite(), 3.0, image)

@@ -60,9 +60,7 @@ class TestStep(StepConformance):
         other = EDGES[(EDGES.index(edges) + 1) % 3]
         motion = "steady" if departure == "midpoint" else "inertial"
         return case_of(
-            Advection(
-                motion=motion, departure=departure, sampler=sampler, velocity_edges=edges, tracer_edges=other
-            )
+            Advection(motion=motion, departure=departure, sampler=sampler, velocity_edges=edges, tracer_edges=other)
         )
 
 
@@ -72,9 +70,7 @@ class TestArrivalCubicStep(SmoothStepConformance):
     @pytest.fixture(params=EDGES)
     def case(self, request: pytest.FixtureRequest) -> StepCase:
         return case_of(
-            Advection(
-                departure="arrival", sampler="cubic", velocity_edges=request.param, tracer_edges=request.param
-            )
+            Advection(departure="arrival", sampler="cubic", velocity_edges=request.param, tracer_edges=request.param)
         )
 
 

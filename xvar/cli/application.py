@@ -1,0 +1,243 @@
+"""The commands and their options; what they do is loaded when they run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from xvar.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PROBLEM = 2  # exit code where a call, an input or a file cannot be used
+
+
+class Commands(TyperGroup):
+    """All commands; what is wrong with an input is a message, no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (InputError, OSError) as error:
+            typer.echo(f"xvar: {error}", err=True)
+            raise typer.Exit(PROBLEM) from error
+
+
+application = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 130 interrupted.",
+)
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr.")]
+MaybeOutput = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the scores, .nc or .zarr.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE... [VARIABLE]",
+        help="A file, several, or a pattern such as 'radar_*.nc'; then the variable, where there are several.",
+    ),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"xvar {version('xvar')}")
+        raise typer.Exit
+
+
+@application.callback()
+def options(
+    version: Annotated[  # noqa: ARG001  (read by its callback)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """4D-Var for xarray: the motion in a sequence of images, and the forecast it gives."""
+    _quiet_libraries()
+
+
+def _quiet_libraries() -> None:
+    """Show the warnings that are about the input, in a line each; nobody at a shell can act on the others."""
+    from xvar.cf.values import InputWarning
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.echo(f"xvar: warning: {message}", err=True)
+
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", InputWarning)
+    warnings.showwarning = show
+
+
+def _split(inputs: Sequence[str]) -> tuple[list[str], str | None]:
+    """Files, and the variable where the last word is no file."""
+    last = inputs[-1]
+    is_file = Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
+    if len(inputs) == 1 or is_file:
+        return list(inputs), None
+    return list(inputs[:-1]), last
+
+
+def _frames_or_duration(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.strip().lstrip("+-").isdigit() else text
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that were given: defaults stand in one place, the function's signature."""
+    return {name: value for name, value in options.items() if value not in (None, (), [], False)}
+
+
+def _say(text: str) -> None:
+    """A line for who sits at the terminal."""
+    if sys.stderr.isatty():
+        typer.echo(text, err=True)
+
+
+@application.command(
+    epilog="Examples: xvar assimilate radar.nc -o analysis.nc; "
+    "xvar assimilate 'sst_*.nc' analysed_sst -o currents.zarr --window 3D"
+)
+def assimilate(
+    inputs: Inputs,
+    output: Output,
+    window: Annotated[
+        str | None, typer.Option(help="Length of a window, in frames or as a duration: 4, 15min, 3D.")
+    ] = None,
+    stride: Annotated[str | None, typer.Option(help="From one window to the next, likewise.")] = None,
+    partial: Annotated[str | None, typer.Option(help="Frames that fill no window: drop or keep.")] = None,
+    land: Annotated[str | None, typer.Option(help='Variable with the land, or "never_valid".')] = None,
+    units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
+    dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
+    dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Bring frames into order of time.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse infinite values.")] = False,
+    errors: Annotated[str | None, typer.Option(help="A window that fails: raise, or continue.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows that are minimised together.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of torch, such as cuda.")] = None,
+    save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find the motion in a record of images."""
+    import time
+
+    from xvar.assimilation import assimilate as call
+    from xvar.store import check_target, open_files, write
+
+    check_target(output, overwrite=overwrite)
+    files, variable = _split(inputs)
+    options = _given(
+        window=_frames_or_duration(window),
+        stride=_frames_or_duration(stride),
+        partial=partial,
+        land=land,
+        units=units,
+        dx=dx,
+        dy=dy,
+        sort=sort,
+        strict=strict,
+        errors=errors,
+        batch=batch,
+        dtype=dtype,
+        device=device,
+        save=tuple(save or ()),
+    )
+    began = time.perf_counter()
+    with open_files(files) as record:
+        analysis = call(record, variable, **options)
+        write(analysis, output, overwrite=overwrite)
+    _say(f"{output}: {_windows(analysis)} in {time.perf_counter() - began:.1f} s")
+
+
+def _windows(analysis: xr.Dataset) -> str:
+    count, steps = analysis.sizes["window"], analysis.sizes["step"]
+    return f"{count} window{'s' if count > 1 else ''} of {steps} frames"
+
+
+@application.command(epilog="Example: xvar forecast analysis.nc -o forecast.nc --lead 30min")
+def forecast(
+    analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")],
+    output: Output,
+    lead: Annotated[str, typer.Option(help="How far ahead, such as 30min.")] = "30min",
+    every: Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Extrapolate the last images of an analysis."""
+    from xvar.forecast import forecast as call
+    from xvar.store import check_target, open_files, write
+
+    check_target(output, overwrite=overwrite)
+    with open_files([analysis]) as analysed:
+        result = call(analysed, lead, every)
+        write(result, output, overwrite=overwrite)
+    _say(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
+
+
+@application.command(epilog="Example: xvar verify forecast.nc radar.nc --threshold 0.5 --threshold 5")
+def verify(
+    result: Annotated[str, typer.Argument(metavar="FORECAST", help="What `xvar forecast` wrote, or an analysis.")],
+    truth: Annotated[list[str], typer.Argument(metavar="TRUTH...", help="The observed record, a file or several.")],
+    output: MaybeOutput = None,
+    threshold: Annotated[
+        list[float] | None, typer.Option(help="Of events, in mm h-1 for rain; may be given several times.")
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="Side of the squares of the FSS, such as 10km.")] = None,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare a forecast with what was observed, or a motion with the true one."""
+    from xvar.cli.tables import print_json, print_scores
+    from xvar.store import check_target, open_files, write
+    from xvar.verify import verify as call
+
+    if output is not None:
+        check_target(output, overwrite=overwrite)
+    with open_files([result]) as compared, open_files(truth) as observed:
+        scores = call(compared, observed, **_given(thresholds=tuple(threshold or ()), scale=scale))
+    if output is not None:
+        write(scores, output, overwrite=overwrite)
+    if as_json:
+        print_json(scores)
+    else:
+        print_scores(scores)
+
+
+@application.command(epilog="Example: xvar info radar.nc")
+def info(
+    inputs: Inputs,
+    units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
+    dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
+    dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a file is understood: variable, axes, spacing, units, times and their gaps."""
+    from xvar.cli.information import describe
+    from xvar.cli.tables import print_facts
+    from xvar.store import open_files
+
+    files, variable = _split(inputs)
+    with open_files(files) as record:
+        print_facts(describe(record, variable, units=units, dx=dx, dy=dy), as_json=as_json)
+
+
+@application.command()
+def demo() -> None:
+    """Assimilate and forecast the storm that ships with xvar, in the current folder."""
+    from xvar.cli.demonstration import demonstrate
+
+    demonstrate()

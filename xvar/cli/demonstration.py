@@ -1,0 +1,66 @@
+"""``xvar demo``: the whole way on the storm that ships with the package."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import typer
+import xarray as xr
+
+from xvar.assimilation import assimilate
+from xvar.cli.tables import print_scores
+from xvar.datasets import sample
+from xvar.forecast import forecast
+from xvar.store import write
+from xvar.verify import verify
+
+FRAMES = 4
+PICTURE, ANALYSIS = "xvar-demo.png", "xvar-demo.nc"
+COMPASS = ("east", "north-east", "north", "north-west", "west", "south-west", "south", "south-east")
+
+
+def demonstrate() -> None:
+    """Assimilate four frames, forecast the next three, compare, and draw the motion."""
+    radar = sample()
+    begin, end = (str(radar["time"].values[index])[11:16] for index in (0, FRAMES - 1))
+    typer.echo("Rain over Brest in the storm of 3 January 2018 (Météo-France, MeteoNet, Etalab Open Licence 2.0).")
+    began = time.perf_counter()
+    analysis = assimilate(radar.isel(time=slice(0, FRAMES)))
+    seconds = time.perf_counter() - began
+    typer.echo(f"Found the motion in {FRAMES} radar frames, {begin} to {end} UTC, in {seconds:.1f} s: {_motion(analysis)}.")
+    predicted = forecast(analysis, "15min")
+    typer.echo("Forecast the next 15 minutes and compared them with the frames that came:\n")
+    print_scores(verify(predicted, radar))
+    where = write(analysis, ANALYSIS, overwrite=True)
+    typer.echo(f"\nThe analysis is in {where.resolve()}")
+    picture = _draw(analysis)
+    typer.echo(
+        f"The picture of the motion over the rain is in {picture.resolve()}"
+        if picture
+        else "No picture without matplotlib: pip install 'xvar[plot]' brings it."
+    )
+    typer.echo("Your own file: xvar info FILE, then xvar assimilate FILE -o analysis.nc")
+
+
+def _motion(analysis: xr.Dataset) -> str:
+    """The mean motion where it rains, in words."""
+    last = analysis.isel(window=-1, step=-1)
+    wet = last["rain"] > 0
+    u, v = (float(last[name].where(wet).mean()) for name in ("u", "v"))
+    direction = COMPASS[round(np.degrees(np.arctan2(v, u)) / 45) % 8]
+    return f"{np.hypot(u, v):.0f} m/s towards the {direction}"
+
+
+def _draw(analysis: xr.Dataset) -> Path | None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    from xvar.plot import motion
+
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    motion(analysis, ax=figure.subplots())
+    figure.savefig(PICTURE, dpi=130)
+    return Path(PICTURE)

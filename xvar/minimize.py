@@ -1,0 +1,5 @@
+"""Minimisers: for `assimilate(minimizer=...)`."""
+
+from xvar.core.minimize import LBFGS
+
+__all__ = ["LBFGS"]

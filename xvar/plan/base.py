@@ -1,0 +1,69 @@
+"""A plan: a solver of plain arrays, and the table of its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from xvar.configuration import Configuration
+
+Solve = Callable[[NDArray[Any], tuple[float, ...]], Mapping[str, NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of an analysis.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Its dimensions after ``window``; "y" and "x" stand for those of the record.
+    dtype : str
+    entry : str
+        Its row of the table of metadata, see `xvar.cf.metadata`.
+    of : str, optional
+        The variable that the row speaks of, where it is not the observed one.
+    """
+
+    dims: tuple[str, ...]
+    dtype: str
+    entry: str
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the windows of a record are solved.
+
+    Attributes
+    ----------
+    configuration : Configuration
+        The choices.
+    solve : callable (frames, seconds) -> arrays
+        Solves one batch; it can be pickled, and needs nothing but plain arrays.
+    variables : mapping of str to Variable
+        What it gives, by name.
+    intervals : int
+        Number of model errors in a window.
+    std : array (time, y, x), optional
+        Standard deviation of the errors of observation, which goes with the frames to the solver.
+    """
+
+    configuration: Configuration
+    solve: Solve
+    variables: Mapping[str, Variable]
+    intervals: int = 0
+    std: NDArray[Any] | None = None
+
+
+def diagnostics(terms: tuple[str, ...]) -> dict[str, Variable]:
+    """What every analysis says of its windows."""
+    costs = ("cost", *(f"cost_{term}" for term in terms))
+    numbers = {"gradient_norm": "float64", "evaluations": "int32", "number_of_observations": "int32", "status": "int8"}
+    return {
+        **{name: Variable(("stage",), "float64", name) for name in costs},
+        **{name: Variable((), dtype, name) for name, dtype in numbers.items()},
+    }

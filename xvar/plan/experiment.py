@@ -1,0 +1,263 @@
+"""The plan of a call that states its own model, background, errors or observations."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar import bridge
+from xvar.cf.record import Record
+from xvar.configuration import Configuration, describe_model, named_models
+from xvar.errors import Problems
+from xvar.plan.base import Plan, Variable, diagnostics
+from xvar.windows import Schedule
+
+if TYPE_CHECKING:
+    from xvar.core.experiment import Experiment
+
+Components = dict[str, tuple[str, ...]]
+
+
+def plan_experiment(
+    record: Record,
+    schedule: Schedule,
+    configuration: Configuration,
+    problems: Problems,
+    *,
+    constraint: str,
+    dynamics: Any = None,
+    background: xr.Dataset | None = None,
+    background_error: Any = None,
+    observation: Any = None,
+    observation_error: Any = None,
+    model_error: Any = None,
+    minimizer: Any = None,
+) -> Plan | None:
+    """Plan a 4D-Var of the user's own making: see `xvar.core.experiment.Experiment`.
+
+    Returns
+    -------
+    Plan or None
+        None where a problem was added.
+    """
+    from xvar.core.advection import Advection
+    from xvar.core.experiment import Experiment, Images
+    from xvar.core.minimize import LBFGS
+
+    before = len(problems)
+    name = str(record.name)
+    model = _model(dynamics, problems)
+    own = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
+    components: Components = bridge.components_of(model, name) or own
+    advection = "velocity" in components and isinstance(model, Advection)
+    fields = _background(record, background, components, problems)
+    if advection:
+        nothing = np.zeros(record.grid.shape)
+        fields = {"u": nothing, "v": nothing, **fields}
+    elif name not in components:
+        problems.add(
+            variable=name,
+            found=f"a model of your own and {'no background' if not components else f'a background of {list(components)}'}",
+            expected=f"a background of the whole state, {name!r} among it",
+            fix="background=a Dataset with a variable (y, x) for each component of the state",
+        )
+    errors = _by_component(background_error, "background_error", components, problems)
+    if advection and "velocity" not in errors:
+        errors["velocity"] = configuration.motion().velocity_error(record.cadence, record.grid.spacing)
+    elif not advection and not errors:
+        problems.add(
+            found="no background_error for a model of your own",
+            expected="the error of each component that is to be analysed",
+            fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
+        )
+    forced = _by_component(model_error, "model_error", components, problems)
+    if constraint == "weak" and not forced:
+        problems.add(
+            found='constraint="weak" with a model of your own and no model_error',
+            expected="the error of the model in a second, for each component that is forced",
+            fix='model_error={"velocity": xvar.covariance.Tikhonov(...)}',
+        )
+    if constraint == "strong" and forced:
+        problems.add(
+            found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
+        )
+    std = _observation_error(record, observation_error, problems)
+    if len(problems) > before:
+        return None
+    experiment = Experiment(
+        dynamics=model,
+        observed="tracer" if advection else name,
+        background_error=errors,
+        model_error=forced,
+        observation=observation or Images(),
+        step=getattr(model, "step", None),
+        first_frame=name in fields,
+        minimizer=minimizer or LBFGS(evaluations=200),
+    )
+    solve = partial(
+        bridge.solve_experiment,
+        name=name,
+        grid=record.grid,
+        experiment=experiment,
+        components=components,
+        background=fields,
+        dtype=configuration.dtype,
+        device=configuration.device,
+    )
+    return Plan(
+        replace(configuration, dynamics=describe_model(model)),
+        solve,
+        _variables(name, components, experiment, configuration.dtype),
+        intervals=schedule.frames.shape[1] - 1 if forced else 0,
+        std=std,
+    )
+
+
+def _model(dynamics: Any, problems: Problems) -> Any:
+    """The model that is meant; advection where none is stated."""
+    known = named_models()
+    if dynamics is None:
+        return known["advection"]
+    if isinstance(dynamics, str):
+        if dynamics in known:
+            return known[dynamics]
+        close = difflib.get_close_matches(dynamics, known, n=1)
+        problems.add(
+            found=f"dynamics={dynamics!r}",
+            expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
+            fix=f"did you mean {close[0]!r}?" if close else f"dynamics={next(iter(known))!r}",
+        )
+        return None
+    if not callable(dynamics) and not hasattr(dynamics, "bind"):
+        problems.add(
+            found=f"dynamics of type {type(dynamics).__name__}",
+            expected="a name, a model of xvar.dynamics, or a callable (state, seconds) -> state",
+            fix="see xvar.check.dynamics",
+        )
+    return dynamics
+
+
+def _background(
+    record: Record, background: xr.Dataset | None, components: Components, problems: Problems
+) -> dict[str, NDArray[Any]]:
+    """Fields (y, x) of the background by variable, in the order of the record."""
+    if background is None:
+        return {}
+    plane = (record.axes.y, record.axes.x)
+    wanted = [name for names in components.values() for name in names]
+    fields: dict[str, NDArray[Any]] = {}
+    for name in wanted:
+        if name not in background:
+            continue
+        field = background[name].squeeze(drop=True)
+        where: dict[str, Any] = {"variable": f"background {name}"}
+        if set(field.dims) != set(plane):
+            problems.add(
+                **where,
+                found=f"dimensions {field.dims}",
+                expected=f"dimensions ({plane[0]}, {plane[1]})",
+                fix="choose one time, background.isel(time=0)",
+            )
+            continue
+        field = field.transpose(*plane)
+        if field.shape != record.grid.shape:
+            problems.add(
+                **where,
+                found=f"shape {dict(field.sizes)}",
+                expected=f"that of the observations, {dict(zip(plane, record.grid.shape, strict=True))}",
+                fix="interpolate it, background.interp_like(observations)",
+            )
+            continue
+        values = np.asarray(field.values, dtype="float64")
+        broken = ~np.isfinite(values)
+        if broken.any():
+            index = tuple(int(axis[0]) for axis in np.nonzero(broken))
+            problems.add(
+                **where,
+                index=index,
+                found=f"{int(broken.sum())} values that are not finite",
+                expected="a complete state",
+                fix="fill them, background.fillna(...)",
+            )
+        fields[name] = values
+    return fields
+
+
+def _by_component(given: Any, option: str, components: Components, problems: Problems) -> dict[str, Any]:
+    """Errors by component; where a single one is given it is that of the motion, or of the only component."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        given = {"velocity" if "velocity" in components else next(iter(components), "velocity"): given}
+    own = {name: key for key, names in components.items() for name in names if len(names) == 1}
+    errors = {own.get(str(key), str(key)): part for key, part in given.items()}
+    for key, part in errors.items():
+        if key not in components:
+            problems.add(
+                found=f"{option} of {key!r}",
+                expected=f"a component of the state: {', '.join(components)}",
+                fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
+            )
+        if not hasattr(part, "bind"):
+            problems.add(
+                found=f"{option} of {key!r}: {type(part).__name__}",
+                expected="a specification of xvar.covariance",
+                fix="xvar.covariance.Diagonal(std=...), Matern(std=..., length=...), ...",
+            )
+    return errors
+
+
+def _observation_error(record: Record, given: Any, problems: Problems) -> NDArray[Any] | None:
+    """Standard deviation of each observation (time, y, x); None where it is a share of the window's own."""
+    if given is None:
+        return None
+    shape = record.array.shape
+    if isinstance(given, xr.DataArray):
+        dims = record.array.dims
+        if not set(given.dims) <= set(dims) or any(given.sizes[dim] != record.array.sizes[dim] for dim in given.dims):
+            problems.add(
+                variable="observation_error",
+                found=f"dimensions {dict(given.sizes)}",
+                expected=f"those of the record, {dict(record.array.sizes)}, or some of them",
+                fix="give a standard deviation for every observation, or one number",
+            )
+            return None
+        if record.times.order is not None and record.axes.time in given.dims:
+            given = given.isel({record.axes.time: record.times.order})
+        missing = {dim: record.array.sizes[dim] for dim in dims if dim not in given.dims}
+        values = np.asarray(given.expand_dims(missing).transpose(*dims).values, dtype="float64")
+    else:
+        values = np.broadcast_to(np.asarray(given, dtype="float64"), shape)
+    wrong = ~(values > 0)
+    if wrong.any():
+        index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+        problems.add(
+            variable="observation_error",
+            index=index,
+            found=f"{int(wrong.sum())} standard deviations that are not positive, the first {values[index]:g}",
+            expected="positive numbers in the units of the variable",
+            fix="leave out what has no error to speak of by a small number, mask what is not observed with NaN in the data",
+        )
+    return values
+
+
+def _variables(name: str, components: Components, experiment: Experiment, dtype: str) -> dict[str, Variable]:
+    known = {name: "analysis", "u": "u", "v": "v"}
+    variables = {f"{name}_observed": Variable(("y", "x"), dtype, "observed")}
+    for key, names in components.items():
+        for part in names:
+            variables[part] = Variable(("step", "y", "x"), dtype, known.get(part, "state"), of=part)
+            if key in experiment.model_error:
+                variables[f"{part}_forcing"] = Variable(("interval", "y", "x"), dtype, "forcing", of=part)
+    terms = ["background", *(["model_error"] if experiment.model_error else [])]
+    for specification in experiment.background_error.values():
+        if getattr(specification, "divergence", 0):
+            terms.append("divergence")
+    return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"))}

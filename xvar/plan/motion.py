@@ -1,0 +1,34 @@
+"""The plan where the user states no model: the motion at the end of each window."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from xvar import bridge
+from xvar.cf.record import Record
+from xvar.configuration import Configuration
+from xvar.plan.base import Plan, Variable, diagnostics
+
+
+def plan_motion(record: Record, configuration: Configuration, minimizer: Any = None) -> Plan:
+    """Plan the problem of `xvar.core.motion.ImageMotion`."""
+    name, dtype = str(record.name), configuration.dtype
+    variables = {
+        name: Variable(("step", "y", "x"), dtype, "analysis"),
+        "u": Variable(("step", "y", "x"), dtype, "u"),
+        "v": Variable(("step", "y", "x"), dtype, "v"),
+        f"{name}_observed": Variable(("y", "x"), dtype, "observed"),
+        "image_scale": Variable((), dtype, "image_scale"),
+    }
+    if configuration.sources:
+        variables["growth"] = Variable(("source", "y", "x"), dtype, "growth")
+    solve = partial(
+        bridge.solve_motion,
+        name=name,
+        grid=record.grid,
+        motion=configuration.motion(minimizer),
+        dtype=dtype,
+        device=configuration.device,
+    )
+    return Plan(configuration, solve, {**variables, **diagnostics(("background", "observation"))})
