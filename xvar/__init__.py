@@ -23,6 +23,7 @@ __all__ = [
     "dynamics",
     "minimize",
     "observation",
+    "run",
 ]
 
 __version__ = version("xvar")
@@ -34,12 +35,15 @@ _LAZY = {
     "dynamics": "xvar.dynamics",
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
+    "run": "xvar.runs:run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(_LAZY[name])
+        module, _, attribute = _LAZY[name].partition(":")
+        found = importlib.import_module(module)
+        return getattr(found, attribute) if attribute else found
     message = f"module 'xvar' has no attribute {name!r}"
     raise AttributeError(message)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from xvar.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from xvar.plot import Plot
+    from xvar.summary import Summary
 
 
 def _forward(function: Callable[..., xr.Dataset], data: Any, *arguments: Any, **options: Any) -> xr.Dataset:
@@ -64,6 +68,19 @@ class DatasetAccessor(_Accessor):
         from xvar.series import series
 
         return _forward(series, self._data, *arguments, **options)
+
+    def summary(self) -> Summary:
+        """An analysis in a few lines, see `xvar.summary.summary`."""
+        from xvar.summary import summary
+
+        return summary(self._data)
+
+    @property
+    def plot(self) -> Plot:
+        """Pictures, see `xvar.plot`."""
+        from xvar.plot import Plot
+
+        return Plot(self._data)
 
 
 @xr.register_dataarray_accessor("var4d")

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import Errors, Output, run_batches
+from xvar.batches import Errors, Output, batch_sizes, is_batch, run_batches
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
 from xvar.cf.record import Record, as_dataset, read_record
@@ -30,7 +30,6 @@ CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual")
 ERRORS: tuple[Errors, ...] = ("raise", "continue")
 DTYPES = ("float32", "float64")
-BATCH_POINTS = 2**18  # of the images of a batch: beyond this its fields no longer fit a cache
 
 
 def assimilate(
@@ -54,7 +53,7 @@ def assimilate(
     sort: bool = False,
     strict: bool = False,
     errors: Errors = "raise",
-    batch: int | None = None,
+    batch: int | str | None = None,
     dtype: str | None = None,
     device: str | None = None,
     minimizer: LBFGS | None = None,
@@ -108,8 +107,9 @@ def assimilate(
         Refuse infinite values, instead of taking them as missing.
     errors : {"raise", "continue"}
         Whether a window that fails ends the run, or is marked in ``status``.
-    batch : int, optional
-        Windows that are minimised together; the result does not depend on it.
+    batch : int or str, optional
+        Windows of a task, or the memory of one, such as "500MiB"; the result does not depend on it. Default: about ten
+        seconds of work, a tenth of the record at most.
     dtype : {"float32", "float64"}, optional
         In which precision the problem is solved and the result is given.
     device : str, optional
@@ -124,9 +124,9 @@ def assimilate(
     -------
     Dataset
         Dimensions ``window``, ``step`` (the frames of a window) and those of the grid: the analysed variable in its own
-        units, ``u`` and ``v`` in m s-1 towards increasing coordinates, the last frame as ``<name>_observed``, ``growth``
-        where the variable has sources, and for each window the terms of J before and after, ``gradient_norm``,
-        ``evaluations``, ``number_of_observations`` and ``status``.
+        units, ``u`` and ``v`` in m s-1 towards increasing coordinates, the last frame as ``<name>_observed``,
+        ``growth`` where the variable has sources, and for each window the terms of J before and after,
+        ``gradient_norm``, ``evaluations``, ``number_of_observations`` and ``status``.
 
     Raises
     ------
@@ -208,16 +208,17 @@ def assimilate(
             tuple(sizes[dim] for dim in part.dims),
             part.dtype,
             fill=np.nan if part.dtype.startswith("float") else 0,
-            steps=part.dims[:1] == ("step",),
         )
         for name, part in plan.variables.items()
     }
-    points = int(np.prod(record.grid.shape)) * sizes["step"]
-    size = batch or max(1, min(BATCH_POINTS // points, -(-len(schedule.frames) // 10)))
+    points = int(np.prod(record.grid.shape))
+    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"])
     frames = record.array.data
     if plan.std is not None:
         frames = np.stack([frames, plan.std.astype(frames.dtype)], axis=1)
-    arrays = run_batches(plan.solve, frames, schedule, outputs, size, errors)
+    arrays = run_batches(
+        plan.solve, frames, schedule, outputs, size, errors, times=record.times.values, device=configuration.device
+    )
     return _labelled(arrays, plan, dataset, record, schedule, save)
 
 
@@ -235,8 +236,12 @@ def _check_options(problems: Problems, **options: Any) -> None:
                 found=f"{name}={options[name]!r}", expected=f"one of {words}", fix=f"{name}={allowed[-1]!r}"
             )
     batch = options["batch"]
-    if batch is not None and not (isinstance(batch, int) and batch >= 1):
-        problems.add(found=f"batch={batch!r}", expected="a number of windows, 1 or more", fix="batch=8, or leave it out")
+    if not is_batch(batch):
+        problems.add(
+            found=f"batch={batch!r}",
+            expected='a number of windows, 1 or more, or a memory such as "500MiB"',
+            fix="batch=8, or leave it out",
+        )
     save = options["save"]
     unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in SAVED]
     if isinstance(save, str) or unknown:
@@ -284,7 +289,7 @@ def _labelled(
 def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashable, Any]:
     """Coordinates of the grid as they are in the input, and those of the windows."""
     plane = {record.axes.y, record.axes.x}
-    time = record.array.coords[record.axes.time] if record.axes.time in record.array.coords else None
+    time = record.array.coords.get(record.axes.time)
     kept = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}
     attrs = dict(time.attrs) if time is not None else {}
     coordinates: dict[Hashable, Any] = {
@@ -323,7 +328,8 @@ def _with_saved(
 ) -> xr.Dataset:
     """Add what was asked for beside the analysis."""
     plane = (record.axes.y, record.axes.x)
-    frames = record.array.data[np.maximum(schedule.frames, 0).ravel()].reshape(*schedule.frames.shape, *record.grid.shape)
+    shape = (*schedule.frames.shape, *record.grid.shape)
+    frames = record.array.data[np.maximum(schedule.frames, 0).ravel()].reshape(shape)
     observed = xr.DataArray(frames, dims=("window", "step", *plane)).where(
         xr.DataArray(schedule.frames >= 0, dims=("window", "step"))
     )

@@ -1,16 +1,19 @@
-"""Windows to a solver and their results back in order: at once for data in memory, as dask tasks for lazy data."""
+"""Windows to a solver in batches, and their results back in order; what fails stays with its own window."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xvar import workers
+from xvar.errors import InputError
 from xvar.windows import Schedule
 
 logger = logging.getLogger(__name__)
@@ -19,7 +22,17 @@ Array = Any  # a numpy or a dask array
 Errors = Literal["raise", "continue"]
 Solve = Callable[[NDArray[Any], tuple[float, ...]], Mapping[str, NDArray[Any]]]
 
-FAILED = 5
+FAILED = 5  # of status: see the output contract
+TOGETHER_POINTS = 2**18  # points of the images minimised together: beyond this their fields no longer fit a cache
+POINT_SECONDS = 1.5e-6  # about what a point of an image costs one core
+TASK_SECONDS = 10.0  # of work in a task: long for a scheduler, short where a worker is killed
+TASKS_OF_RECORD = 10  # at least, so that a kill costs a tenth of a short record
+TASKS_OF_WORKER = 4  # at least, so that all workers end at about the same time
+WORKING_FIELDS = 80  # fields of the grid, in the solver's precision, that a window needs while it is minimised
+
+
+class WindowError(RuntimeError):
+    """A window could not be analysed; the message names it, and the error that it met is the cause."""
 
 
 @dataclass(frozen=True)
@@ -29,154 +42,338 @@ class Output:
     shape: tuple[int, ...]
     dtype: str
     fill: float = np.nan
-    steps: bool = False  # whether the first dimension is that of the observation times
+
+    def empty(self, windows: int) -> NDArray[Any]:
+        """What stands where there is no result."""
+        return np.full((windows, *self.shape), self.fill, self.dtype)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive windows with the same frame times."""
+    """Consecutive windows that make one task.
+
+    Attributes
+    ----------
+    begin : int
+        The first window.
+    needed : ndarray of int (frame,)
+        Frames of the record that the windows hold, ascending.
+    frames : ndarray of int (window, step)
+        Place in `needed` of each frame; -1 where a window has fewer.
+    seconds : ndarray of float (window, step)
+        Time of each frame after the first of its window.
+    spans : ndarray (window, 2) or None
+        Dates of the first and the last frame, for messages.
+    """
 
     begin: int
-    frames: NDArray[np.intp]  # (window, frame) in the record
-    seconds: tuple[float, ...]
+    needed: NDArray[np.intp]
+    frames: NDArray[np.intp]
+    seconds: NDArray[np.float64]
+    spans: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
 
     @property
-    def first(self) -> int:
-        """The first frame that is needed."""
-        return int(self.frames.min())
+    def end(self) -> int:
+        """One past the last window."""
+        return self.begin + len(self.frames)
 
-    @property
-    def stop(self) -> int:
-        """One past the last frame that is needed."""
-        return int(self.frames.max()) + 1
+    def name(self, row: int) -> str:
+        """A window as a message names it."""
+        label = f"window {self.begin + row}"
+        if self.spans is None:
+            return label
+        first, last = (_date(moment) for moment in self.spans[row])
+        return f"{label} ({first} to {last})"
+
+    def groups(self, together: int) -> Iterator[tuple[NDArray[np.intp], tuple[float, ...]]]:
+        """Rows with the same frame times, at most `together` at once, and those times."""
+        part = Schedule(self.frames, self.seconds)
+        for rows, seconds in part.groups():
+            for begin in range(0, len(rows), together):
+                yield rows[begin : begin + together], seconds
 
 
-def make_batches(schedule: Schedule, size: int) -> Iterator[Batch]:
-    """Cut a schedule into batches of at most `size` windows."""
-    key: list[tuple[float, ...]] = [()] * len(schedule.frames)
-    for windows, seconds in schedule.groups():
-        for window in windows:
-            key[window] = seconds
-    begin = 0
-    for end in range(1, len(key) + 1):
-        if end == len(key) or key[end] != key[begin] or end - begin == size:
-            frames = schedule.frames[begin:end, : len(key[begin])]
-            yield Batch(begin, frames, key[begin])
-            begin = end
+def _date(moment: Any) -> str:
+    return str(moment).partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Work:
+    """How windows are solved, the same for every batch of a call.
+
+    Attributes
+    ----------
+    solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array (window, ...)
+        Solves windows with the same frame times, from plain arrays.
+    outputs : mapping of str to Output
+        What `solve` gives; ``status`` is among it.
+    steps : int
+        Frames of the longest window.
+    errors : {"raise", "continue"}
+        Whether a window that fails ends the run, or is marked in ``status`` and leaves the others alone.
+    together : int
+        Windows that are minimised together at most.
+    device : str, optional
+        Device of torch.
+    """
+
+    solve: Solve
+    outputs: Mapping[str, Output]
+    steps: int
+    errors: Errors
+    together: int
+    device: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Whoever sends work to another process, a user's own scheduler included, learns what cannot travel.
+        workers.refuse_unpicklable(self.solve)
+        return type(self), (self.solve, self.outputs, self.steps, self.errors, self.together, self.device)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Results of a batch.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray (window, ...)
+        By output.
+    failures : dict of int to str
+        Window and reason of each that failed.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many windows a task holds, and how many of them are minimised together."""
+
+    task: int
+    together: int
+
+
+def is_batch(batch: object) -> bool:
+    """Whether `batch_sizes` takes it."""
+    if isinstance(batch, str):
+        from dask.utils import parse_bytes
+
+        try:
+            return parse_bytes(batch) > 0
+        except ValueError:
+            return False
+    return batch is None or (isinstance(batch, (int, np.integer)) and not isinstance(batch, bool) and batch >= 1)
+
+
+def batch_sizes(batch: int | str | None, windows: int, points: int, steps: int, itemsize: int = 4) -> Sizes:
+    """Number of windows of a batch.
+
+    Parameters
+    ----------
+    batch : int, str or None
+        As the user states it: windows, or the memory of a task such as "500MiB". By default a task holds about ten
+        seconds of work, a tenth of the record at most, and less where workers would be left without.
+    windows : int
+        Of the record.
+    points : int
+        Of the grid.
+    steps : int
+        Frames of a window.
+    itemsize : int
+        Bytes of a number.
+
+    Notes
+    -----
+    However many a task holds, only so many are minimised together as fit a cache; no result depends on either.
+    """
+    cached = max(1, TOGETHER_POINTS // (points * steps))
+    if isinstance(batch, str):
+        from dask.utils import parse_bytes
+
+        field_bytes = points * itemsize
+        # A window held takes its frames and its outputs, one that is minimised its working fields.
+        together = min(cached, max(1, parse_bytes(batch) // (2 * WORKING_FIELDS * field_bytes)))
+        left = parse_bytes(batch) - together * WORKING_FIELDS * field_bytes
+        return Sizes(int(min(windows, max(1, left // (5 * steps * field_bytes)))), int(together))
+    if batch is not None:
+        return Sizes(min(batch, windows), min(batch, cached))
+    at_once = int(TASK_SECONDS / (POINT_SECONDS * points * steps))
+    busy = -(-windows // (TASKS_OF_WORKER * workers.cluster_threads()))
+    task = max(1, min(-(-windows // TASKS_OF_RECORD), at_once, busy))
+    return Sizes(task, min(task, cached))
+
+
+def make_batches(schedule: Schedule, size: int, times: NDArray[Any] | None = None) -> list[Batch]:
+    """Cut a schedule into batches of `size` windows each; the last may be smaller.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The windows.
+    size : int
+        Windows of a batch.
+    times : ndarray (frame,), optional
+        Dates of the frames, for messages.
+    """
+    last = schedule.frames.max(axis=1)
+    spans = None if times is None else np.stack([times[schedule.frames[:, 0]], times[last]], axis=1)
+    batches = []
+    for begin in range(0, len(schedule.frames), size):
+        rows = slice(begin, begin + size)
+        frames = schedule.frames[rows]
+        needed = np.unique(frames[frames >= 0])
+        local = np.where(frames >= 0, np.searchsorted(needed, frames), -1)
+        batches.append(Batch(begin, needed, local, schedule.seconds[rows], None if spans is None else spans[rows]))
+    return batches
+
+
+@dataclass
+class Deferred:
+    """What a call made inside `deferred` would compute, for whoever runs it piece by piece.
+
+    Attributes
+    ----------
+    batches : list of Batch
+        Its batches.
+    keys : list of str
+        The task of each; it gives a `Solved`.
+    work : Work or None
+        How they are solved.
+    """
+
+    batches: list[Batch] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    work: Work | None = None
+
+
+_deferred: ContextVar[Deferred | None] = ContextVar("deferred", default=None)
+
+
+@contextmanager
+def deferred() -> Iterator[Deferred]:
+    """Make a call inside lazy, whether its data are in memory or not, and note its tasks."""
+    tasks = Deferred()
+    token = _deferred.set(tasks)
+    try:
+        yield tasks
+    finally:
+        _deferred.reset(token)
 
 
 def run_batches(
-    solve: Solve, data: Array, schedule: Schedule, outputs: Mapping[str, Output], size: int, errors: Errors
+    solve: Solve,
+    data: Array,
+    schedule: Schedule,
+    outputs: Mapping[str, Output],
+    sizes: Sizes,
+    errors: Errors,
+    *,
+    times: NDArray[Any] | None = None,
+    device: str | None = None,
 ) -> dict[str, Array]:
     """Solve every window of a schedule.
 
     Parameters
     ----------
     solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array
-        Solves one batch from plain arrays.
-    data : array (time, y, x)
+        Solves windows with the same frame times, from plain arrays.
+    data : array (time, ..., y, x)
         The record; where it is a dask array nothing is computed, and each batch becomes a task that reads no more than
         its own frames.
     schedule : Schedule
         The windows.
     outputs : mapping of str to Output
         What `solve` gives.
-    size : int
-        Windows of a batch at most.
+    sizes : Sizes
+        Of the batches.
     errors : {"raise", "continue"}
         Whether a window that fails ends the run, or is marked in `status` and leaves the others alone.
+    times : ndarray (frame,), optional
+        Dates of the frames, for messages.
+    device : str, optional
+        Device of torch.
 
     Returns
     -------
     dict of str to array (window, ...)
     """
-    batches = list(make_batches(schedule, size))
-    steps = schedule.frames.shape[1]
-    if hasattr(data, "dask"):
-        return _lazy(solve, data, batches, outputs, steps, errors)
-    windows = len(schedule.frames)
-    results = {name: np.full((windows, *part.shape), part.fill, part.dtype) for name, part in outputs.items()}
-    for batch in batches:
-        solved = solve_batch(solve, data[batch.first : batch.stop], batch, outputs, steps, errors)
-        for name, values in solved.items():
-            results[name][batch.begin : batch.begin + len(values)] = values
-    return results
+    work = Work(solve, outputs, schedule.frames.shape[1], errors, sizes.together, device)
+    tasks = _deferred.get()
+    if tasks is None and not hasattr(data, "dask"):
+        (whole,) = make_batches(schedule, len(schedule.frames), times)
+        workers.refuse_fork()
+        return solve_batch(work, whole, data, np.arange(len(data))).arrays
+    from xvar import graph
+
+    return graph.lazy_batches(work, data, make_batches(schedule, sizes.task, times), tasks)
 
 
-def _lazy(
-    solve: Solve, data: Array, batches: list[Batch], outputs: Mapping[str, Output], steps: int, errors: Errors
-) -> dict[str, Array]:
-    import dask
-    import dask.array
+def solve_batch(work: Work, batch: Batch, block: NDArray[Any], held: NDArray[np.intp]) -> Solved:
+    """Solve the windows of one batch.
 
-    task = dask.delayed(partial(_on_one_thread, solve, outputs=outputs, steps=steps, errors=errors), pure=True)
-    parts: dict[str, list[Array]] = {name: [] for name in outputs}
-    for batch in batches:
-        solved = task(data[batch.first : batch.stop], batch, dask_key_name=f"assimilate-{dask.base.tokenize(solve, data.name, batch.begin, size_of(batch))}")
-        for name, part in outputs.items():
-            shape = (len(batch.frames), *part.shape)
-            parts[name].append(dask.array.from_delayed(solved[name], shape, part.dtype))
-    return {name: dask.array.concatenate(arrays) for name, arrays in parts.items()}
+    Parameters
+    ----------
+    work : Work
+        How.
+    batch : Batch
+        The windows.
+    block : ndarray (frame, ..., y, x)
+        Frames of the record.
+    held : ndarray of int (frame,)
+        Which frames of the record the block holds: the needed ones, and perhaps others.
+    """
+    place = np.searchsorted(held, batch.needed)
+    solved = Solved({name: output.empty(len(batch)) for name, output in work.outputs.items()})
+    for rows, seconds in batch.groups(work.together):
+        frames = batch.frames[rows, : len(seconds)]
+        _solve_rows(work, batch, block, place[frames], rows, seconds, solved)
+    return solved
 
 
-def size_of(batch: Batch) -> int:
-    """Number of windows."""
-    return len(batch.frames)
-
-
-def _on_one_thread(
-    solve: Solve, block: NDArray[Any], batch: Batch, *, outputs: Mapping[str, Output], steps: int, errors: Errors
-) -> dict[str, NDArray[Any]]:
-    """A batch in a worker, whose threads already share the cores; the bits do not depend on how many there are."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _solve_rows(
+    work: Work,
+    batch: Batch,
+    block: NDArray[Any],
+    frames: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    seconds: tuple[float, ...],
+    solved: Solved,
+) -> None:
+    """Solve windows together; where that fails, each on its own, to find the one that takes the others with it."""
     try:
-        return solve_batch(solve, np.asarray(block), batch, outputs, steps, errors)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def solve_batch(
-    solve: Solve, block: NDArray[Any], batch: Batch, outputs: Mapping[str, Output], steps: int, errors: Errors
-) -> dict[str, NDArray[Any]]:
-    """Solve one batch of windows from the frames of the record that it needs."""
-    frames = block[batch.frames - batch.first]
-    try:
-        solved = solve(frames, batch.seconds)
+        results = work.solve(block[frames], seconds)
     except Exception as error:
-        if errors == "raise":
-            end = batch.begin + len(frames) - 1
-            error.add_note(f"in windows {batch.begin} to {end}") if hasattr(error, "add_note") else None
-            raise
-        return _one_by_one(solve, block, batch, outputs, steps, error)
-    return {name: _placed(solved[name], part, steps) for name, part in outputs.items()}
+        if len(rows) > 1:
+            for index in range(len(rows)):
+                one = slice(index, index + 1)
+                _solve_rows(work, batch, block, frames[one], rows[one], seconds, solved)
+            return
+        name = batch.name(int(rows[0]))
+        if work.errors == "raise":
+            raise named_error(error, name) from error
+        solved.failures[batch.begin + int(rows[0])] = reason_of(error)
+        solved.arrays["status"][rows] = FAILED
+        logger.error("%s failed: %s", name, reason_of(error))
+        return
+    for key, target in solved.arrays.items():
+        values = results[key]
+        if target.ndim > 1 and values.shape[1] < target.shape[1]:  # fewer frames than the longest window has
+            target[rows, : values.shape[1]] = values
+        else:
+            target[rows] = values
 
 
-def _one_by_one(
-    solve: Solve, block: NDArray[Any], batch: Batch, outputs: Mapping[str, Output], steps: int, error: Exception
-) -> dict[str, NDArray[Any]]:
-    """Find the window that fails, so that it does not take the others of its batch with it."""
-    if len(batch.frames) == 1:
-        logger.error("window %d failed: %s: %s", batch.begin, type(error).__name__, error)
-        results = {name: np.full((1, *part.shape), part.fill, part.dtype) for name, part in outputs.items()}
-        results["status"][:] = FAILED
-        return results
-    singles = [
-        Batch(batch.begin + index, batch.frames[index : index + 1], batch.seconds) for index in range(len(batch.frames))
-    ]
-    solved = [
-        solve_batch(solve, block[single.first - batch.first : single.stop - batch.first], single, outputs, steps, "continue")
-        for single in singles
-    ]
-    return {name: np.concatenate([part[name] for part in solved]) for name in outputs}
+def named_error(error: BaseException, name: str) -> Exception:
+    """An error that names the window it comes from; what is wrong with the input stays an `InputError`."""
+    if isinstance(error, InputError):
+        return InputError(*(replace(problem, index=problem.index or name) for problem in error.problems))
+    return WindowError(f"{name} failed: {reason_of(error)}")
 
 
-def _placed(values: NDArray[Any], output: Output, steps: int) -> NDArray[Any]:
-    """Values in the type of the output, with fill where a window has fewer frames than the longest."""
-    values = np.asarray(values).astype(output.dtype, copy=False)
-    if output.steps and values.shape[1] < steps:
-        missing = np.full((len(values), steps - values.shape[1], *values.shape[2:]), output.fill, output.dtype)
-        values = np.concatenate([values, missing], axis=1)
-    return values
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

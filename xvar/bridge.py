@@ -60,6 +60,7 @@ def solve_motion(
     *,
     name: str,
     grid: HorizontalGrid,
+    land: Array | None,
     motion: ImageMotion,
     dtype: str,
     device: str | None,
@@ -76,6 +77,8 @@ def solve_motion(
         The variable.
     grid : HorizontalGrid
         The grid of the input.
+    land : array of bool (y, x) or None
+        Where nothing is observed and nothing moves.
     motion : ImageMotion
         What is to be solved, and how.
     dtype, device : str
@@ -86,9 +89,12 @@ def solve_motion(
     dict of str to array (window, ...)
         What `ImageMotion.analyse` gives, in the order of the input.
     """
-    tensors = motion.analyse(to_tensor(ascending(frames, grid), dtype=dtype, device=device), seconds, core_grid(grid))
+    images = to_tensor(ascending(_at_sea(frames, land), grid), dtype=dtype, device=device)
     own = {"analysis": name, "observed": f"{name}_observed"}
-    return {own.get(key, key): _in_order(to_array(values), grid) for key, values in tensors.items()}
+    return {
+        own.get(key, key): _at_sea(_in_order(to_array(values), grid), land)
+        for key, values in motion.analyse(images, seconds, core_grid(grid)).items()
+    }
 
 
 def solve_experiment(
@@ -97,6 +103,7 @@ def solve_experiment(
     *,
     name: str,
     grid: HorizontalGrid,
+    land: Array | None,
     experiment: Experiment,
     components: Mapping[str, tuple[str, ...]],
     background: Mapping[str, Array],
@@ -115,6 +122,8 @@ def solve_experiment(
         The observed variable.
     grid : HorizontalGrid
         The grid of the input.
+    land : array of bool (y, x) or None
+        Where nothing is observed and nothing is given.
     experiment : Experiment
         What is to be solved, and how.
     components : mapping of str to tuple of str
@@ -135,6 +144,7 @@ def solve_experiment(
         return to_tensor(ascending(values, grid), dtype=dtype, device=device)
 
     images, std = (frames, None) if frames.ndim == 4 else (frames[:, :, 0], frames[:, :, 1])
+    images = _at_sea(images, land)
     known = {
         key: tensor(np.broadcast_to(np.stack([background[n] for n in names]), (len(frames), len(names), *grid.shape)))
         for key, names in components.items()
@@ -147,11 +157,19 @@ def solve_experiment(
     results[f"{name}_observed"] = images[:, -1]
     for key, names in components.items():
         for index, part in enumerate(names):
-            results[part] = np.stack([_in_order(to_array(state[key][:, index]), grid) for state in states], axis=1)
+            fields = [_in_order(to_array(state[key][:, index]), grid) for state in states]
+            results[part] = _at_sea(np.stack(fields, axis=1), land)
             if forcing and key in forcing[0]:
                 fields = [_in_order(to_array(error[key][:, index]), grid) for error in forcing]
-                results[f"{part}_forcing"] = np.stack(fields, axis=1)
+                results[f"{part}_forcing"] = _at_sea(np.stack(fields, axis=1), land)
     return results
+
+
+def _at_sea(values: Array, land: Array | None) -> Array:
+    """Fields (..., y, x) with nothing on land; everything else as it is."""
+    if land is None or values.shape[-2:] != land.shape or values.dtype.kind != "f":
+        return values
+    return np.where(land, np.asarray(np.nan, dtype=values.dtype), values)
 
 
 def _in_order(values: Array, grid: HorizontalGrid) -> Array:
@@ -196,11 +214,11 @@ def extrapolate_windows(
     def tensor(values: Array) -> Tensor:
         return to_tensor(ascending(values, grid), dtype=dtype, device=device)
 
-    velocity = np.stack([ascending(u, grid), ascending(v, grid)], axis=1)
+    velocity = np.nan_to_num(np.stack([ascending(u, grid), ascending(v, grid)], axis=1))  # land does not move
     images, outside = nowcast.extrapolate(
         tensor(observed)[:, None],
         to_tensor(velocity, dtype=dtype, device=device),
-        tensor(growth),
+        tensor(np.nan_to_num(growth)),
         to_tensor(image_scale, dtype=dtype, device=device),
         leads,
         frame,

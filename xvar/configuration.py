@@ -1,4 +1,4 @@
-"""What was chosen for a call: defaults by what a variable measures, in one table, and the record of them in the output."""
+"""What was chosen for a call: defaults by what a variable measures, in one table, and how the output records them."""
 
 from __future__ import annotations
 

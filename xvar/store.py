@@ -38,7 +38,7 @@ def open_files(names: Sequence[str | Path]) -> xr.Dataset:
     paths = [path for name in names for path in _matching(str(name))]
     try:
         if len(paths) == 1:
-            return xr.open_dataset(paths[0], **({"engine": "zarr"} if paths[0].suffix in ZARR else {}))
+            return xr.open_dataset(paths[0], engine="zarr" if paths[0].suffix in ZARR else None)
         return xr.open_mfdataset(
             paths, combine="by_coords", data_vars="minimal", coords="minimal", compat="equals", join="exact"
         )
@@ -55,7 +55,8 @@ def _matching(name: str) -> list[Path]:
     if path.exists():
         return [path]
     if glob.has_magic(name):
-        found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+        root = Path(path.anchor)  # Path.glob takes no pattern that begins at the root
+        found = sorted(root.glob(str(path.relative_to(root))))
         if found:
             return found
         raise InputError(

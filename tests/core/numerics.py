@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def taylor_orders(
         for decade in range(decades + 1):
             h = largest * 10.0**-decade
             remainders.append(abs(float(function(point + h * direction) - value) - h * slope))
-    return [math.log10(coarse / fine) for coarse, fine in zip(remainders[:-1], remainders[1:], strict=True)]
+    return [math.log10(coarse / fine) for coarse, fine in pairwise(remainders)]
 
 
 def tangent_and_adjoint(

@@ -59,6 +59,17 @@ def test_observations_between_the_steps(interpolation: str, sign: int) -> None:
             assert relative(cost.terms(control)["observation"], expected) < 1e-13
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+def test_the_gradient_by_differences_with_observations_between_the_steps(interpolation: str) -> None:
+    several = tuple(observed(time, 35 + index) for index, time in enumerate((0.04, 0.2, 0.55, 0.7)))
+    weak = ModelError({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
+    cost = Cost(linear(several, time_interpolation=interpolation, model_error=weak))
+    control, direction = random(cost.zero().shape, 39), random(cost.zero().shape, 40)
+    _, gradient = cost.gradient(control)
+    slope = (cost.value(control + 1e-5 * direction) - cost.value(control - 1e-5 * direction)) / 2e-5
+    assert relative((gradient * direction).sum(1), slope) < 1e-8
+
+
 def test_observations_at_the_ends_of_steps_are_neither_interpolated_nor_moved() -> None:
     for slip in (0.0, 1e-9, -1e-9):
         for index, end in enumerate(ENDS):
@@ -255,9 +266,8 @@ def test_the_divergence_is_a_term_of_its_own_and_of_the_gradient() -> None:
     slope = (cost.value(control + 1e-6 * direction) - cost.value(control - 1e-6 * direction)) / 2e-6
     assert relative((gradient * direction).sum(1), slope) < 1e-7
     assert torch.equal(value, total(terms))
-    for orders in (
-        taylor_orders(lambda v: cost.terms(v)[name].sum(), control, direction) for name in ("background", "divergence")
-    ):
+    for name in ("background", "divergence"):
+        orders = taylor_orders(lambda v, name=name: cost.terms(v)[name].sum(), control, direction)
         assert all(1.9 < order < 2.1 for order in orders)
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.core.linear import Dense, LinearModel, Seen, blue, covariance_matrix, smoother
 from tests.core.numerics import order, random, relative
-from xvar.core.covariance import Diagonal
 from xvar.core.cost import Cost
+from xvar.core.covariance import Diagonal
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation

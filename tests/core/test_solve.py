@@ -129,7 +129,7 @@ def far(place: Tensor) -> Tensor:
 
 
 def far_problem() -> Problem:
-    """A wide cloud of a fine texture that repeats every 8 cells: a motion of -2 and 3 cells a frame looks much alike."""
+    """A wide cloud with a texture that repeats every 8 cells: a motion of -2 and 3 cells a frame looks much alike."""
     frames = []
     for index in range(3):
         x, y = origins(far, places(WOVEN), FRAME * index)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf.axes import in_memory, is_lazy
 from xvar.cf.units import Kind
@@ -75,14 +77,18 @@ def check_values(array: xr.DataArray, kind: Kind, problems: Problems, *, strict:
         empty = int((~valid.any(axis=(1, 2))).sum())
         if empty:
             notes.append(f"{empty} of {len(values)} frames without any value")
-    low, high = (float(end(values, initial=start, where=np.isfinite(values))) for end, start in ((np.min, np.inf), (np.max, -np.inf)))
+    valid = np.isfinite(values)
+    low = float(np.min(values, initial=np.inf, where=valid))
+    high = float(np.max(values, initial=-np.inf, where=valid))
+    name = f"ds[{str(array.name)!r}]"
     for fill in _UNDECLARED:
-        if fill in (low, high) and int((values == np.asarray(fill, values.dtype)).sum()) > 1 and _stands_apart(values, fill):
+        count = int((values == np.asarray(fill, values.dtype)).sum()) if fill in (low, high) else 0
+        if count > 1 and _stands_apart(values, fill):
             problems.add(
                 variable=array.name,
-                found=f"{int((values == np.asarray(fill, values.dtype)).sum())} values of {fill:g}: an undeclared _FillValue {fill:g}?",
+                found=f"{count} values of {fill:g}: an undeclared _FillValue {fill:g}?",
                 expected="NaN where nothing was observed",
-                fix=f"ds[{str(array.name)!r}] = ds[{str(array.name)!r}].where(ds[{str(array.name)!r}] != {fill:g})",
+                fix=f"{name} = {name}.where({name} != {fill:g})",
             )
             return notes
     if kind == "rain" and low < 0:
@@ -92,12 +98,12 @@ def check_values(array: xr.DataArray, kind: Kind, problems: Problems, *, strict:
             index=index,
             found=f"{int((values < 0).sum())} negative values, the least {low:g}",
             expected="rain of zero or more",
-            fix=f"ds[{str(array.name)!r}].clip(min=0), or .where(... >= 0) where they stand for missing",
+            fix=f"{name}.clip(min=0), or {name}.where({name} >= 0) where they stand for missing",
         )
     return notes
 
 
-def _stands_apart(values: np.ndarray, fill: float) -> bool:
+def _stands_apart(values: NDArray[Any], fill: float) -> bool:
     """Whether the other values stay far from a suspected fill value."""
     others = values[np.isfinite(values) & (values != np.asarray(fill, values.dtype))]
     if others.size == 0:

@@ -26,12 +26,16 @@ def demonstrate() -> None:
     radar = sample()
     begin, end = (str(radar["time"].values[index])[11:16] for index in (0, FRAMES - 1))
     typer.echo("Rain over Brest in the storm of 3 January 2018 (Météo-France, MeteoNet, Etalab Open Licence 2.0).")
+    import torch  # noqa: F401  (its start is no part of the time below)
+
     began = time.perf_counter()
     analysis = assimilate(radar.isel(time=slice(0, FRAMES)))
     seconds = time.perf_counter() - began
-    typer.echo(f"Found the motion in {FRAMES} radar frames, {begin} to {end} UTC, in {seconds:.1f} s: {_motion(analysis)}.")
+    typer.echo(
+        f"Found the motion in {FRAMES} radar frames, {begin} to {end} UTC, in {seconds:.1f} s: {_motion(analysis)}."
+    )
     predicted = forecast(analysis, "15min")
-    typer.echo("Forecast the next 15 minutes and compared them with the frames that came:\n")
+    typer.echo("Forecast the next 15 minutes and compared them with the frames that came:")
     print_scores(verify(predicted, radar))
     where = write(analysis, ANALYSIS, overwrite=True)
     typer.echo(f"\nThe analysis is in {where.resolve()}")

@@ -18,7 +18,6 @@ from xvar.configuration import ATTRIBUTE, Configuration
 #: score -> heading, decimals
 PLAIN = {
     "rmse": ("RMSE", 3),
-    "rmse_persistence": ("persistence", 3),
     "bias": ("bias", 3),
     "correlation": ("correlation", 3),
     "end_point_error": ("end-point error (m/s)", 4),
@@ -35,57 +34,52 @@ def console() -> Console:
 
 
 def print_scores(scores: xr.Dataset) -> None:
-    """Scores by lead time, or by step, beside those of persistence."""
+    """A row for each score, below it that of persistence; a column for each lead time, or step."""
     along = "lead_time" if "lead_time" in scores.dims else "step"
-    plain = {name: shown for name, shown in PLAIN.items() if name in scores}
-    table = Table(title=_title(scores), title_justify="left", title_style="bold")
-    table.add_column("lead" if along == "lead_time" else "step", justify="right")
-    for heading, _ in plain.values():
-        table.add_column(heading, justify="right")
-    table.add_column("pairs", justify="right")
+    table = Table()
+    table.add_column("lead time" if along == "lead_time" else along)
     for index in range(scores.sizes[along]):
-        row = scores.isel({along: index})
-        first = lead_text(row["lead_time"].values) if along == "lead_time" else str(index)
-        values = [_number(row[name], decimals) for name, (_, decimals) in plain.items()]
-        table.add_row(first, *values, str(int(row["number_of_pairs"])))
+        table.add_column(
+            lead_text(scores[along].values[index]) if along == "lead_time" else str(index), justify="right"
+        )
+    for name, (heading, decimals) in PLAIN.items():
+        if name in scores:
+            _add_rows(table, heading, scores, name, decimals)
+    for number, threshold in enumerate(scores["threshold"].values if "threshold" in scores.dims else []):
+        table.add_section()
+        units = scores["threshold"].attrs.get("units", "1")
+        for name, heading in EVENTS.items():
+            _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
+    table.add_section()
+    table.add_row("pairs", *(str(int(count)) for count in scores["number_of_pairs"]))
+    typer.echo(_heading(scores))
     console().print(table)
-    if "threshold" in scores.dims:
-        console().print(_events(scores))
     missing = int(scores["number_without_truth"].sum())
     if missing:
-        noun = "forecast times" if along == "lead_time" else "steps"
-        typer.echo(f"{missing} {noun} without a truth are not counted.")
+        typer.echo(f"Without a truth, and not counted: {missing} of the times.")
     if "comment" in scores.attrs:
         typer.echo(str(scores.attrs["comment"]))
 
 
-def _title(scores: xr.Dataset) -> str:
-    text = scores.attrs.get(ATTRIBUTE)
-    name = "" if text is None else Configuration.from_json(text).variable
+def _heading(scores: xr.Dataset) -> str:
+    """What the table holds."""
     if "rmse" not in scores:
-        return "motion against the truth"
-    return f"{name} ({scores['rmse'].attrs.get('units', '1')}) against persistence, the last frame kept"
+        return "Motion against the truth"
+    text = scores.attrs.get(ATTRIBUTE)
+    name = "Forecast" if text is None else f"Forecast of {Configuration.from_json(text).variable}"
+    parts = [f"{name} in {scores['rmse'].attrs.get('units', '1')}"]
+    if "rmse_persistence" in scores:
+        parts.append("persistence keeps the last frame")
+    if "threshold" in scores.dims:
+        parts.append(f"FSS in squares of {float(scores['scale']) / 1e3:g} km")
+    return "; ".join(parts)
 
 
-def _events(scores: xr.Dataset) -> Table:
-    units = scores["threshold"].attrs.get("units", "1")
-    title = f"events at or above a threshold in {units}; FSS in squares of {float(scores['scale']) / 1e3:g} km"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("lead", justify="right")
-    for heading in EVENTS.values():
-        for threshold in scores["threshold"].values:
-            table.add_column(f"{heading} {threshold:g}", justify="right")
-            if f"{heading.lower()}_persistence" in scores:
-                table.add_column("persistence", justify="right", overflow="fold")
-    for index in range(scores.sizes["lead_time"]):
-        cells = [lead_text(scores["lead_time"].values[index])]
-        for name in EVENTS:
-            for number in range(scores.sizes["threshold"]):
-                for own in (name, f"{name}_persistence"):
-                    if own in scores:
-                        cells.append(_number(scores[own].isel(lead_time=index, threshold=number), 3))
-        table.add_row(*cells)
-    return table
+def _add_rows(table: Table, heading: str, scores: xr.Dataset, name: str, decimals: int, **at: int) -> None:
+    table.add_row(heading, *(_number(value, decimals) for value in scores[name].isel(at)))
+    kept = f"{name}_persistence"
+    if kept in scores:
+        table.add_row("  persistence", *(_number(value, decimals) for value in scores[kept].isel(at)), style="dim")
 
 
 def lead_text(lead: Any) -> str:

@@ -201,7 +201,7 @@ class Experiment:
 
 
 def first_known(frames: Tensor) -> Tensor:
-    """The first frame (window, 1, y, x), its holes filled from later ones, and by the mean where nothing is ever known."""
+    """The first frame (window, 1, y, x), holes filled from later ones, and by the mean where nothing is ever known."""
     known = frames[:, :1]
     for index in range(1, frames.shape[1]):
         known = torch.where(known.isfinite(), known, frames[:, index, None])

@@ -106,7 +106,6 @@ class ImageMotion:
         """
         frame = frame_interval(seconds)
         cell = math.sqrt(math.prod(grid.spacing))
-        velocity = cell / frame
         last = images[:, -1:]
         observed = last.isfinite()
         nothing = torch.zeros_like(last)

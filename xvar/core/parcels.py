@@ -110,8 +110,8 @@ class ImageAtParcels:
         """The difference at every parcel (window, 1, y, x)."""
         if self.mask is None:
             return sample(self.image, state["position"]) - state["tracer"]
-        image, mask = sample(torch.cat([self.image, self.mask], dim=1), state["position"]).split(1, dim=1)
-        return image - mask * state["tracer"]
+        both = sample(torch.cat([self.image, self.mask], dim=1), state["position"])
+        return both[:, :1] - both[:, 1:] * state["tracer"]
 
     def select(self, windows: Tensor) -> ImageAtParcels:
         """The images of some windows of the batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -112,7 +113,9 @@ class Problem:
             grid=self.grid.coarsen(factor),
             background={key: block_mean(values, factor) for key, values in self.background.items()},
             observations=tuple(observation.coarsen(factor) for observation in self.observations),
-            curvature={key: block_mean(part, factor) if part.shape[-1] > 1 else part for key, part in self.curvature.items()},
+            curvature={
+                key: block_mean(part, factor) if part.shape[-1] > 1 else part for key, part in self.curvature.items()
+            },
         )
 
 
@@ -127,7 +130,7 @@ def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[f
         Steps are no longer than this; intervals are cut into equal parts.
     """
     steps: list[float] = []
-    for begin, end in zip(times[:-1], times[1:], strict=True):
+    for begin, end in pairwise(times):
         parts = 1 if longest is None else max(1, -int(-abs(end - begin) // longest))
         steps.extend([(end - begin) / parts] * parts)
     return tuple(steps)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from xvar import errors
-from xvar.core.cost import Cost, CostOfBatch
+from xvar.core.cost import CostOfBatch
 from xvar.core.dynamics import Forcing, State
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
@@ -68,32 +68,29 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         raise errors.InputError(
-            errors.Problem(f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)")
+            errors.Problem(
+                f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)"
+            )
         )
     minimizer = minimizer or LBFGS()
-    control: Tensor | None = None
-    coarse: Cost | None = None
-    spent: Tensor | int = 0
-    factor = 1
-    for level in levels:
+    evaluations = torch.zeros((), dtype=torch.int64)
+    fields: list[Tensor] = []
+    for coarser, level in zip((0, *levels), levels, strict=False):
         function = CostOfBatch(problem.coarsen(level))
         cost = function.whole
-        if coarse is None or control is None:
-            control = cost.zero()
-        else:
-            shape = cost.problem.grid.shape
-            control = cost.control([_prolong(part, factor // level, shape) for part in coarse.fields(control)])
+        shape = cost.problem.grid.shape
+        control = cost.control([_prolong(part, coarser // level, shape) for part in fields]) if fields else cost.zero()
         minimum = minimizer(function, control, cost.inverse_hessian())
-        control, coarse, factor = minimum.control, cost, level
-        spent = minimum.evaluations + spent
+        evaluations = minimum.evaluations + evaluations
+        fields = cost.fields(minimum.control)
     with torch.no_grad():
         return Analysis(
-            trajectory=cost.trajectory(control),
-            increment=cost.increment(control),
-            forcing=cost.forcing(control),
+            trajectory=cost.trajectory(minimum.control),
+            increment=cost.increment(minimum.control),
+            forcing=cost.forcing(minimum.control),
             cost_background=cost.terms(cost.zero()),
-            cost_analysis=cost.terms(control),
-            minimum=replace(minimum, evaluations=torch.as_tensor(spent)),
+            cost_analysis=cost.terms(minimum.control),
+            minimum=replace(minimum, evaluations=evaluations),
         )
 
 

@@ -54,8 +54,8 @@ def plan_experiment(
     before = len(problems)
     name = str(record.name)
     model = _model(dynamics, problems)
-    own = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
-    components: Components = bridge.components_of(model, name) or own
+    own: Components = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
+    components = bridge.components_of(model, name) or own
     advection = "velocity" in components and isinstance(model, Advection)
     fields = _background(record, background, components, problems)
     if advection:
@@ -64,7 +64,7 @@ def plan_experiment(
     elif name not in components:
         problems.add(
             variable=name,
-            found=f"a model of your own and {'no background' if not components else f'a background of {list(components)}'}",
+            found=f"a model of your own with a background of {list(components) or 'nothing'}",
             expected=f"a background of the whole state, {name!r} among it",
             fix="background=a Dataset with a variable (y, x) for each component of the state",
         )
@@ -105,6 +105,7 @@ def plan_experiment(
         bridge.solve_experiment,
         name=name,
         grid=record.grid,
+        land=record.land,
         experiment=experiment,
         components=components,
         background=fields,
@@ -243,7 +244,7 @@ def _observation_error(record: Record, given: Any, problems: Problems) -> NDArra
             index=index,
             found=f"{int(wrong.sum())} standard deviations that are not positive, the first {values[index]:g}",
             expected="positive numbers in the units of the variable",
-            fix="leave out what has no error to speak of by a small number, mask what is not observed with NaN in the data",
+            fix="NaN in the data takes an observation out; a small number stands for no error to speak of",
         )
     return values
 
@@ -257,7 +258,5 @@ def _variables(name: str, components: Components, experiment: Experiment, dtype:
             if key in experiment.model_error:
                 variables[f"{part}_forcing"] = Variable(("interval", "y", "x"), dtype, "forcing", of=part)
     terms = ["background", *(["model_error"] if experiment.model_error else [])]
-    for specification in experiment.background_error.values():
-        if getattr(specification, "divergence", 0):
-            terms.append("divergence")
+    terms += ["divergence" for part in experiment.background_error.values() if getattr(part, "divergence", 0)]
     return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"))}

@@ -27,6 +27,7 @@ def plan_motion(record: Record, configuration: Configuration, minimizer: Any = N
         bridge.solve_motion,
         name=name,
         grid=record.grid,
+        land=record.land,
         motion=configuration.motion(minimizer),
         dtype=dtype,
         device=configuration.device,

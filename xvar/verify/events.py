@@ -42,9 +42,7 @@ class Events:
     note: str = ""
 
 
-def make_events(
-    thresholds: Sequence[float], units: str, configuration: Configuration, problems: Problems
-) -> Events:
+def make_events(thresholds: Sequence[float], units: str, configuration: Configuration, problems: Problems) -> Events:
     """Thresholds in the units of the variable.
 
     Parameters
@@ -64,7 +62,9 @@ def make_events(
         return Events(note="no scores of events: no thresholds")
     if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         problems.add(
-            found=f"thresholds={thresholds!r}", expected="finite numbers", fix=f"thresholds={THRESHOLDS}, or leave it out"
+            found=f"thresholds={thresholds!r}",
+            expected="finite numbers",
+            fix=f"thresholds={THRESHOLDS}, or leave it out",
         )
         return Events()
     chosen = tuple(float(value) for value in dict.fromkeys(values.tolist()))

@@ -45,8 +45,8 @@ class Pairs:
         """Pair two arrays of the same shape."""
         paired = np.isfinite(forecast) & np.isfinite(truth)
         dims = (*BY_WINDOW, "y", "x")
-        values = (np.where(paired, values, np.nan) for values in (forecast, truth))
-        return cls(*(xr.DataArray(part, dims=dims) for part in values), xr.DataArray(paired, dims=dims))
+        kept, true = (xr.DataArray(np.where(paired, part, np.nan), dims=dims) for part in (forecast, truth))
+        return cls(kept, true, xr.DataArray(paired, dims=dims))
 
 
 def verify_forecast(
@@ -95,8 +95,9 @@ def _configuration(data: xr.Dataset, problems: Problems) -> Configuration | None
     text = data.attrs.get(ATTRIBUTE)
     configuration = None if text is None else Configuration.from_json(text)
     if configuration is None or configuration.variable not in data:
+        missing = f"the attribute {ATTRIBUTE}" if configuration is None else f"the variable {configuration.variable!r}"
         problems.add(
-            found=f"a Dataset without {'the attribute ' + ATTRIBUTE if text is None else 'the variable ' + repr(getattr(configuration, 'variable', ''))}",
+            found=f"a Dataset without {missing}",
             expected="a forecast, as forecast() gives it",
             fix='analysis.var4d.forecast("30min").var4d.verify(truth)',
         )
@@ -121,7 +122,8 @@ def _refuse_times(times: NDArray[Any], known: Iterable[Any], problems: Problems)
     have = sorted(known)
     problems.add(
         dimension="time",
-        found=f"no forecast time in the truth: forecasts from {times.min()} to {times.max()}, truth from {have[0]} to {have[-1]}",
+        found=f"no forecast time in the truth: forecasts from {times.min()} to {times.max()}, truth from {have[0]} to "
+        f"{have[-1]}",
         expected="a truth at one forecast time at least; nothing is interpolated",
         fix="a longer truth, or forecasts at its times by every=",
     )
@@ -149,10 +151,7 @@ def _continuous(pairs: Pairs, kept: tuple[str, ...]) -> dict[str, xr.DataArray]:
         "correlation": continuous.correlation.pearsonr,
     }
     with np.errstate(invalid="ignore", divide="ignore"):
-        fields = {
-            name: call(pairs.forecast, pairs.truth, preserve_dims=kept)
-            for name, call in calls.items()
-        }
+        fields = {name: call(pairs.forecast, pairs.truth, preserve_dims=kept) for name, call in calls.items()}
     fields["number_of_pairs"] = pairs.paired.sum(_reduced(kept))
     return fields
 

@@ -89,12 +89,12 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
     return finish(scored, data, action=f"verify of the motion against {identity(truth)}")
 
 
-def _true_component(
-    truth: xr.Dataset, component: str, own: xr.DataArray, problems: Problems
-) -> xr.DataArray | None:
+def _true_component(truth: xr.Dataset, component: str, own: xr.DataArray, problems: Problems) -> xr.DataArray | None:
     """A true component: by standard name, else by name."""
     numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
-    found = [key for key in numbers if _STANDARD_NAMES[component].search(str(truth[key].attrs.get("standard_name", "")))]
+    found = [
+        key for key in numbers if _STANDARD_NAMES[component].search(str(truth[key].attrs.get("standard_name", "")))
+    ]
     if len(found) != 1:
         found = [key for name in _NAMES[component] for key in numbers if str(key) == name][:1]
     if not found:

@@ -147,9 +147,7 @@ def _same_points(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
     """Row and column of the truth for each row and column of the result."""
     count = len(problems)
-    order = [
-        _order(truth, theirs, like, ours, problems) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))
-    ]
+    order = [_order(truth, theirs, like, ours, problems) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))]
     if len(problems) > count:
         return None
     _same_plane(truth.isel(dict(zip((own.y, own.x), order, strict=True))), own, like, axes, problems)
@@ -175,11 +173,12 @@ def _order(
     turn = 360.0 if "degree" in str(like[ours].attrs.get("units", "")) else np.inf
     order, difference = _nearest(have, wanted, turn)
     step = float(np.abs(np.diff(wanted)).min()) if size > 1 else 1.0
-    units = str(like[ours].attrs.get("units", "")).strip()
+    own = str(like[ours].attrs.get("units", "")).strip()
+    units = own if length_factor(own) is None else "m"
     if not difference <= TOLERANCE * step:
         problems.add(
             **where,
-            found=f"other points than those of the result: they differ by up to {difference:g} {'m' if length_factor(units) else units}",
+            found=f"other points than those of the result: they differ by up to {difference:g} {units}",
             expected=f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing",
             fix="bring the truth onto the grid of the result before it is compared",
         )
@@ -249,9 +248,7 @@ def _units(
     return None, None
 
 
-def find_truth(
-    truth: xr.Dataset | xr.DataArray, name: str, what: Kind, problems: Problems
-) -> xr.DataArray | None:
+def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, problems: Problems) -> xr.DataArray | None:
     """The true variable: of the same name, or the only one of the same kind.
 
     Parameters

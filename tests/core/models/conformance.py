@@ -111,7 +111,7 @@ class StepConformance(abc.ABC):
 
 
 class SmoothStepConformance(StepConformance):
-    """The same around a state where the step is once differentiable: no point crosses into a cell with another slope."""
+    """The same around a state where the step is once differentiable: no point crosses a kink."""
 
     def test_taylor(self, case: StepCase) -> None:
         function = Packed(case, torch.float64, case.steps)
@@ -139,7 +139,7 @@ class WindowConformance(abc.ABC):
 
     goal = 0.5
     """RMSE of the analysis over that of the background, for the component `truth` names, at most."""
-    minimizer = LBFGS(evaluations=60)
+    minimizer = LBFGS(evaluations=30)
 
     @abc.abstractmethod
     def problem(self, dtype: torch.dtype, windows: int = 3) -> Problem: ...
@@ -200,7 +200,7 @@ class WindowConformance(abc.ABC):
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_an_analysis_alone_and_in_a_batch_has_the_same_bits(self, dtype: torch.dtype) -> None:
         problem = self.problem(dtype)
-        minimizer = LBFGS(evaluations=15)
+        minimizer = LBFGS(evaluations=9)
         together = solve(problem, minimizer)
         for window in range(problem.windows):
             alone = solve(problem.select(torch.tensor([window])), minimizer)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xvar.core.minimize.result import Minimum, Reason
 
@@ -15,6 +18,7 @@ Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 SUFFICIENT_DECREASE = 1e-4  # Armijo: J falls by this share of what the slope promises
 CURVATURE = 0.9  # weak Wolfe: the slope is flatter than this share of the first one
 TRIALS = 20  # points of one line search
+CACHE_LINE = 64  # bytes; the bits of a product depend on where in a cache line its vectors begin
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ class LBFGS:
 
     References
     ----------
-    Nocedal (1980), doi:10.1090/S0025-5718-1980-0572855-7; Lewis and Overton (2013), doi:10.1007/s10107-012-0514-2
-    (the bracketing).
+    Byrd, Nocedal and Schnabel (1994), doi:10.1007/BF01582063 (the direction); Lewis and Overton (2013),
+    doi:10.1007/s10107-012-0514-2 (the bracketing).
     """
 
     evaluations: int = 100
@@ -62,176 +66,235 @@ class LBFGS:
         diagonal : Tensor (window, n), optional
             What is known of the diagonal of the inverse Hessian.
         """
-        run = _Run(self, control, diagonal)
-        everything = torch.arange(len(control), device=control.device)
-        run.begin(*function(control, everything))
-        while len(active := run.active()):
-            run.advance(active, *function(run.trial(active), active))
-        return run.minimum()
+        descent = _Descent(self, function, control, diagonal)
+        while len(descent.windows):
+            descent.advance()
+        return descent.minimum()
 
 
-class _Run:
-    """The state of a minimisation: one row a window."""
+class _Descent:
+    r"""The vectors of the windows that go on, one row each; the numbers of their line searches are Python's.
 
-    def __init__(self, settings: LBFGS, control: Tensor, diagonal: Tensor | None) -> None:
-        self.settings = settings
-        self.diagonal = diagonal
-        windows, size = control.shape
-        self.control = control.clone()
-        self.pairs = control.new_zeros(2, settings.memory, windows, size)  # steps, gradient differences
-        self.inverse_curvature = control.new_zeros(settings.memory, windows)
-        self.newest = torch.zeros(windows, dtype=torch.int64, device=control.device)
-        self.scale = control.new_zeros(windows)
-        self.evaluations = torch.ones(windows, dtype=torch.int64, device=control.device)
-        self.reason = torch.full((windows,), -1, dtype=torch.int64, device=control.device)
-        self.step, self.low, self.low_cost, self.low_slope = (control.new_zeros(windows) for _ in range(4))
-        self.high, self.high_cost, self.high_slope = (control.new_full((windows,), torch.inf) for _ in range(3))
-        self.low_gradient = torch.zeros_like(control)
-        self.trials = torch.zeros(windows, dtype=torch.int64, device=control.device)
-        self.history: list[Tensor] = []
+    A known diagonal D of the inverse Hessian changes the variable: vectors are those of :math:`D^{-1/2} v`.
+    """
 
-    def active(self) -> Tensor:
-        """The windows that go on."""
-        return torch.nonzero(self.reason < 0).flatten()
+    def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Tensor | None) -> None:
+        self.function = function
+        self.root = None if diagonal is None else diagonal.sqrt()
+        self.windows = torch.arange(len(control), device=control.device)
+        self.found = control.clone()
+        self.control = control.clone() if self.root is None else control / self.root
+        cost, self.gradient, norm = self._evaluate(self.control)
+        self.direction = self.gradient
+        self.history = [cost]
+        self.hessian = _InverseHessian(settings.memory, control)
+        precision = torch.finfo(control.dtype).eps
+        self.every = [_Search(settings, precision, *row) for row in _numbers(cost, norm)]
+        self.searches = self.every
+        self._leave()
+        self._search(range(len(self.searches)))
+
+    def advance(self) -> None:
+        """Evaluate J at the trial points, accept them or close in on better ones."""
+        step = self.control.new_tensor([search.step for search in self.searches])[:, None] * self.direction
+        trial = self.control + step
+        cost, gradient, norm = self._evaluate(trial)
+        numbers = _numbers(cost, _dot(gradient, self.direction), norm)
+        fallen = [search.take(*row) for search, row in zip(self.searches, numbers, strict=True)]
+        if any(fallen):
+            self.history.append(self.found.new_tensor([search.cost for search in self.every]))
+        going = self._leave()
+        moved = [row for row, old in enumerate(going) if fallen[old]]
+        if not moved:
+            return
+        if len(moved) < len(fallen):
+            old = [going[row] for row in moved]
+            step, trial, gradient = step[old], trial[old], gradient[old]
+        rows = moved if len(moved) < len(going) else slice(None)
+        self.hessian.learn(moved, step, gradient - self.gradient[rows])
+        self.control[rows], self.gradient[rows] = trial, gradient
+        self._search(moved)
+
+    def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """J, its gradient, and the norm of the gradient by v itself."""
+        if self.root is None:
+            cost, gradient = self.function(control, self.windows)
+            return cost, gradient, _dot(gradient, gradient).sqrt()
+        cost, gradient = self.function(control * self.root, self.windows)
+        return cost, gradient * self.root, _dot(gradient, gradient).sqrt()
+
+    def _leave(self) -> list[int]:
+        """Keep what was found for the windows that have stopped, and the vectors of the others, whose rows are returned."""
+        going = [row for row, search in enumerate(self.searches) if search.reason is None]
+        if len(going) == len(self.searches):
+            return going
+        for row, search in enumerate(self.searches):
+            if search.reason is not None:
+                point = self.control[row]
+                if search.moved:
+                    point = point + search.moved * self.direction[row]
+                self.found[self.windows[row]] = point if self.root is None else point * self.root[row]
+        self.searches = [self.searches[row] for row in going]
+        self.windows, self.control = self.windows[going], self.control[going]
+        self.gradient, self.direction = self.gradient[going], self.direction[going]
+        self.root = None if self.root is None else self.root[going]
+        self.hessian.keep(going)
+        return going
+
+    def _search(self, rows: Iterable[int]) -> None:
+        """Start line searches; the directions of the windows that are in the middle of one come out as they are."""
+        self.direction = self.hessian.descent(self.gradient)
+        slopes = _dot(self.gradient, self.direction).tolist()
+        for row in rows:
+            search = self.searches[row]
+            # Without any curvature known, move the control by one standard deviation in all.
+            cautious = self.root is None and not self.hessian.learnt[row]
+            search.start(slopes[row], min(1.0, 1 / search.norm) if cautious else 1.0)
 
     def minimum(self) -> Minimum:
-        return Minimum(
-            control=self.control,
-            cost=self.cost,
-            gradient_norm=_norm(self.gradient),
-            evaluations=self.evaluations,
-            reason=self.reason,
-            history=self.history,
-        )
+        """What was found."""
+        numbers = [(search.cost, search.norm) for search in self.every]
+        cost, norm = self.found.new_tensor(numbers).reshape(-1, 2).unbind(1)
+        counts = [(search.evaluations, int(search.reason or 0)) for search in self.every]
+        evaluations, reason = torch.tensor(counts, dtype=torch.int64, device=cost.device).reshape(-1, 2).unbind(1)
+        return Minimum(self.found, cost, norm, evaluations, reason, self.history)
 
-    def begin(self, cost: Tensor, gradient: Tensor) -> None:
-        """Take the first evaluation."""
-        self.cost, self.gradient = cost.clone(), gradient.clone()
-        self.first_norm = _norm(gradient)
-        self.history.append(cost)
-        self.direction = torch.zeros_like(gradient)
-        self.slope = torch.zeros_like(cost)
-        broken = ~(cost.isfinite() & self.first_norm.isfinite())
-        self.reason[broken] = Reason.DIVERGED
-        self.reason[~broken & (self.first_norm == 0)] = Reason.GRADIENT
-        self.reason[(self.reason < 0) & (self.evaluations >= self.settings.evaluations)] = Reason.EVALUATIONS
-        self._search(self.active())
 
-    def trial(self, active: Tensor) -> Tensor:
-        """Where J is wanted next."""
-        return torch.addcmul(self.control[active], self.step[active, None], self.direction[active])
+class _InverseHessian:
+    r"""H of each window from its last steps S and gradient differences Y, in the form of Byrd, Nocedal and Schnabel.
 
-    def advance(self, active: Tensor, cost: Tensor, gradient: Tensor) -> None:
-        """Take J and its gradient at the trial points: accept them, or close in on better ones."""
-        self.evaluations[active] += 1
-        self.trials[active] += 1
-        step, first, slope = self.step[active], self.cost[active], self.slope[active]
-        trial_slope = _dot(gradient, self.direction[active])
-        finite = cost.isfinite() & trial_slope.isfinite()
-        lower = finite & (cost <= first + SUFFICIENT_DECREASE * step * slope) & (cost < self.low_cost[active])
-        spent = self.evaluations[active] >= self.settings.evaluations
-        last = self.trials[active] >= TRIALS
-        accepted = lower & ((trial_slope >= CURVATURE * slope) | spent | last)
-        up = lower & ~accepted
-        self.low_gradient[active[up]] = gradient[up]
-        self._narrow(active[~accepted], cost[~accepted], trial_slope[~accepted], lower[~accepted], finite[~accepted])
-        stuck = ~accepted & (last | (self.step[active] == step))
-        self._stop(active, stuck & ~finite, Reason.DIVERGED)
-        self._stop(active, stuck, Reason.PRECISION)
-        self._accept(active[accepted], cost[accepted], gradient[accepted])
-        self._accept_low(active[~accepted & (stuck | spent)])
-        self._stop(active, spent, Reason.EVALUATIONS)
-        self._search(active[accepted & (self.reason[active] < 0)])
+    .. math:: H = \gamma I + \begin{bmatrix} S & \gamma Y \end{bmatrix} \begin{bmatrix}
+        R^{-T} (D + \gamma Y^T Y) R^{-1} & -R^{-T} \\ -R^{-1} & 0 \end{bmatrix}
+        \begin{bmatrix} S^T \\ \gamma Y^T \end{bmatrix}
 
-    def _stop(self, active: Tensor, where: Tensor, reason: Reason) -> None:
-        going = self.reason[active] < 0
-        self.reason[active[where & going]] = reason
+    with R the products of steps with later differences, D those with their own, and :math:`\gamma` from the newest pair.
+    Pairs take slots in turn, so that R is an upper triangle but for the order of rows and columns. A slot without a pair
+    is one that no product reaches: S and Y are zero there, and R is one on its diagonal.
+    """
 
-    def _narrow(self, windows: Tensor, cost: Tensor, slope: Tensor, lower: Tensor, finite: Tensor) -> None:
-        """Replace one side of the bracket by the trial point and choose the next."""
-        if not len(windows):
-            return
-        step = self.step[windows]
-        up, down = windows[lower], windows[~lower]
-        self.low[up], self.low_cost[up], self.low_slope[up] = step[lower], cost[lower], slope[lower]
-        self.high[down], self.high_cost[down], self.high_slope[down] = step[~lower], cost[~lower], slope[~lower]
-        low, high = self.low[windows], self.high[windows]
-        bracketed = high.isfinite()
-        width = torch.where(bracketed, high - low, step)
-        guess = low + width * _cubic_minimum(
-            self.low_cost[windows],
-            self.low_slope[windows] * width,
-            self.high_cost[windows],
-            self.high_slope[windows] * width,
-        )
-        inside = torch.minimum(torch.maximum(guess, low + 0.1 * width), low + 0.9 * width)
-        inside = torch.where(finite, inside, low + 0.1 * width)  # far back from where J has no value
-        self.step[windows] = torch.where(bracketed, inside, 4 * step)
+    def __init__(self, memory: int, like: Tensor) -> None:
+        windows, size = like.shape
+        self.memory, self.size = memory, size
+        line = CACHE_LINE // like.element_size()
+        self.fill = -size % line
+        self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # S and Y, each row in lines of its own
+        identity = torch.eye(memory, dtype=torch.float64, device=like.device)
+        self.upper = identity.repeat(windows, 1, 1)  # R
+        self.inner = torch.zeros_like(self.upper)  # YᵀY
+        self.scale = self.upper.new_ones(windows, 1)  # γ
+        self.learnt = [0] * windows
 
-    def _accept(self, windows: Tensor, cost: Tensor, gradient: Tensor) -> None:
-        """Move to the trial point, and learn the curvature on the way."""
-        if not len(windows):
-            return
-        moved = self.step[windows, None] * self.direction[windows]
-        change = gradient - self.gradient[windows]
-        curvature = _dot(moved, change)
-        learnt = curvature > 1e-10 * _norm(moved) * _norm(change)
-        newest = torch.where(learnt, (self.newest[windows] + 1) % self.settings.memory, self.newest[windows])
-        kept, slot = windows[learnt], newest[learnt]
-        self.newest[windows] = newest
-        self.pairs[0, slot, kept], self.pairs[1, slot, kept] = moved[learnt], change[learnt]
-        self.inverse_curvature[slot, kept] = 1 / curvature[learnt]
-        self.scale[kept] = (curvature / _dot(change, self._scaled(windows, change)))[learnt]
-        decrease = self.cost[windows] - cost
-        self.control[windows] += moved
-        self.cost[windows], self.gradient[windows] = cost, gradient
-        self.history.append(self.cost.clone())
-        self._stop(windows, _norm(gradient) <= self.settings.gradient * self.first_norm[windows], Reason.GRADIENT)
-        self._stop(windows, decrease <= self.settings.decrease * cost.abs(), Reason.DECREASE)
+    def keep(self, rows: list[int]) -> None:
+        """Go on with some of the windows."""
+        self.pairs, self.upper, self.inner = self.pairs[rows], self.upper[rows], self.inner[rows]
+        self.scale, self.learnt = self.scale[rows], [self.learnt[row] for row in rows]
 
-    def _accept_low(self, windows: Tensor) -> None:
-        """Where the search ends without a step to its liking, move to the lowest J that it has seen."""
-        windows = windows[self.low[windows] > 0]
-        self.step[windows] = self.low[windows]
-        self._accept(windows, self.low_cost[windows], self.low_gradient[windows])
+    def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
+        """Take a new pair in each of some windows."""
+        every = len(rows) == len(self.pairs)
+        for new, row in enumerate(rows):
+            slot, self.learnt[row] = self.learnt[row] % self.memory, self.learnt[row] + 1
+            self.pairs[row, slot, : self.size], self.pairs[row, self.memory + slot, : self.size] = step[new], change[new]
+        along_steps, along_changes = self._products(change, self.pairs if every else self.pairs[rows])
+        for new, row in enumerate(rows):
+            slot = (self.learnt[row] - 1) % self.memory
+            self.upper[row, slot] = 0
+            self.upper[row, :, slot] = along_steps[new]
+            self.inner[row, slot] = self.inner[row, :, slot] = along_changes[new]
+            self.scale[row] = along_steps[new, slot] / along_changes[new, slot]
 
-    def _search(self, windows: Tensor) -> None:
-        """Start a line search along a new direction."""
-        if not len(windows):
-            return
-        gradient = self.gradient[windows]
-        direction = self._direction(windows, gradient)
-        slope = _dot(gradient, direction)
-        fresh = self.scale[windows] == 0
-        self.direction[windows], self.slope[windows] = direction, slope
-        # Without any curvature known, move the control by one standard deviation in all.
-        cautious = fresh & (self.diagonal is None)
-        self.step[windows] = torch.where(cautious, (1 / _norm(gradient)).clamp_max(1), 1.0)
-        self.low[windows], self.low_cost[windows], self.low_slope[windows] = 0.0, self.cost[windows], slope
-        self.high[windows], self.high_cost[windows], self.high_slope[windows] = (torch.inf,) * 3
-        self.trials[windows] = 0
+    def descent(self, gradient: Tensor) -> Tensor:
+        """-H g."""
+        along_steps, along_changes = self._products(gradient, self.pairs)
+        inverse = torch.linalg.inv_ex(self.upper).inverse  # of R
+        changes = _times(inverse, along_steps)
+        curvature = self.upper.diagonal(dim1=1, dim2=2)  # D
+        inside = curvature * changes + self.scale * (_times(self.inner, changes) - along_changes)
+        shares = torch.cat((-_times(inverse.mT, inside), self.scale * changes), dim=1).to(gradient.dtype)
+        learnt = torch.bmm(shares[:, None], self.pairs)[:, 0, : self.size]
+        return torch.addcmul(learnt, gradient, self.scale.to(gradient.dtype), value=-1)
 
-    def _direction(self, windows: Tensor, gradient: Tensor) -> Tensor:
-        """-H g by the two-loop recursion; a slot that holds no pair has no part in it."""
-        memory = self.settings.memory
-        direction = -gradient
-        weights = []
-        for age in range(memory):
-            slot = (self.newest[windows] - age) % memory
-            weight = self.inverse_curvature[slot, windows] * _dot(self.pairs[0, slot, windows], direction)
-            direction = torch.addcmul(direction, -weight[:, None], self.pairs[1, slot, windows])
-            weights.append(weight)
-        scale = self.scale[windows]
-        direction = self._scaled(windows, direction) * torch.where(scale > 0, scale, 1.0)[:, None]
-        for age in reversed(range(memory)):
-            slot = (self.newest[windows] - age) % memory
-            back = self.inverse_curvature[slot, windows] * _dot(self.pairs[1, slot, windows], direction)
-            direction = torch.addcmul(direction, (weights[age] - back)[:, None], self.pairs[0, slot, windows])
-        return direction
+    def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Products of a vector of each window with its steps and its differences, (window, memory) each."""
+        row = pad(vector, (0, self.fill)) if self.fill else vector
+        products = torch.bmm(row[:, None], pairs.mT)[:, 0]
+        return products.double().split(self.memory, dim=1)
 
-    def _scaled(self, windows: Tensor, vector: Tensor) -> Tensor:
-        """A vector times the diagonal that is known."""
-        return vector if self.diagonal is None else vector * self.diagonal[windows]
+
+class _Point(NamedTuple):
+    """A point of a line search."""
+
+    step: float
+    cost: float
+    slope: float
+    norm: float
+
+
+class _Search:
+    """The line search of one window, and the reason for its end."""
+
+    def __init__(self, settings: LBFGS, precision: float, cost: float, norm: float) -> None:
+        self.settings, self.precision = settings, precision
+        self.cost, self.norm, self.first_norm = cost, norm, norm
+        self.evaluations = 1
+        self.moved = 0.0  # the step that was accepted last
+        self.reason: Reason | None = None
+        if not (math.isfinite(cost) and math.isfinite(norm)):
+            self.reason = Reason.DIVERGED
+        elif norm == 0:
+            self.reason = Reason.GRADIENT
+        elif settings.evaluations <= 1:
+            self.reason = Reason.EVALUATIONS
+
+    def start(self, slope: float, step: float) -> None:
+        """Begin along a new direction."""
+        self.slope, self.step, self.trials, self.moved = slope, step, 0, 0.0
+        self.low = _Point(0.0, self.cost, slope, self.norm)
+        self.high = _Point(math.inf, math.inf, math.inf, math.inf)
+
+    def take(self, cost: float, slope: float, norm: float) -> bool:
+        """Take J and its slope at the trial point; whether the window moves, to there or to the best point before."""
+        self.evaluations += 1
+        self.trials += 1
+        here = _Point(self.step, cost, slope, norm)
+        finite = math.isfinite(cost) and math.isfinite(slope)
+        enough = self.cost + SUFFICIENT_DECREASE * self.step * self.slope
+        lower = finite and cost <= enough and cost < self.low.cost
+        spent = self.evaluations >= self.settings.evaluations
+        last = self.trials >= TRIALS
+        if lower and (slope >= CURVATURE * self.slope or spent or last):
+            self._move(here)
+        else:
+            if lower:
+                self.low = here
+            else:
+                self.high = here
+            self.step = self._next(finite)
+            if last or abs(self.step - here.step) <= self.precision * here.step:
+                self.reason = Reason.PRECISION if finite else Reason.DIVERGED
+            if (self.reason is not None or spent) and self.low.step > 0:
+                self._move(self.low)
+        if spent and self.reason is None:
+            self.reason = Reason.EVALUATIONS
+        return self.moved > 0
+
+    def _next(self, finite: bool) -> float:
+        """The next trial step."""
+        low, high = self.low, self.high
+        if high.step == math.inf:
+            return 4 * self.step
+        width = high.step - low.step
+        # far back from where J has no value
+        share = _cubic_minimum(low.cost, low.slope * width, high.cost, high.slope * width) if finite else 0.1
+        return low.step + width * min(max(share, 0.1), 0.9)
+
+    def _move(self, best: _Point) -> None:
+        decrease = self.cost - best.cost
+        self.moved, self.cost, self.norm = best.step, best.cost, best.norm
+        if self.reason is None and best.norm <= self.settings.gradient * self.first_norm:
+            self.reason = Reason.GRADIENT
+        if self.reason is None and decrease <= self.settings.decrease * abs(best.cost):
+            self.reason = Reason.DECREASE
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -239,13 +302,22 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1)
 
 
-def _norm(a: Tensor) -> Tensor:
-    return _dot(a, a).sqrt()
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Product of a small matrix and a vector of each window."""
+    return torch.bmm(matrix, vector[..., None])[..., 0]
 
 
-def _cubic_minimum(begin: Tensor, begin_slope: Tensor, end: Tensor, end_slope: Tensor) -> Tensor:
-    """Share of the way from begin to end at which the cubic through values and slopes is least; NaN where none."""
+def _numbers(*columns: Tensor) -> list[list[float]]:
+    """The numbers of each window, in one transfer from the device."""
+    numbers: list[list[float]] = torch.stack(columns, dim=1).tolist()
+    return numbers
+
+
+def _cubic_minimum(begin: float, begin_slope: float, end: float, end_slope: float) -> float:
+    """Share of the way from begin to end at which the cubic through values and slopes is least; the middle where none."""
     bend = begin_slope + end_slope - 3 * (end - begin)
-    root = (bend * bend - begin_slope * end_slope).clamp_min(0).sqrt()
-    share = 1 - (end_slope + root - bend) / (end_slope - begin_slope + 2 * root)
-    return torch.where(share.isfinite(), share, 0.5)
+    square = bend * bend - begin_slope * end_slope
+    root = math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.nan
+    below = end_slope - begin_slope + 2 * root
+    share = 1 - (end_slope + root - bend) / below if below else math.nan
+    return share if math.isfinite(share) else 0.5

@@ -1,0 +1,139 @@
+"""The dask graph of a record: one task a batch of windows, which reads its own frames and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvar import workers
+from xvar.batches import Batch, Deferred, Solved, Work, solve_batch
+
+Layer = dict[Any, Any]
+
+
+def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred | None = None) -> dict[str, Any]:
+    """Dask arrays of the outputs of all batches.
+
+    The graph has a task for each batch and, for each output of it, one that takes the array out. It is written as
+    plain dictionaries: through ``delayed`` and ``from_delayed`` a year of frames would take minutes. What all batches
+    share stands in the graph once.
+
+    Parameters
+    ----------
+    work : Work
+        How batches are solved.
+    data : array (time, ..., y, x)
+        The record, a dask array; an array in memory becomes one.
+    batches : list of Batch
+        Of equal size but for the last.
+    deferred : Deferred, optional
+        Takes the batches and their keys.
+
+    Returns
+    -------
+    dict of str to dask array (window, ...)
+    """
+    import dask.array
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    _look_at_workers(work)
+    if not hasattr(data, "dask"):
+        data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
+    token = tokenize(work.solve, work.outputs, work.errors, data.name, [(b.begin, b.needed, b.frames, b.seconds) for b in batches])
+    name = f"assimilate-windows-{token}"
+    layer, keys = _batch_tasks(work, data, batches, token)
+    if deferred is not None:
+        deferred.batches, deferred.keys, deferred.work = batches, keys, work
+    below = data.__dask_graph__()
+    layers = {**below.layers, name: layer}
+    dependencies = {**below.dependencies, name: set(data.__dask_layers__())}
+    windows = tuple(len(batch) for batch in batches)
+    arrays = {}
+    for output, part in work.outputs.items():
+        own = f"{output}-{token}"
+        rest = (0,) * len(part.shape)
+        take = _Take(output)
+        pieces = {(own, index, *rest): (take, key) for index, key in enumerate(keys)}
+        whole = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
+        chunks = (windows, *((size,) for size in part.shape))
+        arrays[output] = dask.array.Array(whole, own, chunks, dtype=part.dtype)
+    return arrays
+
+
+class _Take:
+    """Takes one array out of the results of a batch."""
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+
+    def __call__(self, solved: Solved) -> NDArray[Any]:
+        return solved.arrays[self.output]
+
+
+def _look_at_workers(work: Work) -> None:
+    """Say at the call what would go wrong in the workers."""
+    threads = workers.local_threads()
+    if threads is not None:
+        workers.warn_if_crowded(threads)
+    if workers.active_client() is not None:
+        workers.refuse_unpicklable(work.solve)
+
+
+def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str]]:
+    """Tasks of the batches with those that cut their frames out of the chunks of the record, and the keys of the first."""
+    from dask.array.chunk import getitem  # what dask joins with the reading of a chunk, so that only these frames are read
+
+    shared = f"assimilate-options-{token}"
+    layer: Layer = {shared: work}
+    bounds = np.concatenate([[0], np.cumsum(data.chunks[0])])
+    shape = tuple(len(chunks) for chunks in data.chunks[1:])
+    planes = list(np.ndindex(shape))
+    everything = (slice(None),) * len(shape)
+    digits = max(4, len(str(batches[-1].end - 1)))
+    keys = []
+    for index, batch in enumerate(batches):
+        key = f"assimilate-windows-{batch.begin:0{digits}d}-to-{batch.end - 1:0{digits}d}-{token}"
+        first = int(np.searchsorted(bounds, batch.needed[0], side="right")) - 1
+        last = int(np.searchsorted(bounds, batch.needed[-1], side="right")) - 1
+        blocks: list[Any] = []
+        held: list[NDArray[np.intp]] = []
+        for chunk in range(first, last + 1):
+            low, high = int(bounds[chunk]), int(bounds[chunk + 1])
+            begin, end = np.searchsorted(batch.needed, [low, high])
+            if begin == end:
+                continue
+            start, stop = int(batch.needed[begin]) - low, int(batch.needed[end - 1]) + 1 - low
+            held.append(np.arange(low + start, low + stop))
+            for place in planes:
+                block: Any = (data.name, chunk, *place)
+                if (start, stop) != (0, high - low):
+                    cut = (f"frames-{token}", index, chunk, *place)
+                    layer[cut] = (getitem, block, (slice(start, stop), *everything))
+                    block = cut
+                blocks.append(block)
+        layer[key] = (_solve_task, shared, batch, np.concatenate(held), shape, blocks)
+        keys.append(key)
+    return layer, keys
+
+
+def _solve_task(
+    work: Work, batch: Batch, held: NDArray[np.intp], shape: tuple[int, ...], blocks: list[NDArray[Any]]
+) -> Solved:
+    """A batch in a worker, whose threads already share the cores; the bits do not depend on how many there are."""
+    workers.refuse_fork()
+    with workers.one_torch_thread():
+        workers.take_device(work.device)
+        return solve_batch(work, batch, _assembled([np.asarray(block) for block in blocks], shape), held)
+
+
+def _assembled(blocks: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
+    """One array of chunks in the order of their dimensions, the first being time, the others cut into `shape`."""
+    if len(blocks) == 1:
+        return blocks[0]
+    for axis in range(len(shape), 0, -1):
+        size = shape[axis - 1]
+        blocks = [np.concatenate(blocks[i : i + size], axis=axis) for i in range(0, len(blocks), size)] if size > 1 else blocks
+    return np.concatenate(blocks)

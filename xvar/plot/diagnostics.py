@@ -1,0 +1,119 @@
+"""Cost functions and scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.errors import InputError, Problem
+from xvar.plot.canvas import own_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Draw the terms of the cost function of each window, at the background and at the analysis.
+
+    Parameters
+    ----------
+    data : Dataset
+        An analysis.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    InputError
+        Where `data` has no cost.
+    """
+    terms = [str(name) for name in data.data_vars if str(name).startswith("cost_")]
+    if not terms:
+        raise InputError(Problem("a Dataset without cost", "an analysis", "ds.var4d.assimilate().var4d.plot.cost()"))
+    ax = own_axes(ax)
+    windows = data.sizes.get("window", 1)
+    place = np.arange(windows)
+    for stage, (shift, hatch, label) in enumerate(((-0.2, "//", "background"), (0.2, "", "analysis"))):
+        below = np.zeros(windows)
+        for number, term in enumerate(terms):
+            heights = np.nan_to_num(np.atleast_2d(data[term].transpose(..., "stage").values)[:, stage])
+            if not heights.any():
+                continue
+            ax.bar(
+                place + shift,
+                heights,
+                0.38,
+                bottom=below,
+                color=f"C{number}",
+                hatch=hatch,
+                edgecolor="white",
+                label=f"{term.removeprefix('cost_').replace('_', ' ')}, at the {label}",
+            )
+            below += heights
+    ax.set_xticks(place if windows <= 12 else place[:: windows // 12 + 1])
+    ax.set_xlabel("window")
+    ax.set_ylabel("cost function J")
+    ax.set_title("terms of the cost function")
+    ax.set_ylim(top=1.3 * ax.get_ylim()[1])
+    ax.legend(fontsize="small", frameon=False, loc="upper center", ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) -> Axes:
+    """Draw a score against lead time, persistence dashed.
+
+    Parameters
+    ----------
+    scores : Dataset
+        What ``verify`` gives for a forecast.
+    score : str
+        Which: "rmse", "csi", "fss", "bias", ...; those of events have a line for each threshold.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    InputError
+        Where there is no such score by lead time.
+    """
+    if score not in scores or "lead_time" not in scores[score].dims:
+        known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
+        raise InputError(Problem(f"no score {score!r} by lead time", f"one of {known}", "forecast.var4d.verify(truth)"))
+    ax = own_axes(ax)
+    minutes = scores["lead_time"].values / np.timedelta64(60, "s")
+    thresholds = scores["threshold"].values if "threshold" in scores[score].dims else [None]
+    kept = scores.get(f"{score}_persistence")
+    dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}
+    for number, threshold in enumerate(thresholds):
+        at = {} if threshold is None else {"threshold": number}
+        label = "forecast" if threshold is None else f"at {threshold:g} {scores['threshold'].attrs.get('units', '')}"
+        ax.plot(minutes, scores[score].isel(at).values, marker="o", color=f"C{number}", label=label)
+        if kept is not None:
+            ax.plot(minutes, kept.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
+    if kept is not None:
+        ax.plot([], [], color="0.4", label="persistence", **dashed)
+    units = scores[score].attrs.get("units", "1")
+    name = score.upper() if len(score) <= 4 and score != "bias" else score.replace("_", " ")
+    ax.set_ylabel(name if units == "1" else f"{name} ({units})")
+    ax.set_xlabel("lead time (min)")
+    ax.set_title(str(scores[score].attrs.get("long_name", score)))
+    ax.set_xticks(minutes if minutes.size <= 12 else minutes[:: minutes.size // 12 + 1])
+    if score in ("rmse", "mae"):
+        ax.set_ylim(bottom=0)
+    elif score in ("csi", "fss", "pod", "far"):
+        ax.set_ylim(0, 1.02)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,410 @@
+"""Run a long record into a store."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar import workers as processes
+from xvar.assimilation import assimilate
+from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_of
+from xvar.errors import InputError, Problem
+from xvar.runs.lock import holder_of, locked
+from xvar.runs.manifest import Manifest, make_manifest
+from xvar.runs.report import NOT_RUN, Interrupted, Report
+from xvar.runs.stores import NetCDFStore, Store, StoreError, Written, ZarrStore
+from xvar.runs.tasks import Task, killed, write_tasks
+
+logger = logging.getLogger(__name__)
+
+NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
+DEATHS = 3  # of workers, before a batch is taken for what killed them
+
+Progress = Callable[[Report], None]
+
+
+def run(
+    data: xr.Dataset | xr.DataArray,
+    store: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+    zarr_format: int | None = None,
+    **options: Any,
+) -> Report:
+    """Assimilate a record into a Zarr store or a NetCDF file; run again, it does what is missing.
+
+    Each batch of windows is a task that reads its frames, solves them and writes its part of the store. A run that is
+    killed, at any time and by whatever, costs the batches in flight: the same call goes on with the rest, and ends with
+    the same bits. Without a cluster the tasks run in threads of this process.
+
+    Parameters
+    ----------
+    data : Dataset or DataArray
+        The record, as for `assimilate`.
+    store : path
+        ``NAME.zarr`` or ``NAME.nc``, on a file system that all workers see. A Zarr store can be read while it grows:
+        windows that were not run have ``status`` 0, and NaN. A NetCDF file is there when it is complete.
+    overwrite : bool
+        Replace what is at the place and is not of this run; it stays until the new results are complete. What is of
+        this run is resumed all the same.
+    workers : int, optional
+        Start that many worker processes, with one thread each, and use them.
+    scheduler : str, optional
+        Address of a scheduler of dask.distributed, such as ``tcp://host:8786``. By default the client that is active,
+        if there is one.
+    progress : callable (Report), optional
+        Called at the beginning and whenever windows are finished.
+    zarr_format : {2, 3}, optional
+        Of a new Zarr store; default: that of the zarr package.
+    **options
+        Of `assimilate`. With ``errors="continue"`` windows that fail, or whose frames cannot be read, are marked and the
+        others go on.
+
+    Returns
+    -------
+    Report
+        Windows done, failed and why.
+
+    Raises
+    ------
+    InputError
+        Where input, options or the place cannot be used: what is there is of another run, or another run writes there.
+    WindowError
+        Where a window fails, unless ``errors="continue"``; what is finished is kept.
+    StoreError
+        Where the disk refuses: an OSError with the path. What is finished is kept.
+    Interrupted
+        After Ctrl-C: a KeyboardInterrupt. What is finished is kept.
+
+    Notes
+    -----
+    A batch whose worker died three times is submitted once more, one window a task; a window that kills its worker three
+    times again is marked failed, and the run goes on.
+    """
+    processes.refuse_start_in_import()
+    _check_options(options)
+    target = _target(store)
+    holder: Store = NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
+    with locked(target), _cluster(workers, scheduler) as client:
+        return _Run(data, holder, options, client, progress).execute(overwrite=overwrite)
+
+
+def status(store: str | os.PathLike[str]) -> Report:
+    """How far the run into a store is.
+
+    Parameters
+    ----------
+    store : path
+        A Zarr store or NetCDF file of `run`, finished or not, or any other analysis.
+
+    Raises
+    ------
+    InputError
+        Where there is no analysis.
+    """
+    path = Path(store).expanduser()
+    holder: Store = NetCDFStore(path) if path.suffix.lower() in NETCDF else ZarrStore(path)
+    if isinstance(holder, ZarrStore) and not path.exists() and holder.new.exists():
+        holder.instead = True
+    try:
+        numbers = holder.status()
+    except (OSError, KeyError, ValueError):
+        numbers = np.zeros(0, np.int8)
+    if not len(numbers):
+        raise InputError(
+            Problem(f"{str(path)!r}, which holds no analysis", "a store of xvar.run, or of xvar assimilate -o", "check the path")
+        )
+    return Report(path, numbers, holder.failures(), running=holder_of(path))
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    known = [name for name in inspect.signature(assimilate).parameters if name != "data"]
+    problems = []
+    for name in options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            fix = f"did you mean {close[0]!r}?" if close else "leave it out"
+            problems.append(Problem(f"no option {name!r} of run()", f"one of {', '.join(known)}", fix))
+    if problems:
+        raise InputError(*problems)
+
+
+def _target(store: str | os.PathLike[str]) -> Path:
+    if "://" in os.fspath(store):
+        raise InputError(
+            Problem(
+                f"{os.fspath(store)!r}",
+                "a path of a file system that all workers see: a run locks its place and renames what is complete",
+                "analysis.to_zarr(url) writes to an object store, without resuming",
+            )
+        )
+    target = Path(store).expanduser().absolute()
+    if not target.parent.is_dir():
+        raise InputError(Problem(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}"))
+    return target
+
+
+@contextmanager
+def _cluster(workers: int | None, scheduler: str | None) -> Iterator[Any]:
+    """The client that computes; None for the threads of this process."""
+    if workers is None and scheduler is None:
+        yield processes.active_client()
+        return
+    if workers is not None and scheduler is not None:
+        raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError(
+            Problem("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
+        ) from error
+    if scheduler is not None:
+        try:
+            client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            problem = Problem(f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs")
+            raise InputError(problem) from error
+        with client, client.as_current():
+            yield client
+        return
+    assert workers is not None
+    processes.refuse_fork_method()
+    processes.warn_if_crowded(workers)
+    cluster = distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        # A batch that kills its third worker is given up.
+        scheduler_kwargs={"allowed_failures": DEATHS - 1},
+    )
+    with cluster, distributed.Client(cluster, set_as_default=False) as client, client.as_current():
+        yield client
+
+
+class _Run:
+    """One run: what it computes, where to, and how far it is."""
+
+    def __init__(
+        self,
+        data: xr.Dataset | xr.DataArray,
+        store: Store,
+        options: Mapping[str, Any],
+        client: Any,
+        progress: Progress | None,
+    ) -> None:
+        self.data = data
+        self.store = store
+        self.options = dict(options)
+        self.client = client
+        self.progress = progress
+        self.analysis, self.deferred = self._lazy(self.options.get("batch"))
+
+    def _lazy(self, batch: Any) -> tuple[xr.Dataset, Deferred]:
+        with deferred() as tasks:
+            analysis = assimilate(self.data, **{**self.options, "batch": batch})
+        return analysis, tasks
+
+    def execute(self, *, overwrite: bool) -> Report:
+        """Do what is missing."""
+        manifest = make_manifest(self.data, self.analysis, self.options, len(self.deferred.batches[0]))
+        found = self._choose(manifest, overwrite=overwrite)
+        if found is None:
+            self.store.create(self.analysis, manifest)
+        else:
+            self.store.resume()
+            if found.batch != manifest.batch:  # chunks of the store are batches
+                self.analysis, self.deferred = self._lazy(found.batch)
+        self.states = self.store.status()
+        self.reasons = self.store.failures()
+        self.before = int((self.states != NOT_RUN).sum())
+        self._tell()
+        wanted = [
+            index
+            for index, batch in enumerate(self.deferred.batches)
+            if (self.states[batch.begin : batch.end] == NOT_RUN).any()
+        ]
+        try:
+            if wanted:
+                graph, tasks = write_tasks(self.analysis, self.deferred, self.store.writer(), wanted, alone=False)
+                if self.client is None:
+                    self._in_threads(graph, tasks)
+                else:
+                    self._one_by_one(self._on_cluster(graph, tasks))
+        except KeyboardInterrupt:
+            raise Interrupted(self.report()) from None
+        if wanted or not self.store.path.exists() or self.store.place != self.store.path and self.store.place.exists():
+            self.store.finish(self.analysis)
+        return self.report()
+
+    def _choose(self, manifest: Manifest, *, overwrite: bool) -> Manifest | None:
+        """The manifest of what is resumed; None where the run begins anew."""
+        store = self.store
+        if isinstance(store, ZarrStore) and store.new.exists():
+            # A run that replaces another was under way.
+            store.instead = True
+            found = store.manifest()
+            if overwrite and found is not None and not found.differences(manifest):
+                return found
+            store.instead = False
+        found = store.manifest()
+        differences = None if found is None else found.differences(manifest)
+        if differences == []:
+            return found
+        if not store.path.exists() and not store.place.exists():
+            return None
+        if not overwrite:
+            what = "which is no run of xvar" if differences is None else f"a run with other input or options: {'; '.join(differences)}"
+            raise InputError(
+                Problem(
+                    f"{str(store.path)!r}, {what}",
+                    "a new name, or the store of the same run, which is resumed",
+                    "another name, or overwrite=True (--overwrite): what is there stays until the new results are complete",
+                )
+            )
+        if isinstance(store, ZarrStore):
+            store.instead = store.path.exists()
+        return None
+
+    def report(self) -> Report:
+        """How far the run is."""
+        return Report(self.store.path, self.states.copy(), dict(self.reasons), self.before)
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(self.report())
+
+    def _commit(self, batches: Sequence[Written]) -> None:
+        self.store.commit(batches)
+        for batch in batches:
+            states = batch.numbers["status"]
+            self.states[batch.begin : batch.begin + len(states)] = states
+            self.reasons.update(batch.failures)
+        self._tell()
+
+    def _missing(self, tasks: Sequence[Task]) -> list[Task]:
+        return [task for task in tasks if (self.states[task.batch.begin : task.batch.end] == NOT_RUN).any()]
+
+    def _give_up(self, batch: Batch, reason: str) -> None:
+        for row in range(len(batch)):
+            logger.error("%s failed: %s", batch.name(row), reason)
+        self._commit([killed(batch, self.analysis, FAILED, reason)])
+
+    def _refuse(self, error: BaseException, batch: Batch) -> None:
+        """Raise an error that ends the run; one of reading is marked where the run is to go on."""
+        if isinstance(error, (WindowError, InputError, StoreError, processes.WorkerError)):
+            raise error
+        if self.options.get("errors") == "continue":
+            self._give_up(batch, reason_of(error))
+            return
+        raise _unreadable(error, batch) from error
+
+    # --- threads ---
+
+    def _in_threads(self, graph: Mapping[Any, Any], tasks: Sequence[Task]) -> None:
+        """All batches in this process; where one cannot be read, the others are found by halves."""
+        import dask.threaded
+        from dask.base import get_scheduler
+        from dask.callbacks import Callback
+
+        keys = {task.key for task in tasks}
+
+        def finished(key: Any, result: Any, *_: Any) -> None:
+            if key in keys:
+                self._commit([result])
+
+        compute = get_scheduler() or dask.threaded.get
+        try:
+            with Callback(posttask=finished):
+                compute(graph, [task.key for task in tasks])
+        except Exception as error:
+            missing = self._missing(tasks)
+            if len(missing) == 1:
+                self._refuse(error, missing[0].batch)
+                return
+            if not missing or self.options.get("errors") != "continue" or isinstance(error, StoreError):
+                self._refuse(error, missing[0].batch if missing else tasks[0].batch)
+            half = len(missing) // 2
+            for part in (missing[:half], missing[half:]):
+                self._in_threads(_needed(graph, [task.key for task in part]), part)
+
+    # --- cluster ---
+
+    def _on_cluster(self, graph: Mapping[Any, Any], tasks: Sequence[Task]) -> list[Batch]:
+        """All batches on the workers; gives those that killed their workers."""
+        from distributed import as_completed
+
+        assert self.deferred.work is not None
+        processes.refuse_unpicklable(self.deferred.work.solve)
+        futures = self.client.get(graph, [task.key for task in tasks], sync=False)
+        batches = {future: task.batch for future, task in zip(futures, tasks, strict=True)}
+        del futures
+        dead = []
+        try:
+            for finished in as_completed(list(batches), raise_errors=False).batches():
+                done = [future for future in finished if future.status == "finished"]
+                self._commit(self.client.gather(done))
+                for future in finished:
+                    batch = batches.pop(future)
+                    if future.status != "finished":
+                        error = future.exception()
+                        if _died(error):
+                            dead.append(batch)
+                        else:
+                            self._refuse(error, batch)
+        finally:
+            self.client.cancel(list(batches))
+        return dead
+
+    def _one_by_one(self, dead: Sequence[Batch]) -> None:
+        """Once more, one window a task and one at a time, so that the window which kills is known."""
+        if not dead:
+            return
+        logger.warning("%d batches killed their workers: their windows are run one by one", len(dead))
+        analysis, single = self._lazy(1)
+        for batch in dead:
+            for window in range(batch.begin, batch.end):
+                graph, tasks = write_tasks(analysis, single, self.store.writer(), [window], alone=True)
+                for killer in self._on_cluster(graph, tasks):
+                    self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
+
+
+def _died(error: BaseException | None) -> bool:
+    from distributed.scheduler import KilledWorker
+
+    return isinstance(error, KilledWorker)
+
+
+def _needed(graph: Mapping[Any, Any], keys: list[str]) -> Mapping[Any, Any]:
+    from dask.optimization import cull
+
+    needed: Mapping[Any, Any] = cull(graph, keys)[0]
+    return needed
+
+
+def _unreadable(error: BaseException, batch: Batch) -> Exception:
+    """An error of reading frames, with the windows that need them."""
+    where = batch.name(0) + (f" to {batch.name(len(batch) - 1)}" if len(batch) > 1 else "")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{where}: {error}")
+    if isinstance(error, (OSError, RuntimeError, ValueError)):
+        return InputError(
+            Problem(
+                f"{where}: frames that cannot be read: {reason_of(error)}",
+                "files that xarray reads",
+                'mend the file, or errors="continue" marks these windows and goes on',
+            )
+        )
+    return WindowError(f"{where} failed: {reason_of(error)}")
