@@ -165,12 +165,12 @@ def assimilate(
     problems.refuse()
     assert record is not None
     assert schedule is not None
-    transform, sources = DEFAULTS[record.kind]
+    default = DEFAULTS[record.kind]
     configuration = Configuration(
         variable=str(record.name),
         kind=record.kind,
-        transform=transform,
-        sources=sources,
+        transform=default.transform,
+        transient=None if default.transient is None else dict(default.transient),
         frame=record.cadence,
         dx=dx,
         dy=dy,
@@ -201,7 +201,6 @@ def assimilate(
         "y": record.grid.shape[0],
         "x": record.grid.shape[1],
         "stage": 2,
-        "source": len(sources),
     }
     outputs = {
         name: Output(
@@ -302,10 +301,6 @@ def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashabl
         ),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
     }
-    if "growth" in plan.variables:
-        sources, frame = plan.configuration.sources, plan.configuration.frame
-        lifetimes = np.array([lifetime * frame for _, _, lifetime in sources])
-        coordinates["lifetime"] = ("source", lifetimes, attributes("lifetime"))
     if plan.intervals:
         ends = window_times(record.times.values, schedule)
         middle = ends[:, :-1] + (ends[:, 1:] - ends[:, :-1]) / 2

@@ -181,6 +181,8 @@ def extrapolate_windows(
     observed: Array,
     u: Array,
     v: Array,
+    u_transient: Array,
+    v_transient: Array,
     growth: Array,
     image_scale: Array,
     *,
@@ -195,10 +197,8 @@ def extrapolate_windows(
 
     Parameters
     ----------
-    observed, u, v : array (window, y, x)
-        The last image, and the motion at its time.
-    growth : array (window, source, y, x)
-        Its sources.
+    observed, u, v, u_transient, v_transient, growth : array (window, y, x)
+        The last image, the motion at its time, the part of it that fades, and the growth.
     image_scale : array (window,)
         The deviation of the images.
     grid, nowcast, leads, frame
@@ -214,11 +214,14 @@ def extrapolate_windows(
     def tensor(values: Array) -> Tensor:
         return to_tensor(ascending(values, grid), dtype=dtype, device=device)
 
-    velocity = np.nan_to_num(np.stack([ascending(u, grid), ascending(v, grid)], axis=1))  # land does not move
+    def on_land_too(*fields: Array) -> Tensor:  # where nothing moves or grows
+        return tensor(np.nan_to_num(np.stack(fields, axis=1)))
+
     images, outside = nowcast.extrapolate(
         tensor(observed)[:, None],
-        to_tensor(velocity, dtype=dtype, device=device),
-        tensor(np.nan_to_num(growth)),
+        on_land_too(u, v),
+        on_land_too(u_transient, v_transient),
+        on_land_too(growth),
         to_tensor(image_scale, dtype=dtype, device=device),
         leads,
         frame,

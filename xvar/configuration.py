@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,38 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "xvar_configuration"
 
-# Growth and decay of rain: its standard deviation in a frame over that of the images, its length in grid cells and its
-# lifetime in frames. Cells of a few kilometres come and go within a frame or two; what is larger lives longer.
-RAIN_SOURCES = ((0.07, 3.0, 1.0), (0.10, 12.0, 3.0))
+@dataclass(frozen=True)
+class Default:
+    """What is done with a kind of variable.
 
-#: kind of variable -> (what is compared, sources)
-DEFAULTS: dict[Kind, tuple[str, tuple[tuple[float, float, float], ...]]] = {
-    "rain": ("square_root", RAIN_SOURCES),
-    "reflectivity": ("none", RAIN_SOURCES),
-    "temperature": ("none", ()),
-    "other": ("none", ()),
+    Attributes
+    ----------
+    transform : {"none", "square_root"}
+        What is compared.
+    transient : mapping, optional
+        What the newest pair of images tells beyond the steady motion, see `xvar.core.motion.Transient`.
+    """
+
+    transform: str = "none"
+    transient: Mapping[str, float] | None = None
+
+
+# In grid cells and frames. Cells of rain come and go within a frame or two, and so do the motions within a storm.
+ECHOES: Mapping[str, float] = {
+    "gradient": 20.0,
+    "curvature": 200.0,
+    "lifetime": 1.0,
+    "source_std": 0.09,
+    "source_length": 3.0,
+    "source_lifetime": 1.5,
+}
+
+#: Rain is compared as its root, whose error hardly depends on how much it rains.
+DEFAULTS: Mapping[Kind, Default] = {
+    "rain": Default("square_root", ECHOES),
+    "reflectivity": Default("none", ECHOES),
+    "temperature": Default(),
+    "other": Default(),
 }
 
 
@@ -41,8 +64,8 @@ class Configuration:
         What it measures.
     transform : str
         What is compared.
-    sources : tuple of (std, length, lifetime)
-        Growth and decay.
+    transient : dict, optional
+        Numbers of the transient motion and of growth and decay.
     frame : float
         Seconds between frames.
     dx, dy : float, optional
@@ -60,7 +83,7 @@ class Configuration:
     variable: str
     kind: Kind
     transform: str
-    sources: tuple[tuple[float, float, float], ...]
+    transient: dict[str, float] | None
     frame: float
     dx: float | None = None
     dy: float | None = None
@@ -71,17 +94,26 @@ class Configuration:
 
     def motion(self, minimizer: LBFGS | None = None) -> ImageMotion:
         """The problem that is solved."""
-        from xvar.core.motion import ImageMotion, Source
+        from xvar.core.motion import ImageMotion, Smoothness, Transient
 
         own = {} if minimizer is None else {"minimizer": minimizer}
-        sources = tuple(Source(*numbers) for numbers in self.sources)
-        return ImageMotion(transform=self.transform, sources=sources, **own)  # type: ignore[arg-type]
+        transient = None
+        if self.transient is not None:
+            numbers = dict(self.transient)
+            smoothness = Smoothness(numbers.pop("gradient"), numbers.pop("curvature"))
+            transient = Transient(smoothness, **numbers)
+        return ImageMotion(transform=self.transform, transient=transient, **own)  # type: ignore[arg-type]
 
     def nowcast(self) -> Nowcast:
         """How the analysis is extrapolated."""
         from xvar.core.nowcast import Nowcast
 
-        return Nowcast(transform=self.transform, lifetimes=tuple(lifetime for _, _, lifetime in self.sources))  # type: ignore[arg-type]
+        numbers = self.transient or {}
+        return Nowcast(
+            transform=self.transform,  # type: ignore[arg-type]
+            transient=numbers.get("lifetime"),
+            source=numbers.get("source_lifetime"),
+        )
 
     def model(self) -> Advection | None:
         """The model that the user chose, where it is one of xvar's."""
@@ -99,7 +131,6 @@ class Configuration:
     def from_json(cls, text: str) -> Configuration:
         """From an attribute of an output."""
         values: dict[str, Any] = json.loads(text)
-        values["sources"] = tuple(tuple(numbers) for numbers in values["sources"])
         values["notes"] = tuple(values["notes"])
         return cls(**values)
 

@@ -167,7 +167,8 @@ def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...])
     configuration, plane = analysed.configuration, analysed.plane
     fields = {"observed": data[f"{configuration.variable}_observed"]}
     fields |= {name: data[name].isel(step=-1) for name in ("u", "v")}
-    fields["growth"] = data["growth"] if "growth" in data else _none_grows(fields["u"])
+    names = ("u_transient", "v_transient", "growth")
+    fields |= {name: data[name] if name in data else xr.zeros_like(fields["u"]) for name in names}
     fields["image_scale"] = data["image_scale"]
     solve = bound(
         bridge.extrapolate_windows,
@@ -181,20 +182,13 @@ def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...])
     images, outside = xr.apply_ufunc(
         solve,
         *(field.drop_vars(list(field.coords)) for field in fields.values()),
-        input_core_dims=[plane, plane, plane, ("source", *plane), ()],
+        input_core_dims=[*[plane] * 6, ()],
         output_core_dims=[("lead_time", *plane)] * 2,
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
         output_dtypes=[configuration.dtype, "int8"],
     )
     return {configuration.variable: images, "origin": outside}
-
-
-def _none_grows(like: xr.DataArray) -> xr.DataArray:
-    """Growth of no source."""
-    window, y, x = like.dims
-    empty = np.zeros((like.sizes[window], 0, like.sizes[y], like.sizes[x]), dtype=like.dtype)
-    return xr.DataArray(empty, dims=(window, "source", y, x))
 
 
 def _labelled(

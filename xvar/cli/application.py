@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ class Commands(TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Who reads has seen enough; nothing more is to be flushed to it at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
         except (InputError, OSError) as error:
             typer.echo(f"xvar: {error}", err=True)
             raise typer.Exit(PROBLEM) from error

@@ -49,7 +49,8 @@ def print_scores(scores: xr.Dataset) -> None:
         table.add_section()
         units = scores["threshold"].attrs.get("units", "1")
         for name, heading in EVENTS.items():
-            _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
+            if name in scores:
+                _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
     table.add_section()
     table.add_row("pairs", *(str(int(count)) for count in scores["number_of_pairs"]))
     typer.echo(_heading(scores))
@@ -70,7 +71,7 @@ def _heading(scores: xr.Dataset) -> str:
     parts = [f"{name} in {scores['rmse'].attrs.get('units', '1')}"]
     if "rmse_persistence" in scores:
         parts.append("persistence keeps the last frame")
-    if "threshold" in scores.dims:
+    if "scale" in scores.coords:
         parts.append(f"FSS in squares of {float(scores['scale']) / 1e3:g} km")
     return "; ".join(parts)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Specification
+from xvar.core.covariance.spectral import SpectralCovariance, stack
 from xvar.core.dynamics import Forcing, State, integrate, start
 from xvar.core.grid import Grid
 from xvar.core.observation import Observation
@@ -29,9 +31,31 @@ class _Block:
     end: int
     steps: tuple[int, ...] = ()  # in which a forcing acts; empty for the initial state
 
-    def take(self, control: Tensor) -> Tensor:
-        """The block's control, (window, *shape)."""
-        return control[:, self.begin : self.end].reshape(len(control), *self.shape)
+
+class _Stack:
+    """Parts of the control that follow one another and share a transform, which takes all their components at once."""
+
+    def __init__(self, blocks: Sequence[_Block]) -> None:
+        self.blocks = blocks
+        self.begin, self.end = blocks[0].begin, blocks[-1].end
+        self.covariance, self.shape = blocks[0].covariance, blocks[0].shape
+        self.components = [self.shape[0]]
+        if len(blocks) > 1:
+            self.components = [block.shape[0] for block in blocks]
+            self.covariance = stack([(block.covariance, block.shape[0]) for block in blocks])  # type: ignore[misc]
+            self.shape = (sum(self.components), *self.shape[1:])
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """What this part of the control (window, n) stands for."""
+        return self.covariance.sqrt(control[:, self.begin : self.end].reshape(len(control), *self.shape))
+
+    def sqrt_transpose(self, fields: Tensor) -> Tensor:
+        """The adjoint."""
+        return self.covariance.sqrt_transpose(fields).flatten(1)
+
+    def apart(self, fields: Tensor) -> tuple[Tensor, ...]:
+        """The fields of each block."""
+        return fields.split(self.components, dim=1) if len(self.blocks) > 1 else (fields,)
 
 
 class Cost:
@@ -55,6 +79,7 @@ class Cost:
         self._like = next(iter(problem.background.values()))
         self.dynamics = bind(problem.dynamics, problem.grid, self._like)
         self._blocks = self._lay_out()
+        self._stacks = _stacked(self._blocks)
         self._penalties = [
             (name, component, penalty)
             for component, specification in problem.background_error.items()
@@ -88,6 +113,7 @@ class Cost:
         part.problem = self.problem.select(windows)
         part._like = next(iter(part.problem.background.values()))
         part._blocks = [replace(block, covariance=block.covariance.select(windows)) for block in self._blocks]
+        part._stacks = _stacked(part._blocks)
         part._seen = _by_step(part.problem)
         return part
 
@@ -102,7 +128,10 @@ class Cost:
 
     def fields(self, control: Tensor) -> list[Tensor]:
         """What each part of the control stands for: the increments, then the model errors, before any scaling by time."""
-        return [block.covariance.sqrt(block.take(control)) for block in self._blocks]
+        return self._apart([part.sqrt(control) for part in self._stacks])
+
+    def _apart(self, stacked: Sequence[Tensor]) -> list[Tensor]:
+        return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.apart(fields)]
 
     def control(self, fields: list[Tensor]) -> Tensor:
         r"""The control of given `fields`: :math:`v = B^{-1/2} \delta x`."""
@@ -129,13 +158,17 @@ class Cost:
 
     def increment(self, control: Tensor) -> State:
         """Increment of the initial state in the components that the control holds."""
-        return {
-            block.name: block.covariance.sqrt(block.take(control)) for block in self._blocks if not block.steps
-        }
+        return self._increment(self.fields(control))
+
+    def _increment(self, fields: Sequence[Tensor]) -> State:
+        return {block.name: field for block, field in zip(self._blocks, fields, strict=True) if not block.steps}
 
     def initial_state(self, control: Tensor) -> State:
         """x_0 = x_b + B^½ v."""
-        increment = self.increment(control)
+        return self._initial_state(self.fields(control))
+
+    def _initial_state(self, fields: Sequence[Tensor]) -> State:
+        increment = self._increment(fields)
         return {
             key: values + increment[key] if key in increment else values
             for key, values in self.problem.background.items()
@@ -143,30 +176,33 @@ class Cost:
 
     def forcing(self, control: Tensor) -> Forcing:
         r"""Model error :math:`\eta` by step. Q is per unit of time: what acts for T seconds has variance Q T."""
+        return self._forcing(self.fields(control))
+
+    def _forcing(self, fields: Sequence[Tensor]) -> Forcing:
         forcing: dict[int, dict[str, Tensor]] = {}
-        for block in self._blocks:
+        for block, field in zip(self._blocks, fields, strict=True):
             if block.steps:
                 lengths = [abs(self.problem.steps[step]) for step in block.steps]
-                total = sum(lengths)
-                error = block.covariance.sqrt(block.take(control)) * total**0.5
+                error, total = field, sum(lengths)
                 for step, length in zip(block.steps, lengths, strict=True):
-                    at_step, share = forcing.setdefault(step, {}), error * (length / total)
+                    at_step, share = forcing.setdefault(step, {}), error * (length / total**0.5)
                     at_step[block.name] = at_step[block.name] + share if block.name in at_step else share
         return forcing
 
     def terms(self, control: Tensor) -> dict[str, Tensor]:
         """The terms of J by name, each (window,)."""
+        return self._terms(control, self.fields(control))
+
+    def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
         prior = 0.5 * control.square()
         edge = sum(block.end - block.begin for block in self._blocks if not block.steps)
         terms = {"background": prior[:, :edge].sum(1)}
         if self.problem.model_error is not None:
             terms["model_error"] = prior[:, edge:].sum(1)
-        increment = self.increment(control)
+        increment = self._increment(fields)
         for name, component, penalty in self._penalties:
             terms[name] = terms.get(name, 0) + penalty(increment[component])
-        background = self.problem.background
-        state = {key: values + increment[key] if key in increment else values for key, values in background.items()}
-        terms["observation"] = self._observation(state, self.forcing(control))
+        terms["observation"] = self._observation(self._initial_state(fields), self._forcing(fields))
         return terms
 
     def _observation(self, state: State, forcing: Forcing) -> Tensor:
@@ -190,7 +226,8 @@ class Cost:
     def trajectory(self, control: Tensor) -> list[State]:
         """The states at all steps, the initial one first, without gradients."""
         with torch.no_grad():
-            state = start(self.dynamics, self.initial_state(control))
+            fields = self.fields(control)
+            state = start(self.dynamics, self._initial_state(fields))
 
             def visit(index: int, before: State, after: State) -> tuple[State, State]:
                 for observation, _ in self._seen.get(index, ()):
@@ -198,7 +235,7 @@ class Cost:
                 return after, after
 
             state, _ = visit(-1, state, state)
-            _, states = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self.forcing(control))
+            _, states = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self._forcing(fields))
         return [state, *states]
 
     def value(self, control: Tensor) -> Tensor:
@@ -206,12 +243,32 @@ class Cost:
         return total(self.terms(control))
 
     def gradient(self, control: Tensor) -> tuple[Tensor, Tensor]:
-        """J (window,) and its gradient by the control (window, n)."""
+        r"""J (window,) and its gradient by the control (window, n).
+
+        The derivative by the fields is left to autograd, :math:`B^{1/2}` and its adjoint are not:
+        :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
+        """
+        with torch.no_grad():
+            control = control.detach()
+            stacked = [part.sqrt(control).requires_grad_() for part in self._stacks]
         with torch.enable_grad():
-            control = control.detach().requires_grad_()
-            cost = self.value(control)
-            (gradient,) = torch.autograd.grad(cost.sum(), control)
-        return cost.detach(), gradient
+            cost = total(self._terms(control, self._apart(stacked)))
+            if not cost.requires_grad:  # nothing was observed
+                return cost, control.clone()
+            sensitivities = torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
+        with torch.no_grad():
+            parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, sensitivities, strict=True)]
+            return cost.detach(), control + torch.cat(parts, dim=1)
+
+
+def _stacked(blocks: Sequence[_Block]) -> list[_Stack]:
+    """Blocks that share a transform put together."""
+
+    def shared(block: _Block) -> int:
+        covariance = block.covariance
+        return id(covariance.transform if isinstance(covariance, SpectralCovariance) else block)
+
+    return [_Stack(list(group)) for _, group in groupby(blocks, key=shared)]
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

@@ -6,11 +6,12 @@ x (the last axis), component 1 along y, as the components of a velocity do.
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample, pad
+from torch.nn.functional import pad
 
 Sampler = Literal["bilinear", "cubic", "monotone"]
 Edges = Literal["free", "zero", "periodic"]
@@ -18,7 +19,7 @@ Edges = Literal["free", "zero", "periodic"]
 SAMPLERS: tuple[Sampler, ...] = ("bilinear", "cubic", "monotone")
 EDGES: tuple[Edges, ...] = ("free", "zero", "periodic")
 
-_PADDING = {"free": "border", "zero": "zeros"}
+_PADDING = {"zero": 0, "free": 1}  # of `grid_sample`: zeros, border
 
 
 def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges: Edges = "free") -> Tensor:
@@ -70,9 +71,41 @@ def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
     height, width = field.shape[-2:]
-    scale = torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=field.dtype, device=field.device)
-    normalised = torch.addcmul(scale.new_tensor(-1.0), position.permute(0, 2, 3, 1), scale)
-    return grid_sample(field, normalised, padding_mode=_PADDING.get(edges, "border"), align_corners=True)
+    scale = _half_widths(height, width, field.dtype, field.device)
+    padding = _PADDING.get(edges, _PADDING["free"])
+    return cast("Tensor", _Bilinear.apply(field, position, scale, padding))  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=64)
+def _half_widths(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """From grid units to those of `grid_sample`, whose grid goes from -1 to 1: (1, 2, 1, 1)."""
+    with torch.inference_mode(False):
+        return torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=dtype, device=device).view(1, 2, 1, 1)
+
+
+class _Bilinear(torch.autograd.Function):
+    """`grid_sample` with positions (window, 2, y, x) in grid units.
+
+    The gradient by the position comes with its two components side by side. They are laid apart at once: all that follows
+    then runs along memory, and costs a fraction.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, field: Tensor, position: Tensor, scale: Tensor, padding: int) -> Tensor:
+        ctx.save_for_backward(field, position, scale)
+        ctx.padding = padding
+        grid = (position * scale - 1).permute(0, 2, 3, 1)
+        return cast("Tensor", torch.ops.aten.grid_sampler_2d(field, grid, 0, padding, True))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        field, position, scale = ctx.saved_tensors
+        grid = (position * scale - 1).permute(0, 2, 3, 1)
+        by_field, by_grid = torch.ops.aten.grid_sampler_2d_backward(
+            gradient, field, grid, 0, ctx.padding, True, ctx.needs_input_grad[:2]
+        )
+        by_position = by_grid.permute(0, 3, 1, 2).contiguous() * scale if ctx.needs_input_grad[1] else None
+        return (by_field if ctx.needs_input_grad[0] else None), by_position, None, None
 
 
 def _weights(fraction: Tensor) -> list[Tensor]:

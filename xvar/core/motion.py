@@ -11,65 +11,101 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xvar.core.covariance import Matern, Specification, Tikhonov
+from xvar.core.covariance import Matern, Tikhonov
+from xvar.core.dynamics import State
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.observation import Observation
-from xvar.core.parcels import ImageAtParcels, Parcels
+from xvar.core.parcels import ImageAtParcels, Parcels, lived, through
 from xvar.core.problem import Problem
-from xvar.core.solve import Analysis, solve
+from xvar.core.solve import Analysis, prolong, solve
 
 Transform = Literal["none", "square_root"]
 
+QUADRATIC = 0.3  # share of the comparisons in which the pseudo-Huber norm is quadratic, about
+
 
 @dataclass(frozen=True)
-class Source:
-    """Growth and decay of one scale.
+class Smoothness:
+    """Prior of a motion, in grid cells and frames.
 
     Parameters
     ----------
-    std : float
-        Standard deviation in a frame, over that of the images.
-    length : float
-        Of its Matérn correlation, in grid cells.
-    lifetime : float
-        In frames.
+    gradient, curvature : float
+        Weights of the squared gradient and curvature of the displacement in a frame, see `Tikhonov`.
+    mean : float
+        Standard deviation of its mean over the domain.
     """
 
-    std: float
-    length: float
+    gradient: float
+    curvature: float
+    mean: float = 30.0
+
+    def in_metres(self, frame: float, spacing: tuple[float, ...], truncation: float) -> Tikhonov:
+        """B of a velocity in m/s, for frames so many seconds apart and cells of so many metres."""
+        cell = math.sqrt(math.prod(spacing))
+        return Tikhonov(
+            gradient=self.gradient * frame**2,
+            curvature=self.curvature * (frame * cell) ** 2,
+            mean_std=self.mean * cell / frame,
+            truncation=truncation,
+        )
+
+
+@dataclass(frozen=True)
+class Transient:
+    """What the newest pair of images tells beyond the steady motion, in grid cells and frames.
+
+    Parameters
+    ----------
+    smoothness : Smoothness
+        Prior of the transient motion.
+    lifetime : float
+        With which it fades.
+    source_std, source_length, source_lifetime : float
+        Growth and decay of what the parcels carry: standard deviation in a frame over that of the images, length of its
+        Matérn correlation, and lifetime.
+    levels : tuple of int
+        See `solve`.
+    """
+
+    smoothness: Smoothness
     lifetime: float
+    source_std: float
+    source_length: float
+    source_lifetime: float
+    levels: tuple[int, ...] = (2, 1)
 
 
 @dataclass(frozen=True)
 class ImageMotion:
     r"""4D-Var for the motion, and the growth, at the end of a window of images.
 
-    The control is the motion w and the sources s at the time of the last image. Parcels are followed backward in time
-    from the points of that image, and each earlier image is compared with what they were:
+    Parcels are followed backward in time from the points of the last image, and earlier images are compared with what
+    the parcels were where they are then:
 
     .. math::
 
-        J(w, s) = \tfrac12 \|w\|^2_{B_w} + \tfrac12 \|s\|^2_{B_s}
-            + \sum_k a_k \sum_x \rho\Bigl(\frac{y_{-k}(X_{-k}(x)) - I_{-k}(x)}{\sigma}\Bigr), \quad
-        \dot X = w(X), \quad \dot I = s, \quad I_0 = y_0, \quad \rho(r) = c^2 (\sqrt{1 + (r/c)^2} - 1)
+        J = \tfrac12 \|x\|^2_B + \sum_k \sum_x \rho\Bigl(\frac{y_{-k}(X_{-k}(x)) - I_{-k}(x)}{\sigma}\Bigr), \quad
+        \dot X = w(X) + q(X, t), \quad \dot I = s(t), \quad I_0 = y_0
 
-    with images scaled to unit standard deviation in each window. Lengths are in grid cells and times in frames, for the
-    scales that images resolve and the errors that they have go with both.
+    with :math:`\rho(r) = c^2 (\sqrt{1 + (r/c)^2} - 1)` and images scaled to unit standard deviation in each window. Two
+    outer loops find it. The first takes all images and the steady motion w alone, for a source beside it would take
+    part of the motion for growth. The second stays at that motion and finds from the newest pair what fades: the
+    transient motion q and the source s, at the time of the last image. Lengths are in grid cells and times in frames,
+    for the scales that images resolve and the errors that they have go with both.
 
     Parameters
     ----------
     transform : {"none", "square_root"}
         What is compared: the variable, or its root, whose error varies less where it rains.
-    gradient, curvature : float
-        Weights of the squared gradient and curvature of the displacement in cells per frame, see `Tikhonov`.
-    mean : float
-        Standard deviation of the mean displacement over the domain, in cells per frame.
-    sources : tuple of Source
-        Growth and decay; without any, what parcels carry stays as it is.
-    ages : tuple of float
-        Weight a_k of the image k frames before the last.
+    steady : Smoothness
+        Prior of w.
+    transient : Transient, optional
+        Priors of q and s; without it there is one loop.
+    ages : int
+        Images before the last that the first loop compares.
     error : float
         σ, over the standard deviation of the images.
     threshold : float
@@ -77,24 +113,22 @@ class ImageMotion:
     truncation : float
         Share of the wavenumbers that the control holds, see `Tikhonov`.
     levels : tuple of int
-        See `solve`.
+        Of the first loop, see `solve`; a steady motion is smooth enough to be found on the last of them.
     minimizer : LBFGS
     """
 
     transform: Transform = "none"
-    gradient: float = 25.0
-    curvature: float = 250.0
-    mean: float = 30.0
-    sources: tuple[Source, ...] = ()
-    ages: tuple[float, ...] = (1.0,)
+    steady: Smoothness = Smoothness(250.0, 2500.0)
+    transient: Transient | None = None
+    ages: int = 3
     error: float = 0.2
     threshold: float = 1.0
     truncation: float = 0.5
-    levels: tuple[int, ...] = (8, 4, 2, 1)
+    levels: tuple[int, ...] = (8, 4, 2)
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3, memory=8))
 
-    def problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
-        """The problem of a batch of windows.
+    def steady_problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
+        """The first loop.
 
         Parameters
         ----------
@@ -105,66 +139,76 @@ class ImageMotion:
         grid : Grid
         """
         frame = frame_interval(seconds)
-        cell = math.sqrt(math.prod(grid.spacing))
-        last = images[:, -1:]
-        observed = last.isfinite()
-        nothing = torch.zeros_like(last)
         background = {
             "velocity": images.new_zeros(len(images), 2, *grid.shape),
-            "tracer": torch.where(observed, last, nothing),
+            "tracer": torch.nan_to_num(images[:, -1:]),
         }
-        errors: dict[str, Specification] = {"velocity": self.velocity_error(frame, grid.spacing)}
-        for name, source in self._named():
-            background[name] = nothing
-            errors[name] = Matern(source.std / frame, source.length * cell, truncation=self.truncation)
-        observations = [
+        prior = self.steady.in_metres(frame, grid.spacing, self.truncation)
+        ages = range(1, min(self.ages, len(seconds) - 1) + 1)
+        moved = frame**2 * sum(age**2 for age in ages)
+        return Problem(
+            grid=grid,
+            dynamics=Parcels(),
+            steps=tuple(seconds[-1 - age] - seconds[-age] for age in ages),
+            background=background,
+            background_error={"velocity": prior},
+            observations=self._observations(images, seconds, ages),
+            curvature={"velocity": moved * self._squared_gradient(background["tracer"], grid)},
+        )
+
+    def transient_problem(
+        self, images: Tensor, seconds: Sequence[float], grid: Grid, steady: Tensor, transient: Transient
+    ) -> Problem:
+        """The second loop, about the steady motion (window, 2, y, x) in m/s; see `steady_problem`."""
+        frame = frame_interval(seconds)
+        cell = math.sqrt(math.prod(grid.spacing))
+        tracer = torch.nan_to_num(images[:, -1:])
+        background = {
+            "velocity": steady,
+            "transient": torch.zeros_like(steady),
+            "tracer": tracer,
+            "source": torch.zeros_like(tracer),
+        }
+        source = Matern(transient.source_std / frame, transient.source_length * cell, truncation=self.truncation)
+        step = seconds[-2] - seconds[-1]
+        lifetimes = transient.lifetime * frame, transient.source_lifetime * frame
+        moved, grown = (lived(step, lifetime) ** 2 for lifetime in lifetimes)
+        return Problem(
+            grid=grid,
+            dynamics=Parcels(*lifetimes),
+            steps=(step,),
+            background=background,
+            background_error={
+                "transient": transient.smoothness.in_metres(frame, grid.spacing, self.truncation),
+                "source": source,
+            },
+            observations=self._observations(images, seconds, (1,)),
+            curvature={
+                "transient": moved * self._squared_gradient(tracer, grid),
+                "source": tracer.new_full((1, 1, 1, 1), QUADRATIC / self.error**2 * grown),
+            },
+        )
+
+    def _observations(self, images: Tensor, seconds: Sequence[float], ages: Sequence[int]) -> tuple[Observation, ...]:
+        """The images before the last, each compared with the parcels that the last one sees."""
+        last = images[:, -1:]
+        wanted = torch.where(last.isfinite(), torch.zeros_like(last), torch.nan)
+        return tuple(
             Observation(
                 time=seconds[-1 - age] - seconds[-1],
                 operator=ImageAtParcels(images[:, -1 - age, None]),
-                values=torch.where(observed, nothing, torch.nan),
-                std=torch.full((), self.error / math.sqrt(weight), dtype=images.dtype, device=images.device),
-                threshold=self.threshold * math.sqrt(weight),
+                values=wanted,
+                std=last.new_full((), self.error),
+                threshold=self.threshold,
             )
-            for age, weight in enumerate(self.ages[: len(seconds) - 1], start=1)
-            if weight > 0
-        ]
-        times = [0.0, *(observation.time for observation in observations)]
-        return Problem(
-            grid=grid,
-            dynamics=Parcels({name: source.lifetime * frame for name, source in self._named()}),
-            steps=tuple(end - begin for begin, end in pairwise(times)),
-            background=background,
-            background_error=errors,
-            observations=tuple(observations),
-            curvature=self._curvature(background["tracer"], grid, frame),
+            for age in ages
         )
 
-    def velocity_error(self, frame: float, spacing: tuple[float, ...]) -> Tikhonov:
-        """B of the motion in m/s on a grid of this spacing in metres, with frames so many seconds apart."""
-        cell = math.sqrt(math.prod(spacing))
-        return Tikhonov(
-            gradient=self.gradient * frame**2,
-            curvature=self.curvature * (frame * cell) ** 2,
-            mean_std=self.mean * cell / frame,
-            truncation=self.truncation,
-        )
-
-    def _named(self) -> list[tuple[str, Source]]:
-        return [(f"source_{index}", source) for index, source in enumerate(self.sources)]
-
-    def _curvature(self, tracer: Tensor, grid: Grid, frame: float) -> dict[str, Tensor]:
-        """About the second derivative of J_o by the motion, (window, 2, 1, 1), and by each source."""
-        quadratic = 0.3 / self.error**2  # the share that lies where the pseudo-Huber norm is quadratic
-        weights = list(enumerate(self.ages, start=1))
+    def _squared_gradient(self, tracer: Tensor, grid: Grid) -> Tensor:
+        """About the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
         along_x = tracer.diff(dim=-1).square().mean((-2, -1)) / grid.spacing[1] ** 2
         along_y = tracer.diff(dim=-2).square().mean((-2, -1)) / grid.spacing[0] ** 2
-        moved = quadratic * frame**2 * sum(weight * age**2 for age, weight in weights)
-        curvature = {"velocity": moved * torch.cat([along_x, along_y], dim=1)[..., None, None]}
-        for name, source in self._named():
-            lived = [source.lifetime * (1 - math.exp(-age / source.lifetime)) for age, _ in weights]
-            grown = quadratic * frame**2 * sum(w * t**2 for (_, w), t in zip(weights, lived, strict=True))
-            curvature[name] = tracer.new_full((1, 1, 1, 1), grown)
-        return curvature
+        return QUADRATIC / self.error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
 
     def analyse(self, frames: Tensor, seconds: Sequence[float], grid: Grid) -> dict[str, Tensor]:
         """Analyse a batch of windows.
@@ -180,53 +224,72 @@ class ImageMotion:
         Returns
         -------
         dict of Tensor (window, ...)
-            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x), ``growth`` (window, source, y,
-            x), of the compared variable in a frame over its deviation, ``image_scale``, that deviation in the units of
-            the variable, ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
+            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); where there is a transient,
+            ``u_transient``, ``v_transient`` and ``growth`` (window, y, x) at the end of the window, the growth of the
+            compared variable in a frame over its deviation; ``image_scale``, that deviation in the units of the
+            variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
         values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
         spread = deviation(values)
         scale = torch.where(spread > 0, spread, torch.ones_like(spread))
-        problem = self.problem(values / scale, seconds, grid)
-        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
-        velocity = result.trajectory[0]["velocity"]
-        images = self._carried(values, velocity, seconds, problem)
-        steps = len(seconds)
+        images = values / scale
+        problem = self.steady_problem(images, seconds, grid)
+        *_, finest = levels = fitting(self.levels, grid)
+        result = solve(problem.coarsen(finest), self.minimizer, levels=[level // finest for level in levels])
+        steady = prolong(result.trajectory[0]["velocity"], finest, grid.shape)
+        state, evaluations = {}, result.minimum.evaluations
+        outputs = {"image_scale": backward(self.transform, scale).flatten()}
+        if self.transient is not None:
+            about = self.transient_problem(images, seconds, grid, steady, self.transient)
+            result = solve(about, self.minimizer, levels=fitting(self.transient.levels, grid))
+            state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
+            outputs["u_transient"], outputs["v_transient"] = state["transient"].unbind(1)
+            outputs["growth"] = state["source"][:, 0] * frame_interval(seconds)
+        at_frames, between = self._motions(steady, state, seconds)
+        motion = torch.stack(at_frames[::-1], dim=1)
         count = problem.number_of_observations()
-        flat = (spread.flatten() == 0) | (count == 0)
-        state = result.trajectory[0]
-        sources = [state[name] * frame_interval(seconds) for name, _ in self._named()]
         return {
-            "analysis": backward(self.transform, images),
-            "u": velocity[:, :1].expand(-1, steps, -1, -1),
-            "v": velocity[:, 1:].expand(-1, steps, -1, -1),
+            "analysis": backward(self.transform, self._carried(values, between, seconds, grid)),
+            "u": motion[:, :, 0],
+            "v": motion[:, :, 1],
             "observed": frames[:, -1],
-            "growth": torch.cat(sources, dim=1) if sources else velocity[:, :0],
-            "image_scale": backward(self.transform, scale).flatten(),
+            **outputs,
             **costs_of(result),
             "gradient_norm": result.minimum.gradient_norm,
-            "evaluations": result.minimum.evaluations,
+            "evaluations": evaluations,
             "number_of_observations": count,
-            "status": status_of(result, flat),
+            "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
         }
 
-    def _carried(self, values: Tensor, velocity: Tensor, seconds: Sequence[float], problem: Problem) -> Tensor:
+    def _motions(self, steady: Tensor, state: State, seconds: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
+        """The motion at every frame, and on average over every interval between two, the last ones first."""
+        if self.transient is None:
+            return [steady] * len(seconds), [steady] * (len(seconds) - 1)
+        lifetime = self.transient.lifetime * frame_interval(seconds)
+        ages = [seconds[-1] - second for second in reversed(seconds)]
+        at_frames = [torch.add(steady, state["transient"], alpha=math.exp(-age / lifetime)) for age in ages]
+        between = [
+            torch.add(steady, state["transient"], alpha=(lived(old, lifetime) - lived(new, lifetime)) / (old - new))
+            for new, old in pairwise(ages)
+        ]
+        return at_frames, between
+
+    def _carried(self, values: Tensor, between: list[Tensor], seconds: Sequence[float], grid: Grid) -> Tensor:
         """The last image along the motion to every time of the window; its holes are filled from earlier ones."""
-        follow = Parcels().bind(problem.grid, dtype=values.dtype, device=values.device)
-        position = follow.start({"velocity": velocity})["position"]
-        last = values[:, -1:]
-        for index in range(len(seconds) - 2, -1, -1):
+        model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
+        last, position = values[:, -1:], model.grid_points
+        for age, velocity in enumerate(between, start=1):
             if bool(last.isfinite().all()):
                 break
-            position = follow.follow(velocity, position, seconds[index] - seconds[index + 1])
-            last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
-        position = follow.start({"velocity": velocity})["position"]
-        images = [last]
-        for index in range(len(seconds) - 2, -1, -1):
-            # A value that is at a grid point now is where the motion takes it by the end of the window.
-            position = follow.follow(velocity, position, seconds[index + 1] - seconds[index])
-            images.append(sample(last, position))
+            position = model.follow(velocity, position, seconds[-1 - age] - seconds[-age])
+            last = torch.where(last.isfinite(), last, sample(values[:, -1 - age, None], position))
+        images, paths = [last], None
+        for age, velocity in enumerate(between, start=1):
+            # A value that is at a grid point at a frame is where the motion takes it by the end of the window.
+            step = model.follow(velocity, model.grid_points, seconds[-age] - seconds[-1 - age])
+            paths = through(step, paths, model.grid_points)
+            images.append(sample(last, paths))
         return torch.cat(images[::-1], dim=1)
 
 
@@ -246,8 +309,8 @@ def backward(transform: Transform, values: Tensor) -> Tensor:
 
 
 def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
-    """The levels whose grids still have 8 points a side."""
-    return tuple(level for level in levels if level == 1 or min(grid.shape) >= 8 * level)
+    """The levels whose grids still have 8 points a side; the grid itself where none has."""
+    return tuple(level for level in levels if min(grid.shape) >= 8 * level) or (1,)
 
 
 def deviation(values: Tensor) -> Tensor:

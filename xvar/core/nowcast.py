@@ -13,7 +13,7 @@ from xvar.core.covariance import Transform as CosineTransform
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.motion import Transform, backward, forward
-from xvar.core.parcels import Parcels
+from xvar.core.parcels import Parcels, lived, through
 
 PATH_ITERATIONS = 2  # of the middle of a step
 LEAST_GAIN = 0.3  # of the amplitude of a ring of wavenumbers
@@ -23,13 +23,13 @@ LEAST_GAIN = 0.3  # of the amplitude of a ring of wavenumbers
 class Nowcast:
     r"""Extrapolation of the last image.
 
-    Every grid point takes the value of the parcel that reaches it. Its path is followed back through the motion of the
-    analysis, which stays as it is, and the image is interpolated once for each lead time, bilinearly. On its way the
-    value grows by the analysed sources, which fade with their lifetimes:
+    Every grid point takes the value of the parcel that reaches it. Its path is followed back through the motion, whose
+    transient part fades, and the image is interpolated once for each lead time, bilinearly. On its way the value grows
+    by the source, which fades too:
 
     .. math::
 
-        I(x, T + t) = I(X, T) + \sum_j s_j(X) \, \tau_j (1 - e^{-t / \tau_j}), \quad X = X_{-t}(x)
+        I(x, T + t) = I(X, T) + s(X) \, \tau_s (1 - e^{-t / \tau_s}), \quad X = X_{-t}(x)
 
     where there is something to grow. Growth adds power at short wavelengths that later frames do not have: in each
     octave of wavelength the power is held to `sharpness` times that of the image carried without growth, less `fading`
@@ -39,21 +39,23 @@ class Nowcast:
     ----------
     transform : {"none", "square_root"}
         What grows, see `ImageMotion`.
-    lifetimes : tuple of float
-        τ of each source, in frames.
+    transient, source : float, optional
+        Lifetimes of the transient motion and of the source, in frames; None where there are none.
     sharpness, fading : float
         How much power is left to the forecast.
     """
 
     transform: Transform
-    lifetimes: tuple[float, ...] = ()
+    transient: float | None = None
+    source: float | None = None
     sharpness: float = 1.02
-    fading: float = 0.01
+    fading: float = 0.005
 
     def extrapolate(
         self,
         last: Tensor,
         velocity: Tensor,
+        transient: Tensor,
         growth: Tensor,
         scale: Tensor,
         leads: Sequence[float],
@@ -66,9 +68,9 @@ class Nowcast:
         ----------
         last : Tensor (window, 1, y, x)
             The last image in the units of the variable; NaN where it is not known.
-        velocity : Tensor (window, 2, y, x)
-            In m/s.
-        growth : Tensor (window, source, y, x)
+        velocity, transient : Tensor (window, 2, y, x)
+            The motion at the time of the last image in m/s, and the part of it that fades.
+        growth : Tensor (window, 1, y, x)
             In a frame, of the compared variable over its deviation.
         scale : Tensor (window,)
             The deviation, as a value of the variable.
@@ -85,37 +87,43 @@ class Nowcast:
             Where the path comes from outside the grid.
         """
         model = Parcels(iterations=PATH_ITERATIONS).bind(grid, dtype=last.dtype, device=last.device)
-        position = model.start({"velocity": velocity})["position"]
         limit = last.new_tensor([grid.shape[1] - 1, grid.shape[0] - 1]).view(1, 2, 1, 1)
         known = last.isfinite()
         image = torch.where(known, last, torch.zeros_like(last))
         compared = forward(self.transform, image)
-        deviation = forward(self.transform, scale)[:, None, None, None]
-        hold = PowerLimit(grid.shape, like=last) if self.lifetimes else None
-        forecasts, outsides, now = [], [], 0.0
+        growing = growth * forward(self.transform, scale)[:, None, None, None]
+        hold = None if self.source is None else PowerLimit(grid.shape, like=last)
+        forecasts, outsides, now, paths = [], [], 0.0, None
         for lead in leads:
             parts = max(1, math.ceil((lead - now) / frame - 1e-6))
-            for _ in range(parts):
-                position = model.follow(velocity, position, (now - lead) / parts)
-            now = lead
-            carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), position).split(1, dim=1)
-            if hold is not None:
-                grown = self._grown(compared, growth * deviation, lead / frame)
-                carried = hold(sample(grown, position), carried, self.sharpness - self.fading * lead / frame)
+            for end in (now + (lead - now) * (part + 1) / parts for part in range(parts)):
+                step = end - now
+                # The last step of a path is the first when it is followed back.
+                back = model.follow(self._motion(velocity, transient, now / frame, end / frame), model.grid_points, -step)
+                paths, now = through(back, paths, model.grid_points), end
+            carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
+            if hold is not None and self.source is not None:
+                grown = self._grown(compared, growing * lived(lead / frame, self.source))
+                carried = hold(sample(grown, paths), carried, self.sharpness - self.fading * lead / frame)
             if self.transform == "square_root":
                 carried = carried.clamp_min(0)
-            outside = ((position < 0) | (position > limit)).any(1, keepdim=True)
+            outside = ((paths < 0) | (paths > limit)).any(1, keepdim=True)
             # Interpolated between known and unknown points a value is neither.
             carried = torch.where(seen > 1 - 1e-4, carried, torch.nan)
             forecasts.append(torch.where(outside, last, carried))
             outsides.append(outside)
         return torch.cat(forecasts, dim=1), torch.cat(outsides, dim=1)
 
-    def _grown(self, compared: Tensor, growth: Tensor, frames: float) -> Tensor:
-        """The image with what grows on it in so many frames, in the units of the variable."""
-        grown = compared
-        for source, lifetime in zip(growth.split(1, dim=1), self.lifetimes, strict=True):
-            grown = grown + lifetime * (1 - math.exp(-frames / lifetime)) * source
+    def _motion(self, velocity: Tensor, transient: Tensor, begin: float, end: float) -> Tensor:
+        """The motion on average between two times, in frames after the last image."""
+        if self.transient is None:
+            return velocity
+        left = (lived(end, self.transient) - lived(begin, self.transient)) / (end - begin)
+        return torch.add(velocity, transient, alpha=left - 1)
+
+    def _grown(self, compared: Tensor, growth: Tensor) -> Tensor:
+        """The image with what has grown on it, in the units of the variable."""
+        grown = compared + growth
         if self.transform == "square_root":  # rain grows where it rains
             grown = torch.where(compared > 0, grown.clamp_min(0), torch.zeros_like(grown))
         return backward(self.transform, grown)

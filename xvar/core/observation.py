@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -184,23 +185,27 @@ class Observation:
         assert self.valid is not None
         return self.valid
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every value was observed."""
+        return bool(self.mask.all())
+
     def count(self) -> Tensor:
         """Number of observed values of each window."""
         return self.mask.flatten(1).sum(1)
 
     def residual(self, state: State) -> Tensor:
         """H(x) - y over σ, zero where nothing is observed."""
-        return torch.where(self.mask, (self.operator(state) - self.values) / self.std, 0.0)
+        residual = (self.operator(state) - self.values) / self.std
+        return residual if self.complete else torch.where(self.mask, residual, 0.0)
 
     def misfit(self, state: State) -> Tensor:
         """J_o of each window (window,)."""
-        squared = self.residual(state).square()
+        residual = self.residual(state)
         if self.threshold is None:
-            return 0.5 * squared.flatten(1).sum(1)
-        c2 = self.threshold**2
-        # c² (√(1 + s) - 1) = c² s / (√(1 + s) + 1) loses no digits where s is small
-        scaled = squared / c2
-        return c2 * (scaled / ((1 + scaled).sqrt() + 1)).flatten(1).sum(1)
+            return 0.5 * residual.square().flatten(1).sum(1)
+        norm: Tensor = _PseudoHuber.apply(residual, self.threshold)  # type: ignore[no-untyped-call]
+        return norm.flatten(1).sum(1)
 
     def insert(self, state: State) -> State:
         """The state with the observed values in place of its own."""
@@ -230,3 +235,20 @@ class Observation:
         if std.ndim > 0 and std.shape[-2:] != (1, 1):
             std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
         return replace(self, operator=operator, values=mean, std=std, valid=weight >= 0.5)
+
+
+class _PseudoHuber(torch.autograd.Function):
+    """c² (√(1 + r²/c²) - 1), and its derivative r / √(1 + r²/c²), which autograd would find in twice as many passes."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, threshold: float) -> Tensor:
+        ctx.save_for_backward(residual)
+        ctx.threshold = threshold
+        squared = (residual / threshold).square_()
+        # c² (√(1 + s) - 1) = c² s / (√(1 + s) + 1) loses no digits where s is small
+        return squared.div_((1 + squared).sqrt_().add_(1)).mul_(threshold**2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (residual,) = ctx.saved_tensors
+        return gradient * residual * (1 + (residual / ctx.threshold).square()).rsqrt(), None

@@ -7,8 +7,7 @@ blurs, at every one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,24 +19,27 @@ from xvar.core.interpolate import identity, sample
 
 @dataclass(frozen=True)
 class Parcels:
-    r"""Parcels that follow a steady motion, and what they carry.
+    r"""Parcels that follow a motion, and what they carry.
 
-    .. math:: \dot X = w(X), \qquad \dot I = \sum_j s_j, \qquad s_j(t) = s_j(0)\, e^{-|t| / \tau_j}
+    .. math:: \dot X = w(X) + q(X, t), \qquad \dot I = s(t), \qquad
+        q(t) = q(0)\, e^{-|t| / \tau_q}, \qquad s(t) = s(0)\, e^{-|t| / \tau_s}
 
     A state holds the ``velocity`` w (window, 2, y, x) in m/s on the grid and the ``tracer`` I (window, 1, y, x) of the
-    parcel that is at each grid point at the time of the control. `start` adds their ``position`` X in grid units.
-    Sources s are further components (window, 1, y, x), per second, which stay with their parcels and fade with their
-    lifetimes τ to either side in time, as an Ornstein-Uhlenbeck process is expected to from its value at one time.
+    parcel that is at each grid point at the time of the control. `start` adds their ``position`` X in grid units. The
+    ``transient`` part q of the motion (window, 2, y, x) and the ``source`` s (window, 1, y, x), per second, which stays
+    with its parcel, are there where they have a lifetime: they fade to either side in time, as an Ornstein-Uhlenbeck
+    process is expected to from its value at one time.
 
     Parameters
     ----------
-    lifetimes : mapping of str to float
-        Keys of the sources, and their lifetimes in seconds.
+    transient, source : float, optional
+        Lifetimes in seconds.
     iterations : int
         Fixed-point iterations of the middle of a step, which make it second order.
     """
 
-    lifetimes: Mapping[str, float] = field(default_factory=dict)
+    transient: float | None = None
+    source: float | None = None
     iterations: int = 1
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowParcels:
@@ -64,13 +66,21 @@ class FollowParcels(nn.Module):
     def forward(self, state: State, seconds: float) -> State:
         """Follow the parcels for `seconds`, backward in time where these are negative."""
         after = dict(state)
-        after["position"] = self.follow(state["velocity"], state["position"], seconds)
-        for key, lifetime in self.parcels.lifetimes.items():
-            left = math.exp(-abs(seconds) / lifetime)
-            grown = math.copysign(-lifetime * math.expm1(-abs(seconds) / lifetime), seconds)
-            after["tracer"] = torch.add(after["tracer"], state[key], alpha=grown)
-            after[key] = state[key] * left
+        after["position"] = self.follow(self.mean_velocity(state, seconds), state["position"], seconds)
+        if self.parcels.source is not None:
+            grown = lived(seconds, self.parcels.source)
+            after["tracer"] = torch.add(state["tracer"], state["source"], alpha=grown)
+        for key, lifetime in (("transient", self.parcels.transient), ("source", self.parcels.source)):
+            if lifetime is not None:
+                after[key] = state[key] * math.exp(-abs(seconds) / lifetime)
         return after
+
+    def mean_velocity(self, state: State, seconds: float) -> Tensor:
+        """The motion, on average over the next `seconds`."""
+        lifetime = self.parcels.transient
+        if lifetime is None:
+            return state["velocity"]
+        return torch.add(state["velocity"], state["transient"], alpha=lived(seconds, lifetime) / seconds)
 
     def follow(self, velocity: Tensor, position: Tensor, seconds: float) -> Tensor:
         """Where parcels at `position` (window, 2, y, x) are after `seconds`, in grid units."""
@@ -78,8 +88,18 @@ class FollowParcels(nn.Module):
         at_grid_points = position.data_ptr() == self.grid_points.data_ptr()
         shift = cells if at_grid_points else sample(cells, position)
         for _ in range(self.parcels.iterations):
-            shift = sample(cells, position + 0.5 * shift)
+            shift = sample(cells, torch.add(position, shift, alpha=0.5))
         return position + shift
+
+
+def through(position: Tensor, paths: Tensor | None, grid_points: Tensor) -> Tensor:
+    """Where parcels at `position` are taken by paths that are known from the grid points; nowhere without paths."""
+    return position if paths is None else position + sample(paths - grid_points, position)
+
+
+def lived(seconds: float, lifetime: float) -> float:
+    r"""What has come together of something that fades: :math:`\int_0^t e^{-|t'| / \tau} dt'`, of the sign of t."""
+    return math.copysign(-lifetime * math.expm1(-abs(seconds) / lifetime), seconds)
 
 
 @dataclass(frozen=True)

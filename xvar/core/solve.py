@@ -79,7 +79,7 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
         function = CostOfBatch(problem.coarsen(level))
         cost = function.whole
         shape = cost.problem.grid.shape
-        control = cost.control([_prolong(part, coarser // level, shape) for part in fields]) if fields else cost.zero()
+        control = cost.control([prolong(part, coarser // level, shape) for part in fields]) if fields else cost.zero()
         minimum = minimizer(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         fields = cost.fields(minimum.control)
@@ -94,7 +94,7 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
         )
 
 
-def _prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
     """Fields of a coarse grid on a finer one: linear between the centres of the blocks."""
     if factor == 1:
         return values

@@ -70,7 +70,7 @@ def plan_experiment(
         )
     errors = _by_component(background_error, "background_error", components, problems)
     if advection and "velocity" not in errors:
-        errors["velocity"] = configuration.motion().velocity_error(record.cadence, record.grid.spacing)
+        errors["velocity"] = default_motion_error(configuration, record)
     elif not advection and not errors:
         problems.add(
             found="no background_error for a model of your own",
@@ -119,6 +119,12 @@ def plan_experiment(
         intervals=schedule.frames.shape[1] - 1 if forced else 0,
         std=std,
     )
+
+
+def default_motion_error(configuration: Configuration, record: Record) -> Any:
+    """B of a motion where none is stated: that of the steady motion of images."""
+    motion = configuration.motion()
+    return motion.steady.in_metres(record.cadence, record.grid.spacing, motion.truncation)
 
 
 def _model(dynamics: Any, problems: Problems) -> Any:

@@ -21,8 +21,8 @@ def plan_motion(record: Record, configuration: Configuration, minimizer: Any = N
         f"{name}_observed": Variable(("y", "x"), dtype, "observed"),
         "image_scale": Variable((), dtype, "image_scale"),
     }
-    if configuration.sources:
-        variables["growth"] = Variable(("source", "y", "x"), dtype, "growth")
+    if configuration.transient is not None:
+        variables |= {name: Variable(("y", "x"), dtype, name) for name in ("u_transient", "v_transient", "growth")}
     solve = partial(
         bridge.solve_motion,
         name=name,

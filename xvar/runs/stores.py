@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,10 +197,12 @@ class ZarrStore(Store):
             if version == 3:  # xarray reads the mask from _FillValue, and zarr what was not written from fill_value
                 encoding[name]["fill_value"] = nothing_run(part)
         template.attrs = {**analysis.attrs, ATTRIBUTE: manifest.to_json(), FAILURES: "{}"}
-        # The attributes of format 3 lie in one file already, and zarr warns where they are consolidated.
-        kwargs: dict[str, Any] = {"consolidated": version == 2}
-        kwargs["zarr_format" if hasattr(zarr, "config") else "zarr_version"] = version
-        template.to_zarr(draft, mode="w", compute=False, encoding=encoding, **kwargs)
+        word = "zarr_format" if hasattr(zarr, "config") else "zarr_version"
+        kwargs: dict[str, Any] = {word: version}
+        with warnings.catch_warnings():
+            # Xarray warns where metadata are not consolidated, and zarr where those of format 3 are.
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+            template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
         for name in per_window(analysis):
             self._check_fill(draft, name, nothing_run(analysis[name]), version)
         replace(draft, self.place)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import xarray as xr
 
 from xvar.errors import Problems
-from xvar.verify.events import THRESHOLDS
+from xvar.verify.events import SCALE, THRESHOLDS
 from xvar.verify.forecasts import verify_forecast
 from xvar.verify.motion import verify_motion
 
-__all__ = ["THRESHOLDS", "verify"]
+__all__ = ["SCALE", "THRESHOLDS", "verify"]
 
 
 def verify(
@@ -19,7 +19,7 @@ def verify(
     truth: xr.Dataset | xr.DataArray,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
-    scale: float | str = "10km",
+    scale: float | str = SCALE,
 ) -> xr.Dataset:
     r"""Compare a forecast with what was observed, or an analysed motion with the true one.
 
@@ -63,7 +63,8 @@ def verify(
         Of events: in mm h-1 for rain, whatever the units of the file, else in the units of the variable. The default
         values are rain's: other variables have scores of events only where thresholds are given.
     scale : str or float
-        Side of the squares of the FSS, a length such as "10km", or metres.
+        Side of the squares of the FSS, a length such as "10km", or metres. A grid that is smaller than the default has
+        no FSS.
 
     Returns
     -------

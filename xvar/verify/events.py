@@ -17,6 +17,9 @@ from xvar.errors import Problems
 #: Of rain, in mm h-1.
 THRESHOLDS: tuple[float, ...] = (0.5, 1, 5)
 
+#: Side of the squares of the FSS.
+SCALE = "10km"
+
 RATE = "mm h-1"
 
 
@@ -101,18 +104,20 @@ def parse_length(value: float | str, name: str, problems: Problems) -> float:
     return metres
 
 
-def square(metres: float, grid: HorizontalGrid, problems: Problems) -> tuple[int, int]:
-    """Rows and columns of a square of a given side, one at least."""
-    rows, columns = (max(1, round(metres / step)) if np.isfinite(metres) else 1 for step in grid.spacing)
-    if rows > grid.shape[0] or columns > grid.shape[1]:
-        side = min(size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
-        problems.add(
-            found=f"a scale of {metres:g} m, {rows} x {columns} points on a grid of {grid.shape[0]} x {grid.shape[1]}",
-            expected="squares that fit into the grid",
-            fix=f"scale={side / 4:.3g}",
-        )
-        return (1, 1)
-    return rows, columns
+def square(metres: float, grid: HorizontalGrid) -> tuple[int, int] | None:
+    """Rows and columns of a square of a given side, one at least; None where the grid is smaller."""
+    rows, columns = (max(1, round(metres / step)) for step in grid.spacing)
+    return None if rows > grid.shape[0] or columns > grid.shape[1] else (rows, columns)
+
+
+def refuse_scale(metres: float, grid: HorizontalGrid, problems: Problems) -> None:
+    """Note a square that does not fit into the grid."""
+    height, width = (size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
+    problems.add(
+        found=f"a scale of {metres:g} m on a grid of {height:g} m by {width:g} m",
+        expected="squares that fit into the grid",
+        fix=f"scale={min(height, width) / 4:.3g}",
+    )
 
 
 def exceed(values: xr.DataArray, paired: xr.DataArray, limit: float) -> xr.DataArray:

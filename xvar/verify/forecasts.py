@@ -17,7 +17,7 @@ from xvar.cf.grid import horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.configuration import ATTRIBUTE, Configuration
 from xvar.errors import Problems
-from xvar.verify.events import Events, exceed, make_events, parse_length, square
+from xvar.verify.events import SCALE, Events, exceed, make_events, parse_length, refuse_scale, square
 from xvar.verify.truth import find_truth, read_truth
 
 BY_WINDOW, POOLED = ("window", "lead_time"), ("lead_time",)
@@ -65,11 +65,16 @@ def verify_forecast(
     events = make_events(thresholds, units, configuration, problems)
     forecast = forecast.transpose(*BY_WINDOW, axes.y, axes.x)
     side = parse_length(scale, "scale", problems)
-    shape = (1, 1)
+    shape, notes = None, [events.note] if events.note else []
     if events.limits:
         stand_in = Axes(time="window", y=axes.y, x=axes.x)
         grid = horizontal_grid(forecast, stand_in, problems, configuration.dx, configuration.dy, mapping=data)
-        shape = (1, 1) if grid is None else square(side, grid, problems)
+        if grid is not None and np.isfinite(side):
+            shape = square(side, grid)
+            if shape is None and scale != SCALE:
+                refuse_scale(side, grid, problems)
+            elif shape is None:
+                notes.append(f"no fss: squares of {SCALE} do not fit into the grid, scale= states others")
     variable = find_truth(truth, configuration.variable, configuration.kind, problems)
     known = None
     if variable is not None:
@@ -88,7 +93,11 @@ def verify_forecast(
         last = np.broadcast_to(known.at(reference)[:, None], observed.shape)
         fields |= _scores(Pairs.of(last, observed), events, shape, of="_persistence", only=("rmse", "csi", "fss"))
     fields["number_without_truth"] = xr.DataArray(without.sum(axis=0), dims=POOLED)
-    return _labelled(data, truth, fields, configuration, events, side, units)
+    scored = _labelled(data, fields, configuration, events, side, units)
+    if notes:
+        scored.attrs["comment"] = "; ".join(notes)
+    source = truth if isinstance(truth, xr.Dataset) else truth.to_dataset(name="truth")
+    return finish(scored, data, action=f'verify("{configuration.variable}") against {identity(source)}')
 
 
 def _configuration(data: xr.Dataset, problems: Problems) -> Configuration | None:
@@ -131,7 +140,7 @@ def _refuse_times(times: NDArray[Any], known: Iterable[Any], problems: Problems)
 
 
 def _scores(
-    pairs: Pairs, events: Events, shape: tuple[int, int], *, of: str = "", only: tuple[str, ...] | None = None
+    pairs: Pairs, events: Events, shape: tuple[int, int] | None, *, of: str = "", only: tuple[str, ...] | None = None
 ) -> dict[str, xr.DataArray]:
     """Scores of pairs, over all windows and for each; `of` tells apart whose they are, `only` which are wanted."""
     fields: dict[str, xr.DataArray] = {}
@@ -161,7 +170,7 @@ def _reduced(kept: tuple[str, ...]) -> list[Hashable]:
 
 
 def _categorical(
-    pairs: Pairs, kept: tuple[str, ...], events: Events, shape: tuple[int, int]
+    pairs: Pairs, kept: tuple[str, ...], events: Events, shape: tuple[int, int] | None
 ) -> dict[str, xr.DataArray]:
     from scores.categorical import BasicContingencyManager
     from scores.spatial import fss_2d_binary
@@ -183,9 +192,10 @@ def _categorical(
                 "pod": table.probability_of_detection(),
                 "far": table.false_alarm_ratio(),
             }
-        fss = fss_2d_binary(forecast, truth, window_size=shape, spatial_dims=("y", "x"), preserve_dims=kept)
-        # Without any event there is no skill to speak of, and scores gives 0.
-        ratios["fss"] = fss.where(counts["hits"] + counts["misses"] + counts["false_alarms"] > 0)
+        if shape is not None:
+            fss = fss_2d_binary(forecast, truth, window_size=shape, spatial_dims=("y", "x"), preserve_dims=kept)
+            # Without any event there is no skill to speak of, and scores gives 0.
+            ratios["fss"] = fss.where(counts["hits"] + counts["misses"] + counts["false_alarms"] > 0)
         parts.append(xr.Dataset({**ratios, **counts}))
     if not parts:
         return {}
@@ -195,7 +205,6 @@ def _categorical(
 
 def _labelled(
     data: xr.Dataset,
-    truth: xr.Dataset | xr.DataArray,
     fields: dict[str, xr.DataArray],
     configuration: Configuration,
     events: Events,
@@ -218,12 +227,9 @@ def _labelled(
     if events.limits:
         about = attributes("threshold", units=events.units, kind=configuration.kind)
         coordinates["threshold"] = ("threshold", np.array(events.thresholds), about)
+    if "fss" in fields:
         coordinates["scale"] = ((), side, attributes("scale"))
-    scored = xr.Dataset(result, coordinates, dict(data.attrs))
-    if events.note:
-        scored.attrs["comment"] = events.note
-    source = truth if isinstance(truth, xr.Dataset) else truth.to_dataset(name="truth")
-    return finish(scored, data, action=f'verify("{configuration.variable}") against {identity(source)}')
+    return xr.Dataset(result, coordinates, dict(data.attrs))
 
 
 def _lead_times(data: xr.Dataset) -> tuple[str, NDArray[Any], dict[str, Any]]:

@@ -31,4 +31,6 @@ class _Linear(torch.autograd.Function):
 
 def linear(field: Tensor, forward: Map, adjoint: Map) -> Tensor:
     """Apply a linear map; derivatives of any order take it and its adjoint, not the graph of its steps."""
+    if not (torch.is_grad_enabled() and field.requires_grad):
+        return forward(field)
     return cast("Tensor", _Linear.apply(field, forward, adjoint))  # type: ignore[no-untyped-call]

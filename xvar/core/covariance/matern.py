@@ -11,7 +11,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Specification
 from xvar.core.covariance.diagonal import checked_deviation
 from xvar.core.covariance.spectral import SpectralCovariance
-from xvar.core.covariance.transform import DifferenceEdges, Transform, laplacian_eigenvalues
+from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
 from xvar.core.grid import Grid
 from xvar.errors import Problems
 
@@ -82,7 +82,7 @@ class Matern(Specification):
         """
         self.check(grid)
         edges = self.edges or grid.edges
-        transform = Transform(grid.shape, edges, dtype=dtype, device=device, truncation=self.truncation)
+        transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)
         rows, columns = transform.modes
         variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges))[:rows, :columns]
         variance = transform.diagonal(variances)

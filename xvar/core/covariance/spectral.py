@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -23,8 +24,8 @@ class SpectralCovariance(Covariance):
     transform : Transform
         The basis.
     variances : Tensor
-        Variance of each vector of the basis, positive, in the order of the transform's modes. Where the transform is
-        truncated the shorter waves have no variance, and `solve` is the pseudo-inverse.
+        Variance of each vector of the basis, positive, in the order of the transform's modes, (y, x), or (component, y,
+        x) where components differ. Where the transform is truncated the shorter waves have no variance, and `solve` is the pseudo-inverse.
     scale : Tensor, optional
         Multiplies each point, (window, component, y, x), each of these of size one where it is the same along it. Where
         it is zero, `solve` gives zero.
@@ -41,13 +42,12 @@ class SpectralCovariance(Covariance):
         dtype: torch.dtype,
         device: torch.device | str | None = None,
     ) -> None:
-        self._transform = transform
-        self._modes = transform.modes
+        self.transform = transform
         rows, columns = transform.modes
-        precise = variances[:rows, :columns].to(torch.float64)
-        self._deviation = precise.sqrt().to(device=device, dtype=dtype)
-        self._precision = (1 / precise).to(device=device, dtype=dtype)
-        self._logarithm = precise.log().sum().to(device=device, dtype=dtype)
+        self._variances = variances[..., :rows, :columns].to(torch.float64)
+        self._deviation = self._variances.sqrt().to(device=device, dtype=dtype)
+        self._precision = (1 / self._variances).to(device=device, dtype=dtype)
+        self._logarithm = self._variances.log().sum((-2, -1)).to(device=device, dtype=dtype)
         self._scale = self._unscale = None
         if scale is not None:
             scale = scale.to(torch.float64)
@@ -57,24 +57,24 @@ class SpectralCovariance(Covariance):
 
     def control_shape(self, shape: Shape) -> Shape:
         """The wavenumbers of each component."""
-        return (*shape[:-2], *self._modes)
+        return (*shape[:-2], *self.transform.modes)
 
     def sqrt(self, control: Tensor) -> Tensor:
         """One inverse transform of the control, which is the spectrum divided by its standard deviation."""
-        state = self._transform.inverse(control * self._deviation)
+        state = self.transform.inverse(control * self._deviation)
         return state if self._scale is None else state * self._scale
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
         """One transform."""
         if self._scale is not None:
             state = state * self._scale
-        return self._transform.forward(state) * self._deviation
+        return self.transform.forward(state) * self._deviation
 
     def solve(self, state: Tensor) -> Tensor:
         """One transform and one inverse transform."""
         if self._unscale is not None:
             state = state * self._unscale
-        state = self._transform.inverse(self._transform.forward(state) * self._precision)
+        state = self.transform.inverse(self.transform.forward(state) * self._precision)
         return state if self._unscale is None else state * self._unscale
 
     def select(self, windows: Tensor) -> SpectralCovariance:
@@ -94,7 +94,23 @@ class SpectralCovariance(Covariance):
 
     def log_determinant(self, shape: Shape) -> Tensor:
         """Sum of the logarithms of the variances, and of the squared scales."""
-        total = (self._logarithm * shape[1]).expand(shape[0])
+        total = self._logarithm.expand(shape[1]).sum().expand(shape[0])
         if self._scale is None:
             return total
         return total + 2 * self._scale.log().expand(shape).flatten(1).sum(1)
+
+
+def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
+    """One operator on the components of several, which share a transform: it then takes all of them at once.
+
+    Parameters
+    ----------
+    parts : sequence of (SpectralCovariance, int)
+        The operators, and the number of components that each acts on.
+    """
+    first, _ = parts[0]
+    variances = torch.cat([part._variances.expand(count, -1, -1) for part, count in parts])
+    scales = [(torch.ones(1, 1, 1, 1) if part._scale is None else part._scale, count) for part, count in parts]
+    windows, _, *points = torch.broadcast_shapes(*(scale.shape[:1] + (1,) + scale.shape[2:] for scale, _ in scales))
+    scale = torch.cat([scale.expand(windows, count, *points).to(torch.float64) for scale, count in scales], dim=1)
+    return SpectralCovariance(first.transform, variances, scale, dtype=first.dtype, device=first.device)

@@ -13,7 +13,7 @@ from xvar.core.covariance.base import Covariance, Penalty, Specification
 from xvar.core.covariance.penalty import divergence_penalty
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.spectral import SpectralCovariance
-from xvar.core.covariance.transform import DifferenceEdges, Transform, laplacian_eigenvalues
+from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
 from xvar.core.grid import Grid
 from xvar.errors import Problems
 
@@ -105,7 +105,7 @@ class Tikhonov(Specification):
             symbols = difference_symbols(grid)
             along = precision + weight * self.divergence * symbols.abs().square().sum(0)
             return PeriodicVectorCovariance(along.rsqrt(), precision.rsqrt(), symbols, dtype=dtype, device=device)
-        transform = Transform(grid.shape, edges, dtype=dtype, device=device, truncation=self.truncation)
+        transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)
         return SpectralCovariance(transform, 1 / precision, dtype=dtype, device=device)
 
     def penalties(self, grid: Grid) -> Mapping[str, Penalty]:

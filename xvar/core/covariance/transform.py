@@ -22,6 +22,7 @@ Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.110
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -179,6 +180,15 @@ class Transform:
         if after:
             stack = stack[..., : stack.shape[-1] - after]
         return stack.reshape(*field.shape[:-2], *stack.shape[-2:])
+
+
+@lru_cache(maxsize=16)
+def shared_transform(
+    shape: Shape, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None, truncation: float = 1.0
+) -> Transform:
+    """The transform of this kind: what is alike is one object, made once."""
+    with torch.inference_mode(False):
+        return Transform(shape, edges, dtype=dtype, device=device, truncation=truncation)
 
 
 def kept(shape: Shape, truncation: float) -> Shape:

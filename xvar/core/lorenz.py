@@ -1,0 +1,102 @@
+"""The models of Lorenz (1963) and Lorenz (1996), small enough to try a method on, chaotic enough to try it.
+
+Their time has units of its own; a step of "one second" is one of these units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xvar.core.dynamics import State
+
+
+def runge_kutta(tendency: Callable[[Tensor], Tensor], values: Tensor, seconds: float) -> Tensor:
+    r"""One step of the classical fourth-order method for :math:`\dot x = F(x)`."""
+    first = tendency(values)
+    second = tendency(torch.add(values, first, alpha=0.5 * seconds))
+    third = tendency(torch.add(values, second, alpha=0.5 * seconds))
+    fourth = tendency(torch.add(values, third, alpha=seconds))
+    return torch.add(values, first + 2 * (second + third) + fourth, alpha=seconds / 6)
+
+
+@dataclass(frozen=True)
+class Lorenz63:
+    r"""Convection in three numbers.
+
+    .. math::
+
+        \dot x_1 = \sigma (x_2 - x_1), \quad \dot x_2 = x_1 (\rho - x_3) - x_2, \quad \dot x_3 = x_1 x_2 - \beta x_3
+
+    The state has one component ``x`` (window, 1, 3). With the numbers of the paper two states that are close part by a
+    factor e in 1.1 units of time.
+
+    Parameters
+    ----------
+    sigma, rho, beta : float
+        Prandtl number, Rayleigh number over its critical value, and the shape of the rolls.
+    step : float
+        Longest time step.
+
+    References
+    ----------
+    Lorenz, E. N. (1963) Deterministic nonperiodic flow, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2.
+    """
+
+    sigma: float = 10.0
+    rho: float = 28.0
+    beta: float = 8.0 / 3.0
+    step: float = 0.01
+
+    def tendency(self, x: Tensor) -> Tensor:
+        """Rate of change of (window, 1, 3)."""
+        first, second, third = x.unbind(-1)
+        return torch.stack(
+            (
+                self.sigma * (second - first),
+                first * (self.rho - third) - second,
+                first * second - self.beta * third,
+            ),
+            dim=-1,
+        )
+
+    def __call__(self, state: State, seconds: float) -> State:
+        """One step of the fourth-order method of Runge and Kutta."""
+        return {"x": runge_kutta(self.tendency, state["x"], seconds)}
+
+
+@dataclass(frozen=True)
+class Lorenz96:
+    r"""A ring of variables, each carried by its neighbours, damped and forced.
+
+    .. math:: \dot x_i = (x_{i+1} - x_{i-2})\, x_{i-1} - x_i + F
+
+    The state has one component ``x`` (window, 1, variable) of four variables or more; 40 is customary. With F = 8 a
+    unit of time is about five days of weather, and errors double in 0.42 of it.
+
+    Parameters
+    ----------
+    forcing : float
+        F.
+    step : float
+        Longest time step.
+
+    References
+    ----------
+    Lorenz, E. N. and Emanuel, K. A. (1998) Optimal sites for supplementary weather observations,
+    doi:10.1175/1520-0469(1998)055<0399:OSFSWO>2.0.CO;2.
+    """
+
+    forcing: float = 8.0
+    step: float = 0.05
+
+    def tendency(self, x: Tensor) -> Tensor:
+        """Rate of change of (window, 1, variable)."""
+        return (x.roll(-1, -1) - x.roll(2, -1)) * x.roll(1, -1) - x + self.forcing
+
+    def __call__(self, state: State, seconds: float) -> State:
+        """One step of the fourth-order method of Runge and Kutta."""
+        return {"x": runge_kutta(self.tendency, state["x"], seconds)}
