@@ -105,7 +105,7 @@ def frames_of(window: xr.Dataset, event: Event) -> Array:
 
 
 def xvar_forecast(window: xr.Dataset, event: Event) -> Array:
-    """xvar with its defaults."""
+    """Defaults of xvar."""
     analysis = window.var4d.assimilate()
     forecast = analysis.var4d.forecast(f"{max(event.steps)}min")[event.variable].isel(window=0)
     leads = [np.timedelta64(lead * 60, "s").astype("m8[ns]") for lead in event.steps]
@@ -329,9 +329,12 @@ def summary(comparison: Comparison) -> str:
     """Markdown: the mean over events, and the sharpness."""
     best, mine = comparison.best(), comparison.mean("xvar")
     _, interval = comparison.intervals()
-    lines = [
+    heading = (
         f"Mean over {', '.join(comparison.common)}: xvar / best peer of {len(PEERS)} in that score and lead "
-        "(95 % interval of the difference, paired by window).",
+        "(95 % interval of the difference, paired by window)."
+    )
+    lines = [
+        heading,
         "",
         "| lead min | RMSE / persistence | CSI 0.5 mm/h | CSI 1 mm/h | CSI 5 mm/h | FSS 10 km |",
         "|---|---|---|---|---|---|",
@@ -372,7 +375,7 @@ def details(comparison: Comparison) -> str:
     lines += ["", "Seconds per window (median, one thread):", ""]
     lines += ["| event | grid | " + " | ".join(FORECASTERS) + " |", "|---|---|" + "---|" * len(FORECASTERS)]
     for event in comparison.events:
-        grid = "×".join(map(str, event.rain.shape[1:]))
+        grid = "x".join(map(str, event.rain.shape[1:]))
         cells = " | ".join(f"{comparison.seconds[event.name][name]:.2f}" for name in FORECASTERS)
         lines.append(f"| {event.name} | {grid} | {cells} |")
     return "\n".join(lines)

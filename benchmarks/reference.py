@@ -56,7 +56,9 @@ class Result:
 
 def interpolate(field: Tensor, down: Tensor, right: Tensor, ring: str) -> Tensor:
     """A field where parcels come from, `down` and `right` of each grid point, with a ring of cells around the grid."""
-    around = pad(field, (1, 1, 1, 1)) if ring == "zeros" else pad(field[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    around = (
+        pad(field, (1, 1, 1, 1)) if ring == "zeros" else pad(field[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    )
     rows, columns = torch.meshgrid(*(torch.arange(1, n + 1) for n in field.shape), indexing="ij")
     corners = []
     for start, shift, last in ((rows, down, field.shape[0] + 1), (columns, right, field.shape[1] + 1)):

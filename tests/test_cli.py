@@ -158,14 +158,24 @@ def test_info_says_what_was_recognised(folder) -> None:
         (["assimilat"], "assimilat"),
     ],
 )
-def test_problems_are_messages_and_exit_code_2(folder, arguments, message) -> None:
+def test_problems_are_messages_and_exit_code_2(folder, arguments, message, monkeypatch) -> None:
     (folder / "text.nc").write_text("no data")
-    done = run(*arguments, cwd=folder, env={**os.environ, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
-    assert done.returncode == 2, done.stderr
+    monkeypatch.chdir(folder)
+    for name, value in {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    done = call(*arguments)
+    assert done.exit_code == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (folder / "out.nc").exists()
+
+
+def test_a_problem_in_a_process_of_its_own(folder) -> None:
+    done = run("assimilate", "absent.nc", "-o", "out.nc", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("xvar: found no file 'absent.nc'")
+    assert "Traceback" not in done.stderr
 
 
 def test_what_fails_leaves_what_was_there(folder, monkeypatch) -> None:
@@ -197,7 +207,8 @@ def test_version_and_help() -> None:
 def test_help_starts_fast() -> None:
     """Not a time: the modules that take it."""
     code = "import sys; from xvar.cli import application\ntry: application(['--help'])\nexcept SystemExit: pass\n"
-    code += "print([m for m in ('torch', 'scores', 'matplotlib', 'cf_xarray', 'netCDF4', 'dask.array') if m in sys.modules])"
+    code += "heavy = 'torch', 'scores', 'matplotlib', 'cf_xarray', 'dask.array'\n"
+    code += "print([name for name in heavy if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 

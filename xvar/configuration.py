@@ -101,7 +101,7 @@ class Configuration:
         if self.transient is not None:
             numbers = dict(self.transient)
             smoothness = Smoothness(numbers.pop("gradient"), numbers.pop("curvature"))
-            transient = Transient(smoothness, **numbers)
+            transient = Transient(smoothness=smoothness, **numbers)  # type: ignore[arg-type]
         return ImageMotion(transform=self.transform, transient=transient, **own)  # type: ignore[arg-type]
 
     def nowcast(self) -> Nowcast:

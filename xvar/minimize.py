@@ -1,5 +1,5 @@
 """Minimisers: for `assimilate(minimizer=...)`."""
 
-from xvar.core.minimize import LBFGS
+from xvar.core.minimize import LBFGS, GaussNewton
 
-__all__ = ["LBFGS"]
+__all__ = ["LBFGS", "GaussNewton"]

@@ -64,8 +64,8 @@ def summary(data: xr.Dataset) -> Summary:
             low, middle, high = np.percentile(speed, [5, 50, 95])
             lines.append(f"speed: {middle:.3g} m/s, 5 to 95 % of the points {low:.3g} to {high:.3g} m/s")
     chosen = [f"compared as {configuration.transform.replace('_', ' ')}"] if configuration.transform != "none" else []
-    if configuration.sources:
-        chosen.append(f"{len(configuration.sources)} sources of growth and decay")
+    if "growth" in data:
+        chosen.append("growth and decay at the end of the window")
     lines.append("chosen: " + "; ".join([*chosen, configuration.dtype, *configuration.notes]))
     return Summary("\n".join(lines))
 

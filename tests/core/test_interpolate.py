@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import DTYPES, generator, order, random, smooth
-from xvar.core.interpolate import EDGES, SAMPLERS, identity, sample
+from xvar.core.interpolate import EDGES, SAMPLERS, Sampler, identity, sample
 
 # Two axes of unlike lengths and points: an exchange of x and y cannot pass.
 LENGTH_Y, LENGTH_X = 1.0, 1.7
@@ -188,3 +188,20 @@ def test_a_mirrored_field_gives_mirrored_values_and_the_cubic_mirrored_gradients
             turned = sample(field.flip(axis), mirrored(rest), sampler, edges).flip(axis)
             (other,) = torch.autograd.grad((turned * weight).sum(), rest)
             assert (plain - other).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_position_that_is_no_number_gives_none_and_touches_nothing_else(sampler: Sampler, broken: float) -> None:
+    """`grid_sample` alone crashes the process in its adjoint here."""
+    field = torch.rand(2, 1, 6, 7, dtype=torch.float64, requires_grad=True)
+    position = (identity((6, 7), field.detach()) + 0.3).repeat(2, 1, 1, 1)
+    whole = sample(field, position, sampler)
+    position[1, 0, 2, 3] = broken
+    position.requires_grad_()
+    values = sample(field, position, sampler)
+    assert values[1, 0, 2, 3].isnan()
+    assert torch.equal(values[0], whole[0])
+    assert int(values.isnan().sum()) == 1
+    gradients = torch.autograd.grad(values.nansum(), (field, position))
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)

@@ -78,8 +78,8 @@ def check_values(array: xr.DataArray, kind: Kind, problems: Problems, *, strict:
         if empty:
             notes.append(f"{empty} of {len(values)} frames without any value")
     valid = np.isfinite(values)
-    low = float(np.min(values, initial=np.inf, where=valid))
-    high = float(np.max(values, initial=-np.inf, where=valid))
+    # Integers take no infinity to begin with.
+    low, high = float(np.min(values[valid])), float(np.max(values[valid]))
     name = f"ds[{str(array.name)!r}]"
     for fill in _UNDECLARED:
         count = int((values == np.asarray(fill, values.dtype)).sum()) if fill in (low, high) else 0

@@ -47,7 +47,7 @@ class _Stack:
 
     def sqrt(self, control: Tensor) -> Tensor:
         """What this part of the control (window, n) stands for."""
-        return self.covariance.sqrt(control[:, self.begin : self.end].reshape(len(control), *self.shape))
+        return self.covariance.sqrt(control[:, self.begin : self.end].reshape(control.shape[0], *self.shape))
 
     def sqrt_transpose(self, fields: Tensor) -> Tensor:
         """The adjoint."""
@@ -260,6 +260,82 @@ class Cost:
             parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, sensitivities, strict=True)]
             return cost.detach(), control + torch.cat(parts, dim=1)
 
+    def linearise(self, control: Tensor) -> Linearisation:
+        """J about a control: its value, its gradient and the Gauss-Newton Hessian."""
+        return Linearisation(self, control)
+
+    def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation, Tensor]]:
+        """The residual of every observation over its deviation, with the state that follows from the fields."""
+        found: list[tuple[Observation, Tensor]] = []
+
+        def visit(index: int, before: State, after: State) -> tuple[State, None]:
+            moved = after
+            for observation, share in self._seen.get(index, ()):
+                seen = after if share == 1 else _between(before, after, share)
+                found.append((observation, observation.residual(seen)))
+                moved = observation.insert(moved)
+            return moved, None
+
+        state, _ = visit(-1, *[start(self.dynamics, self._initial_state(fields))] * 2)
+        integrate(self.dynamics, state, self.problem.steps, visit, forcing=self._forcing(fields))
+        return found
+
+
+class Linearisation:
+    r"""J about a control, by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
+
+    G is the tangent linear of the residuals by the fields of the control and W the weight that the norm gives them
+    (one where it is quadratic, and :math:`\rho'(r) / r` where it is not, which makes the quadratic an upper bound). Both
+    come from one integration: its graph is kept, and each product runs through it once forward, as the derivative of a
+    backward pass, and once backward.
+
+    Parameters
+    ----------
+    cost : Cost
+        J.
+    control : Tensor (window, n)
+        Where it is linearised.
+    """
+
+    def __init__(self, cost: Cost, control: Tensor) -> None:
+        self._cost = cost
+        with torch.no_grad():
+            self._fields = [part.sqrt(control).requires_grad_() for part in cost._stacks]
+        with torch.enable_grad():
+            found = cost.residuals(cost._apart(self._fields))
+            self._residuals = [residual for _, residual in found]
+            self._weights = [observation.weight(residual.detach()) for observation, residual in found]
+            self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
+            self._backward = torch.autograd.grad(
+                self._residuals, self._fields, self._probes, create_graph=True, materialize_grads=True
+            )
+
+    def product(self, control: Tensor) -> Tensor:
+        """The Gauss-Newton Hessian times a control (window, n)."""
+        stacks = self._cost._stacks
+        fields = [part.sqrt(control) for part in stacks]
+        tangents = torch.autograd.grad(
+            self._backward, self._probes, fields, retain_graph=True, materialize_grads=True
+        )
+        weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
+        adjoints = torch.autograd.grad(
+            self._residuals, self._fields, weighted, retain_graph=True, materialize_grads=True
+        )
+        adjoints = tuple(a + b for a, b in zip(adjoints, self._penalised(fields), strict=True))
+        parts = [part.sqrt_transpose(each) for part, each in zip(stacks, adjoints, strict=True)]
+        return control + torch.cat(parts, dim=1)
+
+    def _penalised(self, fields: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The penalties' own Hessian: they are quadratic, so it is their gradient at the fields."""
+        cost = self._cost
+        if not cost._penalties:
+            return tuple(torch.zeros_like(field) for field in fields)
+        with torch.enable_grad():
+            leaves = [field.detach().requires_grad_() for field in fields]
+            increment = cost._increment(cost._apart(leaves))
+            values = [penalty(increment[component]).sum() for _, component, penalty in cost._penalties]
+            return torch.autograd.grad(values, leaves, materialize_grads=True)
+
 
 def _stacked(blocks: Sequence[_Block]) -> list[_Stack]:
     """Blocks that share a transform put together."""
@@ -286,11 +362,18 @@ class CostOfBatch:
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
         """J and its gradient for the windows of the batch that are named."""
+        return self._of(windows).gradient(control)
+
+    def linearise(self, control: Tensor, windows: Tensor) -> Linearisation:
+        """J about a control, for the windows of the batch that are named."""
+        return self._of(windows).linearise(control)
+
+    def _of(self, windows: Tensor) -> Cost:
         if not torch.equal(windows, self._windows):
             whole = len(windows) == self.whole.problem.windows
             self._part = self.whole if whole else self.whole.select(windows)
             self._windows = windows
-        return self._part.gradient(control)
+        return self._part
 
 
 def bind(specification: Any, grid: Grid, like: Tensor) -> Any:

@@ -41,12 +41,17 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
     Returns
     -------
     Tensor (window, component, *points)
+        NaN where a position is not finite.
 
     References
     ----------
     Keys (1981), doi:10.1109/TASSP.1981.1163711; Bermejo and Staniforth (1992),
     doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2 (the monotone limit).
     """
+    if not bool(position.isfinite().all()):
+        # At a position that is no number `grid_sample` reads, and its adjoint writes, anywhere in memory.
+        lost = ~position.isfinite().all(dim=1, keepdim=True)
+        return torch.where(lost, torch.nan, sample(field, torch.where(lost, 0.0, position), sampler, edges))
     flat = position.ndim == 3
     if flat:
         position = position[..., None]
@@ -95,13 +100,13 @@ class _Bilinear(torch.autograd.Function):
         ctx.save_for_backward(field, position, scale)
         ctx.padding = padding
         grid = (position * scale - 1).permute(0, 2, 3, 1)
-        return cast("Tensor", torch.ops.aten.grid_sampler_2d(field, grid, 0, padding, True))
+        return torch.grid_sampler(field, grid, 0, padding, True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         field, position, scale = ctx.saved_tensors
         grid = (position * scale - 1).permute(0, 2, 3, 1)
-        by_field, by_grid = torch.ops.aten.grid_sampler_2d_backward(
+        by_field, by_grid = torch.ops.aten.grid_sampler_2d_backward.default(
             gradient, field, grid, 0, ctx.padding, True, ctx.needs_input_grad[:2]
         )
         by_position = by_grid.permute(0, 3, 1, 2).contiguous() * scale if ctx.needs_input_grad[1] else None

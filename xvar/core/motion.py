@@ -284,7 +284,7 @@ class ImageMotion:
                 break
             position = model.follow(velocity, position, seconds[-1 - age] - seconds[-age])
             last = torch.where(last.isfinite(), last, sample(values[:, -1 - age, None], position))
-        images, paths = [last], None
+        images, paths = [last], model.grid_points
         for age, velocity in enumerate(between, start=1):
             # A value that is at a grid point at a frame is where the motion takes it by the end of the window.
             step = model.follow(velocity, model.grid_points, seconds[-age] - seconds[-1 - age])

@@ -93,18 +93,24 @@ class Nowcast:
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
         hold = None if self.source is None else PowerLimit(grid.shape, like=last)
-        forecasts, outsides, now, paths = [], [], 0.0, None
+        forecasts, outsides, now, paths = [], [], 0.0, model.grid_points
         for lead in leads:
             parts = max(1, math.ceil((lead - now) / frame - 1e-6))
-            for end in (now + (lead - now) * (part + 1) / parts for part in range(parts)):
-                step = end - now
+            ends = [now + (lead - now) * (part + 1) / parts for part in range(parts)]
+            for begin, end in zip([now, *ends], ends, strict=False):
+                motion = self._motion(velocity, transient, begin / frame, end / frame)
                 # The last step of a path is the first when it is followed back.
-                back = model.follow(self._motion(velocity, transient, now / frame, end / frame), model.grid_points, -step)
-                paths, now = through(back, paths, model.grid_points), end
+                back = model.follow(motion, model.grid_points, begin - end)
+                paths = through(back, paths, model.grid_points)
+            now = lead
             carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
             if hold is not None and self.source is not None:
                 grown = self._grown(compared, growing * lived(lead / frame, self.source))
-                carried = hold(sample(grown, paths), carried, self.sharpness - self.fading * lead / frame)
+                arrived = sample(grown, paths)
+                held = hold(arrived, carried, self.sharpness - self.fading * lead / frame)
+                # What is taken from the waves lifts the troughs: where no rain arrives it would be drizzle.
+                wet = (arrived > 0) | (self.transform == "none")
+                carried = torch.where(wet, held, torch.zeros_like(held))
             if self.transform == "square_root":
                 carried = carried.clamp_min(0)
             outside = ((paths < 0) | (paths > limit)).any(1, keepdim=True)

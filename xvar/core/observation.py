@@ -207,6 +207,12 @@ class Observation:
         norm: Tensor = _PseudoHuber.apply(residual, self.threshold)  # type: ignore[no-untyped-call]
         return norm.flatten(1).sum(1)
 
+    def weight(self, residual: Tensor) -> Tensor:
+        r"""Weight :math:`\rho'(r) / r` of each residual in a quadratic that bounds the norm from above."""
+        if self.threshold is None:
+            return torch.ones_like(residual)
+        return (1 + (residual / self.threshold).square()).rsqrt()
+
     def insert(self, state: State) -> State:
         """The state with the observed values in place of its own."""
         if self.replaces is None:

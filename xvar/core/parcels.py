@@ -61,7 +61,7 @@ class FollowParcels(nn.Module):
 
     def start(self, state: State) -> State:
         """The state with the parcels at the grid points."""
-        return {**state, "position": self.grid_points.expand(len(state["velocity"]), -1, -1, -1)}
+        return {**state, "position": self.grid_points.expand(state["velocity"].shape[0], -1, -1, -1)}
 
     def forward(self, state: State, seconds: float) -> State:
         """Follow the parcels for `seconds`, backward in time where these are negative."""
@@ -92,9 +92,9 @@ class FollowParcels(nn.Module):
         return position + shift
 
 
-def through(position: Tensor, paths: Tensor | None, grid_points: Tensor) -> Tensor:
-    """Where parcels at `position` are taken by paths that are known from the grid points; nowhere without paths."""
-    return position if paths is None else position + sample(paths - grid_points, position)
+def through(position: Tensor, paths: Tensor, grid_points: Tensor) -> Tensor:
+    """Where parcels at `position` are taken by paths that are known from the grid points."""
+    return position + sample((paths - grid_points).expand(len(position), -1, -1, -1), position)
 
 
 def lived(seconds: float, lifetime: float) -> float:

@@ -80,7 +80,7 @@ class Problem:
     @property
     def windows(self) -> int:
         """Number of windows of the batch."""
-        return len(next(iter(self.background.values())))
+        return next(iter(self.background.values())).shape[0]
 
     def number_of_observations(self) -> Tensor:
         """Observed values of each window (window,)."""

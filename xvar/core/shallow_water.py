@@ -57,7 +57,7 @@ class ShallowWater:
     coriolis : float
         :math:`f_0` in s-1.
     beta : float
-        :math:`\beta` in m-1 s-1.
+        :math:`\beta` in m-1 s-1; zero where the southern edge is the northern one.
     gravity : float
         g in m s-2.
     edges : {"closed", "periodic", "channel"}
@@ -137,6 +137,12 @@ class ShallowWater:
                     expected=f"one of {', '.join(map(repr, allowed))}",
                     fix=f"{name}={allowed[0]!r}",
                 )
+        if self.beta and self.edges == "periodic":
+            problems.add(
+                found=f'beta={self.beta} with edges="periodic"',
+                expected="one f at the southern and the northern edge, which are the same",
+                fix='edges="channel"',
+            )
         if len(grid.shape) != 2:
             problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
         problems.refuse()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import numpy as np
 import xarray as xr
 
@@ -97,8 +98,14 @@ def run(
     _check_options(options)
     target = _target(store)
     holder: Store = NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
-    with locked(target), _cluster(workers, scheduler) as client:
-        return _Run(data, holder, options, client, progress).execute(overwrite=overwrite)
+    if workers is not None and scheduler is not None:
+        raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
+    with _connected(scheduler) as client:
+        # What is wrong with the input is said before workers are started, and before anything is locked.
+        with dask.config.set({} if workers is None else {"num_workers": workers}):
+            task = _Run(data, holder, options, progress)
+        with locked(target), _started(workers) as own:
+            return task.execute(client if own is None else own, overwrite=overwrite)
 
 
 def status(store: str | os.PathLike[str]) -> Report:
@@ -156,32 +163,40 @@ def _target(store: str | os.PathLike[str]) -> Path:
     return target
 
 
-@contextmanager
-def _cluster(workers: int | None, scheduler: str | None) -> Iterator[Any]:
-    """The client that computes; None for the threads of this process."""
-    if workers is None and scheduler is None:
-        yield processes.active_client()
-        return
-    if workers is not None and scheduler is not None:
-        raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
+def _distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
         raise InputError(
             Problem("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
         ) from error
-    if scheduler is not None:
-        try:
-            client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            problem = Problem(f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs")
-            raise InputError(problem) from error
-        with client, client.as_current():
-            yield client
+    return distributed
+
+
+@contextmanager
+def _connected(scheduler: str | None) -> Iterator[Any]:
+    """The client of a scheduler; without an address the one that is active, None where there is none."""
+    if scheduler is None:
+        yield processes.active_client()
         return
-    assert workers is not None
+    distributed = _distributed()
+    try:
+        client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        problem = Problem(f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs")
+        raise InputError(problem) from error
+    with client, client.as_current():
+        yield client
+
+
+@contextmanager
+def _started(workers: int | None) -> Iterator[Any]:
+    """The client of workers of our own; None where none are asked for."""
+    if workers is None:
+        yield None
+        return
+    distributed = _distributed()
     processes.refuse_fork_method()
-    processes.warn_if_crowded(workers)
     cluster = distributed.LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
@@ -202,13 +217,12 @@ class _Run:
         data: xr.Dataset | xr.DataArray,
         store: Store,
         options: Mapping[str, Any],
-        client: Any,
         progress: Progress | None,
     ) -> None:
         self.data = data
         self.store = store
         self.options = dict(options)
-        self.client = client
+        self.client: Any = None
         self.progress = progress
         self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
@@ -217,8 +231,9 @@ class _Run:
             analysis = assimilate(self.data, **{**self.options, "batch": batch})
         return analysis, tasks
 
-    def execute(self, *, overwrite: bool) -> Report:
-        """Do what is missing."""
+    def execute(self, client: Any, *, overwrite: bool) -> Report:
+        """Do what is missing, by a client or in threads."""
+        self.client = client
         manifest = make_manifest(self.data, self.analysis, self.options, len(self.deferred.batches[0]))
         found = self._choose(manifest, overwrite=overwrite)
         if found is None:

@@ -1,8 +1,10 @@
 """Error covariances B, Q and R as operators, and their specifications in physical units."""
 
+from xvar.core.covariance.balance import Geostrophic, GeostrophicCovariance, GeostrophicVelocity
 from xvar.core.covariance.base import Covariance, Penalty, Shape, Specification
 from xvar.core.covariance.diagonal import Diagonal, DiagonalCovariance
 from xvar.core.covariance.diffusion import Diffusion, DiffusionCovariance
+from xvar.core.covariance.ensemble import Ensemble, EnsembleCovariance
 from xvar.core.covariance.helmholtz import Helmholtz, WindowedCovariance
 from xvar.core.covariance.matern import Matern
 from xvar.core.covariance.penalty import divergence_penalty, gradient_penalty
@@ -17,6 +19,11 @@ __all__ = [
     "DiagonalCovariance",
     "Diffusion",
     "DiffusionCovariance",
+    "Ensemble",
+    "EnsembleCovariance",
+    "Geostrophic",
+    "GeostrophicCovariance",
+    "GeostrophicVelocity",
     "Helmholtz",
     "Matern",
     "Penalty",

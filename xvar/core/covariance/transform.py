@@ -52,6 +52,7 @@ def eigenvalues(points: int, edges: DifferenceEdges) -> Tensor:
     return 4 * torch.sin(math.pi * angle) ** 2
 
 
+@lru_cache(maxsize=32)
 def basis(points: int, edges: DifferenceEdges) -> Tensor:
     """Orthonormal eigenvectors as rows, float64 (wavenumber, point)."""
     k = torch.arange(points, dtype=torch.float64)[:, None]
@@ -172,9 +173,9 @@ class Transform:
         elif stack.storage_offset() * stack.element_size() % CACHE_LINE:
             stack = stack.clone()
         if left is not None:
-            stack = torch.bmm(left.expand(len(stack), -1, -1), stack)
+            stack = torch.bmm(left.expand(stack.shape[0], -1, -1), stack)
         if right is not None:
-            stack = torch.bmm(stack, right.expand(len(stack), -1, -1))
+            stack = torch.bmm(stack, right.expand(stack.shape[0], -1, -1))
         if right is None:
             after = before
         if after:

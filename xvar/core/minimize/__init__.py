@@ -1,6 +1,7 @@
 """Minimisers of a batch of windows, each window with its own line search and its own end."""
 
+from xvar.core.minimize.gauss_newton import GaussNewton
 from xvar.core.minimize.lbfgs import LBFGS
 from xvar.core.minimize.result import Minimum, Reason
 
-__all__ = ["LBFGS", "Minimum", "Reason"]
+__all__ = ["LBFGS", "GaussNewton", "Minimum", "Reason"]

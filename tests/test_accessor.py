@@ -1,0 +1,67 @@
+"""The accessor forwards, and refuses what no call knows."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xvar
+import xvar.assimilation
+import xvar.forecast
+import xvar.series
+import xvar.verify
+from tests.records import analysis, storm
+from xvar.errors import InputError
+
+
+def test_what_is_registered() -> None:
+    assert isinstance(xr.Dataset().var4d, xvar.DatasetAccessor)
+    assert isinstance(xr.DataArray().var4d, xvar.DataArrayAccessor)
+
+
+def test_the_calls_are_the_functions() -> None:
+    radar = storm()
+    result = radar.var4d.assimilate("rain", window=4)
+    expected = xvar.assimilation.assimilate(radar, "rain", window=4)
+    xr.testing.assert_equal(result, expected)
+    xr.testing.assert_equal(result.var4d.forecast("5min"), xvar.forecast.forecast(expected, "5min"))
+    xr.testing.assert_equal(result.var4d.series(), xvar.series.series(expected))
+
+
+@pytest.mark.parametrize(
+    ("call", "option", "meant"),
+    [
+        ("assimilate", "windows", "window"),
+        ("assimilate", "std", None),
+        ("forecast", "evry", "every"),
+        ("verify", "threshold", "thresholds"),
+        ("series", "share", "shared"),
+    ],
+)
+def test_unknown_options_are_refused_with_the_closest_match(call, option, meant) -> None:
+    data = storm() if call == "assimilate" else analysis()
+    with pytest.raises(InputError, match=f"no option '{option}' of {call}") as report:
+        getattr(data.var4d, call)(**{option: 1})
+    assert (f"did you mean {meant!r}?" if meant else "") in str(report.value)
+
+
+def test_the_signature_is_the_one_that_was_designed() -> None:
+    names = (
+        "data variable window stride partial constraint dynamics background background_error observation "
+        "observation_error model_error land units dx dy sort strict errors batch dtype device minimizer save"
+    )
+    assert list(inspect.signature(xvar.assimilation.assimilate).parameters) == names.split()
+
+
+def test_the_summary_says_what_became_of_the_windows() -> None:
+    text = str(analysis().var4d.summary())
+    for word in ("2 windows of 4 frames: 2 converged", "2018-01-03T22:45:00", "m/s", "evaluations", "grid:", "land:"):
+        assert word in text
+    speed = np.hypot(analysis()["u"], analysis()["v"])
+    assert f"speed: {float(speed.median()):.3g} m/s" in text
+    assert repr(analysis().var4d.summary()) == text
+    with pytest.raises(InputError, match="no analysis"):
+        storm().var4d.summary()
