@@ -71,7 +71,7 @@ def run(rain: xr.DataArray) -> dict[str, Any]:
         frames,
         zero_edges,
         Tikhonov(GRADIENT, divergence=DIVERGENCE, edges="appended_zero"),
-        LBFGS(evaluations=300, decrease=1e-7, memory=100),
+        LBFGS(evaluations=300, decrease=1e-8, memory=100),
     )
     seconds = time.perf_counter() - begin
     ahead = Advection("inertial", "two_level", iterations=5, velocity_edges="zero", step=STEP / 2)
@@ -81,7 +81,7 @@ def run(rain: xr.DataArray) -> dict[str, Any]:
         frames,
         free_edges,
         Tikhonov(GRADIENT, divergence=DIVERGENCE, mean_std=30.0),
-        LBFGS(evaluations=300, decrease=1e-7, memory=100),
+        LBFGS(evaluations=300, decrease=1e-8, memory=100),
     )
     free_forecast = free.var4d.forecast(LEAD, dynamics=Advection("inertial", "two_level", iterations=5, step=STEP / 2))
     name = str(rain.name)

@@ -65,3 +65,10 @@ def test_the_summary_says_what_became_of_the_windows() -> None:
     assert repr(analysis().var4d.summary()) == text
     with pytest.raises(InputError, match="no analysis"):
         storm().var4d.summary()
+
+
+def test_a_file_of_another_version_is_refused() -> None:
+    other = analysis().assign_attrs(xvar_configuration='{"variable": "rain", "colour": "blue", "notes": []}')
+    for call in (other.var4d.summary, other.var4d.plot.motion, lambda: other.var4d.forecast("15min")):
+        with pytest.raises(InputError, match="xvar_configuration that cannot be read"):
+            call()

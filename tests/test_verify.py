@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import xarray as xr
 
 import xvar
 from tests.cf.strict import strict_cf
+from xvar.configuration import Configuration
 from xvar.errors import InputError, Problems
 from xvar.verify import verify
 from xvar.verify.events import parse_length
@@ -20,9 +21,11 @@ SIDE = 2000.0  # metres between points
 
 
 def configuration(variable="rain", kind="rain", frame=300.0):
-    return json.dumps(
-        {"variable": variable, "kind": kind, "transform": "none", "sources": [], "frame": frame, "notes": []}
-    )
+    """What an analysis records of itself; of no account to scores but for these."""
+    known = {"variable": variable, "kind": kind, "transform": "none", "frame": frame}
+    required = [part.name for part in dataclasses.fields(Configuration) if part.default is dataclasses.MISSING]
+    others = {name: None for name in required if name not in known and name != "notes"}
+    return Configuration(**known, **others).to_json()
 
 
 def plane(ny, nx, descending=False):

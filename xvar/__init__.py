@@ -18,11 +18,14 @@ __all__ = [
     "DatasetAccessor",
     "InputError",
     "__version__",
+    "check",
     "covariance",
     "datasets",
     "dynamics",
     "minimize",
     "observation",
+    "open_untrusted",
+    "rain_rate",
     "run",
 ]
 
@@ -30,11 +33,14 @@ __version__ = version("xvar")
 
 # Public names of modules that need torch, or are not needed by all.
 _LAZY = {
+    "check": "xvar.check",
     "covariance": "xvar.covariance",
     "datasets": "xvar.datasets",
     "dynamics": "xvar.dynamics",
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
+    "open_untrusted": "xvar.store:open_untrusted",
+    "rain_rate": "xvar.radar:rain_rate",
     "run": "xvar.runs:run",
 }
 

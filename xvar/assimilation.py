@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial as bound
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,11 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.batches import Errors, Output, batch_sizes, is_batch, run_batches
+from xvar.cf.axes import is_lazy
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
+from xvar.guard import Guard, warn_of
 from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.windows import Partial, Schedule, make_schedule
 
@@ -126,7 +129,15 @@ def assimilate(
         Dimensions ``window``, ``step`` (the frames of a window) and those of the grid: the analysed variable in its own
         units, ``u`` and ``v`` in m s-1 towards increasing coordinates, the last frame as ``<name>_observed``,
         ``growth`` where the variable has sources, and for each window the terms of J before and after,
-        ``gradient_norm``, ``evaluations``, ``number_of_observations`` and ``status``.
+        ``gradient_norm``, ``evaluations``, ``number_of_observations``, ``number_of_rejected_observations`` (gross
+        errors), ``deformation_number`` (trajectories cross above one) and ``status``.
+
+    Warns
+    -----
+    InputWarning
+        Where values in memory are taken as missing.
+    AnalysisWarning
+        Where windows did not converge, or trajectories cross; of lazy data ``status`` and ``deformation_number`` say it.
 
     Raises
     ------
@@ -176,7 +187,7 @@ def assimilate(
         dy=dy,
         dtype=dtype or "float32",
         device=device,
-        notes=record.notes,
+        notes=(*record.notes, *_left_out(record, schedule)),
     )
     own: dict[str, Any] = {
         "dynamics": dynamics,
@@ -211,14 +222,47 @@ def assimilate(
         for name, part in plan.variables.items()
     }
     points = int(np.prod(record.grid.shape))
-    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"])
+    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"], lazy=is_lazy(record.array))
     frames = record.array.data
     if plan.std is not None:
-        frames = np.stack([frames, plan.std.astype(frames.dtype)], axis=1)
-    arrays = run_batches(
-        plan.solve, frames, schedule, outputs, size, errors, times=record.times.values, device=configuration.device
+        kept = frames.dtype if frames.dtype.kind == "f" else np.dtype("float64")
+        frames = np.stack([frames.astype(kept), plan.std.astype(kept)], axis=1)
+    guard = Guard(
+        plan.solve,
+        record.screen,
+        record.grid,
+        step=plan.step,
+        refuse=errors == "raise" and is_lazy(record.array),
+        strict=strict,
     )
+    arrays = run_batches(
+        guard, frames, schedule, outputs, size, errors, times=record.times.values, device=configuration.device
+    )
+    if not hasattr(arrays["status"], "dask"):
+        warn_of(arrays, bound(_window_name, record, schedule))
     return _labelled(arrays, plan, dataset, record, schedule, save)
+
+
+def _left_out(record: Record, schedule: Schedule) -> list[str]:
+    """Gaps that no window reaches across, and frames that are in no window."""
+    times, seconds = record.times.values, record.times.seconds
+    held = np.unique(schedule.frames[schedule.frames >= 0])
+    notes = []
+    together = {(int(a), int(b)) for row in schedule.frames for a, b in pairwise(row) if b >= 0}
+    gaps = [i for i in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence) if (i, i + 1) not in together]
+    if gaps:
+        words = ", ".join(f"{times[i]} to {times[i + 1]}" for i in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
+        notes.append(f"{len(gaps)} gaps that no window reaches across: {words}")
+    missing = len(seconds) - held.size
+    if missing:
+        notes.append(f"{missing} of {len(seconds)} frames in no window")
+    return notes
+
+
+def _window_name(record: Record, schedule: Schedule, window: int) -> str:
+    times = record.times.values[schedule.frames[window][[0, schedule.frames[window].argmax()]]]
+    first, last = (str(time).partition(".")[0] for time in times)
+    return f"window {window} ({first} to {last})"
 
 
 def _check_options(problems: Problems, **options: Any) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar import workers
-from xvar.errors import InputError
+from xvar.cf.size import WORKING_FIELDS
+from xvar.errors import DivergedError, InputError
 from xvar.windows import Schedule
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,12 @@ Array = Any  # a numpy or a dask array
 Errors = Literal["raise", "continue"]
 Solve = Callable[[NDArray[Any], tuple[float, ...]], Mapping[str, NDArray[Any]]]
 
-FAILED = 5  # of status: see the output contract
+DIVERGED, FAILED = 4, 5  # of status: see the output contract
 TOGETHER_POINTS = 2**18  # points of the images minimised together: beyond this their fields no longer fit a cache
 POINT_SECONDS = 1.5e-6  # about what a point of an image costs one core
 TASK_SECONDS = 10.0  # of work in a task: long for a scheduler, short where a worker is killed
 TASKS_OF_RECORD = 10  # at least, so that a kill costs a tenth of a short record
 TASKS_OF_WORKER = 4  # at least, so that all workers end at about the same time
-WORKING_FIELDS = 80  # fields of the grid, in the solver's precision, that a window needs while it is minimised
 
 
 class WindowError(RuntimeError):
@@ -169,7 +169,9 @@ def is_batch(batch: object) -> bool:
     return batch is None or (isinstance(batch, (int, np.integer)) and not isinstance(batch, bool) and batch >= 1)
 
 
-def batch_sizes(batch: int | str | None, windows: int, points: int, steps: int, itemsize: int = 4) -> Sizes:
+def batch_sizes(
+    batch: int | str | None, windows: int, points: int, steps: int, itemsize: int = 4, *, lazy: bool = True
+) -> Sizes:
     """Number of windows of a batch.
 
     Parameters
@@ -185,6 +187,9 @@ def batch_sizes(batch: int | str | None, windows: int, points: int, steps: int, 
         Frames of a window.
     itemsize : int
         Bytes of a number.
+    lazy : bool
+        Whether batches become tasks. In memory there are no workers to be kept busy: as many windows go together as are
+        quickest.
 
     Notes
     -----
@@ -201,6 +206,8 @@ def batch_sizes(batch: int | str | None, windows: int, points: int, steps: int, 
         return Sizes(int(min(windows, max(1, left // (5 * steps * field_bytes)))), int(together))
     if batch is not None:
         return Sizes(min(batch, windows), min(batch, cached))
+    if not lazy and _deferred.get() is None:
+        return Sizes(min(windows, cached), min(windows, cached))
     at_once = int(TASK_SECONDS / (POINT_SECONDS * points * steps))
     busy = -(-windows // (TASKS_OF_WORKER * workers.cluster_threads()))
     task = max(1, min(-(-windows // TASKS_OF_RECORD), at_once, busy))
@@ -356,7 +363,7 @@ def _solve_rows(
         if work.errors == "raise":
             raise named_error(error, name) from error
         solved.failures[batch.begin + int(rows[0])] = reason_of(error)
-        solved.arrays["status"][rows] = FAILED
+        solved.arrays["status"][rows] = DIVERGED if isinstance(error, DivergedError) else FAILED
         logger.error("%s failed: %s", name, reason_of(error))
         return
     for key, target in solved.arrays.items():
@@ -370,7 +377,8 @@ def _solve_rows(
 def named_error(error: BaseException, name: str) -> Exception:
     """An error that names the window it comes from; what is wrong with the input stays an `InputError`."""
     if isinstance(error, InputError):
-        return InputError(*(replace(problem, index=problem.index or name) for problem in error.problems))
+        problems = error.problems
+        return type(error)(*(replace(p, index=name if p.index is None else f"{p.index} of {name}") for p in problems))
     return WindowError(f"{name} failed: {reason_of(error)}")
 
 

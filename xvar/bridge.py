@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xvar.core.grid import Grid
     from xvar.core.motion import ImageMotion
     from xvar.core.nowcast import Nowcast
+    from xvar.core.points import PointExperiment
 
 Array = NDArray[Any]
 
@@ -231,10 +232,77 @@ def extrapolate_windows(
 
 
 def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
-    """The variables that each component of the state of one of xvar's models holds; None for a model of the user's."""
+    """The variables that each component of the state holds, where the model says so; None where it does not."""
     from xvar.core.advection import Advection
 
-    return {"velocity": ("u", "v"), "tracer": (variable,)} if isinstance(model, Advection) else None
+    if isinstance(model, Advection):
+        return {"velocity": ("u", "v"), "tracer": (variable,)}
+    stated = getattr(model, "components", None)
+    return {str(key): tuple(names) for key, names in stated.items()} if isinstance(stated, Mapping) else None
+
+
+def solve_points(
+    background: Mapping[str, Array],
+    points: Mapping[str, Array],
+    seconds: tuple[float, ...],
+    *,
+    grid: HorizontalGrid,
+    land: Array | None,
+    experiment: PointExperiment,
+    components: Mapping[str, tuple[str, ...]],
+    dtype: str,
+    device: str | None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Analyse one window from observations at points.
+
+    Parameters
+    ----------
+    background : mapping of str to array (y, x)
+        Every variable of the state, in the order of the input.
+    points : mapping of str to array
+        ``time`` in seconds from the beginning, ``position`` (2, point) along ascending x and y in grid units,
+        ``value``, ``std`` (point,), and ``variable`` (point,), the index of the variable in order of `components`.
+    seconds : tuple of float
+        Times of the states of the result.
+    grid, land, experiment, components, dtype, device
+        As in `solve_experiment`.
+
+    Returns
+    -------
+    fields : dict of str to array (1, ...)
+        Every variable of the state at every time, ``<variable>_forcing`` of every variable that is forced, and what
+        the analysis says of its window.
+    equivalents : dict of str to array (point,)
+        ``background`` and ``analysis``.
+    """
+    import torch
+
+    from xvar.core.points import PointTable
+
+    state = {
+        key: to_tensor(
+            np.stack([ascending(background[name], grid) for name in names])[None], dtype=dtype, device=device
+        )
+        for key, names in components.items()
+    }
+    table = PointTable(
+        time=torch.from_numpy(np.array(points["time"], dtype="float64")),
+        position=to_tensor(points["position"], dtype=dtype, device=device),
+        source=torch.from_numpy(np.array(points["variable"], dtype="int64")),
+        value=to_tensor(points["value"], dtype=dtype, device=device),
+        std=to_tensor(points["std"], dtype=dtype, device=device),
+        sources=tuple((key, index) for key, names in components.items() for index in range(len(names))),
+    )
+    states, forcing, found, numbers = experiment.analyse(state, table, seconds, core_grid(grid))
+    results = {key: to_array(values) for key, values in numbers.items()}
+    for key, names in components.items():
+        for index, part in enumerate(names):
+            fields = [_in_order(to_array(one[key][:, index]), grid) for one in states]
+            results[part] = _at_sea(np.stack(fields, axis=1), land)
+            if forcing and key in forcing[0]:
+                fields = [_in_order(to_array(one[key][:, index]), grid) for one in forcing]
+                results[f"{part}_forcing"] = _at_sea(np.stack(fields, axis=1), land)
+    return results, {key: to_array(values) for key, values in found.items()}
 
 
 def integrate_windows(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xvar.cf.units import Kind
+from xvar.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from xvar.core.advection import Advection
@@ -130,9 +131,13 @@ class Configuration:
     @classmethod
     def from_json(cls, text: str) -> Configuration:
         """From an attribute of an output."""
-        values: dict[str, Any] = json.loads(text)
-        values["notes"] = tuple(values["notes"])
-        return cls(**values)
+        try:
+            values: dict[str, Any] = json.loads(text)
+            values["notes"] = tuple(values["notes"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError) as error:
+            found = f"an attribute {ATTRIBUTE} that cannot be read: {error}"
+            raise InputError(Problem(found, "one of this version", "assimilate anew")) from error
 
 
 def named_models() -> dict[str, Advection]:

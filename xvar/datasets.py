@@ -1,10 +1,22 @@
-"""Sample data."""
+"""Sample data, and twin experiments made in code."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from importlib.resources import as_file, files
+from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
+
+from xvar import bridge
+from xvar.cf.axes import Axes, canonical, find_axes
+from xvar.cf.conventions import finish
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.times import parse_duration, read_times
+from xvar.cf.units import same_units, units_of
+from xvar.errors import Problems
 
 _BREST = "radar-meteonet-brest-20180103.nc"
 
@@ -39,3 +51,276 @@ def sample() -> xr.Dataset:
     """
     with as_file(files("xvar") / "data" / _BREST) as path, xr.open_dataset(path) as radar:
         return radar.load()
+
+
+#: Names of the two components of a velocity, along x and along y, in the order in which they are looked for.
+VELOCITIES = (
+    ("u", "v"),
+    ("ugos", "vgos"),
+    ("uo", "vo"),
+    ("water_u", "water_v"),
+    ("surface_eastward_sea_water_velocity", "surface_northward_sea_water_velocity"),
+)
+MEAN = 15.0  # degree_Celsius, of the images
+
+
+def twin(
+    truth: xr.Dataset,
+    *,
+    velocity: tuple[Hashable, Hashable] | None = None,
+    times: Any = None,
+    image: xr.DataArray | None = None,
+    exponent: float = 3.0,
+    noise: float = 0.05,
+    clouds: float = 0.0,
+    irregular: float = 0.0,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Images that a given velocity moves: a twin experiment.
+
+    .. math:: I(x, t) = I_0(X(0)) + \epsilon, \qquad \dot X = w(X, t), \quad X(t) = x
+
+    Every image comes from the first by exact characteristics, in steps of a tenth of a cell at most, and one
+    interpolation of high order of a field that is known between points: nothing is blurred on the way, and nothing of
+    the models that are tried on them is used. Where parcels come from outside the grid, the velocity of its edge and a
+    field that goes on outside bring them.
+
+    Parameters
+    ----------
+    truth : Dataset
+        The velocity (time, y, x) in m s-1, positive along increasing coordinates, linear between its points and times.
+        Where it is missing there is land.
+    velocity : tuple of hashable, optional
+        Names of its components along x and y. Default: the first that are there of u and v, ugos and vgos, uo and vo,
+        water_u and water_v.
+    times : duration or sequence of dates, optional
+        Times of the images, or the time between them, within those of the velocity. Default: those of the velocity.
+    image : DataArray (y, x), optional
+        The first image, on the grid of the velocity, complete; read by cubic interpolation. Default: a Gaussian random
+        field with a one-dimensional spectrum of :math:`k^{-p}` and a standard deviation of 1 K.
+    exponent : float
+        p.
+    noise : float
+        Standard deviation of the noise of each pixel, in K.
+    clouds : float
+        Share of each image that clouds hide, in patches of a tenth of its side: from 0 up to, but not, 1.
+    irregular : float
+        Share of an interval, below 0.5, by which images come earlier or later, all but the first.
+    seed : int
+        Of the image, the noise, the clouds and the times; each has its own numbers, so that noise does not change the
+        clouds.
+
+    Returns
+    -------
+    Dataset
+        ``temperature`` (time, y, x) in degree_Celsius, NaN under clouds and on land, and the true velocity at its
+        times under the names that it has. It is strict CF, and lies in memory.
+
+    Raises
+    ------
+    InputError
+        Where there is no velocity (time, y, x) in m s-1, or an option makes no sense.
+
+    References
+    ----------
+    Le Traon, P. Y., Klein, P., Hua, B. L., Dibarboure, G. (2008) Do altimeter wavenumber spectra agree with the
+    interior or surface quasigeostrophic theory? doi:10.1175/2007JPO3806.1 (spectra of the surface of the ocean).
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd, xarray as xr, xvar
+    >>> current = np.full((2, 16, 16), 0.2)
+    >>> truth = xr.Dataset(
+    ...     {name: (("time", "y", "x"), current, {"units": "m s-1"}) for name in ("u", "v")},
+    ...     coords={
+    ...         "time": pd.date_range("2024-01-01", periods=2, freq="1D"),
+    ...         "y": ("y", np.arange(16) * 1e4, {"units": "m", "standard_name": "projection_y_coordinate"}),
+    ...         "x": ("x", np.arange(16) * 1e4, {"units": "m", "standard_name": "projection_x_coordinate"}),
+    ...     },
+    ... )
+    >>> images = xvar.datasets.twin(truth, times="6h")
+    >>> dict(images["temperature"].sizes)
+    {'time': 5, 'y': 16, 'x': 16}
+    """
+    import torch
+
+    problems = Problems()
+    names = _velocity_names(truth, velocity, problems)
+    for name, value, below in (("clouds", clouds, 1.0), ("irregular", irregular, 0.5), ("noise", noise, np.inf)):
+        if not 0 <= value < below:
+            problems.add(found=f"{name}={value}", expected=f"a number from 0 up, below {below:g}", fix=f"mend {name}")
+    problems.refuse()
+    axes = find_axes(truth[names[0]], problems)
+    problems.refuse()
+    assert axes is not None
+    arrays = [_component(truth[name], axes, problems) for name in names]
+    grid = horizontal_grid(truth[names[0]], axes, problems, mapping=truth)
+    known = read_times(truth[names[0]], axes, problems)
+    problems.refuse()
+    assert grid is not None
+    assert known is not None
+    streams = [torch.Generator().manual_seed(4 * seed + index) for index in range(4)]
+    seconds = _image_times(times, known.values, known.seconds, irregular, streams[3], problems)
+    problems.refuse()
+    metres = np.stack(arrays, axis=1).astype("float64")
+    land = ~np.isfinite(metres).all(axis=(0, 1))
+    temperature = _moved(metres, known.seconds, seconds, grid, image, exponent, streams[0], problems)
+    problems.refuse()
+    shape = temperature.shape
+    temperature = temperature + noise * _numbers(shape, streams[1])
+    temperature[:, land] = np.nan
+    if clouds:
+        temperature[_cloudy(shape, clouds, streams[2])] = np.nan
+    return _images(temperature, metres, known.seconds, seconds, truth, names, axes, known.values[0])
+
+
+def _velocity_names(
+    truth: xr.Dataset, velocity: tuple[Hashable, Hashable] | None, problems: Problems
+) -> tuple[Hashable, Hashable]:
+    choices = VELOCITIES if velocity is None else (velocity,)
+    for pair in choices:
+        if all(name in truth for name in pair):
+            return pair
+    problems.add(
+        found=f"the variables {', '.join(map(str, truth.data_vars)) or 'none'}",
+        expected="two components of a velocity" if velocity is None else f"{velocity[0]!r} and {velocity[1]!r}",
+        fix='velocity=("name along x", "name along y")',
+    )
+    return "u", "v"
+
+
+def _component(array: xr.DataArray, axes: Axes, problems: Problems) -> NDArray[Any]:
+    units = units_of(array, None, problems)
+    if units is not None and not same_units(units, "m s-1"):
+        problems.add(
+            variable=array.name, found=f"units {units!r}", expected="m s-1", fix="convert it, and say so in attrs"
+        )
+    image = canonical(array, axes, problems)
+    return np.empty((0, 0, 0)) if image is None else np.asarray(image.values)
+
+
+def _image_times(
+    times: Any,
+    dates: NDArray[Any],
+    known: NDArray[np.float64],
+    irregular: float,
+    generator: Any,
+    problems: Problems,
+) -> NDArray[np.float64]:
+    """Seconds from the first velocity."""
+    if times is None:
+        seconds = known.copy()
+    elif isinstance(times, Sequence) and not isinstance(times, str) or isinstance(times, (np.ndarray, xr.DataArray)):
+        seconds = (np.asarray(times, dtype="datetime64[ns]") - dates[0]) / np.timedelta64(1, "s")
+    else:
+        every = parse_duration(times, "times", problems)
+        seconds = known[:1] if every is None else np.arange(0.0, known[-1] + 1e-6 * every, every)
+    if irregular and len(seconds) > 1:
+        import torch
+
+        moved = torch.rand(len(seconds), generator=generator, dtype=torch.float64).numpy() * 2 - 1
+        # Whole seconds: files keep no more of them.
+        interval = np.diff(seconds, prepend=seconds[0]).clip(min=0)
+        seconds = np.round(seconds + irregular * moved * interval).clip(known[0], known[-1])
+    if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > known[-1] or (np.diff(seconds) <= 0).any():
+        problems.add(
+            found=f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s",
+            expected=f"ascending times within those of the velocity, 0 to {known[-1]:g} s",
+            fix='times="1h", or dates within the record',
+        )
+    return seconds
+
+
+def _moved(
+    metres: NDArray[Any],
+    known: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    grid: HorizontalGrid,
+    image: xr.DataArray | None,
+    exponent: float,
+    generator: Any,
+    problems: Problems,
+) -> NDArray[Any]:
+    """The images (time, y, x) in the order of the input, without noise."""
+    import torch
+
+    from xvar.core.characteristics import RandomImage, departures
+    from xvar.core.interpolate import sample as interpolated
+
+    still = bridge.to_tensor(bridge.ascending(np.nan_to_num(metres), grid), dtype="float64", device=None)
+    cells = still * bridge.core_grid(grid).cells_per_metre(dtype=torch.float64)
+    last = int(np.searchsorted(known, seconds[-1]))
+    held = slice(0, max(last + 1, min(2, len(known))))
+    positions = departures(cells[held], known[held].tolist(), seconds.tolist())
+    if image is None:
+        random = RandomImage.draw(grid.shape, exponent, generator)
+        found = torch.stack([random(position[None])[0] for position in positions]) + MEAN
+    else:
+        own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
+        if own.shape != grid.shape or not np.isfinite(own).all():
+            problems.add(
+                variable="image",
+                found=f"shape {own.shape}, {int((~np.isfinite(own)).sum())} missing values",
+                expected=f"a complete field on the grid of the velocity, {grid.shape}",
+                fix="interpolate and fill it",
+            )
+            return np.empty((0, *grid.shape))
+        first = bridge.to_tensor(bridge.ascending(own, grid), dtype="float64", device=None)
+        found = interpolated(first.expand(len(positions), 1, -1, -1), positions, "cubic")[:, 0]
+    return np.array(bridge.ascending(bridge.to_array(found), grid))
+
+
+def _numbers(shape: tuple[int, ...], generator: Any) -> NDArray[Any]:
+    import torch
+
+    return torch.randn(shape, generator=generator, dtype=torch.float64).numpy()
+
+
+def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.bool_]:
+    """Where clouds are: of each image the same share, elsewhere in each."""
+    from xvar.core.characteristics import smooth_noise
+
+    fields = smooth_noise(shape[0], shape[1:], min(shape[1:]) / 20, generator).numpy()
+    return fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True)
+
+
+def _images(
+    temperature: NDArray[Any],
+    metres: NDArray[Any],
+    known: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    truth: xr.Dataset,
+    names: tuple[Hashable, Hashable],
+    axes: Axes,
+    begin: Any,
+) -> xr.Dataset:
+    """The Dataset."""
+    dims = (axes.time, axes.y, axes.x)
+    first = truth[names[0]]
+    mapping = {key: value for key, value in first.attrs.items() if key == "grid_mapping"}
+    if "grid_mapping" in first.encoding:
+        mapping["grid_mapping"] = first.encoding["grid_mapping"]
+    attrs = {
+        "long_name": "temperature that the velocity moves",
+        "standard_name": "sea_surface_temperature",
+        "units": "degree_Celsius",
+        "units_metadata": "temperature: on_scale",
+        **mapping,
+    }
+    after = np.searchsorted(known, seconds).clip(min(1, len(known) - 1), len(known) - 1)
+    before = (after - 1).clip(min=0)
+    length = np.where(after > before, known[after] - known[before], 1.0)
+    share = ((seconds - known[before]) / length)[:, None, None]
+    fields: dict[Hashable, Any] = {"temperature": (dims, temperature.astype("float32"), attrs)}
+    for index, name in enumerate(names):
+        values = (1 - share) * metres[before, index] + share * metres[after, index]
+        fields[name] = (dims, values.astype("float32"), {**truth[name].attrs, **mapping})
+    step = np.round(seconds * 1e9).astype("int64").astype("timedelta64[ns]")
+    dates = begin + step if np.asarray(begin).dtype.kind == "M" else np.array([begin + s.item() for s in step])
+    time = truth[names[0]].coords.get(axes.time)
+    coords: dict[Hashable, Any] = {
+        key: part for key, part in first.coords.items() if axes.time not in part.dims and part.ndim
+    }
+    coords[axes.time] = (axes.time, dates, {} if time is None else dict(time.attrs))
+    result = xr.Dataset(fields, coords)
+    return finish(result, truth, action="twin()")

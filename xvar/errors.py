@@ -52,6 +52,18 @@ class InputError(ValueError):
         return type(self), self.problems
 
 
+class DivergedError(InputError):
+    """J of a window has no finite value at the background: nothing can be minimised from there."""
+
+
+class InputWarning(UserWarning):
+    """The input was taken otherwise than it stands; the message says how, and what would mend it."""
+
+
+class AnalysisWarning(UserWarning):
+    """Windows of an analysis are not what was asked for; the message says which, and what would mend them."""
+
+
 class Problems:
     """Collects the problems of a call, so that one report names them all."""
 
@@ -74,6 +86,11 @@ class Problems:
         """Note a problem and go on."""
         name, dim = (None if label is None else str(label) for label in (variable, dimension))
         self._found.append(Problem(found, expected, fix, name, dim, index))
+
+    @property
+    def first(self) -> Problem | None:
+        """The first problem that was noted."""
+        return self._found[0] if self._found else None
 
     def refuse(self) -> None:
         """Raise InputError where anything was noted."""

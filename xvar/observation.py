@@ -2,5 +2,6 @@
 
 from xvar.core.experiment import Images
 from xvar.core.observation import Logarithm, SquareRoot
+from xvar.plan.points import Points, assimilate_points
 
-__all__ = ["Images", "Logarithm", "SquareRoot"]
+__all__ = ["Images", "Logarithm", "Points", "SquareRoot", "assimilate_points"]

@@ -47,7 +47,7 @@ def summary(data: xr.Dataset) -> Summary:
     configuration = Configuration.from_json(text)
     status = np.atleast_1d(data["status"].values)
     counts = [f"{int((status == code).sum())} {word}" for code, word in enumerate(STATUS) if (status == code).any()]
-    windows = f"{status.size} windows of {data.sizes.get('step', 1)} frames"
+    windows = f"{status.size} window{'s' if status.size > 1 else ''} of {data.sizes.get('step', 1)} frames"
     lines = [f"{configuration.variable} ({configuration.kind}), {windows}: {', '.join(counts)}"]
     times = data["time"].values.ravel()
     times = times[~np.isnat(times)] if times.dtype.kind == "M" else times[times != np.array(None)]

@@ -199,6 +199,12 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
     return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
 
 
+def plane_of(array: xr.DataArray) -> tuple[Hashable, Hashable] | None:
+    """Dimensions of y and x of a field that may have no time; None where they are missing or ambiguous."""
+    found = _classify(array)
+    return (found["Y"][0], found["X"][0]) if len(found["Y"]) == len(found["X"]) == 1 else None
+
+
 def is_number(variable: xr.Variable | xr.DataArray) -> bool:
     """Whether the values are real numbers: integers or floats."""
     return isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "iuf"

@@ -70,6 +70,7 @@ _TABLE: dict[str, _Entry] = {
     "evaluations": _Entry("evaluations of the cost function and its gradient"),
     "iterations": _Entry("iterations of the minimiser"),
     "number_of_observations": _Entry("observations used in the window", "1", "number_of_observations"),
+    "number_of_rejected_observations": _Entry("values of the window that were taken as missing: gross errors"),
     "observed_fraction": _Entry("fraction of the points of the window that were observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
     # scores

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
+from xvar.cf.quantities import without_quantities
+from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
 from xvar.cf.units import Kind, kind, normalise_units, units_of
-from xvar.cf.values import check_values
+from xvar.cf.values import Screen, check_values
 from xvar.errors import Problems
 
 
@@ -41,6 +43,8 @@ class Record:
         What it measures.
     land : ndarray of bool (y, x) or None
         True on land.
+    screen : Screen
+        Which of its values are no observation.
     notes : tuple of str
         What was found and assumed, for the attributes of the output.
     """
@@ -53,6 +57,7 @@ class Record:
     units: str
     kind: Kind
     land: NDArray[np.bool_] | None
+    screen: Screen
     notes: tuple[str, ...]
 
     @property
@@ -64,7 +69,7 @@ class Record:
 def as_dataset(data: xr.Dataset | xr.DataArray, problems: Problems) -> tuple[xr.Dataset, Hashable | None]:
     """A Dataset, and the name of the variable where a DataArray was given."""
     if isinstance(data, xr.Dataset):
-        return data, None
+        return without_quantities(data), None
     if data.name is not None and data.name in data.coords:
         problems.add(
             variable=data.name,
@@ -74,7 +79,7 @@ def as_dataset(data: xr.Dataset | xr.DataArray, problems: Problems) -> tuple[xr.
         )
         problems.refuse()
     name = "variable" if data.name is None else data.name
-    return data.to_dataset(name=name), name
+    return without_quantities(data.to_dataset(name=name)), name
 
 
 def read_record(
@@ -117,6 +122,8 @@ def read_record(
     if axes is None:
         return None
     image = canonical(array, axes, problems)
+    if not check_size(array, axes, problems):
+        return None
     times = read_times(array, axes, problems, sort)
     grid = horizontal_grid(array, axes, problems, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
@@ -133,7 +140,8 @@ def read_record(
         notes.append(f"units {own_units!r} as stated by units=")
     elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
         notes.append(f"units {given!r} read as {own_units!r}")
-    notes.extend(check_values(image, what, problems, strict=strict))
+    screen = Screen.of(name, what, own_units, float(np.median(np.diff(times.seconds))))
+    notes.extend(check_values(image, screen, problems, strict=strict))
     if len(problems) > before:
         return None
-    return Record(name, image, axes, times, grid, own_units, what, mask, tuple(notes))
+    return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes))

@@ -129,6 +129,45 @@ def _ordered(
     return Times(ranked, _seconds(ranked), order, f"frames sorted by {dim}: {moved} of {order.size} moved")
 
 
+def calendar_of(values: NDArray[Any]) -> str:
+    """Calendar of dates; datetime64 is of the standard one."""
+    if values.dtype.kind == "M":
+        return "standard"
+    calendar = str(getattr(values.flat[0], "calendar", "unknown"))
+    return "standard" if calendar in ("gregorian", "proleptic_gregorian") else calendar
+
+
+def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems, label: str) -> None:
+    """Refuse a field whose own time is of another calendar than that of a record.
+
+    Parameters
+    ----------
+    field : DataArray
+        With or without a time.
+    times : ndarray
+        Of the record.
+    problems : Problems
+        Takes the two calendars.
+    label : str
+        What the field is, for messages.
+    """
+    own = [c for c in field.coords.values() if c.ndim <= 1 and c.size and (_is_date(c) or _is_scalar_date(c))]
+    for coordinate in own:
+        theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
+        if theirs != ours:
+            problems.add(
+                variable=label,
+                dimension=coordinate.name,
+                found=f"calendar {theirs!r}, where the record has {ours!r}",
+                expected="one calendar in a call",
+                fix=f"ds.convert_calendar({ours!r}), or drop its time where it stands for any, drop_vars({coordinate.name!r})",
+            )
+
+
+def _is_scalar_date(coordinate: xr.DataArray) -> bool:
+    return coordinate.ndim == 0 and hasattr(coordinate.values.item(), "calendar")
+
+
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     """The coordinate of the time dimension: of its name, else the one 1-D coordinate along it that holds dates."""
     if dim in array.coords:

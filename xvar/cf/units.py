@@ -218,9 +218,9 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
     array : DataArray
         The variable.
     units_override : str or None
-        What the user asserts (``units=``); it stands above the attribute.
+        What the user asserts (``units=``) where the attribute is missing or cannot be read.
     problems : Problems
-        Takes missing and unreadable units.
+        Takes missing and unreadable units, and an assertion that contradicts the file.
 
     Returns
     -------
@@ -245,7 +245,23 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
             fix='state them, units="..."',
         )
         return None
+    own = normalise_units(str(array.attrs.get("units", "")))
+    if units_override is not None and is_parsable(own) and not same_units(own, mended):
+        problems.add(
+            variable=array.name,
+            found=f"units={units_override!r} for a variable in {own!r}",
+            expected="units= only where the file states none: it asserts, and converts nothing",
+            fix=_contradiction(str(array.name), own, mended),
+        )
+        return None
     return mended
+
+
+def _contradiction(name: str, own: str, stated: str) -> str:
+    correct = f"where the file is wrong, ds[{name!r}].attrs['units'] = {stated!r}"
+    if own == "dBZ" and rain_rate_factor(stated, 1.0) is not None:
+        return f"leave units= out: reflectivity is assimilated as it is; rain is xvar.rain_rate(ds[{name!r}]); {correct}"
+    return f"leave units= out; {correct}"
 
 
 def _words(text: object) -> set[str]:

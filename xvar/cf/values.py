@@ -1,8 +1,10 @@
-"""Values that no analysis can be made of, found at the call where the data are in memory."""
+"""Values that no analysis can be made of: what is refused, what is taken as missing, and how both are told."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,26 +12,79 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import in_memory, is_lazy
-from xvar.cf.units import Kind
-from xvar.errors import Problems
+from xvar.cf.units import Kind, convert, rain_rate_factor
+from xvar.errors import InputWarning, Problem, Problems
 
 #: What files write for missing and do not declare.
-_UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, 9999.0, 32767.0, 65535.0, 9.96921e36, 1e20, 1e30)
+UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, 9999.0, 32767.0, 65535.0, 9.96921e36, 1e20, 1e30)
+
+#: What nothing on Earth exceeds: rain in mm h-1 (38 mm fell within a minute once), dBZ, K.
+RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
+ANYTHING = (-1e15, 1e15)
+
+Floats = NDArray[Any]
 
 
-class InputWarning(UserWarning):
-    """The input was taken otherwise than it stands; the message says how, and what would mend it."""
+@dataclass(frozen=True)
+class Screen:
+    """What of the values of a window is no observation.
+
+    Attributes
+    ----------
+    variable : str
+        Its name.
+    kind : str
+        What it measures.
+    low, high : float
+        What no value exceeds, in the units of the variable.
+    """
+
+    variable: str
+    kind: Kind
+    low: float = ANYTHING[0]
+    high: float = ANYTHING[1]
+
+    @classmethod
+    def of(cls, variable: object, kind: Kind, units: str, interval: float | None) -> Screen:
+        """The limits of a kind of variable, in its own units; `interval` is that of an amount of rain, in seconds."""
+        low, high = ANYTHING
+        if kind == "rain":
+            factor = rain_rate_factor(units, interval)
+            if factor is not None:
+                low, high = (limit / factor for limit in RAIN_RATE)
+        elif kind == "reflectivity" and units == "dBZ":
+            low, high = REFLECTIVITY
+        elif kind == "temperature":
+            low, high = (convert(limit, "K", units) for limit in TEMPERATURE)
+        return cls(str(variable), kind, low, high)
+
+    def rejected(self, values: Floats) -> NDArray[np.bool_]:
+        """Values (..., y, x) that are none: infinite, beyond the limits, or a fill value that nobody declared."""
+        beyond = np.isinf(values) | (values < self.low) | (values > self.high)
+        fill = undeclared_fill(values)
+        return np.asarray(beyond if fill is None else beyond | (values == _own(fill, values.dtype)))
+
+    def problem(self, values: Floats, *, strict: bool = False, fill: bool = True) -> Problem | None:
+        """What is wrong with values that nobody has looked at yet: infinities where `strict`, and where `fill` what
+        `check_values` refuses.
+        """
+        problems = Problems()
+        if strict:
+            _refuse_infinite(values, self.variable, problems)
+        if fill and not _refuse_fill(values, self.variable, problems):
+            _refuse_negative(values, self, problems)
+        return problems.first
 
 
-def check_values(array: xr.DataArray, kind: Kind, problems: Problems, *, strict: bool = False) -> list[str]:
+def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, strict: bool = False) -> list[str]:
     """Look at the values of a record in memory.
 
     Parameters
     ----------
     array : DataArray (time, y, x)
         The record. Lazy values are not looked at: what is wrong with them shows when they are computed.
-    kind : str
-        What it measures.
+    screen : Screen
+        What is no observation.
     problems : Problems
         Takes a record without any value, undeclared fill values, negative rain, and infinities where `strict`.
     strict : bool
@@ -40,74 +95,137 @@ def check_values(array: xr.DataArray, kind: Kind, problems: Problems, *, strict:
     list of str
         What was found and handled, for the attributes of the output.
     """
+    notes = [] if array.dtype != np.float16 else ["float16 values, computed in a wider type"]
     if is_lazy(array):
-        return []
+        return notes
     values = in_memory(array)
-    notes = []
-    if values.dtype.kind == "f":
-        infinite = np.isinf(values)
-        count = int(infinite.sum())
-        if count:
-            index = tuple(int(axis[0]) for axis in np.nonzero(infinite))
-            text = f"{count} infinite values, the first at index {index}"
-            if strict:
-                problems.add(
-                    variable=array.name,
-                    index=index,
-                    found=text,
-                    expected="finite values, or NaN where nothing was observed",
-                    fix="strict=False takes them as missing",
-                )
-            else:
-                warnings.warn(
-                    f"variable {array.name!r}: {text}: taken as missing; replace them by NaN to say so",
-                    InputWarning,
-                    stacklevel=2,
-                )
-                notes.append(f"{count} infinite values taken as missing")
-        valid = np.isfinite(values)
-        if not valid.any():
-            problems.add(
-                variable=array.name,
-                found=f"no finite value in {len(values)} frames",
-                expected="at least one observed value",
-                fix="check the fill values of the file and the selection",
-            )
-            return notes
-        empty = int((~valid.any(axis=(1, 2))).sum())
-        if empty:
-            notes.append(f"{empty} of {len(values)} frames without any value")
     valid = np.isfinite(values)
-    # Integers take no infinity to begin with.
-    low, high = float(np.min(values[valid])), float(np.max(values[valid]))
-    name = f"ds[{str(array.name)!r}]"
-    for fill in _UNDECLARED:
-        count = int((values == np.asarray(fill, values.dtype)).sum()) if fill in (low, high) else 0
-        if count > 1 and _stands_apart(values, fill):
-            problems.add(
-                variable=array.name,
-                found=f"{count} values of {fill:g}: an undeclared _FillValue {fill:g}?",
-                expected="NaN where nothing was observed",
-                fix=f"{name} = {name}.where({name} != {fill:g})",
-            )
-            return notes
-    if kind == "rain" and low < 0:
-        index = tuple(int(axis[0]) for axis in np.nonzero(values < 0))
+    if strict:
+        _refuse_infinite(values, array.name, problems)
+    if not valid.any():
         problems.add(
             variable=array.name,
-            index=index,
-            found=f"{int((values < 0).sum())} negative values, the least {low:g}",
-            expected="rain of zero or more",
-            fix=f"{name}.clip(min=0), or {name}.where({name} >= 0) where they stand for missing",
+            found=f"no finite value in {len(values)} frames",
+            expected="at least one observed value",
+            fix="check the fill values of the file and the selection",
         )
+        return notes
+    empty = int((~valid.any(axis=(1, 2))).sum())
+    if empty:
+        notes.append(f"{empty} of {len(values)} frames without any value")
+    if _refuse_fill(values, array.name, problems) or _refuse_negative(values, screen, problems):
+        return notes
+    infinite = np.isinf(values)
+    gross = valid & ((values < screen.low) | (values > screen.high))
+    for wrong, what, mend in (
+        (infinite, "infinite values", "replace them by NaN to say so"),
+        (gross, f"values beyond {screen.low:g} to {screen.high:g}, which nothing reaches", _hint(values, gross, screen)),
+    ):
+        count = int(wrong.sum())
+        if count and not (strict and wrong is infinite):
+            text = f"{count} {what}, the first at index {_first(wrong)}"
+            warnings.warn(f"variable {array.name!r}: {text}: taken as missing; {mend}", InputWarning, stacklevel=2)
+            notes.append(f"{count} {what}: taken as missing")
     return notes
 
 
-def _stands_apart(values: NDArray[Any], fill: float) -> bool:
+def _hint(values: Floats, wrong: NDArray[np.bool_], screen: Screen) -> str:
+    """What may stand behind values that nothing reaches, and how they are taken out."""
+    if not wrong.any():
+        return ""
+    first = float(values[wrong][0])
+    label = f"ds[{screen.variable!r}]"
+    kept = f"{label} <= {screen.high:g}" if first > screen.high else f"{label} >= {screen.low:g}"
+    return f"an undeclared _FillValue {first:g}? {label} = {label}.where({kept})"
+
+
+def _first(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(axis[0]) for axis in np.nonzero(wrong))
+
+
+def _refuse_infinite(values: Floats, name: object, problems: Problems) -> bool:
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return False
+    problems.add(
+        variable=name,
+        index=_first(infinite),
+        found=f"{int(infinite.sum())} infinite values",
+        expected="finite values, or NaN where nothing was observed (strict=True)",
+        fix="strict=False takes them as missing",
+    )
+    return True
+
+
+def _refuse_fill(values: Floats, name: object, problems: Problems) -> bool:
+    fill = undeclared_fill(values)
+    if fill is None:
+        return False
+    wrong = values == _own(fill, values.dtype)
+    label = f"ds[{str(name)!r}]"
+    problems.add(
+        variable=name,
+        index=_first(wrong),
+        found=f"{int(wrong.sum())} values of {fill:g}: an undeclared _FillValue {fill:g}?",
+        expected="NaN where nothing was observed",
+        fix=f"{label} = {label}.where({label} != {fill:g})",
+    )
+    return True
+
+
+def _refuse_negative(values: Floats, screen: Screen, problems: Problems) -> bool:
+    wrong = np.isfinite(values) & (values < 0)
+    if screen.kind != "rain" or not wrong.any():
+        return False
+    label = f"ds[{screen.variable!r}]"
+    problems.add(
+        variable=screen.variable,
+        index=_first(wrong),
+        found=f"{int(wrong.sum())} negative values, the least {float(values[wrong].min()):g}",
+        expected="rain of zero or more",
+        fix=f"{label} = {label}.clip(min=0), or {label}.where({label} >= 0) where they stand for missing",
+    )
+    return True
+
+
+def undeclared_fill(values: Floats) -> float | None:
+    """A value that files write for missing, where several points have it and all others stay far from it.
+
+    Parameters
+    ----------
+    values : array
+        Of one window, or of a record.
+
+    Returns
+    -------
+    float or None
+        None where there is no such value.
+    """
+    valid = np.isfinite(values)
+    if not valid.any():
+        return None
+    ends: list[Callable[..., Any]] = [np.min, np.max]
+    # Integers take no infinity to begin with.
+    info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else None
+    for end, initial in zip(ends, (np.inf, -np.inf) if info is None else (info.max, info.min), strict=True):
+        extreme = float(end(values, initial=initial, where=valid))
+        for fill in UNDECLARED:
+            if _own(fill, values.dtype) == extreme:
+                same = values == _own(fill, values.dtype)
+                if np.count_nonzero(same) > 1 and _stands_apart(values[valid & ~same], fill):
+                    return fill
+    return None
+
+
+def _own(fill: float, dtype: np.dtype[Any]) -> Any:
+    """A fill value as values of a type hold it; integers are compared with the number itself."""
+    with np.errstate(over="ignore"):
+        return dtype.type(fill) if dtype.kind == "f" else fill
+
+
+def _stands_apart(others: Floats, fill: float) -> bool:
     """Whether the other values stay far from a suspected fill value."""
-    others = values[np.isfinite(values) & (values != np.asarray(fill, values.dtype))]
     if others.size == 0:
         return True
-    spread = float(others.max() - others.min())
-    distance = float(np.min(np.abs(others.astype(float) - fill)))
-    return distance > max(spread, 1.0)
+    low, high = float(others.min()), float(others.max())
+    return min(abs(low - fill), abs(high - fill)) > max(high - low, 1.0)

@@ -79,7 +79,7 @@ def options(
 
 def _quiet_libraries() -> None:
     """Show the warnings that are about the input, in a line each; nobody at a shell can act on the others."""
-    from xvar.cf.values import InputWarning
+    from xvar.errors import InputWarning
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         typer.echo(f"xvar: warning: {message}", err=True)

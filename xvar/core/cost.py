@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -127,7 +127,7 @@ class Cost:
         return self._like.new_zeros(self.problem.windows, self.size)
 
     def fields(self, control: Tensor) -> list[Tensor]:
-        """What each part of the control stands for: the increments, then the model errors, before any scaling by time."""
+        """What each part of the control stands for: increments, then model errors, before any scaling by time."""
         return self._apart([part.sqrt(control) for part in self._stacks])
 
     def _apart(self, stacked: Sequence[Tensor]) -> list[Tensor]:
@@ -183,9 +183,9 @@ class Cost:
         for block, field in zip(self._blocks, fields, strict=True):
             if block.steps:
                 lengths = [abs(self.problem.steps[step]) for step in block.steps]
-                error, total = field, sum(lengths)
+                total = sum(lengths)
                 for step, length in zip(block.steps, lengths, strict=True):
-                    at_step, share = forcing.setdefault(step, {}), error * (length / total**0.5)
+                    at_step, share = forcing.setdefault(step, {}), field * (length / total**0.5)
                     at_step[block.name] = at_step[block.name] + share if block.name in at_step else share
         return forcing
 
@@ -229,7 +229,7 @@ class Cost:
             fields = self.fields(control)
             state = start(self.dynamics, self._initial_state(fields))
 
-            def visit(index: int, before: State, after: State) -> tuple[State, State]:
+            def visit(index: int, before: State, after: State) -> tuple[State, State]:  # noqa: ARG001
                 for observation, _ in self._seen.get(index, ()):
                     after = observation.insert(after)
                 return after, after
@@ -285,9 +285,9 @@ class Linearisation:
     r"""J about a control, by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
 
     G is the tangent linear of the residuals by the fields of the control and W the weight that the norm gives them
-    (one where it is quadratic, and :math:`\rho'(r) / r` where it is not, which makes the quadratic an upper bound). Both
-    come from one integration: its graph is kept, and each product runs through it once forward, as the derivative of a
-    backward pass, and once backward.
+    (one where it is quadratic, and :math:`\rho'(r) / r` where it is not, which makes the quadratic an upper bound).
+    Both come from one integration: its graph is kept, and each product runs through it once forward, as the derivative
+    of a backward pass, and once backward.
 
     Parameters
     ----------
@@ -404,7 +404,7 @@ def _by_step(problem: Problem) -> dict[int, list[tuple[Observation, float]]]:
         if abs(observation.time) <= tolerance:
             seen.setdefault(-1, []).append((observation, 1.0))
             continue
-        for index, (begin, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        for index, (begin, end) in enumerate(pairwise(times)):
             share = (observation.time - begin) / (end - begin)
             if 0 < share <= 1 + tolerance / abs(end - begin):
                 share = 1.0 if share > 1 - tolerance / abs(end - begin) else share

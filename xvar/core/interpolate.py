@@ -6,6 +6,7 @@ x (the last axis), component 1 along y, as the components of a velocity do.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -48,7 +49,7 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
     Keys (1981), doi:10.1109/TASSP.1981.1163711; Bermejo and Staniforth (1992),
     doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2 (the monotone limit).
     """
-    if not bool(position.isfinite().all()):
+    if not math.isfinite(position.detach().sum()):  # one pass; a sum that overflows is looked into as well
         # At a position that is no number `grid_sample` reads, and its adjoint writes, anywhere in memory.
         lost = ~position.isfinite().all(dim=1, keepdim=True)
         return torch.where(lost, torch.nan, sample(field, torch.where(lost, 0.0, position), sampler, edges))
@@ -91,8 +92,8 @@ def _half_widths(height: int, width: int, dtype: torch.dtype, device: torch.devi
 class _Bilinear(torch.autograd.Function):
     """`grid_sample` with positions (window, 2, y, x) in grid units.
 
-    The gradient by the position comes with its two components side by side. They are laid apart at once: all that follows
-    then runs along memory, and costs a fraction.
+    The gradient by the position comes with its two components side by side. They are laid apart at once: all that
+    follows then runs along memory, and costs a fraction.
     """
 
     @staticmethod

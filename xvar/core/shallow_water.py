@@ -175,7 +175,7 @@ class ShallowWaterModel:
             return values.to(dtype=dtype, device=device)
 
         here = wet[1:-1, 1:-1]
-        self.faces = own(torch.stack([here, here * wet[1:-1, 2:], here * wet[2:, 1:-1]]))
+        self.faces = own(torch.stack([torch.ones_like(here), here * wet[1:-1, 2:], here * wet[2:, 1:-1]]))
         self._walls = own(torch.stack([torch.ones_like(wet), self._first(wet, 1), self._first(wet, 0)]))
         self._inner_corners = own(around.prod(0))
         self._corner_weights = own(around / around.sum(0).clamp_min(1)).unbind(0)

@@ -50,6 +50,8 @@ class Plan:
         Number of model errors in a window.
     std : array (time, y, x), optional
         Standard deviation of the errors of observation, which goes with the frames to the solver.
+    step : float, optional
+        Longest step of the model in seconds.
     """
 
     configuration: Configuration
@@ -57,12 +59,20 @@ class Plan:
     variables: Mapping[str, Variable]
     intervals: int = 0
     std: NDArray[Any] | None = None
+    step: float | None = None
 
 
-def diagnostics(terms: tuple[str, ...]) -> dict[str, Variable]:
-    """What every analysis says of its windows."""
+def diagnostics(terms: tuple[str, ...], *, motion: bool = True) -> dict[str, Variable]:
+    """What every analysis says of its windows; of one with a motion also whether its trajectories cross."""
     costs = ("cost", *(f"cost_{term}" for term in terms))
-    numbers = {"gradient_norm": "float64", "evaluations": "int32", "number_of_observations": "int32", "status": "int8"}
+    numbers = {
+        "gradient_norm": "float64",
+        "evaluations": "int32",
+        "number_of_observations": "int32",
+        "number_of_rejected_observations": "int32",
+        **({"deformation_number": "float64"} if motion else {}),
+        "status": "int8",
+    }
     return {
         **{name: Variable(("stage",), "float64", name) for name in costs},
         **{name: Variable((), dtype, name) for name, dtype in numbers.items()},

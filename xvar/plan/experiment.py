@@ -13,7 +13,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar import bridge
+from xvar.cf.alignment import on_grid
+from xvar.cf.quantities import without_quantities
 from xvar.cf.record import Record
+from xvar.cf.times import check_calendar
+from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
 from xvar.configuration import Configuration, describe_model, named_models
 from xvar.errors import Problems
 from xvar.plan.base import Plan, Variable, diagnostics
@@ -54,11 +58,15 @@ def plan_experiment(
     before = len(problems)
     name = str(record.name)
     model = _model(dynamics, problems)
+    notes: list[str] = []
+    background = None if background is None else without_quantities(background)
     own: Components = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
     components = bridge.components_of(model, name) or own
     advection = "velocity" in components and isinstance(model, Advection)
-    fields = _background(record, background, components, problems)
+    units = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
+    fields = _background(record, background, components, units, problems, notes)
     if advection:
+        _refuse_flight(record, schedule, fields, getattr(model, "step", None), problems)
         nothing = np.zeros(record.grid.shape)
         fields = {"u": nothing, "v": nothing, **fields}
     elif name not in components:
@@ -68,7 +76,7 @@ def plan_experiment(
             expected=f"a background of the whole state, {name!r} among it",
             fix="background=a Dataset with a variable (y, x) for each component of the state",
         )
-    errors = _by_component(background_error, "background_error", components, problems)
+    errors = errors_by_component(background_error, "background_error", components, problems)
     if advection and "velocity" not in errors:
         errors["velocity"] = default_motion_error(configuration, record)
     elif not advection and not errors:
@@ -77,7 +85,7 @@ def plan_experiment(
             expected="the error of each component that is to be analysed",
             fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
         )
-    forced = _by_component(model_error, "model_error", components, problems)
+    forced = errors_by_component(model_error, "model_error", components, problems)
     if constraint == "weak" and not forced:
         problems.add(
             found='constraint="weak" with a model of your own and no model_error',
@@ -88,7 +96,7 @@ def plan_experiment(
         problems.add(
             found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
         )
-    std = _observation_error(record, observation_error, problems)
+    std = _observation_error(record, observation_error, problems, notes)
     if len(problems) > before:
         return None
     experiment = Experiment(
@@ -113,11 +121,12 @@ def plan_experiment(
         device=configuration.device,
     )
     return Plan(
-        replace(configuration, dynamics=describe_model(model)),
+        replace(configuration, dynamics=describe_model(model), notes=(*configuration.notes, *notes)),
         solve,
         _variables(name, components, experiment, configuration.dtype),
         intervals=schedule.frames.shape[1] - 1 if forced else 0,
         std=std,
+        step=experiment.step,
     )
 
 
@@ -152,52 +161,106 @@ def _model(dynamics: Any, problems: Problems) -> Any:
 
 
 def _background(
-    record: Record, background: xr.Dataset | None, components: Components, problems: Problems
+    record: Record,
+    background: xr.Dataset | None,
+    components: Components,
+    units: Mapping[str, str],
+    problems: Problems,
+    notes: list[str],
 ) -> dict[str, NDArray[Any]]:
-    """Fields (y, x) of the background by variable, in the order of the record."""
+    """Fields (y, x) of the background by variable, on the points and in the units of the record."""
     if background is None:
         return {}
-    plane = (record.axes.y, record.axes.x)
-    wanted = [name for names in components.values() for name in names]
     fields: dict[str, NDArray[Any]] = {}
-    for name in wanted:
+    for name in (name for names in components.values() for name in names):
         if name not in background:
             continue
-        field = background[name].squeeze(drop=True)
-        where: dict[str, Any] = {"variable": f"background {name}"}
-        if set(field.dims) != set(plane):
-            problems.add(
-                **where,
-                found=f"dimensions {field.dims}",
-                expected=f"dimensions ({plane[0]}, {plane[1]})",
-                fix="choose one time, background.isel(time=0)",
-            )
-            continue
-        field = field.transpose(*plane)
-        if field.shape != record.grid.shape:
-            problems.add(
-                **where,
-                found=f"shape {dict(field.sizes)}",
-                expected=f"that of the observations, {dict(zip(plane, record.grid.shape, strict=True))}",
-                fix="interpolate it, background.interp_like(observations)",
-            )
+        label = f"background {name}"
+        check_calendar(background[name], record.times.values, problems, label)
+        field = on_grid(background[name], record.array, record.axes, problems, label)
+        if field is None:
             continue
         values = np.asarray(field.values, dtype="float64")
+        if name in units:
+            values = _in_units(values, background[name], units[name], label, problems, notes)
+        land = np.zeros(record.grid.shape, dtype=bool) if record.land is None else record.land
         broken = ~np.isfinite(values)
-        if broken.any():
-            index = tuple(int(axis[0]) for axis in np.nonzero(broken))
+        if (broken & ~land).any():
+            index = tuple(int(axis[0]) for axis in np.nonzero(broken & ~land))
             problems.add(
-                **where,
+                variable=label,
                 index=index,
-                found=f"{int(broken.sum())} values that are not finite",
+                found=f"{int((broken & ~land).sum())} values that are not finite",
                 expected="a complete state",
                 fix="fill them, background.fillna(...)",
             )
+        elif broken.any():  # on land nothing is looked at, but a sampler at the coast needs numbers
+            values = np.where(broken, values[~broken].mean(), values)
         fields[name] = values
     return fields
 
 
-def _by_component(given: Any, option: str, components: Components, problems: Problems) -> dict[str, Any]:
+def _in_units(
+    values: NDArray[Any],
+    field: xr.DataArray,
+    wanted: str,
+    label: str,
+    problems: Problems,
+    notes: list[str],
+    *,
+    difference: bool = False,
+) -> NDArray[Any]:
+    """Values in the units of the record; what was converted, or assumed, is noted."""
+    given = field.attrs.get("units")
+    if given is None:
+        notes.append(f"{label} has no units: taken to be in {wanted!r}")
+        return values
+    own = normalise_units(str(given))
+    if are_convertible(own, wanted):
+        if not same_units(own, wanted):
+            notes.append(f"{label} converted from {own!r} to {wanted!r}" + (", as a difference" if difference else ""))
+        return np.asarray(convert(values, own, wanted, difference=difference)).reshape(values.shape)
+    factors = [rain_rate_factor(unit, None) for unit in (own, wanted)]
+    fix = f"convert it, and write its attrs['units'] = {wanted!r}"
+    if factors[0] is not None and factors[1] is not None:
+        # A mass of water and a depth: one is the other by a density that the user states.
+        fix = (
+            f"multiply it by {factors[0] / factors[1]:g}, which takes a litre of liquid water for a kilogram, and write its"
+            f" attrs['units'] = {wanted!r}"
+        )
+    elif "dBZ" in (own, wanted):
+        fix = "reflectivity is no rain: xvar.rain_rate(reflectivity) makes it one"
+    problems.add(
+        variable=label,
+        found=f"units {str(given)!r}",
+        expected=f"units that can be converted to {wanted!r}",
+        fix=fix,
+    )
+    return values
+
+
+def _refuse_flight(
+    record: Record, schedule: Schedule, fields: Mapping[str, NDArray[Any]], step: float | None, problems: Problems
+) -> None:
+    """Refuse a first guess that carries everything off the grid within one step."""
+    frame = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
+    seconds = frame if step is None else min(step, frame)
+    for name, axis in (("u", 1), ("v", 0)):
+        if name not in fields:
+            continue
+        spacing, size = record.grid.spacing[axis], record.grid.shape[axis]
+        fastest = float(np.nanmax(np.abs(fields[name])))
+        if fastest * seconds > spacing * size:
+            problems.add(
+                variable=f"background {name}",
+                found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a step of"
+                f" {seconds:g} s",
+                expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
+                fix="check its units (m s-1), or give the model a shorter step",
+            )
+
+
+def errors_by_component(given: Any, option: str, components: Components, problems: Problems) -> dict[str, Any]:
     """Errors by component; where a single one is given it is that of the motion, or of the only component."""
     if given is None:
         return {}
@@ -221,7 +284,7 @@ def _by_component(given: Any, option: str, components: Components, problems: Pro
     return errors
 
 
-def _observation_error(record: Record, given: Any, problems: Problems) -> NDArray[Any] | None:
+def _observation_error(record: Record, given: Any, problems: Problems, notes: list[str]) -> NDArray[Any] | None:
     """Standard deviation of each observation (time, y, x); None where it is a share of the window's own."""
     if given is None:
         return None
@@ -240,6 +303,8 @@ def _observation_error(record: Record, given: Any, problems: Problems) -> NDArra
             given = given.isel({record.axes.time: record.times.order})
         missing = {dim: record.array.sizes[dim] for dim in dims if dim not in given.dims}
         values = np.asarray(given.expand_dims(missing).transpose(*dims).values, dtype="float64")
+        label = "observation_error"
+        values = _in_units(values, given, record.units, label, problems, notes, difference=True)
     else:
         values = np.broadcast_to(np.asarray(given, dtype="float64"), shape)
     wrong = ~(values > 0)
@@ -265,4 +330,5 @@ def _variables(name: str, components: Components, experiment: Experiment, dtype:
                 variables[f"{part}_forcing"] = Variable(("interval", "y", "x"), dtype, "forcing", of=part)
     terms = ["background", *(["model_error"] if experiment.model_error else [])]
     terms += ["divergence" for part in experiment.background_error.values() if getattr(part, "divergence", 0)]
-    return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"))}
+    motion = {"u", "v"} <= set(variables)
+    return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"), motion=motion)}

@@ -107,13 +107,13 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     name = score.upper() if len(score) <= 4 and score != "bias" else score.replace("_", " ")
     ax.set_ylabel(name if units == "1" else f"{name} ({units})")
     ax.set_xlabel("lead time (min)")
-    ax.set_title(str(scores[score].attrs.get("long_name", score)))
+    ax.set_title(str(scores[score].attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
     ax.set_xticks(minutes if minutes.size <= 12 else minutes[:: minutes.size // 12 + 1])
     if score in ("rmse", "mae"):
         ax.set_ylim(bottom=0)
     elif score in ("csi", "fss", "pod", "far"):
         ax.set_ylim(0, 1.02)
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+    ax.legend(fontsize="small", edgecolor="none", framealpha=0.85)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -80,10 +80,10 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        super().__init__(f"interrupted; {report}; the same command goes on: windows {_ranges(report.not_run)}")
+        super().__init__(f"interrupted; {report}; the same command goes on: windows {ranges(report.not_run)}")
 
 
-def _ranges(numbers: list[int]) -> str:
+def ranges(numbers: list[int]) -> str:
     """Numbers as ranges: 3-5, 8."""
     if not numbers:
         return "none"

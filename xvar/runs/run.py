@@ -6,6 +6,7 @@ import difflib
 import inspect
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.report import NOT_RUN, Interrupted, Report
 from xvar.runs.stores import NetCDFStore, Store, StoreError, Written, ZarrStore
-from xvar.runs.tasks import Task, killed, write_tasks
+from xvar.runs.tasks import Alone, Task, killed, write_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +206,9 @@ def _started(workers: int | None) -> Iterator[Any]:
         # A batch that kills its third worker is given up.
         scheduler_kwargs={"allowed_failures": DEATHS - 1},
     )
-    with cluster, distributed.Client(cluster, set_as_default=False) as client, client.as_current():
+    # A worker that takes longer than this to come back is dropped for good, and with the last one the run would hang.
+    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
+    with patience, cluster, distributed.Client(cluster, set_as_default=False) as client, client.as_current():
         yield client
 
 
@@ -359,13 +362,15 @@ class _Run:
 
     def _on_cluster(self, graph: Mapping[Any, Any], tasks: Sequence[Task]) -> list[Batch]:
         """All batches on the workers; gives those that killed their workers."""
-        from distributed import as_completed
-
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
         futures = self.client.get(graph, [task.key for task in tasks], sync=False)
-        batches = {future: task.batch for future, task in zip(futures, tasks, strict=True)}
-        del futures
+        return self._gather({future: task.batch for future, task in zip(futures, tasks, strict=True)})
+
+    def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
+        """Note what is finished as it comes in; gives the batches that killed their workers."""
+        from distributed import as_completed
+
         dead = []
         try:
             for finished in as_completed(list(batches), raise_errors=False).batches():
@@ -391,8 +396,10 @@ class _Run:
         analysis, single = self._lazy(1)
         for batch in dead:
             for window in range(batch.begin, batch.end):
-                graph, tasks = write_tasks(analysis, single, self.store.writer(), [window], alone=True)
-                for killer in self._on_cluster(graph, tasks):
+                graph, (task,) = write_tasks(analysis, single, self.store.writer(), [window], alone=True)
+                name = f"{task.key}-alone-{uuid.uuid4().hex}"
+                future = self.client.submit(Alone(graph, task.key), key=name)
+                for killer in self._gather({future: task.batch}):
                     self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
 
 

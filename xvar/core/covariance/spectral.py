@@ -13,7 +13,7 @@ from xvar.core.covariance.transform import Transform
 
 
 class SpectralCovariance(Covariance):
-    r""":math:`B = S C^T \Lambda C S`, every component alike.
+    r""":math:`B = S C^T \Lambda C S` on each component.
 
     C is an orthonormal transform, :math:`\Lambda` the variance of each of its vectors and S a scale for each point (for
     a stated variance at every point). The control lives in the space of wavenumbers, so that
@@ -24,8 +24,9 @@ class SpectralCovariance(Covariance):
     transform : Transform
         The basis.
     variances : Tensor
-        Variance of each vector of the basis, positive, in the order of the transform's modes, (y, x), or (component, y,
-        x) where components differ. Where the transform is truncated the shorter waves have no variance, and `solve` is the pseudo-inverse.
+        Variance of each vector of the basis, positive, in the order of the transform's modes: (y, x), or (component,
+        y, x) where components differ. Where the transform is truncated the shorter waves have no variance, and `solve`
+        is the pseudo-inverse.
     scale : Tensor, optional
         Multiplies each point, (window, component, y, x), each of these of size one where it is the same along it. Where
         it is zero, `solve` gives zero.
@@ -111,6 +112,6 @@ def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance
     first, _ = parts[0]
     variances = torch.cat([part._variances.expand(count, -1, -1) for part, count in parts])
     scales = [(torch.ones(1, 1, 1, 1) if part._scale is None else part._scale, count) for part, count in parts]
-    windows, _, *points = torch.broadcast_shapes(*(scale.shape[:1] + (1,) + scale.shape[2:] for scale, _ in scales))
+    windows, _, *points = torch.broadcast_shapes(*((scale.shape[0], 1, *scale.shape[2:]) for scale, _ in scales))
     scale = torch.cat([scale.expand(windows, count, *points).to(torch.float64) for scale, count in scales], dim=1)
     return SpectralCovariance(first.transform, variances, scale, dtype=first.dtype, device=first.device)

@@ -67,7 +67,7 @@ class LBFGS:
             What is known of the diagonal of the inverse Hessian.
         """
         descent = _Descent(self, function, control, diagonal)
-        while len(descent.windows):
+        while descent.searches:
             descent.advance()
         return descent.minimum()
 
@@ -104,15 +104,15 @@ class _Descent:
         if any(fallen):
             self.history.append(self.found.new_tensor([search.cost for search in self.every]))
         going = self._leave()
+        step, trial, gradient = _rows(step, going), _rows(trial, going), _rows(gradient, going)
         moved = [row for row, old in enumerate(going) if fallen[old]]
         if not moved:
             return
-        if len(moved) < len(fallen):
-            old = [going[row] for row in moved]
-            step, trial, gradient = step[old], trial[old], gradient[old]
-        rows = moved if len(moved) < len(going) else slice(None)
-        self.hessian.learn(moved, step, gradient - self.gradient[rows])
-        self.control[rows], self.gradient[rows] = trial, gradient
+        taught = [row for row in moved if self.searches[row].curved]
+        if taught:
+            self.hessian.learn(taught, _rows(step, taught), _rows(gradient - self.gradient, taught))
+        where = moved if len(moved) < len(going) else slice(None)
+        self.control[where], self.gradient[where] = trial[where], gradient[where]
         self._search(moved)
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +124,7 @@ class _Descent:
         return cost, gradient * self.root, _dot(gradient, gradient).sqrt()
 
     def _leave(self) -> list[int]:
-        """Keep what was found for the windows that have stopped, and the vectors of the others, whose rows are returned."""
+        """Let go of the windows that have stopped, with what they found; the rows of the others."""
         going = [row for row, search in enumerate(self.searches) if search.reason is None]
         if len(going) == len(self.searches):
             return going
@@ -167,9 +167,9 @@ class _InverseHessian:
         R^{-T} (D + \gamma Y^T Y) R^{-1} & -R^{-T} \\ -R^{-1} & 0 \end{bmatrix}
         \begin{bmatrix} S^T \\ \gamma Y^T \end{bmatrix}
 
-    with R the products of steps with later differences, D those with their own, and :math:`\gamma` from the newest pair.
-    Pairs take slots in turn, so that R is an upper triangle but for the order of rows and columns. A slot without a pair
-    is one that no product reaches: S and Y are zero there, and R is one on its diagonal.
+    with R the products of steps with their own and later differences, D its diagonal, and :math:`\gamma` from the
+    newest pair. Pairs take slots in turn, so that R is an upper triangle but for the order of rows and columns. A slot
+    without a pair has no part in it: S and Y are zero there, and R is one on its diagonal.
     """
 
     def __init__(self, memory: int, like: Tensor) -> None:
@@ -190,18 +190,18 @@ class _InverseHessian:
         self.scale, self.learnt = self.scale[rows], [self.learnt[row] for row in rows]
 
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
-        """Take a new pair in each of some windows."""
-        every = len(rows) == len(self.pairs)
-        for new, row in enumerate(rows):
-            slot, self.learnt[row] = self.learnt[row] % self.memory, self.learnt[row] + 1
-            self.pairs[row, slot, : self.size], self.pairs[row, self.memory + slot, : self.size] = step[new], change[new]
-        along_steps, along_changes = self._products(change, self.pairs if every else self.pairs[rows])
-        for new, row in enumerate(rows):
-            slot = (self.learnt[row] - 1) % self.memory
-            self.upper[row, slot] = 0
-            self.upper[row, :, slot] = along_steps[new]
-            self.inner[row, slot] = self.inner[row, :, slot] = along_changes[new]
-            self.scale[row] = along_steps[new, slot] / along_changes[new, slot]
+        """Take a new pair, of positive curvature, in each of some windows."""
+        where = torch.tensor(rows, device=step.device)
+        slots = torch.tensor([self.learnt[row] % self.memory for row in rows], device=step.device)
+        for row in rows:
+            self.learnt[row] += 1
+        self.pairs[where, slots, : self.size] = step
+        self.pairs[where, slots + self.memory, : self.size] = change
+        along_steps, along_changes = self._products(change, _rows(self.pairs, rows))
+        self.upper[where, slots] = 0
+        self.upper[where, :, slots] = along_steps
+        self.inner[where, slots] = self.inner[where, :, slots] = along_changes
+        self.scale[where, 0] = self.upper[where, slots, slots] / self.inner[where, slots, slots]
 
     def descent(self, gradient: Tensor) -> Tensor:
         """-H g."""
@@ -217,8 +217,8 @@ class _InverseHessian:
     def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Products of a vector of each window with its steps and its differences, (window, memory) each."""
         row = pad(vector, (0, self.fill)) if self.fill else vector
-        products = torch.bmm(row[:, None], pairs.mT)[:, 0]
-        return products.double().split(self.memory, dim=1)
+        products = torch.bmm(row[:, None], pairs.mT)[:, 0].double()
+        return products[:, : self.memory], products[:, self.memory :]
 
 
 class _Point(NamedTuple):
@@ -238,6 +238,7 @@ class _Search:
         self.cost, self.norm, self.first_norm = cost, norm, norm
         self.evaluations = 1
         self.moved = 0.0  # the step that was accepted last
+        self.curved = False  # whether the slope had become flatter there
         self.reason: Reason | None = None
         if not (math.isfinite(cost) and math.isfinite(norm)):
             self.reason = Reason.DIVERGED
@@ -263,6 +264,7 @@ class _Search:
         spent = self.evaluations >= self.settings.evaluations
         last = self.trials >= TRIALS
         if lower and (slope >= CURVATURE * self.slope or spent or last):
+            self.curved = slope > self.slope
             self._move(here)
         else:
             if lower:
@@ -302,6 +304,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1)
 
 
+def _rows(values: Tensor, rows: list[int]) -> Tensor:
+    """Some rows, in their order; without a copy where these are all."""
+    return values if len(rows) == values.shape[0] else values[rows]
+
+
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     """Product of a small matrix and a vector of each window."""
     return torch.bmm(matrix, vector[..., None])[..., 0]
@@ -314,7 +321,7 @@ def _numbers(*columns: Tensor) -> list[list[float]]:
 
 
 def _cubic_minimum(begin: float, begin_slope: float, end: float, end_slope: float) -> float:
-    """Share of the way from begin to end at which the cubic through values and slopes is least; the middle where none."""
+    """Share of the way from begin to end at which the cubic through values and slopes is least, or the middle."""
     bend = begin_slope + end_slope - 3 * (end - begin)
     square = bend * bend - begin_slope * end_slope
     root = math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.nan

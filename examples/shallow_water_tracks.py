@@ -1,0 +1,191 @@
+"""Currents from the height of the sea surface along satellite tracks, with a shallow-water model.
+
+A twin experiment. The truth is a run of the model: eddies of one active layer in a box of 1280 km, after 60 days of
+their own. Six altimeters cross the box and measure the height with an error of 2 cm, for ten days; nobody measures a
+current. The background is the truth of ten days earlier. B knows that currents and height are near geostrophic balance.
+
+    python examples/shallow_water_tracks.py [--days 10] [--json -]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from xvar.core.dynamics import trajectory
+from xvar.core.grid import Grid
+from xvar.covariance import Geostrophic, Matern
+from xvar.dynamics import ShallowWater
+from xvar.minimize import LBFGS
+from xvar.observation import Points, assimilate_points
+
+DAY = 86400.0
+POINTS, SPACING = 64, 20e3  # of the box
+GRID = Grid((POINTS, POINTS), (SPACING, SPACING))
+BEGIN = np.datetime64("2024-06-01T00:00", "ns")
+
+MODEL = ShallowWater(depth=1.0, coriolis=9e-5, beta=1.8e-11, viscosity=20.0)  # waves of 3.1 m/s: a depth of 1 m
+EDDIES = {"std": 0.12, "length": 90e3, "smoothness": 3}  # of the height, in metres
+
+SATELLITES = 6
+PASSES = 0.9  # of a satellite over the box, in a day
+GROUND_SPEED, SAMPLING = 6.7e3, 14e3  # m/s, m
+NOISE = 0.02  # m
+
+
+def spin_up(days: float, seed: int) -> torch.Tensor:
+    """A balanced random state, and what became of it."""
+    error = Geostrophic(Matern(**EDDIES), Matern(1e-6, 90e3), MODEL.coriolis, MODEL.beta)
+    flow = error.bind(GRID, dtype=torch.float64).sample((1, 3, POINTS, POINTS), torch.Generator().manual_seed(seed))
+    return run(flow.float(), days * DAY)[-1]
+
+
+def run(flow: torch.Tensor, seconds: float, every: float | None = None) -> list[torch.Tensor]:
+    """The states of the model at the multiples of a time."""
+    model = MODEL.bind(GRID, dtype=flow.dtype, device=torch.device("cpu"))
+    parts = 1 if every is None else round(seconds / every)
+    return [state["flow"] for state in trajectory(model, {"flow": flow}, [seconds / parts] * parts)]
+
+
+def labelled(flow: torch.Tensor, when: np.datetime64) -> xr.Dataset:
+    """A state of the model as a Dataset."""
+    along = np.arange(POINTS) * SPACING
+    attrs = {name: {"units": "m", "standard_name": f"projection_{name}_coordinate", "axis": name.upper()} for name in "xy"}
+    units = {"height": "m", "u": "m s-1", "v": "m s-1"}
+    return xr.Dataset(
+        {
+            name: (("y", "x"), flow[0, index].numpy(), {"units": units[name]})
+            for index, name in enumerate(MODEL.variables)
+        },
+        coords={"y": ("y", along, attrs["y"]), "x": ("x", along, attrs["x"]), "time": when},
+    )
+
+
+def tracks(days: float, seed: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Time in seconds, x and y of what the satellites see."""
+    generator = np.random.default_rng(seed)
+    side = (POINTS - 1) * SPACING
+    passes = generator.poisson(SATELLITES * PASSES * days)
+    times, xs, ys = [], [], []
+    for begin in np.sort(generator.uniform(0, days * DAY - 300, passes)):
+        slope = math.radians(20) * generator.choice([-1.0, 1.0])  # from north
+        middle = generator.uniform(0, side)
+        along = np.arange(-side, side, SAMPLING)
+        x, y = middle + along * math.sin(slope), side / 2 + along * math.cos(slope)
+        inside = (x >= 0) & (x <= side) & (y >= 0) & (y <= side)
+        xs.append(x[inside])
+        ys.append(y[inside])
+        times.append(begin + SAMPLING / GROUND_SPEED * np.arange(inside.sum()))
+    return {"seconds": np.concatenate(times), "x": np.concatenate(xs), "y": np.concatenate(ys)}
+
+
+def observed(truth: torch.Tensor, every: float, where: dict[str, np.ndarray[Any, Any]], seed: int) -> xr.Dataset:
+    """The truth along the tracks: linear in time between states ten minutes apart, and in space; with noise."""
+    step = where["seconds"] / every
+    first = np.minimum(step.astype(int), len(truth) - 2)
+    position = torch.tensor(np.stack([where["x"], where["y"]]) / SPACING * 2 / (POINTS - 1) - 1, dtype=truth.dtype)
+    values = np.empty(len(step))
+    for index in np.unique(first):
+        chosen = first == index
+        grid = position[:, torch.from_numpy(chosen)].T[None, None]
+        before, after = (
+            torch.nn.functional.grid_sample(truth[k][None, :1], grid, align_corners=True)[0, 0, 0].numpy()
+            for k in (index, index + 1)
+        )
+        share = step[chosen] - index
+        values[chosen] = (1 - share) * before + share * after
+    values += NOISE * np.random.default_rng(seed).standard_normal(len(values))
+    dates = BEGIN + (where["seconds"] * 1e9).astype("timedelta64[ns]")
+    return xr.Dataset(
+        {"value": ("point", values), "std": ("point", np.full(len(values), NOISE))},
+        coords={"time": ("point", dates), "x": ("point", where["x"]), "y": ("point", where["y"])},
+    )
+
+
+def energy_out_of_balance(flow: torch.Tensor) -> float:
+    """Mean of half the squared velocity that is not geostrophic, m2 s-2."""
+    balance = Geostrophic(Matern(1.0, 1e5), Matern(1.0, 1e5), MODEL.coriolis, MODEL.beta).balance(GRID, dtype=flow.dtype)
+    return 0.5 * float((flow[:, 1:] - balance(flow[:, :1])).square().sum(1).mean())
+
+
+def velocity_error(states: torch.Tensor, truth: torch.Tensor) -> float:
+    """Root of the mean squared length of the difference, m/s."""
+    return float((states - truth)[:, 1:].square().sum(1).mean().sqrt())
+
+
+def experiment(days: float = 10.0, seed: int = 0, evaluations: int = 60) -> dict[str, Any]:
+    """All figures of the twin."""
+    background = spin_up(60.0, seed)
+    start = run(background, 10 * DAY)[-1]
+    every = 600.0
+    truth = torch.cat(run(start, days * DAY, every))
+    points = observed(truth, every, tracks(days, seed), seed + 1)
+    error = Geostrophic(
+        Matern(**{**EDDIES, "std": math.sqrt(2) * EDDIES["std"]}),
+        Matern(0.02, 90e3, 2),
+        MODEL.coriolis,
+        MODEL.beta,
+    )
+    begin = time.perf_counter()
+    analysis = assimilate_points(
+        Points(points, variable="height", every="2h"),
+        dynamics=MODEL,
+        background=labelled(background, BEGIN),
+        background_error=error,
+        minimizer=LBFGS(evaluations=evaluations, decrease=1e-4),
+        window=f"{days}D",
+    )
+    seconds = time.perf_counter() - begin
+    found = torch.from_numpy(np.stack([analysis[name].values[0] for name in MODEL.variables], axis=1))
+    last = slice(-13, None)  # the last day, every two hours
+    apart = round(2 * 3600 / every)
+    true = truth[::apart]
+    persistent = torch.cat(run(background, days * DAY, 2 * 3600.0))
+    used = analysis["observation_quality"] == 0
+    residual = (analysis["observation_value"] - analysis["observation_analysis"]).where(used)
+    return {
+        "observations": int(analysis["number_of_observations"].item()),
+        "evaluations": int(analysis["evaluations"].item()),
+        "seconds": seconds,
+        "cost_background": float(analysis["cost"].isel(window=0, stage=0)),
+        "cost_analysis": float(analysis["cost"].isel(window=0, stage=1)),
+        "residual_over_noise": float((residual / NOISE).std()),
+        "speed_truth": float(true[last][:, 1:].square().sum(1).mean().sqrt()),
+        "velocity_error_background": velocity_error(persistent[last], true[last]),
+        "velocity_error_analysis": velocity_error(found[last], true[last]),
+        "velocity_error_ratio": velocity_error(found[last], true[last]) / velocity_error(persistent[last], true[last]),
+        "velocity_error_ratio_first_day": velocity_error(found[:13], true[:13])
+        / velocity_error(persistent[:13], true[:13]),
+        "ageostrophic_energy_truth": energy_out_of_balance(true[last]),
+        "ageostrophic_energy_analysis": energy_out_of_balance(found[last]),
+    }
+
+
+def main() -> None:
+    """Print the figures as a table, or as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--days", type=float, default=10.0, help="length of the window")
+    parser.add_argument("--seed", type=int, default=0, help="of the truth, the tracks and the noise")
+    parser.add_argument("--evaluations", type=int, default=60, help="of J, at most")
+    parser.add_argument("--json", metavar="FILE", help="write JSON there, - for standard output")
+    options = parser.parse_args()
+    figures = experiment(options.days, options.seed, options.evaluations)
+    if options.json:
+        text = json.dumps(figures, indent=2)
+        sys.stdout.write(text + "\n") if options.json == "-" else Path(options.json).write_text(text + "\n")
+        return
+    for key, value in figures.items():
+        sys.stdout.write(f"{key:32s} {value:,.4g}\n")
+
+
+if __name__ == "__main__":
+    main()

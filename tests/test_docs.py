@@ -1,0 +1,49 @@
+"""The pages say what works: their code is run as it is written."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+import xvar
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_nowcasting_page_runs_as_written() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    names: dict[str, object] = {}
+    try:
+        for code in blocks("docs/nowcasting.md"):
+            if "open_mfdataset" not in code:
+                exec(code, names)
+    finally:
+        pyplot.close("all")
+    assert "scores" in names
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    xvar.datasets.sample().to_netcdf(tmp_path / "radar.nc")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    try:
+        for code in blocks("README.md"):
+            exec(code, names)
+    finally:
+        pyplot.close("all")
+    assert "scores" in names
+
+
+def test_the_pictures_of_the_pages_are_there_and_small() -> None:
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).stat().st_size < 200_000

@@ -1,0 +1,131 @@
+"""A field of another file on the points of a record: the same points in whatever order, units or numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import Axes, in_memory, is_number, plane_of
+from xvar.cf.grid import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
+from xvar.cf.units import length_factor
+from xvar.errors import Problems
+
+
+def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Problems, label: str) -> xr.DataArray | None:
+    """Bring a field (y, x) into the order of the points of a record.
+
+    Points are the same where coordinates agree to 1e-6 of their spacing, or 1e-3 where either is of single precision:
+    what is closer than that is rounding, and is taken at the place of the record.
+
+    Parameters
+    ----------
+    field : DataArray
+        Dimensions of y and x, and others of size one.
+    like : DataArray
+        The record.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes other dimensions, sizes and points.
+    label : str
+        What the field is, for messages.
+
+    Returns
+    -------
+    DataArray (y, x) or None
+        With the names of the record; None where a problem was added.
+    """
+    count = len(problems)
+    plane = (axes.y, axes.x)
+    if not set(plane) <= set(field.dims):
+        own = plane_of(field)
+        if own is not None:
+            field = field.rename({old: new for old, new in zip(own, plane, strict=True) if old != new})
+    for dim, size in field.sizes.items():
+        if dim not in plane and size > 1:
+            problems.add(
+                variable=label,
+                dimension=dim,
+                found=f"an extra dimension {str(dim)!r} of size {size}",
+                expected=f"dimensions ({axes.y}, {axes.x})",
+                fix=f"choose one, isel({dim}=0)",
+            )
+    missing = [str(dim) for dim in plane if dim not in field.dims]
+    if missing:
+        problems.add(
+            variable=label,
+            found=f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(map(repr, missing))}",
+            expected=f"dimensions ({axes.y}, {axes.x})",
+            fix="rename its dimensions, or give their coordinates attrs['axis'] = 'Y' and 'X'",
+        )
+    if len(problems) > count:
+        return None
+    field = field.isel({dim: 0 for dim in field.dims if dim not in plane}, drop=True).transpose(*plane)
+    for dim in plane:
+        if field.sizes[dim] != like.sizes[dim]:
+            problems.add(
+                variable=label,
+                dimension=dim,
+                found=f"size {field.sizes[dim]} along {str(dim)!r}",
+                expected=f"size {like.sizes[dim]}, that of {str(like.name)!r}",
+                fix="interpolate it onto the grid of the record, field.interp_like(record)",
+            )
+    if len(problems) > count:
+        return None
+    order = {dim: _order(field, like, dim, problems, label) for dim in plane}
+    return None if len(problems) > count else field.isel({dim: index for dim, index in order.items() if index is not None})
+
+
+def _order(
+    field: xr.DataArray, like: xr.DataArray, dim: Hashable, problems: Problems, label: str
+) -> NDArray[np.intp] | None:
+    """Index in the field of each point of the record along one dimension; None where one of them has no coordinate."""
+    pair = [array.coords.get(dim) for array in (field, like)]
+    if any(part is None or not is_number(part) for part in pair):
+        return None
+    theirs, ours = (_position(part) for part in pair)
+    step = float(np.abs(np.diff(ours)).min())
+    turn = 360.0 if _is_longitude(pair[1]) else np.inf
+    shifted = theirs
+    if np.isfinite(turn):
+        # The numbering of the record, whichever the field has.
+        middle = 0.5 * (float(ours.min()) + float(ours.max()))
+        shifted = middle + (theirs - middle + turn / 2) % turn - turn / 2
+    order = np.argsort(shifted, kind="stable")[np.argsort(np.argsort(ours, kind="stable"), kind="stable")]
+    difference = float(np.abs(shifted[order] - ours).max())
+    single = any(part.dtype.itemsize <= 4 for part in pair if part is not None and part.dtype.kind == "f")
+    tolerance = (TOLERANCE_SINGLE if single else TOLERANCE_DOUBLE) * step
+    if difference <= tolerance:
+        return order
+    units = _units(pair[1])
+    ranges = f"{theirs.min():g} to {theirs.max():g}{units} against {ours.min():g} to {ours.max():g}{units}"
+    apart = shifted.min() > ours.max() or shifted.max() < ours.min()
+    problems.add(
+        variable=label,
+        dimension=dim,
+        found=f"other points along {str(dim)!r}: "
+        + (f"{ranges}, which do not overlap" if apart else f"they differ by up to {difference:g}{units}, {ranges}"),
+        expected=f"the points of {str(like.name)!r}, to {tolerance / step:g} of their spacing ({step:g}{units})",
+        fix="choose the same region" if apart else "interpolate it onto the grid of the record, field.interp_like(record)",
+    )
+    return None
+
+
+def _position(coordinate: Any) -> NDArray[np.float64]:
+    """Values, lengths in metres."""
+    factor = length_factor(str(coordinate.attrs.get("units", "")))
+    return np.asarray(in_memory(coordinate), dtype=np.float64) * (1.0 if factor is None else factor)
+
+
+def _units(coordinate: Any) -> str:
+    units = str(coordinate.attrs.get("units", "")).strip()
+    return " m" if length_factor(units) is not None else f" {units}".rstrip()
+
+
+def _is_longitude(coordinate: Any) -> bool:
+    units = str(coordinate.attrs.get("units", "")).lower()
+    return coordinate.attrs.get("standard_name") == "longitude" or "east" in units or str(coordinate.name)[:3] == "lon"

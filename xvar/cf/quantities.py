@@ -1,0 +1,40 @@
+"""Arrays that carry their units themselves, as pint-xarray makes them: taken apart into numbers and an attribute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+
+def is_quantity(values: Any) -> bool:
+    """Whether values are a pint.Quantity, told without importing pint."""
+    return hasattr(values, "magnitude") and hasattr(values, "units")
+
+
+def without_quantities(dataset: xr.Dataset) -> xr.Dataset:
+    """A Dataset of plain arrays, with the units of those that had them in their attributes.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Not changed, and not computed where it is lazy.
+    """
+    plain = {
+        name: variable.copy(data=variable._data.magnitude, deep=False)
+        for name, variable in dataset.variables.items()
+        if is_quantity(variable._data)
+    }
+    if not plain:
+        return dataset
+    for name, variable in plain.items():
+        variable.attrs = {**variable.attrs, "units": spelled(dataset.variables[name]._data.units)}
+    return dataset.assign({name: v for name, v in plain.items() if name in dataset.data_vars}).assign_coords(
+        {name: v for name, v in plain.items() if name in dataset.coords}
+    )
+
+
+def spelled(units: Any) -> str:
+    """Units of pint as UDUNITS reads them."""
+    text = str(units).replace(" ** ", "^")
+    return "1" if text == "dimensionless" else text

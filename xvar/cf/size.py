@@ -1,0 +1,75 @@
+"""How much memory a record would take: refused by its size, before anything is read or allocated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.axes import Axes, is_lazy
+from xvar.errors import Problems
+
+#: Fields of the grid, of four bytes a point, that a window needs while it is minimised.
+WORKING_FIELDS = 80
+
+_GIGABYTE = 1e9
+# Of control groups, which containers and schedulers set.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_memory() -> float:
+    """Bytes of memory that this process may use at most; infinite where the system does not say."""
+    found = [np.inf]
+    # Not of every system.
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        found.append(float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES")))
+    for name in _LIMITS if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            found.append(float(Path(name).read_text(encoding="ascii")))
+    return min(found)
+
+
+def check_size(array: xr.DataArray, axes: Axes, problems: Problems) -> bool:
+    """Whether a record, and one window of it, fit into memory.
+
+    Parameters
+    ----------
+    array : DataArray
+        The record; only its shape is looked at.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes what is too large, in GB.
+
+    Returns
+    -------
+    bool
+        False where a problem was added: nothing of the size of the grid may be made then.
+    """
+    have = available_memory()
+    rows, columns = array.sizes[axes.y], array.sizes[axes.x]
+    where = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
+    window = 4.0 * WORKING_FIELDS * rows * columns
+    if window > have:
+        problems.add(
+            variable=array.name,
+            found=f"a grid of {where}: one window needs about {window / _GIGABYTE:.3g} GB",
+            expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine",
+            fix=f"a part of the grid at a time, ds.isel({axes.y}=slice(0, 1000), {axes.x}=slice(0, 1000)), or a coarser"
+            f" one, ds.coarsen({axes.y}=4, {axes.x}=4, boundary='trim').mean()",
+        )
+        return False
+    whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
+    if not is_lazy(array) and whole > have:
+        problems.add(
+            variable=array.name,
+            found=f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {where})",
+            expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine, or lazy data",
+            fix=f"open it lazily, xarray.open_dataset(path, chunks={{{str(axes.time)!r}: 10}})",
+        )
+        return False
+    return True

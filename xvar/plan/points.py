@@ -1,0 +1,462 @@
+"""Assimilation of observations at points: satellite tracks, drifters, gauges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar import bridge
+from xvar.cf.axes import Axes
+from xvar.cf.conventions import finish
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.metadata import attributes, flag_attributes
+from xvar.cf.times import parse_duration
+from xvar.configuration import describe_model
+from xvar.errors import Problems
+from xvar.plan.base import diagnostics
+from xvar.plan.experiment import errors_by_component
+
+Array = NDArray[Any]
+
+#: What became of an observation.
+QUALITY = ("used", "outside_domain", "outside_window", "no_value")
+
+_NAMES = {
+    "y": ("latitude", "lat", "y", "projection_y_coordinate", "northing"),
+    "x": ("longitude", "lon", "x", "projection_x_coordinate", "easting"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    r"""Observations at points, each of one variable at its own time and place.
+
+    .. math:: J_o = \tfrac12 \sum_p \left(\frac{x_{n(p)}(X_p, t_p) - y_p}{\sigma_p}\right)^2
+
+    with the variable n of the state interpolated to the place and, between the two steps around it, to the time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With one dimension, whose name does not matter: ``time`` (dates), the coordinates of the background's grid
+        (``x`` and ``y``, or ``lat`` and ``lon``, by their names or their standard names), ``value``, ``std`` in the
+        same units, and ``variable``, the name of what was observed: one table holds the temperature of a ship and the
+        velocity of a drifter.
+    std : float, optional
+        Standard deviation where the Dataset has none.
+    variable : str, optional
+        What was observed, where the Dataset does not say.
+    time_interpolation : {"linear", "nearest"}
+        How the state is found between two steps.
+    sampler : {"bilinear", "cubic", "monotone"}
+        How it is found between grid points.
+    threshold : float, optional
+        c of the pseudo-Huber norm in standard deviations; without it the norm is quadratic.
+    every : duration, optional
+        Time between the states of the result, which begin with the window and end with it. Default: these two alone.
+    """
+
+    dataset: xr.Dataset
+    std: float | None = None
+    variable: str | None = None
+    time_interpolation: Literal["linear", "nearest"] = "linear"
+    sampler: Literal["bilinear", "cubic", "monotone"] = "bilinear"
+    threshold: float | None = None
+    every: Any = None
+
+
+def assimilate_points(
+    observation: Points | xr.Dataset,
+    *,
+    dynamics: Any,
+    background: xr.Dataset,
+    background_error: Any,
+    model_error: Any = None,
+    window: Any = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    minimizer: Any = None,
+) -> xr.Dataset:
+    r"""Find the state of a model from observations at points, by 4D-Var in one window.
+
+    The background is the state at the beginning of the window: its grid is that of the result, and its ``time`` is
+    where the window begins.
+
+    Parameters
+    ----------
+    observation : Points or Dataset
+        The points; of a Dataset, see `Points`.
+    dynamics : specification or callable (state, seconds) -> state
+        The model. Its attribute ``components``, a mapping of each component of the state to the variables that it
+        holds, stands for one component a variable where there is none; ``offsets``, a mapping of variables to where
+        they lie in cells along x and y from the grid points (C grids), for the grid points themselves; ``step`` is its
+        longest step in seconds.
+    background : Dataset
+        x_b, variables (y, x) and a scalar coordinate ``time``.
+    background_error, model_error : specification, or mapping of component or variable to it
+        B, and Q in a second: a model error makes the weak constraint.
+    window : duration, optional
+        Length of the window. Default: to the last observation.
+    dtype : {"float32", "float64"}, optional
+    device : str, optional
+    minimizer : xvar.minimize.LBFGS, optional
+
+    Returns
+    -------
+    Dataset
+        Dimensions ``window`` (one), ``step``, those of the grid, and ``observation``: the analysed variables; what the
+        analysis says of its window; and of every observation ``observation_value``, ``observation_background`` and
+        ``observation_analysis`` (what the model says there and then, before and after), ``observation_std``,
+        ``observation_variable`` and ``observation_quality``, by which alone those that were ``used`` entered J, with
+        its time and place as coordinates.
+
+    Raises
+    ------
+    InputError
+        With all that is wrong with the points, the background or the options.
+    """
+    problems = Problems()
+    points = observation if isinstance(observation, Points) else Points(observation)
+    components = bridge.components_of(dynamics, "") or {str(name): (str(name),) for name in background.data_vars}
+    names = [name for parts in components.values() for name in parts]
+    fields, plane = _background(background, names, problems)
+    problems.refuse()
+    first = background[names[0]].squeeze(drop=False)
+    grid = horizontal_grid(first, Axes("time", *plane), problems, mapping=background)
+    table = _read(points, names, problems)
+    begin = _beginning(background, problems)
+    errors = errors_by_component(background_error, "background_error", components, problems)
+    forced = errors_by_component(model_error, "model_error", components, problems)
+    if not errors:
+        problems.add(
+            found="no background_error",
+            expected="the error of each component that is to be analysed",
+            fix=f"background_error={{{next(iter(components))!r}: xvar.covariance.Matern(std=..., length=...)}}",
+        )
+    every = None if points.every is None else parse_duration(points.every, "every", problems)
+    length = None if window is None else parse_duration(window, "window", problems)
+    problems.refuse()
+    assert grid is not None
+    table["time"] = (table.pop("date") - begin) / np.timedelta64(1, "s")
+    if length is None:
+        known = table["time"][np.isfinite(table["time"])]
+        length = float(known.max(initial=0.0))
+    position = _positions(points.dataset, first, plane, grid, problems)
+    if length <= 0:
+        problems.add(
+            found=f"no observation after the background's time {begin}",
+            expected="observations in the window, which begins there",
+            fix="choose the background of an earlier time, background.sel(time=...)",
+        )
+    problems.refuse()
+    quality = _quality(table, position, length, grid)
+    used = quality == 0
+    seconds = _output_times(length, every)
+    offsets = getattr(dynamics, "offsets", {})
+    shift = np.array([offsets.get(name, (0.0, 0.0)) for name in names]).T
+    chosen = {
+        "time": table["time"][used],
+        "position": position[:, used] - shift[:, table["variable"][used]],
+        "value": table["value"][used],
+        "std": table["std"][used],
+        "variable": table["variable"][used],
+    }
+    results, found = bridge.solve_points(
+        fields,
+        chosen,
+        seconds,
+        grid=grid,
+        land=None,
+        experiment=_experiment(points, dynamics, errors, forced, minimizer),
+        components=components,
+        dtype=dtype or "float32",
+        device=device,
+    )
+    table["quality"] = quality
+    for name, values in found.items():
+        table[name] = np.full(len(used), np.nan, dtype=values.dtype)
+        table[name][used] = values
+    result = _labelled(results, table, background, points, names, plane, begin, seconds)
+    configuration = json.dumps(
+        {
+            "dynamics": describe_model(dynamics),
+            "window": length,
+            "time_interpolation": points.time_interpolation,
+            "sampler": points.sampler,
+            "constraint": "weak" if forced else "strong",
+            "dtype": dtype or "float32",
+        }
+    )
+    return finish(result, background, action="assimilate(observation=Points)", configuration=configuration)
+
+
+def _experiment(points: Points, dynamics: Any, errors: Any, forced: Any, minimizer: Any) -> Any:
+    from xvar.core.minimize import LBFGS
+    from xvar.core.points import PointExperiment
+
+    return PointExperiment(
+        dynamics=dynamics,
+        background_error=errors,
+        model_error=forced,
+        time_interpolation=points.time_interpolation,
+        sampler=points.sampler,
+        threshold=points.threshold,
+        step=getattr(dynamics, "step", None),
+        minimizer=minimizer or LBFGS(evaluations=200),
+    )
+
+
+def _background(
+    background: xr.Dataset, names: list[str], problems: Problems
+) -> tuple[dict[str, Array], tuple[Hashable, Hashable]]:
+    """The fields (y, x) of the state, and the names of their dimensions."""
+    fields: dict[str, Array] = {}
+    plane: tuple[Hashable, ...] = ()
+    for name in names:
+        if name not in background:
+            problems.add(
+                found=f"a background without {name!r}",
+                expected=f"the whole state: {', '.join(map(repr, names))}",
+                fix="add it, or name the model's variables as the background does",
+            )
+            continue
+        field = background[name].squeeze(drop=True)
+        plane = plane or tuple(field.dims)
+        if field.ndim != 2 or set(field.dims) != set(plane):
+            problems.add(
+                variable=f"background {name}",
+                found=f"dimensions {field.dims}",
+                expected="two, those of the grid (y, x)",
+                fix="choose one time, background.isel(time=0)",
+            )
+            continue
+        values = np.asarray(field.transpose(*plane).values, dtype="float64")
+        if not np.isfinite(values).all():
+            problems.add(
+                variable=f"background {name}",
+                found=f"{int((~np.isfinite(values)).sum())} values that are not finite",
+                expected="a complete state",
+                fix="fill them, background.fillna(...)",
+            )
+        fields[name] = values
+    return fields, plane[:2] if len(plane) > 1 else ("y", "x")  # type: ignore[return-value]
+
+
+def _beginning(background: xr.Dataset, problems: Problems) -> np.datetime64:
+    time = background.coords.get("time")
+    if time is None or time.size != 1 or time.dtype.kind != "M":
+        problems.add(
+            variable="background",
+            found="no one time" if time is None else f"time of size {time.size} and type {time.dtype}",
+            expected="a scalar coordinate time, where the window begins",
+            fix='background.isel(time=0), or background.assign_coords(time=np.datetime64("2024-01-01"))',
+        )
+        return np.datetime64("NaT")
+    return np.datetime64(time.values.ravel()[0])
+
+
+def _read(points: Points, names: list[str], problems: Problems) -> dict[str, Array]:
+    """The table of the points: date, value, std and the index of the variable."""
+    dataset = points.dataset
+    table: dict[str, Array] = {}
+    if "value" not in dataset or dataset["value"].ndim != 1:
+        problems.add(
+            found=f"points with the variables {', '.join(map(str, dataset.variables)) or 'none'}",
+            expected="value, std, variable, time and the coordinates of the grid along one dimension",
+            fix="see xvar.observation.Points",
+        )
+        return table
+    value = dataset["value"]
+    table["value"] = np.asarray(value.values, dtype="float64")
+    count = value.size
+    if "time" not in dataset.variables or dataset["time"].dtype.kind != "M" or dataset["time"].dims != value.dims:
+        problems.add(
+            variable="time",
+            found="no date of each point",
+            expected="time, datetime64, along the dimension of value",
+            fix="points.assign_coords(time=(dim, dates))",
+        )
+    else:
+        table["date"] = np.asarray(dataset["time"].values)
+    std = dataset["std"].values if "std" in dataset else np.nan if points.std is None else points.std
+    table["std"] = np.broadcast_to(np.asarray(std, dtype="float64"), count).copy()
+    wrong = np.isfinite(table["value"]) & ~(table["std"] > 0)
+    if wrong.any():
+        problems.add(
+            variable="std",
+            index=int(np.flatnonzero(wrong)[0]),
+            found=f"{int(wrong.sum())} points with a value and no positive standard deviation",
+            expected="that of the error of observation, in the units of the value",
+            fix="a variable std of the points, or Points(points, std=0.02)",
+        )
+    said = dataset["variable"].values if "variable" in dataset else points.variable or (
+        names[0] if len(names) == 1 else None
+    )
+    if said is None:
+        problems.add(
+            found="points that do not say what was observed",
+            expected=f"a variable of the state: {', '.join(map(repr, names))}",
+            fix=f"Points(points, variable={names[0]!r}), or a variable of the points named variable",
+        )
+        return table
+    words = np.broadcast_to(np.asarray(said).astype(str), count)
+    unknown = sorted(set(words.tolist()) - set(names))
+    if unknown:
+        problems.add(
+            variable="variable",
+            index=int(np.flatnonzero(np.isin(words, unknown))[0]),
+            found=f"observations of {', '.join(map(repr, unknown))}",
+            expected=f"a variable of the state: {', '.join(map(repr, names))}",
+            fix="rename them, or leave them out",
+        )
+        return table
+    table["variable"] = np.array([names.index(word) for word in words.tolist()], dtype="int64")
+    return table
+
+
+def _positions(
+    dataset: xr.Dataset,
+    field: xr.DataArray,
+    plane: tuple[Hashable, Hashable],
+    grid: HorizontalGrid,
+    problems: Problems,
+) -> Array:
+    """Grid units (2, point) along ascending x and y; NaN outside the grid."""
+    found = []
+    for axis, dim, up in zip(("x", "y"), plane[::-1], grid.ascending[::-1], strict=True):
+        coordinate = field.coords.get(dim)
+        place = None if coordinate is None else _like(dataset, coordinate, axis)
+        if coordinate is None or place is None:
+            known = ", ".join(map(str, dataset.variables))
+            problems.add(
+                dimension=dim,
+                found=f"no place of the points along {str(dim)!r} among {known}"
+                if coordinate is not None
+                else f"a background without a coordinate along {str(dim)!r}",
+                expected="one coordinate of the grid along each of its dimensions, and the points in the same",
+                fix=f"name it {str(dim)!r} in both, in the same units",
+            )
+            continue
+        along = np.asarray(coordinate.values, dtype="float64")[:: 1 if up else -1]
+        where = np.asarray(place.values, dtype="float64")
+        if axis == "x" and "degree" in str(coordinate.attrs.get("units", "")):
+            where = along[0] + (where - along[0]) % 360.0
+        found.append(np.interp(where, along, np.arange(along.size, dtype="float64"), left=np.nan, right=np.nan))
+    return np.stack(found) if len(found) == 2 else np.empty((2, 0))
+
+
+def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataArray | None:
+    """The variable of the points that is the coordinate of the grid: by name, by standard name, by custom."""
+    if coordinate.name in dataset.variables:
+        return dataset[coordinate.name]
+    own = coordinate.attrs.get("standard_name")
+    for name in dataset.variables:
+        if own is not None and dataset[name].attrs.get("standard_name") == own:
+            return dataset[name]
+    folded = {str(name).lower(): name for name in dataset.variables}
+    geographic = str(coordinate.name).lower()[:3] in ("lat", "lon")
+    usual = _NAMES[axis][:2] if geographic else _NAMES[axis][2:]
+    return next((dataset[folded[name]] for name in usual if name in folded), None)
+
+
+def _quality(table: Mapping[str, Array], position: Array, length: float, grid: HorizontalGrid) -> Array:
+    """What becomes of each point, by its number in `QUALITY`."""
+    quality = np.zeros(table["value"].size, dtype="int8")
+    quality[~np.isfinite(position).all(axis=0)] = 1
+    early_or_late = ~((table["time"] >= 0) & (table["time"] <= length * (1 + 1e-9)))
+    quality[early_or_late & (quality == 0)] = 2
+    quality[~np.isfinite(table["value"])] = 3
+    return quality
+
+
+def _output_times(length: float, every: float | None) -> tuple[float, ...]:
+    if every is None:
+        return 0.0, length
+    times = np.arange(0.0, length * (1 - 1e-9), every)
+    return (*(float(time) for time in times), length)
+
+
+def _labelled(
+    results: Mapping[str, Array],
+    table: Mapping[str, Array],
+    background: xr.Dataset,
+    points: Points,
+    names: list[str],
+    plane: tuple[Hashable, Hashable],
+    begin: np.datetime64,
+    seconds: tuple[float, ...],
+) -> xr.Dataset:
+    times = begin + (np.array(seconds) * 1e9).astype("int64").astype("timedelta64[ns]")
+    fields: dict[Hashable, Any] = {}
+    for name in names:
+        own = dict(background[name].attrs)
+        fields[name] = (("window", "step", *plane), results[name], {"long_name": f"analysis of {name}", **own})
+        if f"{name}_forcing" in results:
+            units = f"{own['units']} s-1" if "units" in own else None
+            attrs = attributes("forcing", variable=name, units=units)
+            fields[f"{name}_forcing"] = (("window", "interval", *plane), results[f"{name}_forcing"], attrs)
+    terms = [name.removeprefix("cost_") for name in results if name.startswith("cost_")]
+    for name, part in diagnostics(tuple(terms)).items():
+        if name in results:
+            fields[name] = (("window", *part.dims), np.asarray(results[name]).astype(part.dtype), attributes(name))
+    words = {
+        "value": "value as observed",
+        "background": "equivalent of the background",
+        "analysis": "equivalent of the analysis",
+        "std": "standard deviation of the error of observation",
+    }
+    # One column may hold several variables; where it holds one, it has its units.
+    held = sorted({names[index] for index in np.unique(table["variable"])})
+    units = {background[name].attrs.get("units") for name in held}
+    shared = {"units": units.pop()} if len(units) == 1 and None not in units else {}
+    for name, text in words.items():
+        fields[f"observation_{name}"] = (
+            "observation",
+            table[name],
+            {"long_name": text, "ancillary_variables": "observation_quality observation_variable", **shared},
+        )
+    fields["observation_variable"] = (
+        "observation",
+        table["variable"].astype("int8"),
+        {"long_name": "what was observed", **flag_attributes(tuple(names))},
+    )
+    fields["observation_quality"] = (
+        "observation",
+        table["quality"],
+        {"long_name": "what became of the observation", "standard_name": "quality_flag", **flag_attributes(QUALITY)},
+    )
+    coordinates: dict[Hashable, Any] = {
+        key: part for key, part in background[names[0]].coords.items() if set(part.dims) <= set(plane) and part.ndim
+    }
+    dates = begin + (np.nan_to_num(table["time"]) * 1e9).astype("int64").astype("timedelta64[ns]")
+    coordinates |= {
+        "time": (("window", "step"), times[None].astype("datetime64[ns]"), attributes("time")),
+        "forecast_reference_time": (
+            "window",
+            times[-1:].astype("datetime64[ns]"),
+            attributes("forecast_reference_time"),
+        ),
+        "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
+        "observation_time": ("observation", dates.astype("datetime64[ns]"), attributes("time")),
+    }
+    if any(name.endswith("_forcing") for name in results):
+        middle = times[:-1] + (times[1:] - times[:-1]) / 2
+        attrs = attributes("forcing_time")
+        coordinates["forcing_time"] = (("window", "interval"), middle[None].astype("datetime64[ns]"), attrs)
+    for axis, dim in zip(("y", "x"), plane, strict=True):
+        coordinate = background[names[0]].coords[dim]
+        place = _like(points.dataset, coordinate, axis)
+        assert place is not None
+        kept = {key: value for key, value in coordinate.attrs.items() if key in ("units", "standard_name")}
+        coordinates[f"observation_{dim}"] = (
+            "observation",
+            np.asarray(place.values, dtype="float64"),
+            {"long_name": f"{dim} of the observation", **kept},
+        )
+    return xr.Dataset(fields, coordinates)
