@@ -37,6 +37,7 @@ FLOOR = {
     "series": 2,
     "store": 2,
     "summary": 2,
+    "untrusted": 2,
     "verify": 2,
     "windows": 2,
     "workers": 2,

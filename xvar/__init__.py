@@ -39,7 +39,7 @@ _LAZY = {
     "dynamics": "xvar.dynamics",
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
-    "open_untrusted": "xvar.store:open_untrusted",
+    "open_untrusted": "xvar.untrusted:open_untrusted",
     "rain_rate": "xvar.radar:rain_rate",
     "run": "xvar.runs:run",
 }

@@ -137,7 +137,8 @@ def assimilate(
     InputWarning
         Where values in memory are taken as missing.
     AnalysisWarning
-        Where windows did not converge, or trajectories cross; of lazy data ``status`` and ``deformation_number`` say it.
+        Where windows did not converge, or trajectories cross; of lazy data ``status`` and ``deformation_number`` say
+        so.
 
     Raises
     ------
@@ -249,7 +250,8 @@ def _left_out(record: Record, schedule: Schedule) -> list[str]:
     held = np.unique(schedule.frames[schedule.frames >= 0])
     notes = []
     together = {(int(a), int(b)) for row in schedule.frames for a, b in pairwise(row) if b >= 0}
-    gaps = [i for i in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence) if (i, i + 1) not in together]
+    after = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
+    gaps = [index for index in after if (index, index + 1) not in together]
     if gaps:
         words = ", ".join(f"{times[i]} to {times[i + 1]}" for i in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
         notes.append(f"{len(gaps)} gaps that no window reaches across: {words}")
@@ -275,9 +277,7 @@ def _check_options(problems: Problems, **options: Any) -> None:
     for name, allowed in choices.items():
         if options[name] not in allowed:
             words = ", ".join(map(repr, allowed))
-            problems.add(
-                found=f"{name}={options[name]!r}", expected=f"one of {words}", fix=f"{name}={allowed[-1]!r}"
-            )
+            problems.add(found=f"{name}={options[name]!r}", expected=f"one of {words}", fix=f"{name}={allowed[-1]!r}")
     batch = options["batch"]
     if not is_batch(batch):
         problems.add(
@@ -288,9 +288,7 @@ def _check_options(problems: Problems, **options: Any) -> None:
     save = options["save"]
     unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in SAVED]
     if isinstance(save, str) or unknown:
-        problems.add(
-            found=f"save={save!r}", expected=f"a sequence of {', '.join(SAVED)}", fix=f"save=({SAVED[0]!r},)"
-        )
+        problems.add(found=f"save={save!r}", expected=f"a sequence of {', '.join(SAVED)}", fix=f"save=({SAVED[0]!r},)")
 
 
 def _labelled(
@@ -376,8 +374,10 @@ def _with_saved(
     if "increment" in save:
         for component in ("u", "v"):
             # The background is rest.
-            result[f"{component}_increment"] = result[component].isel(step=-1).assign_attrs(
-                long_name=f"increment of the {result[component].attrs['long_name']}"
+            result[f"{component}_increment"] = (
+                result[component]
+                .isel(step=-1)
+                .assign_attrs(long_name=f"increment of the {result[component].attrs['long_name']}")
             )
             result[f"{component}_increment"].attrs.pop("standard_name", None)
     for word, reference in (("innovation", result[f"{name}_observed"]), ("residual", result[name])):

@@ -80,7 +80,7 @@ def twin(
 
     .. math:: I(x, t) = I_0(X(0)) + \epsilon, \qquad \dot X = w(X, t), \quad X(t) = x
 
-    Every image comes from the first by exact characteristics, in steps of a tenth of a cell at most, and one
+    Every image comes from the first by exact characteristics, in steps of a fifth of a cell at most, and one
     interpolation of high order of a field that is known between points: nothing is blurred on the way, and nothing of
     the models that are tried on them is used. Where parcels come from outside the grid, the velocity of its edge and a
     field that goes on outside bring them.

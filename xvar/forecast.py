@@ -37,7 +37,7 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
 
     Where no model was stated, the last image is extrapolated along the analysed motion, which stays as it is at the end
     of the window. Every point takes the value of the parcel that reaches it, interpolated once, bilinearly, from the
-    last image as it was observed. Where the analysis has sources, what a parcel carries grows or decays on the way,
+    last image as it was observed, its holes filled by the analysis. Where the analysis has sources, what a parcel carries grows or decays on the way,
     ever less as they fade, and the power that growth adds at short wavelengths is held to that of the image carried
     without it. Where a path comes from outside the grid the last image stays, and ``origin`` says so.
     `xvar.core.nowcast.Nowcast` has the equations.
@@ -165,7 +165,9 @@ def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], m
 def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...]) -> dict[str, xr.DataArray]:
     """Forecasts and origins, window by window where the analysis is lazy."""
     configuration, plane = analysed.configuration, analysed.plane
-    fields = {"observed": data[f"{configuration.variable}_observed"]}
+    # Holes of the last image are filled by what the motion brought there from earlier ones.
+    analysed_image = data[configuration.variable].isel(step=-1)
+    fields = {"observed": data[f"{configuration.variable}_observed"].fillna(analysed_image)}
     fields |= {name: data[name].isel(step=-1) for name in ("u", "v")}
     names = ("u_transient", "v_transient", "growth")
     fields |= {name: data[name] if name in data else xr.zeros_like(fields["u"]) for name in names}

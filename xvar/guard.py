@@ -151,8 +151,8 @@ def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
     """
     status = arrays["status"]
     for code, words, fix in (
-        (NOT_CONVERGED, "not converged", "a minimizer= with more evaluations, or a larger background error"),
-        (DIVERGED, "diverged: the best iterate is kept", "a shorter step of the model, or larger errors of observation"),
+        (NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(evaluations=...) allows more"),
+        (DIVERGED, "diverged: the best iterate is kept", "a shorter step of the model, or larger observation errors"),
     ):
         windows = np.flatnonzero(status == code)
         if windows.size:
@@ -168,9 +168,10 @@ def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
     if numbers is not None and (numbers > 1).any():
         worst = int(np.argmax(np.nan_to_num(numbers)))
         warnings.warn(
-            f"trajectories cross in {int((numbers > 1).sum())} of {status.size} windows: time step times velocity gradient "
-            f"is {float(numbers[worst]):.3g} in {names(worst)}, where 1 is the limit; a smoother motion (a background error "
-            f"with a longer length), or {int(np.ceil(numbers[worst]))} steps between frames (step= of the model)",
+            f"trajectories cross in {int((numbers > 1).sum())} of {status.size} windows: time step times velocity "
+            f"gradient is {float(numbers[worst]):.3g} in {names(worst)}, where 1 is the limit; a smoother motion (a "
+            f"background error with a longer length), or {int(np.ceil(numbers[worst]))} steps between frames (step= of "
+            "the model)",
             AnalysisWarning,
             stacklevel=4,
         )

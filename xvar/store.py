@@ -6,24 +6,28 @@ import contextlib
 import glob
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
 
+from xvar.cf.units import normalise_units, same_units
 from xvar.errors import InputError, Problem
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 ZARR = (".zarr",)
 
 
-def open_files(names: Sequence[str | Path]) -> xr.Dataset:
+def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Dataset:
     """Open one file, or several as one record.
 
     Parameters
     ----------
     names : sequence of str or Path
         Files of NetCDF or any other format that xarray reads, Zarr stores, or patterns such as ``radar_*.nc``.
+    group : str, optional
+        The group of the file that holds the record.
 
     Returns
     -------
@@ -33,20 +37,85 @@ def open_files(names: Sequence[str | Path]) -> xr.Dataset:
     Raises
     ------
     InputError
-        Where a file is not there, cannot be read, or does not fit the others.
+        Where a file is not there, cannot be read, or does not fit the others; where all it has is in groups and none
+        was named.
     """
     paths = [path for name in names for path in _matching(str(name))]
+    for path in paths:
+        if path.is_file() and not path.stat().st_size:
+            raise InputError(_unreadable([path], "empty, 0 bytes", "copy or download it again"))
+    units: dict[str, dict[str, str]] = {}
     try:
         if len(paths) == 1:
-            return xr.open_dataset(paths[0], engine="zarr" if paths[0].suffix in ZARR else None)
-        return xr.open_mfdataset(
-            paths, combine="by_coords", data_vars="minimal", coords="minimal", compat="equals", join="exact"
-        )
+            engine = "zarr" if paths[0].suffix in ZARR else None
+            opened = xr.open_dataset(paths[0], engine=engine, group=group)
+        else:
+            opened = xr.open_mfdataset(
+                paths,
+                combine="by_coords",
+                data_vars="minimal",
+                coords="minimal",
+                compat="equals",
+                join="exact",
+                preprocess=partial(_note_units, units),
+                group=group,
+            )
     except PermissionError as error:
         raise InputError(_unreadable(paths, "not readable by you", "its permissions")) from error
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # readers of broken files raise whatever they stumble over
         what = f"no data that xarray can open: {_first_line(error)}"
-        raise InputError(_unreadable(paths, what, "NetCDF or Zarr, or install the reader of its format")) from error
+        fix = "copy or download it again where it is broken; else NetCDF or Zarr, or install the reader of its format"
+        raise InputError(_unreadable(paths, what, fix)) from error
+    _refuse_mixed_units(units)
+    if not opened.data_vars and group is None:
+        groups = _groups(paths[0])
+        if groups:
+            opened.close()
+            raise InputError(
+                Problem(
+                    f"{paths[0]}: no variables but in groups: {', '.join(groups[:10])}",
+                    "the name of one",
+                    f"--group {groups[0]}, or xarray.open_dataset(path, group={groups[0]!r})",
+                )
+            )
+    return opened
+
+
+def _note_units(units: dict[str, dict[str, str]], dataset: xr.Dataset) -> xr.Dataset:
+    """Note the units of the variables of a file: where files are joined those of the first stand for all."""
+    name = str(dataset.encoding.get("source", "a file"))
+    for key, variable in dataset.variables.items():
+        if "units" in variable.attrs:
+            units.setdefault(str(key), {})[name] = normalise_units(str(variable.attrs["units"]))
+    return dataset
+
+
+def _refuse_mixed_units(units: Mapping[str, Mapping[str, str]]) -> None:
+    problems = []
+    for key, by_file in units.items():
+        first, own = next(iter(by_file.items()))
+        other = next((name for name, text in by_file.items() if text != own and not same_units(text, own)), None)
+        if other is not None:
+            problems.append(
+                Problem(
+                    f"{own!r} in {first} and {by_file[other]!r} in {other}",
+                    "the same units in all files of a record",
+                    "convert one of them, or run them apart",
+                    variable=key,
+                )
+            )
+    if problems:
+        raise InputError(*problems)
+
+
+def _groups(path: Path) -> list[str]:
+    """Groups of a file that hold variables."""
+    try:
+        tree = xr.open_datatree(path, engine="zarr" if path.suffix in ZARR else None)
+    except Exception:  # noqa: BLE001 -- as above; then there is nothing to name
+        return []
+    with tree:
+        return [node.path.lstrip("/") for node in tree.subtree if node.data_vars and node.path != "/"]
 
 
 def _matching(name: str) -> list[Path]:

@@ -15,6 +15,9 @@ from xvar.cf.units import length_factor
 from xvar.errors import Problems
 
 
+_INTERPOLATE = "interpolate it onto the grid of the record, field.interp_like(record)"
+
+
 def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Problems, label: str) -> xr.DataArray | None:
     """Bring a field (y, x) into the order of the points of a record.
 
@@ -72,12 +75,14 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
                 dimension=dim,
                 found=f"size {field.sizes[dim]} along {str(dim)!r}",
                 expected=f"size {like.sizes[dim]}, that of {str(like.name)!r}",
-                fix="interpolate it onto the grid of the record, field.interp_like(record)",
+                fix=_INTERPOLATE,
             )
     if len(problems) > count:
         return None
     order = {dim: _order(field, like, dim, problems, label) for dim in plane}
-    return None if len(problems) > count else field.isel({dim: index for dim, index in order.items() if index is not None})
+    if len(problems) > count:
+        return None
+    return field.isel({dim: index for dim, index in order.items() if index is not None})
 
 
 def _order(
@@ -110,7 +115,7 @@ def _order(
         found=f"other points along {str(dim)!r}: "
         + (f"{ranges}, which do not overlap" if apart else f"they differ by up to {difference:g}{units}, {ranges}"),
         expected=f"the points of {str(like.name)!r}, to {tolerance / step:g} of their spacing ({step:g}{units})",
-        fix="choose the same region" if apart else "interpolate it onto the grid of the record, field.interp_like(record)",
+        fix="choose the same region" if apart else _INTERPOLATE,
     )
     return None
 

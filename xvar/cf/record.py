@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, canonical, find_axes, find_variable
+from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
 from xvar.cf.quantities import without_quantities
@@ -124,6 +124,8 @@ def read_record(
     image = canonical(array, axes, problems)
     if not check_size(array, axes, problems):
         return None
+    if image is not None and not is_lazy(image):
+        image = _loaded(image, dataset, problems)
     times = read_times(array, axes, problems, sort)
     grid = horizontal_grid(array, axes, problems, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
@@ -145,3 +147,19 @@ def read_record(
     if len(problems) > before:
         return None
     return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes))
+
+
+def _loaded(image: xr.DataArray, dataset: xr.Dataset, problems: Problems) -> xr.DataArray | None:
+    """A record read from its file, where it has not been yet: a broken file shows here."""
+    try:
+        return image.load()
+    except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+        source = dataset.encoding.get("source")
+        where = "" if source is None else f"{source}: "
+        problems.add(
+            variable=image.name,
+            found=f"{where}values that cannot be read: {type(error).__name__}: {error}",
+            expected="a file whose values can be read",
+            fix="copy or download it again; what is whole of it can be chosen by isel(time=...)",
+        )
+        return None

@@ -160,7 +160,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems,
                 dimension=coordinate.name,
                 found=f"calendar {theirs!r}, where the record has {ours!r}",
                 expected="one calendar in a call",
-                fix=f"ds.convert_calendar({ours!r}), or drop its time where it stands for any, drop_vars({coordinate.name!r})",
+                fix=f"convert_calendar({ours!r}), or drop_vars({str(coordinate.name)!r}) where it stands for any time",
             )
 
 

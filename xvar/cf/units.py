@@ -260,7 +260,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
 def _contradiction(name: str, own: str, stated: str) -> str:
     correct = f"where the file is wrong, ds[{name!r}].attrs['units'] = {stated!r}"
     if own == "dBZ" and rain_rate_factor(stated, 1.0) is not None:
-        return f"leave units= out: reflectivity is assimilated as it is; rain is xvar.rain_rate(ds[{name!r}]); {correct}"
+        return f"leave units= out, reflectivity goes as it is; rain is xvar.rain_rate(ds[{name!r}]); {correct}"
     return f"leave units= out; {correct}"
 
 

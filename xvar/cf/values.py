@@ -65,8 +65,9 @@ class Screen:
         return np.asarray(beyond if fill is None else beyond | (values == _own(fill, values.dtype)))
 
     def problem(self, values: Floats, *, strict: bool = False, fill: bool = True) -> Problem | None:
-        """What is wrong with values that nobody has looked at yet: infinities where `strict`, and where `fill` what
-        `check_values` refuses.
+        """What is wrong with values that nobody has looked at yet.
+
+        Infinities where `strict`, and where `fill` what `check_values` refuses.
         """
         problems = Problems()
         if strict:
@@ -117,9 +118,10 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
         return notes
     infinite = np.isinf(values)
     gross = valid & ((values < screen.low) | (values > screen.high))
+    beyond = f"values beyond {screen.low:g} to {screen.high:g}, which nothing reaches"
     for wrong, what, mend in (
         (infinite, "infinite values", "replace them by NaN to say so"),
-        (gross, f"values beyond {screen.low:g} to {screen.high:g}, which nothing reaches", _hint(values, gross, screen)),
+        (gross, beyond, _hint(values, gross, screen)),
     ):
         count = int(wrong.sum())
         if count and not (strict and wrong is infinite):

@@ -16,7 +16,7 @@ STENCIL = 8
 #: How much finer than the grid the image is given.
 FINER = 4
 #: Longest way of a parcel in a step, in cells.
-LONGEST_WAY = 0.1
+LONGEST_WAY = 0.2
 
 
 @dataclass(frozen=True)

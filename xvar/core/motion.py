@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from xvar.core.covariance import Matern, Tikhonov
-from xvar.core.dynamics import State
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.minimize import LBFGS, Reason
@@ -127,7 +125,7 @@ class ImageMotion:
     levels: tuple[int, ...] = (8, 4, 2)
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3, memory=8))
 
-    def steady_problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
+    def steady_problem(self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid) -> Problem:
         """The first loop.
 
         Parameters
@@ -135,10 +133,11 @@ class ImageMotion:
         images : Tensor (window, frame, y, x)
             Of unit standard deviation; NaN where nothing was observed.
         seconds : sequence of float
-            Time of each frame after the first.
+            Time of each image.
+        frame : float
+            Seconds between frames, the unit of time of the priors.
         grid : Grid
         """
-        frame = frame_interval(seconds)
         background = {
             "velocity": images.new_zeros(len(images), 2, *grid.shape),
             "tracer": torch.nan_to_num(images[:, -1:]),
@@ -157,10 +156,9 @@ class ImageMotion:
         )
 
     def transient_problem(
-        self, images: Tensor, seconds: Sequence[float], grid: Grid, steady: Tensor, transient: Transient
+        self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid, steady: Tensor, transient: Transient
     ) -> Problem:
         """The second loop, about the steady motion (window, 2, y, x) in m/s; see `steady_problem`."""
-        frame = frame_interval(seconds)
         cell = math.sqrt(math.prod(grid.spacing))
         tracer = torch.nan_to_num(images[:, -1:])
         background = {
@@ -230,29 +228,46 @@ class ImageMotion:
             variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
+        results: dict[str, Tensor] = {}
+        for windows, kept in _by_kept_frames(frames):
+            part = self._analyse(frames[windows], seconds, kept, grid)
+            for name, values in part.items():
+                if name not in results:
+                    results[name] = values.new_empty(len(frames), *values.shape[1:])
+                results[name][windows] = values
+        return results
+
+    def _analyse(self, frames: Tensor, seconds: Sequence[float], kept: list[int], grid: Grid) -> dict[str, Tensor]:
+        """Analyse windows from the frames that hold values, at the times of all."""
+        frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
         values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
         spread = deviation(values)
         scale = torch.where(spread > 0, spread, torch.ones_like(spread))
+        values, times = values[:, kept], [seconds[index] for index in kept]
         images = values / scale
-        problem = self.steady_problem(images, seconds, grid)
+        problem = self.steady_problem(images, times, frame, grid)
         *_, finest = levels = fitting(self.levels, grid)
         result = solve(problem.coarsen(finest), self.minimizer, levels=[level // finest for level in levels])
-        steady = prolong(result.trajectory[0]["velocity"], finest, grid.shape)
-        state, evaluations = {}, result.minimum.evaluations
+        motion = _Motion(prolong(result.trajectory[0]["velocity"], finest, grid.shape), times[-1])
+        evaluations = result.minimum.evaluations
         outputs = {"image_scale": backward(self.transform, scale).flatten()}
         if self.transient is not None:
-            about = self.transient_problem(images, seconds, grid, steady, self.transient)
-            result = solve(about, self.minimizer, levels=fitting(self.transient.levels, grid))
-            state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
-            outputs["u_transient"], outputs["v_transient"] = state["transient"].unbind(1)
-            outputs["growth"] = state["source"][:, 0] * frame_interval(seconds)
-        at_frames, between = self._motions(steady, state, seconds)
-        motion = torch.stack(at_frames[::-1], dim=1)
-        count = problem.number_of_observations()
+            growth = torch.zeros_like(frames[:, 0])
+            if len(kept) > 1:
+                about = self.transient_problem(images, times, frame, grid, motion.steady, self.transient)
+                result = solve(about, self.minimizer, levels=fitting(self.transient.levels, grid))
+                state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
+                motion = replace(motion, transient=state["transient"], lifetime=self.transient.lifetime * frame)
+                growth = state["source"][:, 0] * frame
+            fading = motion.at(seconds[-1]) - motion.steady
+            outputs |= {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
+        velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
+        seen = images[:, -1 - self.ages : -1] if len(kept) > 1 else images[:, :0]
+        count = seen.isfinite().flatten(1).sum(1)
         return {
-            "analysis": backward(self.transform, self._carried(values, between, seconds, grid)),
-            "u": motion[:, :, 0],
-            "v": motion[:, :, 1],
+            "analysis": backward(self.transform, _carried(values, times, motion, seconds, grid)),
+            "u": velocity[:, :, 0],
+            "v": velocity[:, :, 1],
             "observed": frames[:, -1],
             **outputs,
             **costs_of(result),
@@ -262,40 +277,60 @@ class ImageMotion:
             "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
         }
 
-    def _motions(self, steady: Tensor, state: State, seconds: Sequence[float]) -> tuple[list[Tensor], list[Tensor]]:
-        """The motion at every frame, and on average over every interval between two, the last ones first."""
+
+@dataclass(frozen=True)
+class _Motion:
+    """A steady motion (window, 2, y, x), and a transient one at a reference time."""
+
+    steady: Tensor
+    reference: float
+    transient: Tensor | None = None
+    lifetime: float = math.inf
+
+    def at(self, time: float) -> Tensor:
+        """The motion at a time."""
         if self.transient is None:
-            return [steady] * len(seconds), [steady] * (len(seconds) - 1)
-        lifetime = self.transient.lifetime * frame_interval(seconds)
-        ages = [seconds[-1] - second for second in reversed(seconds)]
-        at_frames = [torch.add(steady, state["transient"], alpha=math.exp(-age / lifetime)) for age in ages]
-        between = [
-            torch.add(steady, state["transient"], alpha=(lived(old, lifetime) - lived(new, lifetime)) / (old - new))
-            for new, old in pairwise(ages)
-        ]
-        return at_frames, between
+            return self.steady
+        return torch.add(self.steady, self.transient, alpha=math.exp(-abs(time - self.reference) / self.lifetime))
 
-    def _carried(self, values: Tensor, between: list[Tensor], seconds: Sequence[float], grid: Grid) -> Tensor:
-        """The last image along the motion to every time of the window; its holes are filled from earlier ones."""
-        model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
-        last, position = values[:, -1:], model.grid_points
-        for age, velocity in enumerate(between, start=1):
-            if bool(last.isfinite().all()):
-                break
-            position = model.follow(velocity, position, seconds[-1 - age] - seconds[-age])
-            last = torch.where(last.isfinite(), last, sample(values[:, -1 - age, None], position))
-        images, paths = [last], model.grid_points
-        for age, velocity in enumerate(between, start=1):
-            # A value that is at a grid point at a frame is where the motion takes it by the end of the window.
-            step = model.follow(velocity, model.grid_points, seconds[-age] - seconds[-1 - age])
-            paths = through(step, paths, model.grid_points)
-            images.append(sample(last, paths))
-        return torch.cat(images[::-1], dim=1)
+    def between(self, begin: float, end: float) -> Tensor:
+        """The motion on average between two times."""
+        if self.transient is None:
+            return self.steady
+        left = lived(end - self.reference, self.lifetime) - lived(begin - self.reference, self.lifetime)
+        return torch.add(self.steady, self.transient, alpha=left / (end - begin))
 
 
-def frame_interval(seconds: Sequence[float]) -> float:
-    """Mean time between the frames of a window, in seconds."""
-    return (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+def _by_kept_frames(frames: Tensor) -> list[tuple[Tensor, list[int]]]:
+    """Windows by which of their frames hold any value; where none does, the last one stands for all."""
+    has = frames.isfinite().flatten(2).any(dim=2)
+    has[:, -1] |= ~has.any(dim=1)
+    patterns, which = has.unique(dim=0, return_inverse=True)
+    return [
+        (torch.nonzero(which == index).flatten(), torch.nonzero(pattern).flatten().tolist())
+        for index, pattern in enumerate(patterns)
+    ]
+
+
+def _carried(values: Tensor, times: list[float], motion: _Motion, wanted: Sequence[float], grid: Grid) -> Tensor:
+    """The last image along the motion to all times wanted, ascending; its holes are filled from earlier images."""
+    model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
+    last, position = values[:, -1:], model.grid_points
+    for index in range(len(times) - 2, -1, -1):
+        if bool(last.isfinite().all()):
+            break
+        velocity = motion.between(times[index], times[index + 1])
+        position = model.follow(velocity, position, times[index] - times[index + 1])
+        last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
+    images = {motion.reference: last}
+    for side in (sorted((t for t in wanted if t < motion.reference), reverse=True), [t for t in wanted if t > times[-1]]):
+        paths, near = model.grid_points, motion.reference
+        for time in side:
+            # A value that is at a grid point at this time is where the motion takes it by the time of the last image.
+            step = model.follow(motion.between(*sorted((time, near))), model.grid_points, near - time)
+            paths, near = through(step, paths, model.grid_points), time
+            images[time] = sample(last, paths)
+    return torch.cat([images[time] for time in wanted], dim=1)
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:

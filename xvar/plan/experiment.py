@@ -225,8 +225,8 @@ def _in_units(
     if factors[0] is not None and factors[1] is not None:
         # A mass of water and a depth: one is the other by a density that the user states.
         fix = (
-            f"multiply it by {factors[0] / factors[1]:g}, which takes a litre of liquid water for a kilogram, and write its"
-            f" attrs['units'] = {wanted!r}"
+            f"multiply it by {factors[0] / factors[1]:g}, which takes a litre of liquid water for a kilogram, and "
+            f"write its attrs['units'] = {wanted!r}"
         )
     elif "dBZ" in (own, wanted):
         fix = "reflectivity is no rain: xvar.rain_rate(reflectivity) makes it one"
@@ -253,8 +253,8 @@ def _refuse_flight(
         if fastest * seconds > spacing * size:
             problems.add(
                 variable=f"background {name}",
-                found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a step of"
-                f" {seconds:g} s",
+                found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a "
+                f"step of {seconds:g} s",
                 expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
                 fix="check its units (m s-1), or give the model a shorter step",
             )

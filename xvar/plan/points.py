@@ -123,7 +123,9 @@ def assimilate_points(
     """
     problems = Problems()
     points = observation if isinstance(observation, Points) else Points(observation)
-    components = bridge.components_of(dynamics, "") or {str(name): (str(name),) for name in background.data_vars}
+    own = [str(name) for name in background.data_vars]
+    carried = next((name for name in own if name not in ("u", "v")), "tracer")
+    components = bridge.components_of(dynamics, carried) or {name: (name,) for name in own}
     names = [name for parts in components.values() for name in parts]
     fields, plane = _background(background, names, problems)
     problems.refuse()

@@ -248,13 +248,13 @@ class _Run:
         self.states = self.store.status()
         self.reasons = self.store.failures()
         self.before = int((self.states != NOT_RUN).sum())
-        self._tell()
         wanted = [
             index
             for index, batch in enumerate(self.deferred.batches)
             if (self.states[batch.begin : batch.end] == NOT_RUN).any()
         ]
         try:
+            self._tell()
             if wanted:
                 graph, tasks = write_tasks(self.analysis, self.deferred, self.store.writer(), wanted, alone=False)
                 if self.client is None:

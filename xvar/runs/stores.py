@@ -212,16 +212,10 @@ class ZarrStore(Store):
         """A version of xarray that sets no fill value would let windows that were not run read as zero."""
         array = _open(draft, name)
         have = array.fill_value
-        same = have is not None and (np.isnan(have) if np.isnan(fill) else have == fill)
-        if not same and version == 2 and have is None and fill == 0:  # zarr leaves it undefined: say zero
-            header = draft / name / ".zarray"
-            content = json.loads(header.read_text())
-            header.write_text(json.dumps({**content, "fill_value": 0}))
-            everything = draft / ".zmetadata"
-            metadata = json.loads(everything.read_text())
-            metadata["metadata"][f"{name}/.zarray"]["fill_value"] = 0
-            everything.write_text(json.dumps(metadata))
-        elif not same:
+        if have is None and fill == 0 and version == 2:
+            # Format 2 has the fill value in the place of the mask, and zero is not missing: it is written.
+            array[:] = 0
+        elif have is None or not (np.isnan(have) if np.isnan(fill) else have == fill):
             raise StoreError(f"{draft}: {name} has the fill value {have}, not {fill}; a newer xarray sets it")
 
     def resume(self) -> None:

@@ -1,0 +1,415 @@
+"""Runs in threads of this process: what is written, resumed, refused."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import dask.array
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xvar
+from tests.runs.records import OPTIONS, Failing, marked, same, shower
+from xvar.batches import WindowError
+from xvar.runs import Interrupted, Report, status
+from xvar.runs.stores import StoreError, ZarrWriter
+
+KINDS = ["a.zarr", "a.nc"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole() -> xr.Dataset:
+    return shower().var4d.assimilate(**OPTIONS)
+
+
+def load(path: pathlib.Path) -> xr.Dataset:
+    with xr.open_dataset(path) if path.suffix == ".nc" else xr.open_zarr(path) as found:
+        return found.load()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_run_gives_the_analysis(name: str, lazy: bool, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    told: list[Report] = []
+    record = shower().chunk(time=3) if lazy else shower()
+    report = xvar.run(record, tmp_path / name, **OPTIONS, batch=2, progress=told.append)
+    found = load(tmp_path / name)
+    assert same(found, whole) == []
+    assert set(found.variables) == set(whole.variables)
+    for variable in whole.variables:
+        assert found[variable].dims == whole[variable].dims
+        assert set(whole[variable].attrs) == set(found[variable].attrs)
+    assert (report.windows, report.done, report.left, report.failed, report.before) == (4, 4, 0, {}, 0)
+    assert [each.done for each in told][0] == 0
+    assert sorted(each.done for each in told) == [each.done for each in told]
+    assert told[-1].done == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]  # no lock, no parts, no drafts
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_both_formats_of_zarr(zarr_format: int, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    xvar.run(shower(), tmp_path / "a.zarr", **OPTIONS, zarr_format=zarr_format, batch=1)
+    assert (tmp_path / "a.zarr" / {2: ".zgroup", 3: "zarr.json"}[zarr_format]).exists()
+    assert same(load(tmp_path / "a.zarr"), whole) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_finished_run_has_nothing_to_do(name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    xvar.run(shower(), tmp_path / name, **OPTIONS)
+    monkeypatch.setattr("xvar.batches.solve_batch", None)  # nothing is solved any more
+    monkeypatch.setattr("xvar.graph.solve_batch", None)
+    report = xvar.run(shower(), tmp_path / name, **OPTIONS)
+    assert report.before == report.windows == report.done == 4
+    assert str(status(tmp_path / name)) == f"{tmp_path / name}: 4 of 4 windows done, 0 failed, 0 not run"
+
+
+class Stopping:
+    """A progress that ends the run by an error after some windows."""
+
+    def __init__(self, after: int, error: BaseException) -> None:
+        self.after, self.error = after, error
+
+    def __call__(self, report: Report) -> None:
+        if report.done >= self.after:
+            raise self.error
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_windows_that_were_not_run_say_so(zarr_format: int, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    # Faults 74, 75 and 81.
+    path = tmp_path / "a.zarr"
+    with pytest.raises(Interrupted, match=r"2 of 4 windows done.*windows \d-\d$") as info, dask.config.set(scheduler="sync"):
+        xvar.run(shower(), path, **OPTIONS, batch=2, zarr_format=zarr_format, progress=Stopping(2, KeyboardInterrupt()))
+    missing = info.value.report.not_run  # one batch or the other: the order is dask's
+    assert missing in ([0, 1], [2, 3])
+    done = [window for window in range(4) if window not in missing]
+    found = load(path)
+    assert list(np.flatnonzero(found["status"] == 0)) == missing
+    for name in found.data_vars:
+        if "window" in found[name].dims and found[name].dtype.kind == "f":
+            assert np.isnan(found[name][missing]).all(), name
+    assert found["status"].dtype == np.int8
+    assert same(found.isel(window=done), whole.isel(window=done)) == []
+    report = status(path)
+    assert (report.done, report.left, report.not_run) == (2, 2, missing)
+    series = found.var4d.series()
+    assert series.sizes["time"] == 7  # what was not run has no part in it
+    report = xvar.run(shower(), path, **OPTIONS)  # with the batches of the store, not the default ones
+    assert (report.before, report.done) == (2, 4)
+    assert same(load(path), whole) == []
+
+
+def test_an_unfinished_netcdf_is_no_file(whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.nc"
+    with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+        xvar.run(shower(), path, **OPTIONS, batch=1, progress=Stopping(2, KeyboardInterrupt()))
+    assert not path.exists()
+    assert status(path).left == 2
+    (path.with_name(".a.nc.parts") / "windows-0000002-1.npz.77.draft").touch()  # of a writer that was killed
+    assert xvar.run(shower(), path, **OPTIONS).before == 2
+    assert same(load(path), whole) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
+
+
+def test_a_part_that_went_missing_is_not_merged(tmp_path: pathlib.Path) -> None:
+    # Fault 75.
+    path = tmp_path / "a.nc"
+    with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+        xvar.run(shower(), path, **OPTIONS, batch=1, progress=Stopping(3, KeyboardInterrupt()))
+    lost = min(path.with_name(".a.nc.parts").glob("windows-*.npz"))
+    before = status(path).not_run
+    lost.unlink()
+    assert status(path).not_run == sorted([*before, int(lost.name.split("-")[1])])
+    assert xvar.run(shower(), path, **OPTIONS).before == 2
+
+
+# --- what is refused (faults 76, 77, 80) ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"window": 3}, "window"),
+        ({"dtype": "float64"}, "dtype"),
+        ({"minimizer": OPTIONS["minimizer"].__class__(evaluations=5, decrease=0.99)}, "minimizer"),
+    ],
+)
+def test_another_configuration_is_refused(name: str, change: dict[str, Any], word: str, tmp_path: pathlib.Path) -> None:
+    xvar.run(shower(), tmp_path / name, **OPTIONS)
+    with pytest.raises(xvar.InputError, match=f"(?s)other input or options.*{word}.*overwrite=True"):
+        xvar.run(shower(), tmp_path / name, **{**OPTIONS, **change})
+    assert status(tmp_path / name).done == 4
+
+
+def test_another_input_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.zarr"
+    xvar.run(shower(), path, **OPTIONS)
+    other = shower()
+    other["rain"][0, 3, 3] += 1
+    with pytest.raises(xvar.InputError, match="input values"):
+        xvar.run(other, path, **OPTIONS)
+    later = shower().assign_coords(time=shower()["time"] + np.timedelta64(1, "h"))
+    with pytest.raises(xvar.InputError, match="input coordinate time"):
+        xvar.run(later, path, **OPTIONS)
+    xvar.run(shower().chunk(time=2), path, **OPTIONS)  # chunks are not what it says
+    xvar.run(shower(), path, **OPTIONS, errors="continue", batch=3)  # nor is how it is run
+
+
+def test_another_version_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.zarr"
+    xvar.run(shower(), path, **OPTIONS)
+    header = path / "zarr.json"
+    content = json.loads(header.read_text())
+    manifest = json.loads(content["attributes"]["xvar_manifest"])
+    manifest["versions"]["xvar"] = "0.0.1"
+    content["attributes"]["xvar_manifest"] = json.dumps(manifest)
+    header.write_text(json.dumps(content))
+    with pytest.raises(xvar.InputError, match=r"version xvar: '0\.0\.1' in the store"):
+        xvar.run(shower(), path, **OPTIONS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_not_ours_is_refused_and_stays(name: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    if name.endswith("nc"):
+        path.write_text("a diary")
+    else:
+        path.mkdir()
+        (path / "diary").write_text("a diary")
+    with pytest.raises(xvar.InputError, match="no run of xvar"):
+        xvar.run(shower(), path, **OPTIONS)
+    assert "a diary" in (path if path.is_file() else path / "diary").read_text()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_old_stays_until_the_new_is_complete(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    old = {**OPTIONS, "window": 3}
+    xvar.run(shower(), path, **old)
+    before = load(path)
+    with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+        xvar.run(shower(), path, **OPTIONS, batch=1, overwrite=True, progress=Stopping(2, KeyboardInterrupt()))
+    assert same(load(path), before) == []
+    assert xvar.run(shower(), path, **OPTIONS, overwrite=True).before == 2  # the replacement is resumed, too
+    assert same(load(path), whole) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert xvar.run(shower(), path, **OPTIONS, overwrite=True).before == 4  # it is of this run: nothing to replace
+
+
+def test_a_region_that_cuts_a_chunk_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.zarr"
+    xvar.run(shower(), path, **OPTIONS, batch=3)
+    values = load(path)["u"].values
+    write = ZarrWriter(str(path))
+    for begin, end in ((1, 3), (0, 2)):
+        with pytest.raises(xvar.InputError, match="cut through chunks of 3"):
+            write(begin, {"u": np.zeros_like(values[begin:end])}, {}, {})
+    write(3, {"u": values[3:4]}, {}, {})  # the last chunk is short
+    np.testing.assert_array_equal(load(path)["u"], values)
+
+
+def test_two_runs_in_one_place(tmp_path: pathlib.Path) -> None:
+    # Fault 79.
+    def second(report: Report) -> None:
+        assert status(report.path).running == f"process {os.getpid()} on {os.uname().nodename}"
+        with pytest.raises(xvar.InputError, match=f"another run writes: process {os.getpid()}"):
+            xvar.run(shower(), report.path, **OPTIONS)
+
+    xvar.run(shower(), tmp_path / "a.zarr", **OPTIONS, progress=second)
+    assert status(tmp_path / "a.zarr").running is None
+
+
+def test_options_and_places_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
+    for arguments, options, words in (
+        (("a.zarr",), {"windw": 4}, "did you mean 'window'"),
+        (("s3://bucket/a.zarr",), {}, "object store"),
+        (("nowhere/a.zarr",), {}, "mkdir -p"),
+        (("a.zarr",), {"workers": 2, "scheduler": "tcp://localhost:1"}, "leave one out"),
+    ):
+        place = arguments[0] if "://" in arguments[0] else tmp_path / arguments[0]
+        with pytest.raises(xvar.InputError, match=words):
+            xvar.run(shower(), place, **options)
+    with pytest.raises(xvar.InputError, match="holds no analysis"):
+        status(tmp_path / "b.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_in_memory_are_looked_at_before_anything_is_run(tmp_path: pathlib.Path) -> None:
+    record = shower()
+    record["rain"][3, 2, 2] = -1
+    with pytest.raises(xvar.InputError, match="negative"):
+        xvar.run(record, tmp_path / "a.zarr", **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what fails (faults 68, 69, 72, 78) ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_window_that_fails_is_marked_with_its_reason(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
+    record = marked(shower(), 6)
+    report = xvar.run(record, tmp_path / name, **options, errors="continue", batch=2)
+    assert report.failed == {1: "ArithmeticError: no motion in this frame"}
+    assert (report.done, report.left) == (3, 0)
+    assert status(tmp_path / name).failed == report.failed
+    found = load(tmp_path / name)
+    assert np.isnan(found["u"][1]).all()
+    assert same(found.isel(window=[0, 3]), whole.isel(window=[0, 3])) == []
+
+
+def test_a_window_that_raises_ends_the_run_and_keeps_the_others(tmp_path: pathlib.Path) -> None:
+    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
+    record = marked(shower(), 3)
+    with pytest.raises(WindowError, match=r"window 0 \(2020-01-01T00:00:00 to"), dask.config.set(scheduler="sync"):
+        xvar.run(record, tmp_path / "a.zarr", **options, batch=1)
+    assert 0 in status(tmp_path / "a.zarr").not_run
+
+
+def broken(record: xr.Dataset, frame: int, error: Exception) -> xr.Dataset:
+    """The record with a frame that cannot be read."""
+    values = record["rain"].values
+
+    def read(block_info: Any = None) -> np.ndarray:
+        place = block_info[None]["array-location"][0][0]
+        if place == frame and not np.array_equal(block_info[None]["chunk-shape"], (0, 0, 0)):
+            raise error
+        return values[place : place + 1]
+
+    result = record.copy()
+    chunks = ((1,) * len(values), *((size,) for size in values.shape[1:]))
+    result["rain"] = record["rain"].copy(data=dask.array.map_blocks(read, chunks=chunks, dtype="f4"))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "radar_007.nc"), FileNotFoundError),
+        (OSError(-101, "NetCDF: HDF error", "radar_007.nc"), xvar.InputError),
+    ],
+)
+def test_frames_that_cannot_be_read(error: Exception, expected: type[Exception], whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    record = broken(shower(), 7, error)  # of window 2, and no other
+    with pytest.raises(expected, match=r"(?s)window 2 \(2020-01-01T00:30:00 to .*radar_007\.nc"):
+        xvar.run(record, tmp_path / "a.zarr", **OPTIONS, batch=1)
+    report = xvar.run(record, tmp_path / "a.zarr", **OPTIONS, batch=1, errors="continue")
+    assert list(report.failed) == [2]
+    assert "radar_007.nc" in report.failed[2]
+    others = [0, 1, 3]
+    assert same(load(tmp_path / "a.zarr").isel(window=others), whole.isel(window=others)) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of this kind")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_disk_that_is_full(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    import resource
+
+    path = tmp_path / name
+    with pytest.raises(Interrupted):
+        xvar.run(shower(), path, **OPTIONS, batch=1, progress=Stopping(0, KeyboardInterrupt()))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))  # small files go through, fields do not
+    try:
+        with pytest.raises(StoreError, match=str(tmp_path)) as info:
+            xvar.run(shower(), path, **OPTIONS, batch=1, errors="continue")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert isinstance(info.value, OSError)
+    assert status(path).left == 4
+    assert [part.name for part in tmp_path.rglob("*") if "partial" in part.name or part.name.endswith("draft")] == []
+    xvar.run(shower(), path, **OPTIONS)
+    assert same(load(path), whole) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises((OSError, xvar.InputError), match="file"):
+        xvar.run(shower(), tmp_path / "file" / "a.zarr", **OPTIONS)
+
+
+# --- what is killed (faults 73, 74, 81) ---
+
+SCRIPT = """
+import sys
+import torch
+torch.set_num_threads(1)
+import xvar
+from tests.runs.records import Slow, shower
+if __name__ == "__main__":
+    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=float(sys.argv[2]), sign=sys.argv[3])}
+    try:
+        xvar.run(shower(), sys.argv[1], **options, batch=1)
+    except KeyboardInterrupt as end:
+        print(end)
+        sys.exit(130)
+"""
+
+
+def started(path: pathlib.Path, seconds: float = 0.3) -> subprocess.Popen[str]:
+    """A run in a process of its own, when it is at its first windows."""
+    sign = path.with_name("begun")
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), str(seconds), str(sign)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not sign.exists() and process.poll() is None:
+        time.sleep(0.02)
+    sign.unlink(missing_ok=True)
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_that_is_killed_goes_on(name: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    process = started(path)
+    process.kill()
+    process.wait()
+    assert not (name.endswith("nc") and path.exists())
+    sign = str(tmp_path / "begun")
+    from tests.runs.records import Slow
+
+    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0.3, sign=sign)}
+    # The lock is still there, of a process that is dead.
+    assert (tmp_path / f".{name}.lock").exists()
+    xvar.run(shower(), path, **options, batch=1)
+    pathlib.Path(sign).unlink()
+    reference = shower().var4d.assimilate(**options)
+    pathlib.Path(sign).unlink()
+    assert same(load(path), reference) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_keeps_what_is_done(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.zarr"
+    process = started(path, 0.4)
+    while status(path).done == 0:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    words = process.stdout.read()
+    assert process.wait() == 130
+    report = status(path)
+    assert report.done >= 1
+    assert report.running is None
+    assert f"{report.done} of 4 windows done" in words or report.done == 4
+    assert "the same command goes on" in words
