@@ -59,7 +59,9 @@ def run(flow: torch.Tensor, seconds: float, every: float | None = None) -> list[
 def labelled(flow: torch.Tensor, when: np.datetime64) -> xr.Dataset:
     """A state of the model as a Dataset."""
     along = np.arange(POINTS) * SPACING
-    attrs = {name: {"units": "m", "standard_name": f"projection_{name}_coordinate", "axis": name.upper()} for name in "xy"}
+    attrs = {
+        name: {"units": "m", "standard_name": f"projection_{name}_coordinate", "axis": name.upper()} for name in "xy"
+    }
     units = {"height": "m", "u": "m s-1", "v": "m s-1"}
     return xr.Dataset(
         {
@@ -113,7 +115,9 @@ def observed(truth: torch.Tensor, every: float, where: dict[str, np.ndarray[Any,
 
 def energy_out_of_balance(flow: torch.Tensor) -> float:
     """Mean of half the squared velocity that is not geostrophic, m2 s-2."""
-    balance = Geostrophic(Matern(1.0, 1e5), Matern(1.0, 1e5), MODEL.coriolis, MODEL.beta).balance(GRID, dtype=flow.dtype)
+    balance = Geostrophic(Matern(1.0, 1e5), Matern(1.0, 1e5), MODEL.coriolis, MODEL.beta).balance(
+        GRID, dtype=flow.dtype
+    )
     return 0.5 * float((flow[:, 1:] - balance(flow[:, :1])).square().sum(1).mean())
 
 

@@ -145,7 +145,13 @@ def test_tasks_have_names_that_a_user_understands() -> None:
 def test_a_year_of_frames_is_a_small_graph() -> None:
     frames = 105_120
     data = xr.Dataset(
-        {"rain": (("time", "y", "x"), dask.array.zeros((frames, 256, 256), chunks=(288, 256, 256), dtype="f4"), {"units": "mm h-1"})},
+        {
+            "rain": (
+                ("time", "y", "x"),
+                dask.array.zeros((frames, 256, 256), chunks=(288, 256, 256), dtype="f4"),
+                {"units": "mm h-1"},
+            )
+        },
         {
             "time": np.datetime64("2020-01-01", "ns") + np.arange(frames) * np.timedelta64(300, "s"),
             "y": ("y", np.arange(256) * 1e3, {"units": "m"}),
@@ -204,7 +210,9 @@ FAILING = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
 def test_a_window_that_raises_ends_the_call_and_is_named(lazy: bool) -> None:
     data = marked(shower(), 6)  # the last frame of window 1
     data = data.chunk(time=5) if lazy else data
-    with pytest.raises(WindowError, match=r"window 1 \(2020-01-01T00:15:00 to 2020-01-01T00:30:00\).*ArithmeticError: no motion"):
+    with pytest.raises(
+        WindowError, match=r"window 1 \(2020-01-01T00:15:00 to 2020-01-01T00:30:00\).*ArithmeticError: no motion"
+    ):
         data.var4d.assimilate(**FAILING).compute()
 
 
@@ -283,10 +291,14 @@ print(process.exitcode)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-@pytest.mark.parametrize("call", ["shower(5).var4d.assimilate(**OPTIONS)", "shower(5).chunk().var4d.assimilate(**OPTIONS).compute()"])
+@pytest.mark.parametrize(
+    "call", ["shower(5).var4d.assimilate(**OPTIONS)", "shower(5).chunk().var4d.assimilate(**OPTIONS).compute()"]
+)
 def test_a_fork_after_torch_is_refused(call: str) -> None:
     code = "import xvar.batches\n" + FORK.format(call=call)
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert "forked from one in which torch was loaded" in run.stdout, run.stderr
     assert "spawn" in run.stdout
     assert run.stdout.split()[-1] == "0"

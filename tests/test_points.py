@@ -28,7 +28,10 @@ def still(state: dict[str, torch.Tensor], seconds: float) -> dict[str, torch.Ten
 def background(ny: int = 9, nx: int = 11, *, geographic: bool = False) -> xr.Dataset:
     dims = ("lat", "lon") if geographic else ("y", "x")
     if geographic:
-        attrs = [{"units": "degrees_north", "standard_name": "latitude"}, {"units": "degrees_east", "standard_name": "longitude"}]
+        attrs = [
+            {"units": "degrees_north", "standard_name": "latitude"},
+            {"units": "degrees_east", "standard_name": "longitude"},
+        ]
         along = [40 + 0.1 * np.arange(ny), 355 + 0.1 * np.arange(nx)]
     else:
         attrs = [{"units": "m", "standard_name": f"projection_{name}_coordinate"} for name in "yx"]
@@ -53,7 +56,11 @@ def points(**changes: Any) -> xr.Dataset:
 
 
 def assimilate(table: Any = None, given: xr.Dataset | None = None, **options: Any) -> xr.Dataset:
-    options = {"dynamics": still, "background_error": {"a": Diagonal(1.0), "b": Diagonal(1.0)}, "window": "4h"} | options
+    options = {
+        "dynamics": still,
+        "background_error": {"a": Diagonal(1.0), "b": Diagonal(1.0)},
+        "window": "4h",
+    } | options
     return assimilate_points(
         points() if table is None else table,
         background=background() if given is None else given,

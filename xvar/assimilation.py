@@ -16,6 +16,7 @@ from xvar.cf.axes import is_lazy
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
 from xvar.cf.record import Record, as_dataset, read_record
+from xvar.cf.units import are_convertible
 from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.guard import Guard, warn_of
@@ -209,7 +210,7 @@ def assimilate(
     assert plan is not None
     sizes = {
         "step": schedule.frames.shape[1],
-        "interval": plan.intervals,
+        "interval": len(plan.forced),
         "y": record.grid.shape[0],
         "x": record.grid.shape[1],
         "stage": 2,
@@ -316,7 +317,10 @@ def _labelled(
         if part.entry == "analysis":
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
-            attrs = describe(part.entry, **({} if part.of is None else {"variable": part.of}))
+            own_words = {} if part.of is None else {"variable": part.of}
+            if part.entry == "forcing":
+                own_words["units"] = _per_second("m s-1" if part.of in ("u", "v") else record.units)
+            attrs = describe(part.entry, **own_words)
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, schedule, plan))
@@ -343,11 +347,24 @@ def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashabl
         ),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
     }
-    if plan.intervals:
-        ends = window_times(record.times.values, schedule)
-        middle = ends[:, :-1] + (ends[:, 1:] - ends[:, :-1]) / 2
-        coordinates["forcing_time"] = (("window", "interval"), middle, attributes("forcing_time"))
+    if plan.forced:
+        frames = window_times(record.times.values, schedule)
+        first = [min(int(share), frames.shape[1] - 2) for share in plan.forced]
+        rest = [share - index for share, index in zip(plan.forced, first, strict=True)]
+        lengths = frames[:, [index + 1 for index in first]] - frames[:, first]
+        coordinates["forcing_time"] = (
+            ("window", "interval"),
+            frames[:, first] + lengths * np.array(rest),
+            attributes("forcing_time"),
+        )
     return coordinates
+
+
+def _per_second(units: str) -> str:
+    """Units of a change in a second; a change of temperature is in kelvin, whatever its scale."""
+    if units == "m s-1":
+        return "m s-2"
+    return "K s-1" if are_convertible(units, "K") else f"({units}) s-1"
 
 
 def window_times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:

@@ -167,9 +167,7 @@ def _across_windows(model: Dynamics, fresh: Callable[[], State], seconds: float)
     return max(_distance(one[key][:1], two[key][:1]) for key in one) / max(size, 1e-300)
 
 
-def _identity(
-    model: Dynamics, fresh: Callable[[], State], seconds: float, generator: Any
-) -> tuple[float, float]:
+def _identity(model: Dynamics, fresh: Callable[[], State], seconds: float, generator: Any) -> tuple[float, float]:
     """Errors of the adjoint identity over |M'd||y|, with the tangent linear by differences and by double backward."""
     import torch
 

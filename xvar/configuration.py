@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "xvar_configuration"
 
+
 @dataclass(frozen=True)
 class Default:
     """What is done with a kind of variable.

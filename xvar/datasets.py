@@ -210,7 +210,7 @@ def _image_times(
     """Seconds from the first velocity."""
     if times is None:
         seconds = known.copy()
-    elif isinstance(times, Sequence) and not isinstance(times, str) or isinstance(times, (np.ndarray, xr.DataArray)):
+    elif (isinstance(times, Sequence) and not isinstance(times, str)) or isinstance(times, (np.ndarray, xr.DataArray)):
         seconds = (np.asarray(times, dtype="datetime64[ns]") - dates[0]) / np.timedelta64(1, "s")
     else:
         every = parse_duration(times, "times", problems)

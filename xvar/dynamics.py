@@ -2,7 +2,8 @@
 
 from xvar.core.advection import Advection
 from xvar.core.dynamics import Dynamics, State
+from xvar.core.experiment import ModelError
 from xvar.core.lorenz import Lorenz63, Lorenz96
 from xvar.core.shallow_water import ShallowWater
 
-__all__ = ["Advection", "Dynamics", "Lorenz63", "Lorenz96", "ShallowWater", "State"]
+__all__ = ["Advection", "Dynamics", "Lorenz63", "Lorenz96", "ModelError", "ShallowWater", "State"]

@@ -42,7 +42,9 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred
     _look_at_workers(work)
     if not hasattr(data, "dask"):
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
-    token = tokenize(work.solve, work.outputs, work.errors, data.name, [(b.begin, b.needed, b.frames, b.seconds) for b in batches])
+    token = tokenize(
+        work.solve, work.outputs, work.errors, data.name, [(b.begin, b.needed, b.frames, b.seconds) for b in batches]
+    )
     name = f"assimilate-windows-{token}"
     layer, keys = _batch_tasks(work, data, batches, token)
     if deferred is not None:
@@ -84,7 +86,9 @@ def _look_at_workers(work: Work) -> None:
 
 def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str]]:
     """Tasks of the batches with those that cut their frames out of the chunks of the record, and the keys of the first."""
-    from dask.array.chunk import getitem  # what dask joins with the reading of a chunk, so that only these frames are read
+    from dask.array.chunk import (
+        getitem,
+    )  # what dask joins with the reading of a chunk, so that only these frames are read
 
     shared = f"assimilate-options-{token}"
     layer: Layer = {shared: work}
@@ -135,5 +139,9 @@ def _assembled(blocks: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[An
         return blocks[0]
     for axis in range(len(shape), 0, -1):
         size = shape[axis - 1]
-        blocks = [np.concatenate(blocks[i : i + size], axis=axis) for i in range(0, len(blocks), size)] if size > 1 else blocks
+        blocks = (
+            [np.concatenate(blocks[i : i + size], axis=axis) for i in range(0, len(blocks), size)]
+            if size > 1
+            else blocks
+        )
     return np.concatenate(blocks)

@@ -148,7 +148,12 @@ def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]
 
 
 def _lay(
-    seconds: NDArray[np.float64], begin: int, end: int, window: int | float, stride: int | float | None, partial: Partial
+    seconds: NDArray[np.float64],
+    begin: int,
+    end: int,
+    window: int | float,
+    stride: int | float | None,
+    partial: Partial,
 ) -> list[NDArray[np.intp]]:
     """Windows over the frames begin to end of one segment."""
     rows: list[NDArray[np.intp]] = []

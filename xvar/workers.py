@@ -211,7 +211,9 @@ def refuse_fork_method() -> None:
     import dask.config
 
     if "torch" in sys.modules and dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork":
-        raise WorkerError(f"worker processes would be forked, and torch, which is loaded, does not survive that. {_SPAWN}")
+        raise WorkerError(
+            f"worker processes would be forked, and torch, which is loaded, does not survive that. {_SPAWN}"
+        )
 
 
 def refuse_start_in_import() -> None:

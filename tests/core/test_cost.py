@@ -16,7 +16,7 @@ from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.observation import Component, Observation
-from xvar.core.problem import ModelError, Problem, frame_steps
+from xvar.core.problem import ForcedSteps, Problem, frame_steps
 
 SIZE = 5
 RATES = random((SIZE, SIZE), 1)
@@ -62,7 +62,7 @@ def test_observations_between_the_steps(interpolation: str, sign: int) -> None:
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
 def test_the_gradient_by_differences_with_observations_between_the_steps(interpolation: str) -> None:
     several = tuple(observed(time, 35 + index) for index, time in enumerate((0.04, 0.2, 0.55, 0.7)))
-    weak = ModelError({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
+    weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
     cost = Cost(linear(several, time_interpolation=interpolation, model_error=weak))
     control, direction = random(cost.zero().shape, 39), random(cost.zero().shape, 40)
     _, gradient = cost.gradient(control)
@@ -104,7 +104,7 @@ def test_an_observation_outside_the_window_is_refused(time: float) -> None:
 
 def test_terms_by_hand() -> None:
     """J = ½ δxᵀ B⁻¹ δx + ½ Σ ηᵀ Q⁻¹ η + J_o, each named."""
-    weak = ModelError({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2), (3,)))
+    weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2), (3,)))
     observation = observed(0.75)
     cost = Cost(linear((observation,), model_error=weak))
     control = random(cost.zero().shape, 8)
@@ -127,7 +127,7 @@ def test_terms_by_hand() -> None:
 
 
 def test_fields_and_control_are_inverse() -> None:
-    weak = ModelError({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
+    weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
     cost = Cost(linear(model_error=weak))
     control = random(cost.zero().shape, 9)
     # not the same control where the root is not symmetric, but that of the same fields and the same J_b
@@ -156,7 +156,7 @@ def test_windows_named_by_the_minimiser_have_the_bits_of_the_batch(dtype: torch.
         observations,
         4,
         background_error={"x": Diagonal(std + 1)},
-        model_error=ModelError({"x": Diagonal(std)}, ((0, 1), (2,), (3,))),
+        model_error=ForcedSteps({"x": Diagonal(std)}, ((0, 1), (2,), (3,))),
     )
     problem = replace(problem, background={"x": problem.background["x"].to(dtype)})
     cost, of_batch = Cost(problem), CostOfBatch(problem)

@@ -16,7 +16,7 @@ from xvar.core.covariance import Diagonal
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
-from xvar.core.problem import ModelError, Problem
+from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import Analysis, solve
 
 SIZE, WINDOWS, SEEN = 6, 3, 4
@@ -114,7 +114,7 @@ def test_strong_constraint_is_the_best_linear_unbiased_estimate(dtype: torch.dty
 def test_weak_constraint_is_the_smoother_at_all_times(dtype: torch.dtype) -> None:
     """One forcing per transition, the first included; steps of unlike lengths; R block-diagonal in time."""
     seen = (0, 2, 3, 5)
-    weak = ModelError({"x": Dense(Q)}, every_step())
+    weak = ForcedSteps({"x": Dense(Q)}, every_step())
     analysis = solve(problem(dtype, seen, model_error=weak), CONVERGED)
     expected = torch.stack(
         smoother(
@@ -138,7 +138,7 @@ def test_weak_constraint_is_the_smoother_at_all_times(dtype: torch.dtype) -> Non
 def test_a_forcing_held_over_an_interval_is_a_model_error_carried_to_its_end(dtype: torch.dtype) -> None:
     """Q_k = G Q Gᵀ, G what the interval's own steps make of the forcing."""
     intervals, ends = ((0, 1), (2, 3, 4)), (0, 2, 5)
-    weak = ModelError({"x": Dense(Q)}, intervals)
+    weak = ForcedSteps({"x": Dense(Q)}, intervals)
     analysis = solve(problem(dtype, ends, model_error=weak), CONVERGED)
     to = propagators()
     transitions, errors = [], []
@@ -158,7 +158,7 @@ def test_a_forcing_held_over_an_interval_is_a_model_error_carried_to_its_end(dty
 @BOTH
 def test_one_forcing_for_the_whole_window_is_a_bias_beside_the_state(dtype: torch.dtype) -> None:
     seen = (0, 2, 3, 5)
-    weak = ModelError({"x": Dense(Q)}, (tuple(range(len(STEPS))),))
+    weak = ForcedSteps({"x": Dense(Q)}, (tuple(range(len(STEPS))),))
     analysis = solve(problem(dtype, seen, model_error=weak), CONVERGED)
     total, to, bias = sum(STEPS), [EYE], [torch.zeros_like(EYE)]
     for step in STEPS:
@@ -178,7 +178,7 @@ def test_one_forcing_for_the_whole_window_is_a_bias_beside_the_state(dtype: torc
 
 
 def test_overlapping_intervals_add_up() -> None:
-    weak = ModelError({"x": Dense(Q)}, ((0, 1, 2), (2, 3)))
+    weak = ForcedSteps({"x": Dense(Q)}, ((0, 1, 2), (2, 3)))
     cost = Cost(problem(torch.float64, (0, 5), model_error=weak))
     control = random(cost.zero().shape, 5)
     forcing = cost.forcing(control)
@@ -194,7 +194,7 @@ def test_the_model_error_vanishes_linearly_with_q() -> None:
     strong = states(solve(problem(torch.float64, seen), CONVERGED))
     sizes, differences = [], []
     for power in range(-7, -2):
-        weak = ModelError({"x": Dense(Q * 10.0**power)}, every_step())
+        weak = ForcedSteps({"x": Dense(Q * 10.0**power)}, every_step())
         found = states(solve(problem(torch.float64, seen, model_error=weak), CONVERGED))
         sizes.append(10.0**power)
         differences.append(relative(found, strong))
@@ -202,7 +202,7 @@ def test_the_model_error_vanishes_linearly_with_q() -> None:
     for coarse, fine in zip(differences[1:], differences[:-1], strict=True):
         assert coarse / fine == pytest.approx(10, rel=0.1)
     assert differences[0] < 1e-6
-    weak = ModelError({"x": Diagonal(0.0)}, every_step())
+    weak = ForcedSteps({"x": Diagonal(0.0)}, every_step())
     assert relative(states(solve(problem(torch.float64, seen, model_error=weak), CONVERGED)), strong) < 1e-8
 
 
@@ -214,7 +214,7 @@ def test_an_analysis_hardly_depends_on_the_steps_of_a_frame_at_one_q() -> None:
             Observation(0.15 * k, Seen(operator(k)), values(k)[:, None], torch.tensor(STD, dtype=torch.float64))
             for k in range(4)
         )
-        weak = ModelError({"x": Dense(Q)}, tuple((index,) for index in range(len(steps))))
+        weak = ForcedSteps({"x": Dense(Q)}, tuple((index,) for index in range(len(steps))))
         case = replace(problem(torch.float64, (), steps=steps, model_error=weak), observations=observations)
         strong = replace(case, model_error=None)
         found.append(states(solve(case, CONVERGED))[::parts])
@@ -254,7 +254,7 @@ def test_statistics_of_the_minimum(weak: bool) -> None:
             if weak:
                 error = random((draws, SIZE), 500 + index) @ torch.linalg.cholesky(Q).T
                 truth = truth + STEPS[index] ** 0.5 * error
-    model_error = ModelError({"x": Dense(Q)}, every_step()) if weak else None
+    model_error = ForcedSteps({"x": Dense(Q)}, every_step()) if weak else None
     case = problem(torch.float64, seen, model_error=model_error)
     case = replace(
         case,

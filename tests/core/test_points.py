@@ -47,9 +47,8 @@ def bilinear(field: Tensor, position: Tensor) -> Tensor:
     x, y = position
     i, j = x.floor().clamp(max=6).long(), y.floor().clamp(max=4).long()
     p, q = x - i, y - j
-    return (
-        (1 - q) * ((1 - p) * field[j, i] + p * field[j, i + 1])
-        + q * ((1 - p) * field[j + 1, i] + p * field[j + 1, i + 1])
+    return (1 - q) * ((1 - p) * field[j, i] + p * field[j, i + 1]) + q * (
+        (1 - p) * field[j + 1, i] + p * field[j + 1, i + 1]
     )
 
 
@@ -73,9 +72,7 @@ def test_each_point_is_compared_at_its_own_time_and_place(rule: Any) -> None:
         share = time / 10 - first
         if rule == "nearest":
             share = float(share >= 0.5)
-        before, after = (
-            bilinear(states[first + k][key][0, component], points.position[:, index]) for k in (0, 1)
-        )
+        before, after = (bilinear(states[first + k][key][0, component], points.position[:, index]) for k in (0, 1))
         assert float(found[index]) == pytest.approx(float((1 - share) * before + share * after), abs=1e-12)
     assert not found.isnan().any()
 

@@ -16,7 +16,7 @@ from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.observation import Component, Observation
-from xvar.core.problem import ModelError, Problem
+from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import Analysis, solve
 from xvar.errors import InputError
 
@@ -190,7 +190,7 @@ def test_a_window_has_the_same_bits_alone_and_in_any_batch(weak: bool, dtype: to
     """On coarse grids first, with missing values, a robust norm, and windows that stop at different times."""
     problem = batch(dtype)
     if weak:
-        error = ModelError({"tracer": Diagonal(0.01), "velocity": Diagonal(0.01)}, ((0,), (1, 2)))
+        error = ForcedSteps({"tracer": Diagonal(0.01), "velocity": Diagonal(0.01)}, ((0,), (1, 2)))
         problem = replace(problem, model_error=error)
     minimizer, levels = LBFGS(evaluations=40, decrease=2e-2), (4, 2, 1)
     together = solve(problem, minimizer, levels=levels)

@@ -24,7 +24,13 @@ def shower(frames: int = 13) -> xr.Dataset:
     y, x = np.mgrid[:SIZE, :SIZE]
     images = [np.exp(-((x - 3 - 0.6 * (t % 9)) ** 2 + (y - 6) ** 2) / 8) + 0.05 * noise[t] for t in range(frames)]
     return xr.Dataset(
-        {"rain": (("time", "y", "x"), np.stack(images).astype("f4"), {"units": "mm h-1", "standard_name": "rainfall_rate"})},
+        {
+            "rain": (
+                ("time", "y", "x"),
+                np.stack(images).astype("f4"),
+                {"units": "mm h-1", "standard_name": "rainfall_rate"},
+            )
+        },
         {
             "time": np.datetime64("2020-01-01", "ns") + np.arange(frames) * np.timedelta64(300, "s"),
             "y": ("y", np.arange(SIZE) * 1e3, {"units": "m"}),

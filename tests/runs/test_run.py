@@ -96,7 +96,10 @@ class Stopping:
 def test_windows_that_were_not_run_say_so(zarr_format: int, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
     # Faults 74, 75 and 81.
     path = tmp_path / "a.zarr"
-    with pytest.raises(Interrupted, match=r"2 of 4 windows done.*windows \d-\d$") as info, dask.config.set(scheduler="sync"):
+    with (
+        pytest.raises(Interrupted, match=r"2 of 4 windows done.*windows \d-\d$") as info,
+        dask.config.set(scheduler="sync"),
+    ):
         xvar.run(shower(), path, **OPTIONS, batch=2, zarr_format=zarr_format, progress=Stopping(2, KeyboardInterrupt()))
     missing = info.value.report.not_run  # one batch or the other: the order is dask's
     assert missing in ([0, 1], [2, 3])
@@ -308,7 +311,9 @@ def broken(record: xr.Dataset, frame: int, error: Exception) -> xr.Dataset:
         (OSError(-101, "NetCDF: HDF error", "radar_007.nc"), xvar.InputError),
     ],
 )
-def test_frames_that_cannot_be_read(error: Exception, expected: type[Exception], whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+def test_frames_that_cannot_be_read(
+    error: Exception, expected: type[Exception], whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
     record = broken(shower(), 7, error)  # of window 2, and no other
     with pytest.raises(expected, match=r"(?s)window 2 \(2020-01-01T00:30:00 to .*radar_007\.nc"):
         xvar.run(record, tmp_path / "a.zarr", **OPTIONS, batch=1)
@@ -380,9 +385,8 @@ def started(path: pathlib.Path, seconds: float = 0.3) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_that_is_killed_goes_on(name: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / name
-    process = started(path)
-    process.kill()
-    process.wait()
+    with started(path) as process:
+        process.kill()
     assert not (name.endswith("nc") and path.exists())
     sign = str(tmp_path / "begun")
     from tests.runs.records import Slow
@@ -401,13 +405,12 @@ def test_a_run_that_is_killed_goes_on(name: str, tmp_path: pathlib.Path) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_keeps_what_is_done(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.zarr"
-    process = started(path, 0.4)
-    while status(path).done == 0:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.stdout is not None
-    words = process.stdout.read()
-    assert process.wait() == 130
+    with started(path, 0.4) as process:
+        while status(path).done == 0:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        words, _ = process.communicate()
+    assert process.returncode == 130
     report = status(path)
     assert report.done >= 1
     assert report.running is None

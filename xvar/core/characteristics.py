@@ -43,9 +43,7 @@ class RandomImage:
         """A field for a domain of this many points, of unit standard deviation over it."""
         periods = [2 * n + n % 2 for n in shape]
         fine = [FINER * n for n in periods]
-        waves = torch.meshgrid(
-            *(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in fine), indexing="ij"
-        )
+        waves = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in fine), indexing="ij")
         # Cycles in a cell, along both axes.
         number = torch.hypot(waves[0] / periods[0], waves[1] / periods[1])
         kept = (number > 0) & (number <= 0.5)

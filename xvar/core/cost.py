@@ -314,9 +314,7 @@ class Linearisation:
         """The Gauss-Newton Hessian times a control (window, n)."""
         stacks = self._cost._stacks
         fields = [part.sqrt(control) for part in stacks]
-        tangents = torch.autograd.grad(
-            self._backward, self._probes, fields, retain_graph=True, materialize_grads=True
-        )
+        tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
         weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
         adjoints = torch.autograd.grad(
             self._residuals, self._fields, weighted, retain_graph=True, materialize_grads=True

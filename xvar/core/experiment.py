@@ -15,10 +15,27 @@ from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, deviation, fitting, status_of
 from xvar.core.observation import Component, Compose, Observation
-from xvar.core.problem import ModelError, Problem, TimeInterpolation, frame_steps
+from xvar.core.problem import ForcedSteps, Problem, TimeInterpolation, frame_steps
 from xvar.core.solve import solve
 
-Acting = Literal["step", "interval"]
+Acting = Literal["step", "interval", "window"]
+
+
+@dataclass(frozen=True)
+class ModelError:
+    r"""Error of a model, to be estimated: :math:`x_{i+1} = M_i(x_i) + \eta_i`, :math:`\eta \sim N(0, Q T)`.
+
+    Parameters
+    ----------
+    covariance : specification, or mapping of component to specification
+        Q in a second: what acts for T seconds has the variance Q T, however many steps those are.
+    acting : {"step", "interval", "window"}
+        Whether the error is one field for each step, one for all steps between two frames, or one for the whole window
+        (a bias).
+    """
+
+    covariance: Any
+    acting: Acting = "interval"
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,8 @@ class Experiment:
         B of each component in the control.
     model_error : mapping of str to specification
         Q of each forced component, per second; empty for the strong constraint.
-    acting : {"step", "interval"}
-        Whether the model error is one field for each step, or one for all steps between two frames.
+    acting : {"step", "interval", "window"}
+        See `ModelError`.
     observation : Images
         How frames are compared.
     step : float, optional
@@ -146,13 +163,15 @@ class Experiment:
         spread = deviation(frames)
         return torch.where(spread > 0, self.error * spread, torch.ones_like(spread))
 
-    def _model_error(self, steps: Sequence[float], seconds: Sequence[float]) -> ModelError:
+    def _model_error(self, steps: Sequence[float], seconds: Sequence[float]) -> ForcedSteps:
         if self.acting == "step":
-            return ModelError(self.model_error, tuple((index,) for index in range(len(steps))))
+            return ForcedSteps(self.model_error, tuple((index,) for index in range(len(steps))))
+        if self.acting == "window":
+            return ForcedSteps(self.model_error, (tuple(range(len(steps))),))
         ends = torch.tensor(steps, dtype=torch.float64).cumsum(0)
         interval = torch.searchsorted(torch.tensor(seconds[1:], dtype=torch.float64) + 1e-6, ends)
         groups = [torch.nonzero(interval == index).flatten().tolist() for index in range(len(seconds) - 1)]
-        return ModelError(self.model_error, tuple(tuple(group) for group in groups))
+        return ForcedSteps(self.model_error, tuple(tuple(group) for group in groups))
 
     def _curvature(self, observations: Sequence[Observation]) -> dict[str, Tensor]:
         """How well the first frames determine the observed component, were it not to move.

@@ -323,7 +323,10 @@ def _carried(values: Tensor, times: list[float], motion: _Motion, wanted: Sequen
         position = model.follow(velocity, position, times[index] - times[index + 1])
         last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
     images = {motion.reference: last}
-    for side in (sorted((t for t in wanted if t < motion.reference), reverse=True), [t for t in wanted if t > times[-1]]):
+    for side in (
+        sorted((t for t in wanted if t < motion.reference), reverse=True),
+        [t for t in wanted if t > times[-1]],
+    ):
         paths, near = model.grid_points, motion.reference
         for time in side:
             # A value that is at a grid point at this time is where the motion takes it by the time of the last image.

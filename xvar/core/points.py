@@ -16,7 +16,7 @@ from xvar.core.interpolate import Sampler, sample
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, status_of
 from xvar.core.observation import Observation
-from xvar.core.problem import ModelError, Problem, TimeInterpolation, frame_steps
+from xvar.core.problem import ForcedSteps, Problem, TimeInterpolation, frame_steps
 from xvar.core.solve import solve
 from xvar.errors import InputError
 from xvar.errors import Problem as Fault
@@ -260,7 +260,7 @@ class PointExperiment:
             background=background,
             background_error=self.background_error,
             observations=placed.observations,
-            model_error=ModelError(self.model_error, _intervals(steps, seconds)) if self.model_error else None,
+            model_error=ForcedSteps(self.model_error, _intervals(steps, seconds)) if self.model_error else None,
             checkpoint=self._checkpoint(steps, background),
         )
         return problem, placed

@@ -18,7 +18,7 @@ TimeInterpolation = Literal["linear", "nearest"]
 
 
 @dataclass(frozen=True)
-class ModelError:
+class ForcedSteps:
     r"""The weak constraint: :math:`x_{i+1} = M_i(x_i) + \eta_i` with :math:`\eta_i \sim N(0, Q_i)`.
 
     Parameters
@@ -55,7 +55,7 @@ class Problem:
         put into a square root it adds to J as terms of their own.
     observations : tuple of Observation
         The observations, each at its own time.
-    model_error : ModelError, optional
+    model_error : ForcedSteps, optional
         The weak constraint.
     time_interpolation : {"linear", "nearest"}
         How the state between two steps is found for an observation that falls there.
@@ -72,7 +72,7 @@ class Problem:
     background: State
     background_error: Mapping[str, Any]
     observations: tuple[Observation, ...]
-    model_error: ModelError | None = None
+    model_error: ForcedSteps | None = None
     time_interpolation: TimeInterpolation = "linear"
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
     checkpoint: bool = False

@@ -122,9 +122,7 @@ class ShallowWater:
         problems = Problems()
         for name in ("depth", "gravity"):
             if not 0 < getattr(self, name) < math.inf:
-                problems.add(
-                    found=f"{name}={getattr(self, name)}", expected="a positive number", fix=f"mend {name}"
-                )
+                problems.add(found=f"{name}={getattr(self, name)}", expected="a positive number", fix=f"mend {name}")
         for name in ("drag", "viscosity"):
             if not 0 <= getattr(self, name) < math.inf:
                 problems.add(
@@ -290,7 +288,9 @@ class ShallowWaterModel:
 
     def _friction(self, u: Tensor, v: Tensor, curl: Tensor) -> tuple[Tensor, Tensor]:
         """Laplacian of the velocity: the gradient of its divergence minus the curl of its curl."""
-        spread = _change_x(u[:, :, :-1] * self._dy_of_flux)[:, 1:-1] + _change_y(v[:, :-1] * self._dx_of_flux)[:, :, 1:-1]
+        spread = (
+            _change_x(u[:, :, :-1] * self._dy_of_flux)[:, 1:-1] + _change_y(v[:, :-1] * self._dx_of_flux)[:, :, 1:-1]
+        )
         divergence = self._around((spread / self._area)[:, None], "copy")[:, 0, 1:, 1:]
         along_u = _change_x(divergence)[:, :-1] / self._dx_at_u - _change_y(curl)[:, :, 1:] / self._dy_at_u
         along_v = _change_y(divergence)[:, :, :-1] / self._dy_at_v + _change_x(curl)[:, 1:] / self._dx_at_v
@@ -311,7 +311,7 @@ class ShallowWaterModel:
         return float(length.flatten()[0]) if self._uniform else own(length)
 
     def _planetary(self, grid: Grid, dy: Tensor) -> Tensor:
-        """f at the corners (y + 1, x + 1)."""
+        """F at the corners (y + 1, x + 1)."""
         rows = _mean_x(dy)[1:-1]
         edges = torch.cat([torch.zeros_like(rows[:1]), rows.cumsum(0)])
         return self.parameters.coriolis + self.parameters.beta * (edges - 0.5 * edges[-1])

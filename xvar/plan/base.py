@@ -46,8 +46,8 @@ class Plan:
         Solves one batch; it can be pickled, and needs nothing but plain arrays.
     variables : mapping of str to Variable
         What it gives, by name.
-    intervals : int
-        Number of model errors in a window.
+    forced : tuple of float
+        Where the middle of each model error lies, in intervals between frames since the first.
     std : array (time, y, x), optional
         Standard deviation of the errors of observation, which goes with the frames to the solver.
     step : float, optional
@@ -57,7 +57,7 @@ class Plan:
     configuration: Configuration
     solve: Solve
     variables: Mapping[str, Variable]
-    intervals: int = 0
+    forced: tuple[float, ...] = ()
     std: NDArray[Any] | None = None
     step: float | None = None
 

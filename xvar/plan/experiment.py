@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -52,7 +53,7 @@ def plan_experiment(
         None where a problem was added.
     """
     from xvar.core.advection import Advection
-    from xvar.core.experiment import Experiment, Images
+    from xvar.core.experiment import Experiment, Images, ModelError
     from xvar.core.minimize import LBFGS
 
     before = len(problems)
@@ -85,6 +86,9 @@ def plan_experiment(
             expected="the error of each component that is to be analysed",
             fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
         )
+    acting = "interval"
+    if isinstance(model_error, ModelError):
+        acting, model_error = model_error.acting, model_error.covariance
     forced = errors_by_component(model_error, "model_error", components, problems)
     if constraint == "weak" and not forced:
         problems.add(
@@ -104,6 +108,7 @@ def plan_experiment(
         observed="tracer" if advection else name,
         background_error=errors,
         model_error=forced,
+        acting=acting,
         observation=observation or Images(),
         step=getattr(model, "step", None),
         first_frame=name in fields,
@@ -124,10 +129,22 @@ def plan_experiment(
         replace(configuration, dynamics=describe_model(model), notes=(*configuration.notes, *notes)),
         solve,
         _variables(name, components, experiment, configuration.dtype),
-        intervals=schedule.frames.shape[1] - 1 if forced else 0,
+        forced=_forced_shares(schedule, acting, experiment.step) if forced else (),
         std=std,
         step=experiment.step,
     )
+
+
+def _forced_shares(schedule: Schedule, acting: str, step: float | None) -> tuple[float, ...]:
+    """Where the middles of the model errors lie, in intervals between frames since the first."""
+    intervals = schedule.frames.shape[1] - 1
+    if acting == "window":
+        return (intervals / 2,)
+    if acting == "interval":
+        return tuple(index + 0.5 for index in range(intervals))
+    longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
+    parts = 1 if step is None else max(1, math.ceil(longest / step - 1e-9))
+    return tuple(index + (part + 0.5) / parts for index in range(intervals) for part in range(parts))
 
 
 def default_motion_error(configuration: Configuration, record: Record) -> Any:

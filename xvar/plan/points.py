@@ -297,8 +297,10 @@ def _read(points: Points, names: list[str], problems: Problems) -> dict[str, Arr
             expected="that of the error of observation, in the units of the value",
             fix="a variable std of the points, or Points(points, std=0.02)",
         )
-    said = dataset["variable"].values if "variable" in dataset else points.variable or (
-        names[0] if len(names) == 1 else None
+    said = (
+        dataset["variable"].values
+        if "variable" in dataset
+        else points.variable or (names[0] if len(names) == 1 else None)
     )
     if said is None:
         problems.add(

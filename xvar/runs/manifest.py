@@ -85,7 +85,9 @@ def make_manifest(
     """
     plain = json.loads(analysis.attrs.get("xvar_configuration", "{}"))
     configuration = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
-    stated = {key: identity(value) for key, value in options.items() if key not in _WITHOUT_EFFECT and value is not None}
+    stated = {
+        key: identity(value) for key, value in options.items() if key not in _WITHOUT_EFFECT and value is not None
+    }
     configuration |= {f"{key}=": value for key, value in stated.items() if key not in configuration}
     configuration["times of the windows"] = digest(analysis["time"].values)
     versions = {}
@@ -148,7 +150,9 @@ def identity(value: Any) -> Any:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     text = str(value)
-    return {"type": name} | ({"value": text} if " at 0x" not in text else {k: identity(v) for k, v in vars(value).items()})
+    return {"type": name} | (
+        {"value": text} if " at 0x" not in text else {k: identity(v) for k, v in vars(value).items()}
+    )
 
 
 def digest(values: np.ndarray[Any, Any]) -> str:

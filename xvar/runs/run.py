@@ -98,7 +98,9 @@ def run(
     processes.refuse_start_in_import()
     _check_options(options)
     target = _target(store)
-    holder: Store = NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
+    holder: Store = (
+        NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
+    )
     if workers is not None and scheduler is not None:
         raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
     with _connected(scheduler) as client:
@@ -132,7 +134,11 @@ def status(store: str | os.PathLike[str]) -> Report:
         numbers = np.zeros(0, np.int8)
     if not len(numbers):
         raise InputError(
-            Problem(f"{str(path)!r}, which holds no analysis", "a store of xvar.run, or of xvar assimilate -o", "check the path")
+            Problem(
+                f"{str(path)!r}, which holds no analysis",
+                "a store of xvar.run, or of xvar assimilate -o",
+                "check the path",
+            )
         )
     return Report(path, numbers, holder.failures(), running=holder_of(path))
 
@@ -160,7 +166,9 @@ def _target(store: str | os.PathLike[str]) -> Path:
         )
     target = Path(store).expanduser().absolute()
     if not target.parent.is_dir():
-        raise InputError(Problem(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}"))
+        raise InputError(
+            Problem(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}")
+        )
     return target
 
 
@@ -184,7 +192,9 @@ def _connected(scheduler: str | None) -> Iterator[Any]:
     try:
         client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
-        problem = Problem(f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs")
+        problem = Problem(
+            f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs"
+        )
         raise InputError(problem) from error
     with client, client.as_current():
         yield client
@@ -284,7 +294,11 @@ class _Run:
         if not store.path.exists() and not store.place.exists():
             return None
         if not overwrite:
-            what = "which is no run of xvar" if differences is None else f"a run with other input or options: {'; '.join(differences)}"
+            what = (
+                "which is no run of xvar"
+                if differences is None
+                else f"a run with other input or options: {'; '.join(differences)}"
+            )
             raise InputError(
                 Problem(
                     f"{str(store.path)!r}, {what}",

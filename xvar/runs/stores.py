@@ -245,7 +245,9 @@ class ZarrStore(Store):
                         values[batch.begin - begin : batch.begin - begin + len(own)] = own
                 array[begin:end] = values
         except OSError as error:
-            raise StoreError(error.errno, f"{error.strerror or error}; the windows stay not run", str(self.place)) from error
+            raise StoreError(
+                error.errno, f"{error.strerror or error}; the windows stay not run", str(self.place)
+            ) from error
 
     def _note(self, reasons: Mapping[int, str]) -> None:
         import zarr
@@ -263,7 +265,9 @@ class ZarrStore(Store):
         return np.asarray(_open(self.place, "status", mode="r")[:])
 
     def failures(self) -> dict[int, str]:
-        return {int(window): reason for window, reason in json.loads(_attributes(self.place).get(FAILURES, "{}")).items()}
+        return {
+            int(window): reason for window, reason in json.loads(_attributes(self.place).get(FAILURES, "{}")).items()
+        }
 
     def finish(self, analysis: xr.Dataset) -> None:
         import zarr

@@ -85,7 +85,8 @@ def write_tasks(
     below = HighLevelGraph.merge(*(array.dask for array in arrays))
     name = f"store-{arrays[0].name}"
     graph = HighLevelGraph(
-        {**below.layers, name: layer}, {**below.dependencies, name: {array.name for array in arrays} | set(below.layers)}
+        {**below.layers, name: layer},
+        {**below.dependencies, name: {array.name for array in arrays} | set(below.layers)},
     )
     return dict(optimize(graph, [task.key for task in tasks])), tasks
 

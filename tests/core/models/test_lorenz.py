@@ -13,7 +13,7 @@ from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.lorenz import Lorenz63, Lorenz96
 from xvar.core.observation import Component, Compose, Observation
-from xvar.core.problem import ModelError, Problem
+from xvar.core.problem import ForcedSteps, Problem
 
 STEPS = (0.05,) * 8
 
@@ -84,7 +84,7 @@ class TestWeakWindow(TestWindow):
     goal = 0.5
 
     def problem(self, dtype: torch.dtype, windows: int = 3) -> Problem:
-        error = ModelError({"x": Diagonal(0.1)}, tuple((index,) for index in range(len(STEPS))))
+        error = ForcedSteps({"x": Diagonal(0.1)}, tuple((index,) for index in range(len(STEPS))))
         return replace(super().problem(dtype, windows), model_error=error)
 
 

@@ -384,5 +384,3 @@ def test_flips_of_the_basin() -> None:
 
     turned = run(bound(ShallowWater(0.8, -F), grid), mirrored(flow), 86400.0)
     torch.testing.assert_close(turned, mirrored(after), rtol=0, atol=1e-13)
-
-

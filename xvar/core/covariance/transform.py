@@ -35,7 +35,7 @@ from xvar.core.covariance.linear import Map, linear
 DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 
 #: Points along an axis up to which a matrix product is cheaper than a fast Fourier transform.
-LARGEST_MATRIX = 384
+LARGEST_MATRIX = 1024
 #: Bytes.
 CACHE_LINE = 64
 
