@@ -100,8 +100,7 @@ def test_the_spectrum_falls_with_the_third_power() -> None:
     powers = []
     for seed in range(4):
         field = RandomImage.draw((96, 96), 3.0, torch.Generator().manual_seed(seed)).values[0, 0][::4, ::4]
-        for lines in (field, field.T):
-            powers.append(torch.fft.rfft(lines, dim=1).abs().square().mean(0))
+        powers += [torch.fft.rfft(lines, dim=1).abs().square().mean(0) for lines in (field, field.T)]
     power = torch.stack(powers).mean(0)
     waves = torch.arange(len(power))
     chosen = slice(4, 40)

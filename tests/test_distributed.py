@@ -50,7 +50,7 @@ def whole() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "10min"}),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, scheduler_kwargs={"allowed_failures": 2}
         ) as cluster,

@@ -15,7 +15,7 @@ from xvar.datasets import twin
 from xvar.dynamics import Advection, ShallowWater
 from xvar.errors import InputError
 from xvar.minimize import LBFGS
-from xvar.observation import Points, assimilate_points
+from xvar.observation import Points, assimilate_points, pixels
 
 BEGIN = np.datetime64("2024-01-01", "ns")
 HOUR = np.timedelta64(3600 * 10**9, "ns")
@@ -160,15 +160,8 @@ def test_drifters_help_temperatures() -> None:
     )
     images = twin(truth, times="3h", noise=0.05, clouds=0.5)
     clear = twin(truth, times="3h", noise=0.05)
-    seen = images["temperature"].isel(time=slice(1, None)).stack(point=("time", "y", "x")).dropna("point")
-    table = xr.Dataset(
-        {
-            "value": ("point", seen.values),
-            "std": ("point", np.full(seen.size, 0.05)),
-            "variable": ("point", np.full(seen.size, "temperature")),
-            **{name: ("point", seen[name].values) for name in ("time", "y", "x")},
-        }
-    )
+    table = pixels(images["temperature"].isel(time=slice(1, None)), 0.05)
+    assert table.sizes["point"] == int(images["temperature"].isel(time=slice(1, None)).notnull().sum())
     generator = np.random.default_rng(0)
     rows, columns = generator.integers(1, size - 1, (2, 12))
     drifters = xr.concat(
@@ -186,7 +179,7 @@ def test_drifters_help_temperatures() -> None:
             for name, part in zip(("u", "v"), w, strict=True)
         ],
         "point",
-    )
+    ).set_coords(["time", "y", "x"])
     first = clear[["temperature"]].isel(time=0).drop_attrs(deep=False)
     given = first.assign(
         u=xr.zeros_like(first["temperature"]).assign_attrs(units="m s-1"),

@@ -16,7 +16,7 @@ from xvar.cf.axes import is_lazy
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
 from xvar.cf.record import Record, as_dataset, read_record
-from xvar.cf.units import are_convertible
+from xvar.cf.units import are_convertible, convert
 from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.guard import Guard, warn_of
@@ -184,6 +184,8 @@ def assimilate(
         kind=record.kind,
         transform=default.transform,
         transient=None if default.transient is None else dict(default.transient),
+        kelvin=float(convert(1.0, "K", record.units, difference=True)) if default.currents else None,
+        model_error=default.currents and constraint == "weak",
         frame=record.cadence,
         dx=dx,
         dy=dy,
@@ -200,12 +202,13 @@ def assimilate(
         "model_error": model_error,
     }
     plan: Plan | None
-    if constraint == "weak" or any(part is not None for part in own.values()):
+    stated = any(part is not None for part in own.values())
+    if stated or (constraint == "weak" and not default.currents):
         plan = plan_experiment(
             record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, **own
         )
     else:
-        plan = plan_motion(record, configuration, minimizer)
+        plan = plan_motion(record, schedule, configuration, minimizer)
     problems.refuse()
     assert plan is not None
     sizes = {
@@ -318,7 +321,7 @@ def _labelled(
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
             own_words = {} if part.of is None else {"variable": part.of}
-            if part.entry == "forcing":
+            if part.entry in ("forcing", "source"):
                 own_words["units"] = _per_second("m s-1" if part.of in ("u", "v") else record.units)
             attrs = describe(part.entry, **own_words)
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}

@@ -250,11 +250,14 @@ class Deferred:
         The task of each; it gives a `Solved`.
     work : Work or None
         How they are solved.
+    outputs : dict of str to str
+        Output that each dask array holds, by the name of the array.
     """
 
     batches: list[Batch] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     work: Work | None = None
+    outputs: dict[str, str] = field(default_factory=dict)
 
 
 _deferred: ContextVar[Deferred | None] = ContextVar("deferred", default=None)

@@ -17,6 +17,7 @@ from xvar.cf.grid import HorizontalGrid
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xvar.core.currents import Currents
     from xvar.core.experiment import Experiment
     from xvar.core.grid import Grid
     from xvar.core.motion import ImageMotion
@@ -62,7 +63,7 @@ def solve_motion(
     name: str,
     grid: HorizontalGrid,
     land: Array | None,
-    motion: ImageMotion,
+    motion: ImageMotion | Currents,
     dtype: str,
     device: str | None,
 ) -> dict[str, Array]:
@@ -80,7 +81,7 @@ def solve_motion(
         The grid of the input.
     land : array of bool (y, x) or None
         Where nothing is observed and nothing moves.
-    motion : ImageMotion
+    motion : ImageMotion or Currents
         What is to be solved, and how.
     dtype, device : str
         Of the tensors.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from xvar.cf.units import Kind
@@ -12,6 +12,7 @@ from xvar.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from xvar.core.advection import Advection
+    from xvar.core.currents import Currents
     from xvar.core.minimize import LBFGS
     from xvar.core.motion import ImageMotion
     from xvar.core.nowcast import Nowcast
@@ -29,10 +30,13 @@ class Default:
         What is compared.
     transient : mapping, optional
         What the newest pair of images tells beyond the steady motion, see `xvar.core.motion.Transient`.
+    currents : bool
+        Whether its motion is that of the sea, see `xvar.core.currents.Currents`, the only one with a model error.
     """
 
     transform: str = "none"
     transient: Mapping[str, float] | None = None
+    currents: bool = False
 
 
 # In grid cells and frames. Cells of rain come and go within a frame or two, and so do the motions within a storm.
@@ -45,11 +49,11 @@ ECHOES: Mapping[str, float] = {
     "source_lifetime": 1.5,
 }
 
-#: Rain is compared as its root, whose error hardly depends on how much it rains.
+#: Rain is compared as its root, whose error hardly depends on how much it rains. Temperature is that of the sea.
 DEFAULTS: Mapping[Kind, Default] = {
     "rain": Default("square_root", ECHOES),
     "reflectivity": Default("none", ECHOES),
-    "temperature": Default(),
+    "temperature": Default(currents=True),
     "other": Default(),
 }
 
@@ -68,6 +72,10 @@ class Configuration:
         What is compared.
     transient : dict, optional
         Numbers of the transient motion and of growth and decay.
+    kelvin : float, optional
+        One kelvin in the units of the variable, where its motion is that of the sea.
+    model_error : bool
+        Whether the motion of the sea has a model error: the weak constraint.
     frame : float
         Seconds between frames.
     dx, dy : float, optional
@@ -87,6 +95,8 @@ class Configuration:
     transform: str
     transient: dict[str, float] | None
     frame: float
+    kelvin: float | None = None
+    model_error: bool = False
     dx: float | None = None
     dy: float | None = None
     dtype: str = "float32"
@@ -94,11 +104,20 @@ class Configuration:
     dynamics: dict[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())
 
-    def motion(self, minimizer: LBFGS | None = None) -> ImageMotion:
+    def motion(self, minimizer: LBFGS | None = None) -> ImageMotion | Currents:
         """The problem that is solved."""
+        from xvar.core.currents import Currents
         from xvar.core.motion import ImageMotion, Smoothness, Transient
 
         own = {} if minimizer is None else {"minimizer": minimizer}
+        if self.kelvin is not None:
+            currents = Currents(**own)  # type: ignore[arg-type]
+            return replace(
+                currents,
+                error=currents.error * self.kelvin,
+                source_std=currents.source_std * self.kelvin,
+                model_error=currents.model_error if self.model_error else 0.0,
+            )
         transient = None
         if self.transient is not None:
             numbers = dict(self.transient)

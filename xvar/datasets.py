@@ -280,8 +280,8 @@ def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.
     """Where clouds are: of each image the same share, elsewhere in each."""
     from xvar.core.characteristics import smooth_noise
 
-    fields = smooth_noise(shape[0], shape[1:], min(shape[1:]) / 20, generator).numpy()
-    return fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True)
+    fields = smooth_noise(shape[0], (shape[1], shape[2]), min(shape[1:]) / 20, generator).numpy()
+    return np.asarray(fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True))
 
 
 def _images(

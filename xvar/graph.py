@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,22 +58,19 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred
     for output, part in work.outputs.items():
         own = f"{output}-{token}"
         rest = (0,) * len(part.shape)
-        take = _Take(output)
+        take = partial(_output, output)
         pieces = {(own, index, *rest): (take, key) for index, key in enumerate(keys)}
         whole = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
         chunks = (windows, *((size,) for size in part.shape))
         arrays[output] = dask.array.Array(whole, own, chunks, dtype=part.dtype)
+        if deferred is not None:
+            deferred.outputs[own] = output
     return arrays
 
 
-class _Take:
-    """Takes one array out of the results of a batch."""
-
-    def __init__(self, output: str) -> None:
-        self.output = output
-
-    def __call__(self, solved: Solved) -> NDArray[Any]:
-        return solved.arrays[self.output]
+def _output(name: str, solved: Solved) -> NDArray[Any]:
+    """One array out of the results of a batch."""
+    return solved.arrays[name]
 
 
 def _look_at_workers(work: Work) -> None:

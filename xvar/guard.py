@@ -154,7 +154,7 @@ def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
         (NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(evaluations=...) allows more"),
         (DIVERGED, "diverged: the best iterate is kept", "a shorter step of the model, or larger observation errors"),
     ):
-        windows = np.flatnonzero(status == code)
+        windows = np.flatnonzero((status == code) & (arrays["evaluations"] > 0))
         if windows.size:
             first = int(windows[0])
             warnings.warn(

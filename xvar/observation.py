@@ -2,6 +2,6 @@
 
 from xvar.core.experiment import Images
 from xvar.core.observation import Logarithm, SquareRoot
-from xvar.plan.points import Points, assimilate_points
+from xvar.plan.points import Points, assimilate_points, pixels
 
-__all__ = ["Images", "Logarithm", "Points", "SquareRoot", "assimilate_points"]
+__all__ = ["Images", "Logarithm", "Points", "SquareRoot", "assimilate_points", "pixels"]

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -47,8 +48,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     units: dict[str, dict[str, str]] = {}
     try:
         if len(paths) == 1:
-            engine = "zarr" if paths[0].suffix in ZARR else None
-            opened = xr.open_dataset(paths[0], engine=engine, group=group)
+            opened = xr.open_dataset(paths[0], group=group, **_reader(paths[0]))
         else:
             opened = xr.open_mfdataset(
                 paths,
@@ -81,6 +81,15 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     return opened
 
 
+def _reader(path: Path) -> dict[str, Any]:
+    """How a store is opened: xarray warns where it looks for consolidated metadata that are not there."""
+    if path.suffix not in ZARR:
+        return {}
+    described = path / "zarr.json"
+    text = described.read_text(encoding="utf-8", errors="replace") if described.is_file() else ""
+    return {"engine": "zarr", "consolidated": (path / ".zmetadata").exists() or '"consolidated_metadata"' in text}
+
+
 def _note_units(units: dict[str, dict[str, str]], dataset: xr.Dataset) -> xr.Dataset:
     """Note the units of the variables of a file: where files are joined those of the first stand for all."""
     name = str(dataset.encoding.get("source", "a file"))
@@ -111,7 +120,7 @@ def _refuse_mixed_units(units: Mapping[str, Mapping[str, str]]) -> None:
 def _groups(path: Path) -> list[str]:
     """Groups of a file that hold variables."""
     try:
-        tree = xr.open_datatree(path, engine="zarr" if path.suffix in ZARR else None)
+        tree = xr.open_datatree(path, **_reader(path))
     except Exception:  # noqa: BLE001 -- as above; then there is nothing to name
         return []
     with tree:

@@ -125,8 +125,8 @@ def active_client() -> Any:
     import dask.config
     import distributed
 
-    if isinstance(dask.config.get("scheduler", None), str):  # such as "threads": the user passes the cluster by
-        return None
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None  # such as "threads": the user passes the cluster by
     try:
         return distributed.get_client()
     except ValueError:

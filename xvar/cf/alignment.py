@@ -89,8 +89,10 @@ def _order(
     field: xr.DataArray, like: xr.DataArray, dim: Hashable, problems: Problems, label: str
 ) -> NDArray[np.intp] | None:
     """Index in the field of each point of the record along one dimension; None where one of them has no coordinate."""
-    pair = [array.coords.get(dim) for array in (field, like)]
-    if any(part is None or not is_number(part) for part in pair):
+    if any(dim not in array.coords for array in (field, like)):
+        return None
+    pair = [array.coords[dim] for array in (field, like)]
+    if not all(is_number(part) for part in pair):
         return None
     theirs, ours = (_position(part) for part in pair)
     step = float(np.abs(np.diff(ours)).min())
@@ -102,7 +104,7 @@ def _order(
         shifted = middle + (theirs - middle + turn / 2) % turn - turn / 2
     order = np.argsort(shifted, kind="stable")[np.argsort(np.argsort(ours, kind="stable"), kind="stable")]
     difference = float(np.abs(shifted[order] - ours).max())
-    single = any(part.dtype.itemsize <= 4 for part in pair if part is not None and part.dtype.kind == "f")
+    single = any(part.dtype.itemsize <= 4 for part in pair if part.dtype.kind == "f")
     tolerance = (TOLERANCE_SINGLE if single else TOLERANCE_DOUBLE) * step
     if difference <= tolerance:
         return order

@@ -54,6 +54,7 @@ _TABLE: dict[str, _Entry] = {
     "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
     "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
     "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
+    "source": _Entry("change of {variable} that is not motion", None, difference=True),
     "forcing": _Entry("model error forcing of {variable}", None, difference=True),
     "increment": _Entry("increment of {variable}: analysis minus background", None, difference=True),
     "innovation": _Entry("innovation of {variable}: observation minus background", None, difference=True),

@@ -16,6 +16,10 @@ from xvar.cf.axes import Axes
 from xvar.errors import Problems
 
 
+#: Of the time between frames: rounding below this is none that a motion would show.
+_PRECISION = 0.01
+
+
 @dataclass(frozen=True)
 class Times:
     """Times of the frames of a record.
@@ -91,7 +95,32 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
             fix="give a longer record",
         )
         return None
+    _check_precision(coordinate, values, where, problems)
     return _ordered(values, dim, where, problems, sort)
+
+
+def _check_precision(
+    coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], problems: Problems
+) -> None:
+    """Refuse times of a file that keeps too few digits of them to tell frames apart."""
+    dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
+    if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:
+        return
+    import cftime
+
+    last = values.max()
+    date = last if hasattr(last, "calendar") else pd.Timestamp(last).to_pydatetime()
+    numbers = [cftime.date2num(date + datetime.timedelta(days=day), str(units)) for day in (0, 1)]
+    digits = float(np.spacing(np.dtype(dtype).type(numbers[0]))) * 86400 / float(numbers[1] - numbers[0])
+    cadence = float(np.median(np.abs(np.diff(_seconds(values)))))
+    if digits > _PRECISION * cadence:
+        problems.add(
+            **where,
+            found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for frames "
+            f"{cadence:g} s apart",
+            expected=f"times to {_PRECISION:.0%} of the time between frames",
+            fix=f"ds.assign_coords({where['dimension']}=pandas.date_range(...)), or write them in float64",
+        )
 
 
 def _ordered(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -121,7 +122,7 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
     stops = sorted({0.0, *wanted, *(time for time in known if 0 < time < max(wanted))}, reverse=True)
     position = here[:0]
     started: list[int] = []
-    for begin, end in zip(stops[:-1], stops[1:], strict=True):
+    for begin, end in pairwise(stops):
         new = [index for index in order if wanted[index] == begin]
         started += new
         position = torch.cat([position, here.expand(len(new), -1, -1, -1)])
@@ -148,5 +149,5 @@ def smooth_noise(count: int, shape: tuple[int, int], length: float, generator: t
     waves = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64) for n in periods), indexing="ij")
     taper = torch.exp(-0.5 * (2 * math.pi * length) ** 2 * (waves[0] ** 2 + waves[1] ** 2))
     noise = torch.randn(count, *periods, generator=generator, dtype=torch.float64)
-    fields = torch.fft.ifft2(torch.fft.fft2(noise) * taper).real
+    fields: Tensor = torch.fft.ifft2(torch.fft.fft2(noise) * taper).real
     return (fields / fields.std(dim=(1, 2), keepdim=True))[:, : shape[0], : shape[1]]

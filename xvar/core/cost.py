@@ -195,10 +195,11 @@ class Cost:
 
     def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
         prior = 0.5 * control.square()
-        edge = sum(block.end - block.begin for block in self._blocks if not block.steps)
-        terms = {"background": prior[:, :edge].sum(1)}
-        if self.problem.model_error is not None:
-            terms["model_error"] = prior[:, edge:].sum(1)
+        terms: dict[str, Tensor] = {}
+        for block in self._blocks:
+            name = "model_error" if block.steps or block.name in self.problem.held_errors else "background"
+            part = prior[:, block.begin : block.end].sum(1)
+            terms[name] = terms[name] + part if name in terms else part
         increment = self._increment(fields)
         for name, component, penalty in self._penalties:
             terms[name] = terms.get(name, 0) + penalty(increment[component])

@@ -20,6 +20,8 @@ from xvar.core.solve import solve
 
 Acting = Literal["step", "interval", "window"]
 
+ACTING: tuple[Acting, ...] = ("step", "interval", "window")
+
 
 @dataclass(frozen=True)
 class ModelError:
@@ -36,6 +38,12 @@ class ModelError:
 
     covariance: Any
     acting: Acting = "interval"
+
+    def __post_init__(self) -> None:
+        """Refuse what is no way to act."""
+        if self.acting not in ACTING:
+            words = ", ".join(map(repr, ACTING))
+            raise InputError(Problem(f"acting={self.acting!r}", f"one of {words}", f"acting={ACTING[1]!r}"))
 
 
 @dataclass(frozen=True)

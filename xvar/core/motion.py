@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -258,14 +258,15 @@ class ImageMotion:
                 result = solve(about, self.minimizer, levels=fitting(self.transient.levels, grid))
                 state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
                 motion = replace(motion, transient=state["transient"], lifetime=self.transient.lifetime * frame)
-                growth = state["source"][:, 0] * frame
+                faded = math.exp((times[-1] - seconds[-1]) / (self.transient.source_lifetime * frame))
+                growth = state["source"][:, 0] * (frame * faded)
             fading = motion.at(seconds[-1]) - motion.steady
             outputs |= {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
         seen = images[:, -1 - self.ages : -1] if len(kept) > 1 else images[:, :0]
         count = seen.isfinite().flatten(1).sum(1)
         return {
-            "analysis": backward(self.transform, _carried(values, times, motion, seconds, grid)),
+            "analysis": backward(self.transform, carried(values, times, motion, seconds, grid)),
             "u": velocity[:, :, 0],
             "v": velocity[:, :, 1],
             "observed": frames[:, -1],
@@ -276,6 +277,16 @@ class ImageMotion:
             "number_of_observations": count,
             "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
         }
+
+
+class Timed(Protocol):
+    """A motion that is known at all times, and the time of the last image."""
+
+    reference: float
+
+    def between(self, begin: float, end: float, /) -> Tensor:
+        """The motion on average between two times (window, 2, y, x) in m/s."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -312,7 +323,7 @@ def _by_kept_frames(frames: Tensor) -> list[tuple[Tensor, list[int]]]:
     ]
 
 
-def _carried(values: Tensor, times: list[float], motion: _Motion, wanted: Sequence[float], grid: Grid) -> Tensor:
+def carried(values: Tensor, times: list[float], motion: Timed, wanted: Sequence[float], grid: Grid) -> Tensor:
     """The last image along the motion to all times wanted, ascending; its holes are filled from earlier images."""
     model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
     last, position = values[:, -1:], model.grid_points

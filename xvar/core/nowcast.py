@@ -156,8 +156,9 @@ class PowerLimit:
         self.number = int(self.lower.max()) + 2
 
     def _power(self, spectrum: Tensor) -> Tensor:
-        """Power in each octave (window, octave), shared between the two nearest."""
+        """Power in each octave (window, octave), shared between the two nearest; the mean is no wave."""
         power = spectrum.square().flatten(1)
+        power[:, 0] = 0
         result = power.new_zeros(len(power), self.number)
         result.index_add_(1, self.lower.flatten(), power * (1 - self.upper_share).flatten())
         return result.index_add_(1, self.lower.flatten() + 1, power * self.upper_share.flatten())

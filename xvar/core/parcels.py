@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +132,15 @@ class ImageAtParcels:
         if self.mask is None:
             return sample(self.image, state["position"]) - state["tracer"]
         both = sample(torch.cat([self.image, self.mask], dim=1), state["position"])
-        return both[:, :1] - both[:, 1:] * state["tracer"]
+        # Interpolated ones are not quite one: an image without holes keeps the bits that it has on its own.
+        seen = torch.where(self.complete, 1.0, both[:, 1:])
+        return both[:, :1] - seen * state["tracer"]
+
+    @cached_property
+    def complete(self) -> Tensor:
+        """Which images have no holes (window, 1, 1, 1)."""
+        assert self.mask is not None
+        return (self.mask == 1).flatten(1).all(1)[:, None, None, None]
 
     def select(self, windows: Tensor) -> ImageAtParcels:
         """The images of some windows of the batch."""

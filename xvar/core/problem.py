@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -57,6 +58,9 @@ class Problem:
         The observations, each at its own time.
     model_error : ForcedSteps, optional
         The weak constraint.
+    held_errors : tuple of str
+        Components of the initial state that are the model's error, held over the window: their prior is a term of J of
+        its own, as that of `model_error` is.
     time_interpolation : {"linear", "nearest"}
         How the state between two steps is found for an observation that falls there.
     curvature : mapping of str to Tensor, broadcastable to the component
@@ -73,6 +77,7 @@ class Problem:
     background_error: Mapping[str, Any]
     observations: tuple[Observation, ...]
     model_error: ForcedSteps | None = None
+    held_errors: tuple[str, ...] = ()
     time_interpolation: TimeInterpolation = "linear"
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
     checkpoint: bool = False
@@ -131,6 +136,6 @@ def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[f
     """
     steps: list[float] = []
     for begin, end in pairwise(times):
-        parts = 1 if longest is None else max(1, -int(-abs(end - begin) // longest))
+        parts = 1 if longest is None else max(1, math.ceil(abs(end - begin) / longest - 1e-9))
         steps.extend([(end - begin) / parts] * parts)
     return tuple(steps)

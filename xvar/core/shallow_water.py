@@ -180,7 +180,7 @@ class ShallowWaterModel:
         self._dry_corners = own((around.sum(0) == 0).to(torch.float64))
         self._uniform = metric is None
         dy, dx = self._lengths(grid)
-        self._f = own(self._planetary(grid, dy))
+        self._f = own(self._planetary(dy))
         # Lengths at the points where they are used: numbers where they are the same everywhere.
         self._dy_of_flux, self._dx_of_flux = self._kept(_mean_x(dy), own), self._kept(_mean_y(dx), own)
         self._dx_at_u, self._dy_at_u = (self._kept(_mean_x(part)[1:-1, 1:], own) for part in (dx, dy))
@@ -238,7 +238,8 @@ class ShallowWaterModel:
         moving = (_mean_x(h)[:, 1:-1, 1:] * u[:, 1:-1, 1:-1].square()) * (self._dx_at_u * self._dy_at_u)
         moving = moving + (_mean_y(h)[:, 1:, 1:-1] * v[:, 1:-1, 1:-1].square()) * (self._dx_at_v * self._dy_at_v)
         raised = self.parameters.gravity * eta[:, 1:-1, 1:-1].square() * self._area
-        return 0.5 * (moving + raised).flatten(1).sum(1)
+        total: Tensor = 0.5 * (moving + raised).flatten(1).sum(1)
+        return total
 
     def potential_enstrophy(self, flow: Tensor) -> Tensor:
         r"""Of each window: :math:`\int \tfrac12 h q^2`, in s-2 m."""
@@ -246,7 +247,8 @@ class ShallowWaterModel:
         absolute = self._f + self._curl(u, v)
         density = 0.5 * absolute.square() / self._at_corners(self.parameters.depth + eta) * self._corner_area
         first = [0 if not periodic else 1 for periodic in self._periodic]
-        return density[:, first[0] :, first[1] :].flatten(1).sum(1)
+        total: Tensor = density[:, first[0] :, first[1] :].flatten(1).sum(1)
+        return total
 
     def _surrounded(self, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Height and velocities (window, y + 2, x + 2); what would come through a wall is zero."""
@@ -280,7 +282,7 @@ class ShallowWaterModel:
     def _curl(self, u: Tensor, v: Tensor) -> Tensor:
         """Relative vorticity at the corners, none along walls and coasts."""
         if self._uniform:
-            curl = _change_x(v[:, :-1]) / self._dx_at_u - _change_y(u[:, :, :-1]) / self._dy_at_v
+            curl: Tensor = _change_x(v[:, :-1]) / self._dx_at_u - _change_y(u[:, :, :-1]) / self._dy_at_v
         else:
             along = _change_x(v[:, :-1] * self._dy_of_v) - _change_y(u[:, :, :-1] * self._dx_of_u)
             curl = along / self._corner_area
@@ -310,8 +312,8 @@ class ShallowWaterModel:
     def _kept(self, length: Tensor, own: Callable[[Tensor], Tensor]) -> Any:
         return float(length.flatten()[0]) if self._uniform else own(length)
 
-    def _planetary(self, grid: Grid, dy: Tensor) -> Tensor:
-        """F at the corners (y + 1, x + 1)."""
+    def _planetary(self, dy: Tensor) -> Tensor:
+        """Coriolis parameter at the corners (y + 1, x + 1)."""
         rows = _mean_x(dy)[1:-1]
         edges = torch.cat([torch.zeros_like(rows[:1]), rows.cumsum(0)])
         return self.parameters.coriolis + self.parameters.beta * (edges - 0.5 * edges[-1])

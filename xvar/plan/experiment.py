@@ -79,7 +79,7 @@ def plan_experiment(
         )
     errors = errors_by_component(background_error, "background_error", components, problems)
     if advection and "velocity" not in errors:
-        errors["velocity"] = default_motion_error(configuration, record)
+        errors["velocity"] = default_motion_error(record)
     elif not advection and not errors:
         problems.add(
             found="no background_error for a model of your own",
@@ -100,6 +100,7 @@ def plan_experiment(
         problems.add(
             found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
         )
+    _refuse_short_lengths(record, {"background_error": errors, "model_error": forced}, problems)
     std = _observation_error(record, observation_error, problems, notes)
     if len(problems) > before:
         return None
@@ -147,9 +148,11 @@ def _forced_shares(schedule: Schedule, acting: str, step: float | None) -> tuple
     return tuple(index + (part + 0.5) / parts for index in range(intervals) for part in range(parts))
 
 
-def default_motion_error(configuration: Configuration, record: Record) -> Any:
+def default_motion_error(record: Record) -> Any:
     """B of a motion where none is stated: that of the steady motion of images."""
-    motion = configuration.motion()
+    from xvar.core.motion import ImageMotion
+
+    motion = ImageMotion()
     return motion.steady.in_metres(record.cadence, record.grid.spacing, motion.truncation)
 
 
@@ -275,6 +278,21 @@ def _refuse_flight(
                 expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
                 fix="check its units (m s-1), or give the model a shorter step",
             )
+
+
+def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
+    """Refuse correlations that a grid cannot hold: shorter than a cell they alias, and are none."""
+    coarsest = max(record.grid.spacing)
+    for option, parts in given.items():
+        for key, part in parts.items():
+            length = getattr(part, "length", None)
+            if isinstance(length, (int, float)) and 0 < length < coarsest:
+                problems.add(
+                    variable=f"{option} of {key!r}",
+                    found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
+                    expected="a length of a cell or more",
+                    fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
+                )
 
 
 def errors_by_component(given: Any, option: str, components: Components, problems: Problems) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from xvar import bridge
 from xvar.cf.record import Record
 from xvar.configuration import Configuration
 from xvar.plan.base import Plan, Variable, diagnostics
+from xvar.windows import Schedule
 
 
-def plan_motion(record: Record, configuration: Configuration, minimizer: Any = None) -> Plan:
-    """Plan the problem of `xvar.core.motion.ImageMotion`."""
+def plan_motion(record: Record, schedule: Schedule, configuration: Configuration, minimizer: Any = None) -> Plan:
+    """Plan the problem of `xvar.core.motion.ImageMotion`, or of `xvar.core.currents.Currents` for the sea."""
     name, dtype = str(record.name), configuration.dtype
     variables = {
         name: Variable(("step", "y", "x"), dtype, "analysis"),
@@ -23,6 +24,13 @@ def plan_motion(record: Record, configuration: Configuration, minimizer: Any = N
     }
     if configuration.transient is not None:
         variables |= {name: Variable(("y", "x"), dtype, name) for name in ("u_transient", "v_transient", "growth")}
+    forced: tuple[float, ...] = ()
+    if configuration.kelvin is not None:
+        variables["source"] = Variable(("y", "x"), dtype, "source", of=name)
+    if configuration.model_error:
+        forced = tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1))
+        variables |= {f"{part}_forcing": Variable(("interval", "y", "x"), dtype, "forcing", of=part) for part in "uv"}
+    terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
     solve = partial(
         bridge.solve_motion,
         name=name,
@@ -32,4 +40,4 @@ def plan_motion(record: Record, configuration: Configuration, minimizer: Any = N
         dtype=dtype,
         device=configuration.device,
     )
-    return Plan(configuration, solve, {**variables, **diagnostics(("background", "observation"))})
+    return Plan(configuration, solve, {**variables, **diagnostics(terms)}, forced=forced)

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar import bridge
-from xvar.cf.axes import Axes
+from xvar.cf.axes import Axes, find_axes
 from xvar.cf.conventions import finish
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes, flag_attributes
@@ -69,6 +69,45 @@ class Points:
     sampler: Literal["bilinear", "cubic", "monotone"] = "bilinear"
     threshold: float | None = None
     every: Any = None
+
+
+def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
+    """Every pixel of some images that has a value, as a table for `Points`: to go with other observations.
+
+    Parameters
+    ----------
+    images : DataArray (time, y, x)
+        With 1-D coordinates, in any order.
+    std : float or DataArray
+        Standard deviation of the errors, in the units of the images.
+
+    Returns
+    -------
+    Dataset
+        ``value``, ``std`` and ``variable``, the name of the images, on a dimension ``point`` with ``time`` and the
+        coordinates of the grid; ``xarray.concat([pixels(...), drifters], "point")`` puts tables together.
+
+    Raises
+    ------
+    InputError
+        Where time, y and x are not found.
+    """
+    problems = Problems()
+    axes = find_axes(images, problems)
+    problems.refuse()
+    assert axes is not None
+    array = images.squeeze(drop=True).transpose(axes.time, axes.y, axes.x)
+    spread = xr.broadcast(xr.DataArray(std), array)[0].transpose(*array.dims).values
+    seen = np.isfinite(array.values)
+    rows = dict(zip(array.dims, np.nonzero(seen), strict=True))
+    return xr.Dataset(
+        {
+            "value": ("point", array.values[seen]),
+            "std": ("point", spread[seen]),
+            "variable": ("point", np.full(int(seen.sum()), str(images.name))),
+        },
+        coords={dim: ("point", array[dim].values[index], dict(array[dim].attrs)) for dim, index in rows.items()},
+    )
 
 
 def assimilate_points(
@@ -157,7 +196,7 @@ def assimilate_points(
             fix="choose the background of an earlier time, background.sel(time=...)",
         )
     problems.refuse()
-    quality = _quality(table, position, length, grid)
+    quality = _quality(table, position, length)
     used = quality == 0
     seconds = _output_times(length, every)
     offsets = getattr(dynamics, "offsets", {})
@@ -369,7 +408,7 @@ def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataAr
     return next((dataset[folded[name]] for name in usual if name in folded), None)
 
 
-def _quality(table: Mapping[str, Array], position: Array, length: float, grid: HorizontalGrid) -> Array:
+def _quality(table: Mapping[str, Array], position: Array, length: float) -> Array:
     """What becomes of each point, by its number in `QUALITY`."""
     quality = np.zeros(table["value"].size, dtype="int8")
     quality[~np.isfinite(position).all(axis=0)] = 1
@@ -417,8 +456,8 @@ def _labelled(
     }
     # One column may hold several variables; where it holds one, it has its units.
     held = sorted({names[index] for index in np.unique(table["variable"])})
-    units = {background[name].attrs.get("units") for name in held}
-    shared = {"units": units.pop()} if len(units) == 1 and None not in units else {}
+    known = {background[name].attrs.get("units") for name in held}
+    shared = {"units": known.pop()} if len(known) == 1 and None not in known else {}
     for name, text in words.items():
         fields[f"observation_{name}"] = (
             "observation",

@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.report import NOT_RUN, Interrupted, Report
 from xvar.runs.stores import NetCDFStore, Store, StoreError, Written, ZarrStore
-from xvar.runs.tasks import Alone, Task, killed, write_tasks
+from xvar.runs.tasks import Task, alone_on_worker, killed, write_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 DEATHS = 3  # of workers, before a batch is taken for what killed them
 
 Progress = Callable[[Report], None]
+# Errors that say what they are of; any other comes from the reading of frames.
+FINAL = (WindowError, InputError, StoreError, processes.WorkerError)
 
 
 def run(
@@ -273,7 +276,8 @@ class _Run:
                     self._one_by_one(self._on_cluster(graph, tasks))
         except KeyboardInterrupt:
             raise Interrupted(self.report()) from None
-        if wanted or not self.store.path.exists() or self.store.place != self.store.path and self.store.place.exists():
+        # A run that was killed just before it gave its results their name has nothing else left to do.
+        if wanted or not self.store.is_finished:
             self.store.finish(self.analysis)
         return self.report()
 
@@ -319,6 +323,8 @@ class _Run:
             self.progress(self.report())
 
     def _commit(self, batches: Sequence[Written]) -> None:
+        if not batches:
+            return
         self.store.commit(batches)
         for batch in batches:
             states = batch.numbers["status"]
@@ -336,7 +342,7 @@ class _Run:
 
     def _refuse(self, error: BaseException, batch: Batch) -> None:
         """Raise an error that ends the run; one of reading is marked where the run is to go on."""
-        if isinstance(error, (WindowError, InputError, StoreError, processes.WorkerError)):
+        if isinstance(error, FINAL):
             raise error
         if self.options.get("errors") == "continue":
             self._give_up(batch, reason_of(error))
@@ -352,6 +358,7 @@ class _Run:
         from dask.callbacks import Callback
 
         keys = {task.key for task in tasks}
+        missing: Any
 
         def finished(key: Any, result: Any, *_: Any) -> None:
             if key in keys:
@@ -360,14 +367,14 @@ class _Run:
         compute = get_scheduler() or dask.threaded.get
         try:
             with Callback(posttask=finished):
-                compute(graph, [task.key for task in tasks])
+                results = compute(graph, [task.key for task in tasks])
+            missing = {task.batch.begin for task in self._missing(tasks)}  # all, where a scheduler calls nobody back
+            self._commit([result for result in results if result.begin in missing])
         except Exception as error:
             missing = self._missing(tasks)
-            if len(missing) == 1:
-                self._refuse(error, missing[0].batch)
+            if isinstance(error, FINAL) or len(missing) < 2:
+                self._refuse(error, (missing or tasks)[0].batch)
                 return
-            if not missing or self.options.get("errors") != "continue" or isinstance(error, StoreError):
-                self._refuse(error, missing[0].batch if missing else tasks[0].batch)
             half = len(missing) // 2
             for part in (missing[:half], missing[half:]):
                 self._in_threads(_needed(graph, [task.key for task in part]), part)
@@ -412,7 +419,7 @@ class _Run:
             for window in range(batch.begin, batch.end):
                 graph, (task,) = write_tasks(analysis, single, self.store.writer(), [window], alone=True)
                 name = f"{task.key}-alone-{uuid.uuid4().hex}"
-                future = self.client.submit(Alone(graph, task.key), key=name)
+                future = self.client.submit(partial(alone_on_worker, graph, task.key), key=name)
                 for killer in self._gather({future: task.batch}):
                     self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
 

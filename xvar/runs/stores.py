@@ -70,6 +70,11 @@ class Store(ABC):
     def place(self) -> Path:
         """Where results are written now."""
 
+    @property
+    @abstractmethod
+    def is_finished(self) -> bool:
+        """Whether results have their name, and nothing is on its way to replace them."""
+
     @abstractmethod
     def manifest(self) -> Manifest | None:
         """Of what is there; None where nothing is, or nothing of ours."""
@@ -172,6 +177,10 @@ class ZarrStore(Store):
     @property
     def place(self) -> Path:
         return self.new if self.instead else self.path
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.instead
 
     def manifest(self) -> Manifest | None:
         text = _attributes(self.place).get(ATTRIBUTE)
@@ -369,7 +378,6 @@ class NetCDFStore(Store):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the file is there, and nothing is on its way to replace it."""
         return self.path.exists() and not self.parts.exists()
 
     def manifest(self) -> Manifest | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,35 @@ class Task:
 
 @dataclass(frozen=True)
 class _Write:
-    """What is the same in all tasks that write."""
+    """What is the same in all tasks that write.
+
+    Attributes
+    ----------
+    writer : callable
+        Of the store.
+    own : dict of str to str
+        Variables that are outputs of the batch as they are, and which.
+    derived : tuple of str
+        Those that were computed from outputs.
+    numbers : frozenset of str
+        Those of few numbers.
+    alone : bool
+        See `ZarrWriter`.
+    """
 
     writer: Any
-    fields: tuple[str, ...]
-    numbers: tuple[str, ...]
+    own: Mapping[str, str]
+    derived: tuple[str, ...]
+    numbers: frozenset[str]
     alone: bool
 
-    def __call__(self, begin: int, arrays: Sequence[NDArray[Any]], solved: Solved) -> Written:
-        values = dict(zip((*self.fields, *self.numbers), arrays, strict=True))
-        numbers = {name: values.pop(name) for name in self.numbers}
-        self.writer(begin, values, numbers, solved.failures, alone=self.alone)
-        return Written(begin, numbers, solved.failures)
+
+def _store_windows(write: _Write, begin: int, solved: Solved, arrays: Sequence[NDArray[Any]]) -> Written:
+    values = {name: solved.arrays[output] for name, output in write.own.items()}
+    values.update(zip(write.derived, arrays, strict=True))
+    numbers = {name: values.pop(name) for name in write.numbers}
+    write.writer(begin, values, numbers, solved.failures, alone=write.alone)
+    return Written(begin, numbers, solved.failures)
 
 
 def write_tasks(
@@ -64,44 +82,42 @@ def write_tasks(
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
+    from dask.optimization import cull
 
     names = per_window(analysis)
-    fields = tuple(name for name in names if not few_numbers(analysis[name]))
-    numbers = tuple(name for name in names if few_numbers(analysis[name]))
     windows = tuple(len(batch) for batch in deferred.batches)
-    arrays = []
-    for name in (*fields, *numbers):
+    own: dict[str, str] = {}
+    derived: dict[str, Any] = {}
+    for name in names:
         array = analysis[name].data
-        whole = (windows, *((size,) for size in array.shape[1:]))
-        arrays.append(array if array.chunks == whole else array.rechunk(whole))
-    write = _Write(writer, fields, numbers, alone)
+        if array.name in deferred.outputs:
+            own[name] = deferred.outputs[array.name]
+        else:
+            whole = (windows, *((size,) for size in array.shape[1:]))
+            derived[name] = array if array.chunks == whole else array.rechunk(whole)
+    numbers = frozenset(name for name in names if few_numbers(analysis[name]))
+    # Functions inside tasks have names for the dashboard, which objects that can be called have not.
+    write = partial(_store_windows, _Write(writer, own, tuple(derived), numbers, alone))
     layer: dict[Any, Any] = {}
     tasks = []
     for index in wanted:
-        key = deferred.keys[index].replace("assimilate-", "store-", 1)
-        places = [(array.name, index, *(0,) * (array.ndim - 1)) for array in arrays]
-        layer[key] = (write, deferred.batches[index].begin, places, deferred.keys[index])
+        key = f"{deferred.keys[index]}-stored"
+        places = [(array.name, index, *(0,) * (array.ndim - 1)) for array in derived.values()]
+        layer[key] = (write, deferred.batches[index].begin, deferred.keys[index], places)
         tasks.append(Task(deferred.batches[index], key))
-    below = HighLevelGraph.merge(*(array.dask for array in arrays))
-    name = f"store-{arrays[0].name}"
-    graph = HighLevelGraph(
-        {**below.layers, name: layer},
-        {**below.dependencies, name: {array.name for array in arrays} | set(below.layers)},
-    )
-    return dict(optimize(graph, [task.key for task in tasks])), tasks
+    below = HighLevelGraph.merge(*(analysis[name].data.dask for name in names), *(a.dask for a in derived.values()))
+    name = f"store-{deferred.keys[0]}"
+    graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
+    keys = [task.key for task in tasks]
+    # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
+    return dict(optimize(cull(graph.to_dict(), keys)[0], keys)), tasks
 
 
-@dataclass(frozen=True)
-class Alone:
+def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:
     """A graph as one task, that shares nothing with another: what kills its worker is known by its name."""
+    from dask.local import get_sync
 
-    graph: Mapping[Any, Any]
-    key: str
-
-    def __call__(self) -> Any:
-        from dask.local import get_sync
-
-        return get_sync(self.graph, self.key)
+    return get_sync(graph, key)
 
 
 def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> Written:

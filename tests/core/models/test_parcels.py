@@ -21,7 +21,7 @@ from xvar.core.dynamics import State, start, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
 from xvar.core.observation import Observation
-from xvar.core.parcels import FollowParcels, ImageAtParcels, Parcels
+from xvar.core.parcels import FollowParcels, ImageAtParcels, Parcels, lived, through
 from xvar.core.problem import Problem
 
 GRID = Grid((16, 20), (900.0, 1300.0))
@@ -38,20 +38,35 @@ def uniform(windows: int = 1) -> Tensor:
     return rates.view(1, 2, 1, 1).expand(windows, 2, *GRID.shape).clone()
 
 
+def unsteady(windows: int, dtype: torch.dtype) -> State:
+    """All that a state may hold."""
+    return {
+        "velocity": 2.0 * smooth((windows, 2, *GRID.shape), 1, dtype),
+        "transient": 1.5 * smooth((windows, 2, *GRID.shape), 21, dtype),
+        "tracer": smooth((windows, 1, *GRID.shape), 2, dtype),
+        "source": smooth((windows, 1, *GRID.shape), 3, dtype) / 300,
+    }
+
+
 class TestStep(StepConformance):
     @pytest.fixture(params=[0, 1, 3])
     def case(self, request: pytest.FixtureRequest) -> StepCase:
-        def state(windows: int, dtype: torch.dtype) -> State:
-            return {
-                "velocity": 2.0 * smooth((windows, 2, *GRID.shape), 1, dtype),
-                "tracer": smooth((windows, 1, *GRID.shape), 2, dtype),
-                "growth": smooth((windows, 1, *GRID.shape), 3, dtype) / 300,
-            }
-
         return StepCase(
-            model=lambda dtype: model(dtype=dtype, lifetimes={"growth": 500.0}, iterations=request.param),
-            state=state,
+            model=lambda dtype: model(dtype=dtype, transient=400.0, source=500.0, iterations=request.param),
+            state=unsteady,
             steps=STEPS,
+        )
+
+
+class TestStepBackInTime(StepConformance):
+    """The transient motion alone: the source of the state is no matter of this model's."""
+
+    @pytest.fixture
+    def case(self) -> StepCase:
+        return StepCase(
+            model=lambda dtype: model(dtype=dtype, transient=400.0),
+            state=unsteady,
+            steps=tuple(-step for step in STEPS),
         )
 
 
@@ -62,6 +77,26 @@ class TestUniformStep(SmoothStepConformance):
             return {"velocity": uniform(windows).to(dtype), "tracer": smooth((windows, 1, *GRID.shape), 2, dtype)}
 
         return StepCase(model=lambda dtype: model(dtype=dtype), state=state, steps=STEPS, largest=0.01)
+
+
+class TestUniformTransientStep(SmoothStepConformance):
+    """A uniform motion that fades, and a source: no parcel crosses a cell, so the step is smooth in all of them."""
+
+    @pytest.fixture
+    def case(self) -> StepCase:
+        def state(windows: int, dtype: torch.dtype) -> State:
+            return {
+                **unsteady(windows, dtype),
+                "velocity": uniform(windows).to(dtype),
+                "transient": uniform(windows).to(dtype) / 4,
+            }
+
+        return StepCase(
+            model=lambda dtype: model(dtype=dtype, transient=400.0, source=500.0),
+            state=state,
+            steps=STEPS[:2],
+            largest=0.01,
+        )
 
 
 class TestWindow(SmoothWindowConformance):
@@ -136,24 +171,136 @@ def test_the_first_step_from_the_grid_points_is_as_from_anywhere() -> None:
     assert (follow.follow(velocity, here.clone(), 300.0) - shortcut).abs().max() < 1e-13
 
 
-def test_sources_add_up_along_the_parcels() -> None:
-    state = {
-        "velocity": 2 * smooth((2, 2, *GRID.shape), 6),
-        "tracer": smooth((2, 1, *GRID.shape), 7),
-        "growth": smooth((2, 1, *GRID.shape), 8),
-        "decay": smooth((2, 1, *GRID.shape), 9),
-    }
-    lifetimes = {"growth": 20.0, "decay": 1e9}
+def test_what_has_lived_is_the_integral_of_what_fades() -> None:
+    for lifetime in (0.3, 1.0, 7.0):
+        for end in (-5.0, -0.2, 0.4, 3.0):
+            share = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
+            integral = float((-(share * end).abs() / lifetime).exp().mean()) * end
+            assert lived(end, lifetime) == pytest.approx(integral, rel=1e-6)
+    assert lived(1e-6, 1e6) == pytest.approx(1e-6, rel=1e-15)  # no digits are lost where hardly anything fades
+    assert lived(0.0, 3.0) == 0
+    assert lived(1e9, 3.0) == 3
+
+
+def test_sources_add_up_along_the_parcels_and_fade() -> None:
+    state = unsteady(2, torch.float64)
     for direction in (1, -1):
         steps = tuple(direction * step for step in (10.0, 4.0, 5.0))
-        states = trajectory(model(lifetimes=lifetimes), state, steps)
-        fading = 20 * (1 - math.exp(-19 / 20))
-        expected = state["tracer"] + direction * (fading * state["growth"] + 19 * state["decay"])
-        assert (states[-1]["tracer"] - expected).abs().max() < 1e-6
-        assert (states[-1]["growth"] - math.exp(-19 / 20) * state["growth"]).abs().max() < 1e-13
-    steady = trajectory(model(lifetimes={"growth": 1e12}), state, (10.0, 4.0, 5.0))[-1]
-    assert (steady["tracer"] - state["tracer"] - 19 * state["growth"]).abs().max() < 1e-8
+        states = trajectory(model(source=20.0), state, steps)
+        grown = direction * 20 * (1 - math.exp(-19 / 20))
+        assert (states[-1]["tracer"] - state["tracer"] - grown * state["source"]).abs().max() < 1e-13
+        assert (states[-1]["source"] - math.exp(-19 / 20) * state["source"]).abs().max() < 1e-13
+        assert torch.equal(
+            states[-1]["transient"], state["transient"]
+        )  # without a lifetime it is nothing of the model's
+    lasting = trajectory(model(source=1e12), state, (10.0, 4.0, 5.0))[-1]
+    assert (lasting["tracer"] - state["tracer"] - 19 * state["source"]).abs().max() < 1e-8
     assert torch.equal(trajectory(model(), state, (10.0,))[-1]["tracer"], state["tracer"])
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_transient_motion_moves_the_parcels_by_its_integral_however_many_steps_there_are(direction: int) -> None:
+    state = {"velocity": uniform(), "transient": -2 * uniform(), "tracer": torch.zeros(1, 1, *GRID.shape).double()}
+    cells = torch.tensor([0.4, -0.6], dtype=torch.float64).view(1, 2, 1, 1)  # in 300 s
+    here = identity(GRID.shape, uniform())
+    share = (600 - 2 * 250 * (1 - math.exp(-600 / 250))) / 300
+    for steps in ((600.0,), (200.0, 400.0), (50.0, 300.0, 250.0)):
+        end = trajectory(model(transient=250.0), state, tuple(direction * step for step in steps))[-1]
+        assert (end["position"] - here - direction * share * cells).abs().max() < 1e-12
+        assert (end["transient"] - math.exp(-600 / 250) * state["transient"]).abs().max() < 1e-13
+        assert torch.equal(end["velocity"], state["velocity"])
+
+
+RATES = torch.tensor([[0.3, -0.8], [0.5, -0.2]], dtype=torch.float64)
+FADING = torch.tensor([[-0.4, 0.2], [0.6, 0.3]], dtype=torch.float64)  # does not commute with RATES
+PLANE = Grid((31, 45), (0.15, 0.1))
+LIFETIME = 0.4
+
+
+def about_the_middle() -> tuple[Tensor, Tensor]:
+    """Metres from the middle of the plane, (1, 2, y, x), and those of a cell."""
+    middle, spacing = torch.tensor([22.0, 15.0]).view(1, 2, 1, 1), torch.tensor([0.1, 0.15]).double().view(1, 2, 1, 1)
+    return (identity(PLANE.shape, torch.zeros(1, dtype=torch.float64)) - middle) * spacing, spacing
+
+
+def linear(matrix: Tensor, metres: Tensor) -> Tensor:
+    return torch.einsum("ij,wjyx->wiyx", matrix, metres)
+
+
+def propagator(end: float, parts: int = 400) -> Tensor:
+    """Of dX/dt = (RATES + FADING exp(-|t| / LIFETIME)) X from 0, by the fourth order of Runge and Kutta."""
+    step, flow = end / parts, torch.eye(2, dtype=torch.float64)
+    for index in range(parts):
+        begin, half, after = (RATES + FADING * math.exp(-abs((index + s) * step) / LIFETIME) for s in (0, 0.5, 1))
+        one = begin @ flow
+        two = half @ (flow + step / 2 * one)
+        three = half @ (flow + step / 2 * two)
+        four = after @ (flow + step * three)
+        flow = flow + step / 6 * (one + 2 * two + 2 * three + four)
+    return flow
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_order_along_an_unsteady_motion(direction: int) -> None:
+    metres, spacing = about_the_middle()
+    state = {"velocity": linear(RATES, metres), "transient": linear(FADING, metres), "tracer": metres[:, :1]}
+    exact = linear(propagator(0.5 * direction), metres)
+    for iterations, expected in ((0, 1), (1, 2)):
+        errors = []
+        for count in (4, 8, 16, 32):
+            steps = [direction * 0.5 / count * share for share in (0.5, 1.5)] * (count // 2)
+            end = trajectory(model(PLANE, transient=LIFETIME, iterations=iterations), state, steps)[-1]["position"]
+            moved = (end - identity(PLANE.shape, end)) * spacing
+            errors.append(float((metres + moved - exact)[..., 12:19, 16:29].abs().max()))
+        assert order([1 / 4, 1 / 8, 1 / 16, 1 / 32], errors) == pytest.approx(expected, abs=0.15)
+
+
+def test_paths_of_an_unsteady_motion_are_put_together_from_the_last_to_the_first() -> None:
+    """As a forecast does: a point of the grid at the end goes back through the last step first."""
+    metres, spacing = about_the_middle()
+    follow = model(PLANE, iterations=2)
+    exact = linear(torch.linalg.inv(propagator(0.5)), metres)
+    errors, wrong = [], []
+    for count in (4, 8, 16, 32):
+        ends = [0.5 * (index + 1) / count for index in range(count)]
+        paths = other = follow.grid_points
+        for begin, end in zip([0.0, *ends], ends, strict=False):
+            left = (lived(end, LIFETIME) - lived(begin, LIFETIME)) / (end - begin)
+            back = follow.follow(linear(RATES + left * FADING, metres), follow.grid_points, begin - end)
+            paths, other = through(back, paths, follow.grid_points), through(other, back, follow.grid_points)
+        for found, kept in ((paths, errors), (other, wrong)):
+            moved = (found - follow.grid_points) * spacing
+            kept.append(float((metres + moved - exact)[..., 12:19, 16:29].abs().max()))
+    assert order([1 / 4, 1 / 8, 1 / 16, 1 / 32], errors) == pytest.approx(2, abs=0.15)
+    assert errors[-1] < 1e-3
+    assert wrong[-1] > 20 * errors[-1]  # the matrices do not commute: the other order leads elsewhere
+
+
+def test_through_is_the_paths_found_where_the_parcels_are() -> None:
+    here = identity(GRID.shape, uniform())
+    paths = here + torch.tensor([1.5, -0.25], dtype=torch.float64).view(1, 2, 1, 1)
+    position = (here + 0.3 * random((2, 2, *GRID.shape), 22)).clamp(0, 15)
+    assert (through(position, paths, here) - position - (paths - here)).abs().max() < 1e-13
+    assert torch.equal(through(here, paths, here), here + (paths - here))
+    # what lies outside goes on as its nearest point of the edge does, and keeps its distance
+    outside = position + torch.tensor([40.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
+    bent = here + smooth((1, 2, *GRID.shape), 23)
+    at_edge = outside.clone()
+    at_edge[:, 0] = GRID.shape[1] - 1
+    assert (through(outside, bent, here) - outside - (through(at_edge, bent, here) - at_edge)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", ["velocity", "transient"])
+def test_a_uniform_metric_is_the_spacing(name: str) -> None:
+    metric = torch.tensor(GRID.spacing, dtype=torch.float64).view(2, 1, 1).expand(2, *GRID.shape)
+    state = unsteady(1, torch.float64)
+    state["velocity" if name == "transient" else "transient"] = torch.zeros(1, 2, *GRID.shape).double()
+    ends = [
+        trajectory(model(grid, transient=400.0), state, STEPS)[-1]["position"]
+        for grid in (GRID, Grid(GRID.shape, (5.0, 7.0), metric=metric))
+    ]
+    assert (ends[0] - ends[1]).abs().max() < 1e-12
+    assert (ends[0] - identity(GRID.shape, ends[0])).abs().max() > 0.1
 
 
 def test_the_operator_is_the_difference_between_the_image_and_what_parcels_carry() -> None:
@@ -230,15 +377,15 @@ class TestGrowingWindow(WindowConformance):
     steps = (300.0, 300.0)
 
     def truth(self, dtype: torch.dtype, windows: int = 3) -> State:
-        return {"growth": smooth((3, 1, *GRID.shape), 19, waves=1)[:windows].to(dtype) / 300}
+        return {"source": smooth((3, 1, *GRID.shape), 19, waves=1)[:windows].to(dtype) / 300}
 
     def problem(self, dtype: torch.dtype, windows: int = 3) -> Problem:
         shape = (windows, 1, *GRID.shape)
-        growth = self.truth(torch.float64, windows)["growth"]
+        source = self.truth(torch.float64, windows)["source"]
         first = 3 * smooth((3, 1, *GRID.shape), 20)[:windows]
         observations = []
         for index in (1, 2):
-            image = first + 300 * index * growth  # without any motion
+            image = first + 300 * index * source  # without any motion
             observations.append(
                 Observation(
                     300.0 * index,
@@ -249,16 +396,58 @@ class TestGrowingWindow(WindowConformance):
             )
         return Problem(
             grid=GRID,
-            dynamics=Parcels(lifetimes={"growth": 1e6}),
+            dynamics=Parcels(source=1e6),
             steps=self.steps,
             background={
                 "velocity": torch.full((windows, 2, *GRID.shape), 0.01, dtype=dtype),
                 "tracer": first.to(dtype),
-                "growth": torch.zeros(shape, dtype=dtype),
+                "source": torch.zeros(shape, dtype=dtype),
             },
             background_error={
                 "velocity": Tikhonov(gradient=3e7, curvature=3e13, mean_std=0.1),
-                "growth": Diagonal(1 / 300),
+                "source": Diagonal(1 / 300),
             },
+            observations=tuple(observations),
+        )
+
+
+class TestTransientWindow(WindowConformance):
+    """A motion that fades is unknown beside a steady one that is known; back in time, as the newest pair is seen."""
+
+    goal = 0.7
+    steps = (-150.0, -150.0)
+
+    def truth(self, dtype: torch.dtype, windows: int = 3) -> State:
+        return {"transient": (0.8 * uniform() + 0.5 * smooth((3, 2, *GRID.shape), 31, waves=1))[:windows].to(dtype)}
+
+    def problem(self, dtype: torch.dtype, windows: int = 3) -> Problem:
+        shape = (windows, 1, *GRID.shape)
+        state = {
+            "velocity": 0.5 * uniform(windows),
+            **self.truth(torch.float64, windows),
+            "tracer": 10 * smooth((3, 1, *GRID.shape), 32, waves=1)[:windows],
+        }
+        states = trajectory(model(transient=300.0, iterations=3), state, self.steps)
+        std = torch.full((1, 1, *GRID.shape), 1e3, dtype=dtype)
+        std[..., 3:-3, 3:-3] = 0.3
+        observations = []
+        for index in (1, 2):
+            # The image that these parcels make: what is at a point of the grid is where the inverse of the paths leads.
+            here = identity(GRID.shape, uniform()).expand(windows, -1, -1, -1)
+            came = here
+            for _ in range(30):
+                came = here - sample(states[index]["position"] - here, came, "cubic")
+            image = sample(state["tracer"], came, "cubic").to(dtype)
+            zero = torch.zeros(shape, dtype=dtype)
+            observations.append(Observation(-150.0 * index, ImageAtParcels(image), zero, std))
+        return Problem(
+            grid=GRID,
+            dynamics=Parcels(transient=300.0),
+            steps=self.steps,
+            background={
+                **{key: values.to(dtype) for key, values in state.items()},
+                "transient": torch.full((windows, 2, *GRID.shape), 0.01, dtype=dtype),
+            },
+            background_error={"transient": Tikhonov(gradient=3e5, curvature=3e11, mean_std=1.0)},
             observations=tuple(observations),
         )

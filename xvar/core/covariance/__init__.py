@@ -10,6 +10,7 @@ from xvar.core.covariance.matern import Matern
 from xvar.core.covariance.penalty import divergence_penalty, gradient_penalty
 from xvar.core.covariance.periodic import PeriodicVectorCovariance
 from xvar.core.covariance.spectral import SpectralCovariance
+from xvar.core.covariance.stream_potential import StreamPotential
 from xvar.core.covariance.tikhonov import Tikhonov
 from xvar.core.covariance.transform import Transform
 
@@ -31,6 +32,7 @@ __all__ = [
     "Shape",
     "Specification",
     "SpectralCovariance",
+    "StreamPotential",
     "Tikhonov",
     "Transform",
     "WindowedCovariance",

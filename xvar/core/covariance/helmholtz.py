@@ -142,7 +142,7 @@ class Helmholtz(Specification):
         # Twice the distance at which the correlation has fallen to 0.13.
         reach = 2 * scale * math.sqrt(8 * self.smoothness)
         larger = Grid(
-            tuple(_fast_size(n + min(n, math.ceil(reach / d))) for n, d in zip(grid.shape, grid.spacing, strict=True)),
+            tuple(fast_size(n + min(n, math.ceil(reach / d))) for n, d in zip(grid.shape, grid.spacing, strict=True)),
             grid.spacing,
             edges="periodic",
         )
@@ -178,7 +178,7 @@ class Helmholtz(Specification):
         Matern(self.std, self.length, self.smoothness).check(grid)
 
 
-def _fast_size(points: int) -> int:
+def fast_size(points: int) -> int:
     """Return the next even number whose only factors are 2, 3 and 5."""
     size = points + points % 2
     while True:
@@ -189,3 +189,5 @@ def _fast_size(points: int) -> int:
         if rest == 1:
             return size
         size += 2
+
+_fast_size = fast_size

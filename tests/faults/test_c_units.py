@@ -1,0 +1,169 @@
+"""C. Units and packing."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from tests.faults.images import rainy, warm
+from tests.faults.table import fault, note, notes, refused
+from xvar import rain_rate
+from xvar.covariance import Matern
+
+
+def first_frame(record: xr.Dataset, **attrs: str) -> xr.Dataset:
+    """The first frame as a background, its attributes changed."""
+    (name,) = record.data_vars
+    frame = record[name].isel(time=0, drop=True)
+    return frame.assign_attrs(attrs).to_dataset()
+
+
+@fault(31, "no units", "refused; `units=` asserts them")
+def test_missing_units() -> str:
+    record = rainy()
+    del record["rain"].attrs["units"]
+    note(record.var4d.assimilate(units="mm h-1"), "as stated by units=")
+    refused(lambda: rainy().var4d.assimilate(units="m s-1"), "'m s-1'", "'mm h-1'", "asserts, and converts nothing")
+    return refused(record.var4d.assimilate, "variable 'rain'", "mm h-1", 'units="..."')
+
+
+@fault(32, "mm/h against m s-1", "converted, and written in history")
+def test_rates() -> str:
+    background = first_frame(rainy())
+    metres = first_frame(rainy(), units="m s-1")
+    metres["rain"] = metres["rain"].astype("float64") / 3.6e6
+    metres["rain"].attrs["units"] = "m s-1"
+    one, other = (rainy().var4d.assimilate(background=b, dtype="float64") for b in (background, metres))
+    np.testing.assert_allclose(one["u"], other["u"], atol=1e-2)
+    assert "converted from 'm s-1' to 'mm h-1'" in other.attrs["history"]
+    truth = rainy(7)
+    forecast = truth.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("10min")
+    in_metres = (truth / 3.6e6).assign_attrs(truth.attrs)
+    in_metres["rain"].attrs["units"] = "m s-1"
+    np.testing.assert_allclose(forecast.var4d.verify(in_metres)["rmse"], forecast.var4d.verify(truth)["rmse"], rtol=1e-5)
+    return note(other, "converted")
+
+
+@fault(33, "mm/h against kg m-2 s-1", "refused: the density is the user's to state, and the fix has the factor")
+def test_rates_and_fluxes() -> str:
+    return refused(
+        lambda: rainy().var4d.assimilate(background=first_frame(rainy(), units="kg m-2 s-1")),
+        *("background rain", "'kg m-2 s-1'", "'mm h-1'", "multiply it by 3600", "liquid water"),
+    )
+
+
+@fault(34, "amounts of rain over an interval", "handled as they are; refused where thresholds in mm/h are asked for and no interval is known")
+def test_amounts() -> str:
+    record = rainy(7)
+    record["rain"] = (record["rain"] / 12).assign_attrs(units="mm", long_name="rain")
+    analysis = record.isel(time=slice(0, 4)).var4d.assimilate()
+    assert analysis["rain"].attrs["units"] == "mm"
+    scores = analysis.var4d.forecast("10min").var4d.verify(record, thresholds=[1.0])
+    rates = rainy(7).isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("10min").var4d.verify(rainy(7), thresholds=[1.0])
+    np.testing.assert_allclose(scores["csi"], rates["csi"], atol=0.02)
+    other = xr.Dataset({"rain": record["rain"].assign_attrs(units="kg")})
+    forecast = other.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("10min")
+    return refused(lambda: forecast.var4d.verify(other, thresholds=["much"]), "thresholds")
+
+
+@fault(35, "dBZ where rain is asked for", "refused; `xvar.rain_rate` is the explicit Z-R relation, reflectivity goes as itself")
+def test_reflectivity() -> str:
+    rain = rainy(7)
+    echoes = (10 * np.log10(200 * rain["rain"].clip(min=0.05) ** 1.6)).assign_attrs(units="dBZ").to_dataset(name="DBZH")
+    assert (echoes.isel(time=slice(0, 4)).var4d.assimilate()["status"] == 1).all()
+    back = rain_rate(echoes["DBZH"])
+    np.testing.assert_allclose(back.where(rain["rain"] > 0.05), rain["rain"].where(rain["rain"] > 0.05), rtol=1e-4)
+    assert (back.attrs["units"], back.attrs["standard_name"]) == ("mm h-1", "rainfall_rate")
+    assert "Z = 200 R^1.6" in back.attrs["comment"]
+    assert (back.isel(time=slice(0, 4)).var4d.assimilate()["status"] == 1).all()
+    none = xr.DataArray([-np.inf, np.nan, 70.0, 53.0], attrs={"units": "dBZ"})
+    np.testing.assert_allclose(rain_rate(none), [0, np.nan, *[(10**5.3 / 200) ** (1 / 1.6)] * 2])
+    refused(lambda: rain_rate(rain["rain"]), "'mm h-1'", "'dBZ'")
+    forecast = rain.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("10min")
+    refused(lambda: forecast.var4d.verify(echoes["DBZH"]), "'dBZ'", "'mm h-1'")
+    refused(
+        lambda: rain.var4d.assimilate(background=first_frame(rain, units="dBZ")), "background rain", "xvar.rain_rate"
+    )
+    return refused(lambda: echoes.var4d.assimilate(units="mm h-1"), "'DBZH'", "'dBZ'", "xvar.rain_rate")
+
+
+@fault(36, "degree_Celsius against K", "converted on its scale; an error of observation as a difference, without the offset")
+def test_temperatures() -> str:
+    kelvin = warm()
+    kelvin["sst"] = (kelvin["sst"] + 273.15).assign_attrs(kelvin["sst"].attrs, units="K")
+    background = first_frame(warm())
+    error = xr.DataArray(0.2, attrs={"units": "degree_Celsius"})
+    options = {"dtype": "float64", "observation_error": error, "background_error": Matern(std=2.0, length=20e3)}
+    expected = warm().var4d.assimilate(background=background, **options)
+    result = kelvin.var4d.assimilate(background=background, **options)
+    np.testing.assert_allclose(result["u"], expected["u"], atol=0.1)
+    np.testing.assert_allclose(result["cost"], expected["cost"], rtol=1e-3)
+    np.testing.assert_allclose(result["sst"] - 273.15, expected["sst"], atol=1e-2)
+    assert "observation_error converted from 'degree_Celsius' to 'K', as a difference" in notes(result)
+    return note(result, "background sst converted")
+
+
+@fault(37, "spellings of units", "mended by a table and recorded; what UDUNITS cannot read is refused and quoted")
+def test_spellings() -> str:
+    record = warm()
+    record["sst"].attrs["units"] = "degree Celsius"
+    result = record.var4d.assimilate()
+    assert result["sst"].attrs["units"] == "degree_Celsius"
+    note(result, "units 'degree Celsius' read as 'degree_Celsius'")
+    record["sst"].attrs["units"] = "nondimensional"
+    return refused(record.var4d.assimilate, "variable 'sst'", "'nondimensional'", 'units="..."')
+
+
+@fault(38, "packed integers that were not decoded", "refused")
+def test_not_decoded() -> str:
+    record = warm()
+    record["sst"] = (record["sst"] * 100).astype("int16").assign_attrs(record["sst"].attrs, scale_factor=0.01)
+    return refused(record.var4d.assimilate, "'sst'", "int16", "scale_factor", "decode_cf")
+
+
+@fault(39, "packing that the input was read with", "dropped: outputs are written in the solved precision")
+def test_inherited_packing(tmp_path) -> str:
+    record = rainy()
+    record["rain"].encoding = {"dtype": "int16", "scale_factor": 0.01, "_FillValue": -1}
+    record.to_netcdf(tmp_path / "packed.nc")
+    with xr.open_dataset(tmp_path / "packed.nc") as packed:
+        assert packed["rain"].encoding["dtype"] == np.int16
+        result = packed.var4d.assimilate()
+    result.to_netcdf(tmp_path / "analysis.nc")
+    with xr.open_dataset(tmp_path / "analysis.nc") as read:
+        xr.testing.assert_equal(read, result)
+        return f"type of 'rain' in the file: {read['rain'].encoding['dtype']}"
+
+
+@fault(40, "nodata and undetect of ODIM", "nodata is missing, undetect the lowest value; undeclared ones as in row 25")
+def test_nodata_and_undetect() -> str:
+    raw = (2 * (rainy()["rain"] + 1)).round().clip(max=200).astype("uint8").values
+    raw[0, :4, :4], raw[:, 20:, 20:] = 255, 0
+    packed = xr.Dataset(
+        {"DBZH": (("time", "y", "x"), raw, {"units": "dBZ", "scale_factor": 0.5, "add_offset": -32.0, "_FillValue": 255})},
+        rainy().coords,
+    )
+    result = xr.decode_cf(packed).var4d.assimilate()
+    assert np.isnan(xr.decode_cf(packed)["DBZH"].values[0, :4, :4]).all()
+    assert float(xr.decode_cf(packed)["DBZH"].min()) == -32
+    assert (result["status"] == 1).all()
+    assert int(result["number_of_rejected_observations"][0]) == 0
+    echoes = xr.decode_cf(packed)
+    echoes["DBZH"] = echoes["DBZH"].fillna(-9999.0)
+    return refused(echoes.var4d.assimilate, "'DBZH'", "16 values of -9999", "undeclared _FillValue")
+
+
+@fault(41, "units that differ between files", "refused, with the files")
+def test_units_of_files(tmp_path) -> str:
+    from tests.faults.shell import shell
+
+    record = rainy(6)
+    record.isel(time=slice(0, 3)).to_netcdf(tmp_path / "a.nc")
+    later = record.isel(time=slice(3, 6))
+    later["rain"].attrs["units"] = "m s-1"
+    later.to_netcdf(tmp_path / "b.nc")
+    code, text = shell("assimilate", tmp_path / "a.nc", tmp_path / "b.nc", "-o", tmp_path / "out.nc")
+    assert code == 2
+    for word in ("variable 'rain'", "'mm h-1'", "a.nc", "'m s-1'", "b.nc", "convert one"):
+        assert word in text
+    return text.removeprefix("xvar: ")

@@ -1,0 +1,219 @@
+"""Motion as a stream function and a potential whose coefficients are the control."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance, Shape, Specification
+from xvar.core.covariance.helmholtz import fast_size
+from xvar.core.covariance.linear import linear
+from xvar.core.covariance.matern import Matern, matern_scale
+from xvar.core.covariance.periodic import difference_symbols
+from xvar.core.covariance.transform import laplacian_eigenvalues
+from xvar.core.grid import Grid
+
+RIDGE = 0.03  # of the standard deviation: what `solve` leaves to the waves that have no variance
+ITERATIONS = 30  # of its conjugate gradients
+TOLERANCE = 1e-4  # of the first squared residual
+
+
+class StreamPotentialCovariance(Covariance):
+    r"""The covariance of `Helmholtz`, with the coefficients of stream function and potential as its control.
+
+    .. math:: B^{1/2} = P^T F^H [e_\perp \sigma_\perp, e_\parallel \sigma_\parallel]
+
+    on a larger periodic grid, of which P sees a window. A control is the real or the imaginary part of one coefficient
+    of one part, so that the inverse Hessian of observations that see both components alike is diagonal in it. The
+    shortest waves are left out. `solve` is that of :math:`B + r^2`, by conjugate gradients: least squares for what the
+    waves that are kept cannot hold.
+
+    Parameters
+    ----------
+    across, along : Tensor
+        Standard deviation of each coefficient of the stream function and of the potential, on the larger grid.
+    symbols : Tensor
+        Fourier symbols of the differences along x and y there.
+    shape : tuple of int
+        Of the window.
+    truncation : float
+        Share of the wavenumbers along each axis that are kept.
+    dtype, device
+        Of its tensors.
+    """
+
+    def __init__(
+        self,
+        across: Tensor,
+        along: Tensor,
+        symbols: Tensor,
+        shape: Shape,
+        truncation: float,
+        *,
+        dtype: torch.dtype,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self._shape, self._larger = tuple(shape), tuple(across.shape)
+        ny, nx = self._larger
+        rows, self._columns = min(ny - 1, int(ny * truncation)), min(nx // 2 + 1, int((nx // 2 + 1) * truncation))
+        self._low = (rows + 1) // 2
+        self._high = rows - self._low
+        kept = torch.cat((torch.arange(self._low), torch.arange(ny - self._high, ny)))
+        directions = _directions(symbols)
+        root = (directions * torch.stack((across, along)))[:, :, kept][..., : self._columns]
+        root = root * math.sqrt(0.5)  # for each coefficient has two real numbers of unit variance
+        variance = torch.stack((across, along))[:, kept][..., : self._columns].square()[None]
+        self._root = root.to(device=device, dtype=dtype.to_complex())
+        self._variance = variance.to(device=device, dtype=dtype)
+        self._share = math.prod(self._shape) / math.prod(self._larger)
+        self._floor = RIDGE**2 * float((across.square() + along.square()).mean() / 2)
+        self.dtype, self.device = dtype, self._root.device
+
+    def control_shape(self, shape: Shape) -> Shape:
+        """(window, part, real and imaginary, row, column)."""
+        return (shape[0], 2, 2, self._low + self._high, self._columns)
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """One inverse Fourier transform for each component, of which the window is kept."""
+        return linear(control, self._synthesise, self._analyse)
+
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """One Fourier transform for each component."""
+        return linear(state, self._analyse, self._synthesise)
+
+    def _synthesise(self, control: Tensor) -> Tensor:
+        spectrum = (self._root * torch.complex(control[:, :, 0], control[:, :, 1])[:, None]).sum(2)
+        gap = spectrum.new_zeros(*spectrum.shape[:2], self._larger[0] - self._low - self._high, self._columns)
+        full = torch.cat((spectrum[:, :, : self._low], gap, spectrum[:, :, self._low :]), dim=2)
+        first = full[..., 0]
+        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)  # so that the motion is real
+        rows = torch.fft.ifft(full, dim=-2, norm="ortho")[:, :, : self._shape[0]]
+        field: Tensor = torch.fft.irfft(rows, n=self._larger[1], dim=-1, norm="ortho")
+        return field[..., : self._shape[1]].contiguous()
+
+    def _analyse(self, state: Tensor) -> Tensor:
+        """The adjoint of `_synthesise`, step by step backward."""
+        ny, nx = self._larger
+        spectrum = torch.fft.rfft(state, n=nx, dim=-1, norm="ortho")[..., : self._columns]
+        # What stands for two conjugate coefficients of the transform counts twice.
+        twice = torch.full((self._columns,), 2.0, dtype=self.dtype, device=self.device)
+        twice[0] = 1
+        if self._columns == nx // 2 + 1 and nx % 2 == 0:
+            twice[-1] = 1
+        full = torch.fft.fft(spectrum * twice, n=ny, dim=-2, norm="ortho")
+        first = full[..., 0]
+        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)
+        kept = torch.cat((full[:, :, : self._low], full[:, :, ny - self._high :]), dim=2)
+        parts = (self._root.conj() * kept[:, :, None]).sum(1)
+        return torch.stack((parts.real, parts.imag), dim=2)
+
+    def solve(self, state: Tensor) -> Tensor:
+        """:math:`(B + r^2)^{-1} x`, by conjugate gradients."""
+        return linear(state, self._solve, self._solve)
+
+    def _solve(self, state: Tensor) -> Tensor:
+        def nearly(x: Tensor) -> Tensor:
+            control = self.sqrt_transpose(x) / (self._variance + self._floor)[:, :, None]
+            return (x - self.sqrt(control)) / self._floor
+
+        x, rest = torch.zeros_like(state), state
+        direction = scaled = nearly(rest)
+        size = _dot(rest, scaled)
+        first = size
+        for _ in range(ITERATIONS):
+            going = size > TOLERANCE * first
+            if not bool(going.any()):
+                break
+            image = self.apply(direction) + self._floor * direction
+            step = torch.where(going, size / _dot(direction, image), 0.0)[:, None, None, None]
+            x, rest = x + step * direction, rest - step * image
+            scaled = nearly(rest)
+            renewed = _dot(rest, scaled)
+            direction = scaled + torch.where(going, renewed / size, 0.0)[:, None, None, None] * direction
+            size = torch.where(going, renewed, size)
+        return x
+
+    def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
+        """Each coefficient by itself, and only its root: the displacements of long waves must come before short ones."""
+        mean = curvature.expand(shape).mean((1, 2, 3)) * self._share
+        diagonal = (1 + mean[:, None, None, None] * self._variance).rsqrt()
+        return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
+
+
+def _directions(symbols: Tensor) -> Tensor:
+    """Unit vectors (component, part, row, column) across and along each wave; u and v where there is none."""
+    norm = symbols.abs().square().sum(0).sqrt()
+    wave = norm > 0
+    along = torch.where(wave, symbols.conj() / norm.clamp_min(1e-300), torch.zeros_like(symbols))
+    across = torch.stack((-along[1].conj(), along[0].conj()))
+    along[1][~wave] = 1
+    across[0][~wave] = 1
+    return torch.stack((across, along), dim=1)
+
+
+def _mirrored(column: Tensor) -> Tensor:
+    """Coefficients of the opposite wavenumbers along the last axis."""
+    return column.flip(-1).roll(1, -1)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class StreamPotential(Specification):
+    r"""Motion as a mean, a stream function and a potential, for minimisation.
+
+    .. math:: w = \overline{w} + \nabla^\perp \psi + \nabla \chi
+
+    with the statistics of `Helmholtz` on free edges. Its control leaves out the shortest waves, which long correlations
+    leave next to nothing anyway, and makes the Hessian nearly diagonal.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation of a component of the motion, in m/s.
+    length : float
+        Of its Matérn correlation, in metres.
+    mean_std : float
+        Standard deviation of the mean motion of the domain, in m/s.
+    smoothness : int
+        See `Matern`.
+    potential_ratio : float
+        Power of the potential over that of the stream function.
+    truncation : float
+        Share of the wavenumbers along each axis that are kept.
+
+    References
+    ----------
+    Daley (1991), Atmospheric Data Analysis, Cambridge University Press, section 5.2 (motion from ψ and χ).
+    """
+
+    std: float
+    length: float
+    mean_std: float
+    smoothness: int = 1
+    potential_ratio: float = 0.2
+    truncation: float = 0.5
+
+    def bind(
+        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+    ) -> StreamPotentialCovariance:
+        """Operator on this grid."""
+        reach = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
+        shape = tuple(
+            fast_size(n + min(n, math.ceil(reach / d))) for n, d in zip(grid.shape, grid.spacing, strict=True)
+        )
+        larger = Grid(shape, grid.spacing, edges="periodic")
+        squares = laplacian_eigenvalues(larger.shape, larger.spacing, "periodic")
+        variance = Matern(self.std, self.length, self.smoothness).spectrum(squares)
+        variance[0, 0] = 0
+        variance = variance * self.std**2 / (variance.mean() * (1 + self.potential_ratio) / 2)
+        across, along = variance.clone(), variance * self.potential_ratio
+        across[0, 0] = along[0, 0] = larger.size * self.mean_std**2
+        return StreamPotentialCovariance(
+            across.sqrt(), along.sqrt(), difference_symbols(larger), grid.shape, self.truncation, dtype=dtype, device=device
+        )
