@@ -90,7 +90,7 @@ def cluster(workers: int) -> Iterator[Any]:
 # --- parts ---
 
 
-def graph(share: float) -> Figures:
+def graph(share: float) -> Figures:  # noqa: ARG001  (a year is a year)
     """The graph of a year of frames."""
     import tracemalloc
 
@@ -246,7 +246,7 @@ def scheduler(share: float) -> Figures:
 
     from xvar.batches import Output, Work, deferred, make_batches
     from xvar.graph import lazy_batches
-    from xvar.runs.stores import Written
+    from xvar.runs.store import Written
     from xvar.runs.tasks import write_tasks
     from xvar.windows import Schedule
 
@@ -304,7 +304,7 @@ def _resources() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def store(share: float) -> Figures:
+def store(share: float) -> Figures:  # noqa: ARG001  (it is short)
     """What the store costs beside the solving."""
     record = radar().isel(time=slice(0, 31))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +266,57 @@ def test_a_balanced_height_moves_the_currents() -> None:
     start = analysis.isel(window=0, step=0)
     assert float(start["a"].sel(x=100e3, y=80e3)) > 0.01
     assert float(start["u"].sel(x=100e3, y=140e3)) > 0 > float(start["u"].sel(x=100e3, y=20e3))
+
+
+def run(*arguments: str) -> str:
+    """Standard output of a Python of its own, on one thread."""
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.long
+def test_currents_from_heights_along_tracks() -> None:
+    figures = json.loads(run("examples/shallow_water_tracks.py", "--json", "-"))
+    assert figures["velocity_error_ratio"] < 0.5
+    assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.long
+def test_a_cycled_analysis_of_lorenz_96_is_better_than_its_observations() -> None:
+    figures = json.loads(run("examples/lorenz96.py", "--cycles", "30", "--json", "-"))
+    assert figures["rmse_analysis"] < 0.5 < figures["rmse_forecast"] < 0.65
+
+
+MEMORY = """
+import resource, torch
+from xvar.core.cost import Cost
+from xvar.core.covariance import Matern
+from xvar.core.grid import Grid
+from xvar.core.points import PointExperiment, PointTable
+from xvar.core.shallow_water import ShallowWater
+
+grid, model = Grid((240, 240), (2e4, 2e4)), ShallowWater(1.0)
+span = 30 * model.longest_step(grid.spacing)
+table = PointTable(
+    torch.rand(1000, dtype=torch.float64) * 0.999 * span,
+    torch.rand(2, 1000) * 239,
+    torch.zeros(1000, dtype=torch.int64),
+    torch.randn(1000),
+    torch.ones(1000),
+    (("flow", 0), ("flow", 1), ("flow", 2)),
+)
+experiment = PointExperiment(model, {"flow": Matern(0.1, 1e5)})
+problem, _ = experiment.problem({"flow": torch.zeros(1, 3, 240, 240)}, table, [0.0, span], grid)
+assert len(problem.steps) == 30
+cost = Cost(problem)
+cost.gradient(cost.zero() + 0.01)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.long
+def test_thirty_steps_on_240_by_240_need_less_than_a_gibibyte() -> None:
+    """Python and torch included."""
+    assert int(run("-c", MEMORY)) < 2**20

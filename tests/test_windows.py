@@ -87,8 +87,7 @@ def test_windows_of_frames(steps: list[float], window: int, stride: int | None, 
     seconds = np.r_[0, np.cumsum(steps)]
     try:
         schedule = lay(seconds, window, stride, partial)
-    except InputError as error:
-        assert "gaps" in str(error)
+    except InputError:  # gaps that leave nothing: see above
         return
     found = rows(schedule)
     limit = (window - 1) * np.median(np.diff(seconds))

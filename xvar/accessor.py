@@ -12,6 +12,7 @@ import xarray as xr
 from xvar.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from xvar.check import Examination
     from xvar.plot import Plot
     from xvar.summary import Summary
 
@@ -45,6 +46,20 @@ class _Accessor:
         from xvar.assimilation import assimilate
 
         return _forward(assimilate, self._data, *arguments, **options)
+
+    def check(self, *arguments: Any, **options: Any) -> Examination:
+        """Say how the record is understood, and whether a motion can be found in it: see `xvar.check.record`.
+
+        It takes the options of `assimilate`.
+        """
+        from xvar.assimilation import assimilate
+        from xvar.check import record
+
+        known = [name for name in inspect.signature(assimilate).parameters if name != "data"]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise InputError(*(_unknown_option(name, known, "check") for name in unknown))
+        return record(self._data, *arguments, **options)
 
 
 @xr.register_dataset_accessor("var4d")
@@ -81,6 +96,36 @@ class DatasetAccessor(_Accessor):
         from xvar.plot import Plot
 
         return Plot(self._data)
+
+
+@xr.register_datatree_accessor("var4d")
+class DataTreeAccessor:
+    """4D-Var on a DataTree: on the one group that holds a record of images."""
+
+    def __init__(self, data: xr.DataTree) -> None:
+        self._data = data
+
+    def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Find the motion in the record of a group, see `xvar.assimilation.assimilate`."""
+        return DatasetAccessor(self._group()).assimilate(*arguments, **options)
+
+    def check(self, *arguments: Any, **options: Any) -> Examination:
+        """Say how the record of a group is understood, see `xvar.check.record`."""
+        return DatasetAccessor(self._group()).check(*arguments, **options)
+
+    def _group(self) -> xr.Dataset:
+        """The group that holds data; where there are several the user says which."""
+        nodes = {node.path: node for node in self._data.subtree if node.data_vars}
+        if len(nodes) != 1:
+            raise InputError(
+                Problem(
+                    found=f"a DataTree with data in {len(nodes)} groups: {', '.join(nodes) or 'none'}",
+                    expected="the one that holds the record",
+                    fix=f"tree[{next(iter(nodes), '/group')!r}].to_dataset().var4d.assimilate()",
+                )
+            )
+        (node,) = nodes.values()
+        return node.to_dataset()
 
 
 @xr.register_dataarray_accessor("var4d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial as bound
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.guard import Guard, warn_of
 from xvar.plan import Plan, plan_experiment, plan_motion
+from xvar.plan.points import Points, assimilate_points
 from xvar.windows import Partial, Schedule, make_schedule
 
 if TYPE_CHECKING:
@@ -158,6 +160,32 @@ def assimilate(
     >>> dict(analysis["u"].sizes)
     {'window': 2, 'step': 4, 'y': 128, 'x': 128}
     """
+    if isinstance(observation, Points) or (observation is None and _is_table(data)):
+        return _assimilate_table(
+            data,
+            observation,
+            {
+                "dynamics": dynamics,
+                "background": background,
+                "background_error": background_error,
+                "model_error": model_error,
+                "window": window,
+                "dtype": dtype,
+                "device": device,
+                "minimizer": minimizer,
+            },
+            refused={
+                "variable": variable,
+                "stride": stride,
+                "observation_error": observation_error,
+                "land": land,
+                "units": units,
+                "dx": dx,
+                "dy": dy,
+                "batch": batch,
+            },
+            constraint=constraint,
+        )
     problems = Problems()
     dataset, name = as_dataset(data, problems)
     _check_options(problems, errors=errors, dtype=dtype, batch=batch, save=save, constraint=constraint)
@@ -257,7 +285,7 @@ def _left_out(record: Record, schedule: Schedule) -> list[str]:
     after = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
     gaps = [index for index in after if (index, index + 1) not in together]
     if gaps:
-        words = ", ".join(f"{times[i]} to {times[i + 1]}" for i in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
+        words = ", ".join(f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
         notes.append(f"{len(gaps)} gaps that no window reaches across: {words}")
     missing = len(seconds) - held.size
     if missing:
@@ -267,8 +295,52 @@ def _left_out(record: Record, schedule: Schedule) -> list[str]:
 
 def _window_name(record: Record, schedule: Schedule, window: int) -> str:
     times = record.times.values[schedule.frames[window][[0, schedule.frames[window].argmax()]]]
-    first, last = (str(time).partition(".")[0] for time in times)
-    return f"window {window} ({first} to {last})"
+    return f"window {window} ({_moment(times[0])} to {_moment(times[1])})"
+
+
+def _moment(time: Any) -> str:
+    return str(time).partition(".")[0]
+
+
+def _is_table(data: xr.Dataset | xr.DataArray) -> bool:
+    """Whether the data are observations at points, see `xvar.observation.Points`."""
+    return isinstance(data, xr.Dataset) and "value" in data and data["value"].ndim == 1
+
+
+def _assimilate_table(
+    data: Any,
+    observation: Points | None,
+    options: Mapping[str, Any],
+    *,
+    refused: Mapping[str, Any],
+    constraint: Constraint,
+) -> xr.Dataset:
+    """Assimilate points, for which only some of the options have a meaning."""
+    problems = Problems()
+    for name, value in refused.items():
+        if value is not None:
+            problems.add(
+                found=f"{name}={value!r} with observations at points",
+                expected="what has a meaning for them",
+                fix=f"leave it out; these have: {', '.join(options)}",
+            )
+    for name in ("dynamics", "background"):
+        if options[name] is None:
+            problems.add(
+                found=f"observations at points without {name}=",
+                expected="a model, and the state at the beginning, which gives the grid",
+                fix=f"{name}=...",
+            )
+    if constraint == "weak" and options["model_error"] is None:
+        problems.add(found='constraint="weak" without model_error=', expected="Q, in a second", fix="model_error={...}")
+    if not _is_table(data):
+        problems.add(
+            found="observations at points beside images",
+            expected="one table of both",
+            fix='xarray.concat([xvar.observation.pixels(ds["sst"], std=...), points], "point").var4d.assimilate(...)',
+        )
+    problems.refuse()
+    return assimilate_points(Points(data) if observation is None else replace(observation, dataset=data), **options)
 
 
 def _check_options(problems: Problems, **options: Any) -> None:

@@ -166,7 +166,7 @@ def is_batch(batch: object) -> bool:
             return parse_bytes(batch) > 0
         except ValueError:
             return False
-    return batch is None or (isinstance(batch, (int, np.integer)) and not isinstance(batch, bool) and batch >= 1)
+    return batch is None or (isinstance(batch, (int, np.integer)) and not isinstance(batch, bool) and bool(batch >= 1))
 
 
 def batch_sizes(
@@ -381,7 +381,7 @@ def named_error(error: BaseException, name: str) -> Exception:
     """An error that names the window it comes from; what is wrong with the input stays an `InputError`."""
     if isinstance(error, InputError):
         problems = error.problems
-        return type(error)(*(replace(p, index=name if p.index is None else f"{p.index} of {name}") for p in problems))
+        return type(error)(*(replace(p, index=name if p.index is None else f"index {p.index} of {name}") for p in problems))
     return WindowError(f"{name} failed: {reason_of(error)}")
 
 

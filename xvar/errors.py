@@ -22,11 +22,11 @@ class Problem:
     index: object = None
 
     def __str__(self) -> str:
-        place = ", ".join(
-            f"{label} {value!r}" if label != "index" else f"index {value}"
-            for label, value in (("variable", self.variable), ("dimension", self.dimension), ("index", self.index))
-            if value is not None
-        )
+        # An index that is text says itself what it is, such as "window 3".
+        index = self.index if self.index is None or isinstance(self.index, str) else f"index {self.index}"
+        labels = (("variable", self.variable), ("dimension", self.dimension))
+        parts = [f"{label} {value!r}" for label, value in labels if value is not None]
+        place = ", ".join([*parts, *([] if index is None else [index])])
         text = f"found {self.found}; expected {self.expected}; fix: {self.fix}"
         return _printable(f"{place}: {text}" if place else text)
 

@@ -51,7 +51,7 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred
     if deferred is not None:
         deferred.batches, deferred.keys, deferred.work = batches, keys, work
     below = data.__dask_graph__()
-    layers = {**below.layers, name: layer}
+    layers: dict[str, Any] = {**below.layers, name: layer}
     dependencies = {**below.dependencies, name: set(data.__dask_layers__())}
     windows = tuple(len(batch) for batch in batches)
     arrays = {}
@@ -59,7 +59,7 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred
         own = f"{output}-{token}"
         rest = (0,) * len(part.shape)
         take = partial(_output, output)
-        pieces = {(own, index, *rest): (take, key) for index, key in enumerate(keys)}
+        pieces: dict[Any, Any] = {(own, index, *rest): (take, key) for index, key in enumerate(keys)}
         whole = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
         chunks = (windows, *((size,) for size in part.shape))
         arrays[output] = dask.array.Array(whole, own, chunks, dtype=part.dtype)
@@ -83,7 +83,7 @@ def _look_at_workers(work: Work) -> None:
 
 
 def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str]]:
-    """Tasks of the batches with those that cut their frames out of the chunks of the record, and the keys of the first."""
+    """Tasks of the batches, with those that cut their frames out of chunks, and the keys of the batches."""
     from dask.array.chunk import (
         getitem,
     )  # what dask joins with the reading of a chunk, so that only these frames are read

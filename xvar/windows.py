@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -85,7 +86,7 @@ def make_schedule(
     in_frames = length is None or isinstance(length, int)
     whole: float | int = min(DEFAULT_FRAMES, frames) if length is None else length
     span = (whole - 1) * cadence if in_frames else float(whole)
-    if isinstance(whole, int) and whole < 2 or span < cadence * (1 - 1e-6):
+    if (isinstance(whole, int) and whole < 2) or span < cadence * (1 - 1e-6):
         problems.add(
             dimension=dimension,
             found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)",
@@ -144,7 +145,7 @@ def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]
     """Stretches of the record without a gap longer than `gap`."""
     breaks = np.flatnonzero(np.diff(seconds) > gap) + 1
     bounds = [0, *(int(index) for index in breaks), len(seconds)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def _lay(

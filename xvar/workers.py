@@ -17,7 +17,7 @@ from xvar.errors import InputError, Problem
 
 _DEPTH_OF_SEARCH = 6
 _SPAWN = (
-    'Start processes by "spawn", which is dask\'s own default: multiprocessing.get_context("spawn"), or dask.config.set({'
+    'Start processes by "spawn", as dask does by default: multiprocessing.get_context("spawn"), or dask.config.set({'
     '"multiprocessing.context": "spawn", "distributed.worker.multiprocessing-method": "spawn"})'
 )
 
@@ -84,8 +84,8 @@ def warn_if_crowded(threads: int, cores: int | None = None) -> None:
     cores = CPU_COUNT if cores is None else cores
     if threads > cores:
         warnings.warn(
-            f"{threads} worker threads on {cores} cores: every window keeps a core busy, so more threads than cores only"
-            f" cost memory; workers × threads of at most {cores} suits this machine",
+            f"{threads} worker threads on {cores} cores: every window keeps a core busy, and more threads only cost"
+            f" memory; workers times threads of at most {cores} suits this machine",
             WorkerWarning,
             stacklevel=3,
         )
@@ -195,8 +195,8 @@ def refuse_fork() -> None:
     """
     if _Fork.after_torch:
         raise WorkerError(
-            "this process was forked from one in which torch was loaded; torch's threads do not survive that, and it would"
-            f" hang. {_SPAWN}"
+            "this process was forked from one in which torch was loaded; torch's threads do not survive that, and it"
+            f" would hang. {_SPAWN}"
         )
 
 
@@ -236,7 +236,7 @@ def refuse_start_in_import() -> None:
 
 def is_picklable(value: object) -> bool:
     """Whether a worker process can be given the value."""
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     try:
         cloudpickle.dump(value, io.BytesIO())
@@ -258,8 +258,8 @@ def refuse_unpicklable(value: object) -> None:
     path, culprit = _unpicklable_part(value, "", _DEPTH_OF_SEARCH)
     raise InputError(
         Problem(
-            found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which cannot be"
-            " pickled",
+            found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which"
+            " cannot be pickled",
             expected="models, operators and options that can be sent to a worker process",
             fix="make it in __setstate__ or at its first use instead of keeping it, or compute in threads"
             ' (dask.config.set(scheduler="threads"))',

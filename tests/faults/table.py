@@ -80,7 +80,11 @@ def written(row: Row, message: str) -> str:
     """A line of the table."""
     message = re.sub(r"/[^\s'\"]*pytest-[^\s'\"]*/", "", message)
     message = re.sub(r"process \d+ on [\w.-]+", "process 4711 on host", message)
-    message = re.sub(r"after \d+ evaluations with a gradient of norm [\d.e+]+", "after 2 evaluations with a gradient of norm 123", message)
+    message = re.sub(
+        r"after \d+ evaluations with a gradient of norm [\d.e+]+",
+        "after 2 evaluations with a gradient of norm 123",
+        message,
+    )
     # What this machine has is no property of the fault.
     message = re.sub(r"at most the [\d.e+]+ GB", "at most the 16 GB", message)
     text = " ".join(message.replace("`", "'").split()).replace("|", "\\|")

@@ -76,7 +76,9 @@ def test_two_calendars() -> str:
     )
 
 
-@fault(9, "frames off the steps of the model", "handled: steps are cut so that they meet every frame, no time is shifted")
+@fault(
+    9, "frames off the steps of the model", "handled: steps are cut so that they meet every frame, no time is shifted"
+)
 def test_irregular_times() -> str:
     times = np.datetime64("2020-01-01", "ns") + np.array([0, 110, 247, 360]) * np.timedelta64(10**9, "ns")
     result = with_times(warm(), times).var4d.assimilate(dynamics="advection")
@@ -93,7 +95,11 @@ def test_time_zones_and_text() -> str:
     return refused(with_times(warm(), zoned).var4d.assimilate, "time zone", "UTC", "tz_localize(None)")
 
 
-@fault(11, "a gap longer than a window", "handled: no window reaches across, and the gap is listed; refused where none is left")
+@fault(
+    11,
+    "a gap longer than a window",
+    "handled: no window reaches across, and the gap is listed; refused where none is left",
+)
 def test_gaps() -> str:
     record = warm(frames=8)
     late = record["time"].values + np.where(np.arange(8) < 4, 0, 3600) * np.timedelta64(10**9, "ns")
@@ -112,14 +118,18 @@ def test_one_frame() -> str:
     return refused(warm().isel(time=[0]).var4d.assimilate, "needs >= 2 frames, got 1", "longer record")
 
 
-@fault(13, "frames that fill no window", "left out and counted; `partial=\"keep\"` takes them")
+@fault(13, "frames that fill no window", 'left out and counted; `partial="keep"` takes them')
 def test_frames_in_no_window() -> str:
     result = warm(frames=6).var4d.assimilate(partial="keep")
     assert result.sizes["window"] == 2
     return note(warm(frames=6).var4d.assimilate(), "2 of 6 frames in no window")
 
 
-@fault(14, "seconds of an epoch far away", "handled: intervals by the calendar, in float64; refused where the file itself rounded them")
+@fault(
+    14,
+    "seconds of an epoch far away",
+    "handled: intervals by the calendar, in float64; refused where the file itself rounded them",
+)
 def test_times_far_from_the_epoch() -> str:
     seconds = (warm()["time"].values - np.datetime64("1970-01-01")) / np.timedelta64(1, "s")
     record = with_times(warm(), seconds, units="seconds since 1970-01-01")

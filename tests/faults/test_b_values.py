@@ -97,7 +97,11 @@ def test_constant_field() -> str:
     return "status: 3 (background_only)"
 
 
-@fault(21, "a window without observations", "handled: its background bit by bit, status `background_only`; the others go on")
+@fault(
+    21,
+    "a window without observations",
+    "handled: its background bit by bit, status `background_only`; the others go on",
+)
 def test_a_window_without_observations() -> str:
     record = with_values(warm(7), put(np.nan, slice(3, None)))
     result = record.var4d.assimilate()
@@ -143,18 +147,20 @@ def test_negative_rain() -> str:
     return refused(record.var4d.assimilate, "variable 'rain'", f"index {MINUS}", "the least -0.5", "clip(min=0)")
 
 
-@fault(25, "fill values that nobody declared, gross outliers", "refused where it is a fill value, else taken as missing with a warning; both counted window by window")
+@fault(
+    25,
+    "fill values that nobody declared, gross outliers",
+    "refused where it is a fill value, else taken as missing with a warning; both counted window by window",
+)
 def test_gross_errors() -> str:
     alone = with_values(warm(), put(1e30, 1, 3, 4))
-    result, text = warned(alone.var4d.assimilate, "index (1, 3, 4)", "undeclared _FillValue 1e+30?", "ds['sst'].where")
+    result, _ = warned(alone.var4d.assimilate, "index (1, 3, 4)", "undeclared _FillValue 1e+30?", "ds['sst'].where")
     assert int(result["number_of_rejected_observations"][0]) == 1
     xr.testing.assert_equal(result["u"], with_values(warm(), put(np.nan, 1, 3, 4)).var4d.assimilate()["u"])
     filled = with_values(warm(), put(-9999, 1, 3, slice(4, 9)))
     marked = lazily(filled, errors="continue")
     assert int(marked["number_of_rejected_observations"][0]) == 5
-    xr.testing.assert_equal(
-        marked["u"], with_values(warm(), put(np.nan, 1, 3, slice(4, 9))).var4d.assimilate()["u"]
-    )
+    xr.testing.assert_equal(marked["u"], with_values(warm(), put(np.nan, 1, 3, slice(4, 9))).var4d.assimilate()["u"])
     with pytest.raises(InputError, match="undeclared _FillValue -9999"):
         lazily(filled)
     return refused(filled.var4d.assimilate, "'sst'", "index (1, 3, 4)", "5 values of -9999", "ds['sst'].where")

@@ -37,7 +37,11 @@ def not_below(low: float, state, seconds):
     return {"sst": state["sst"] - 1e-3 * torch.log(state["sst"] - low)}
 
 
-@fault(59, "J that is not finite at the background", "`DivergedError`, an `InputError`, with the term; `errors=\"continue\"` marks the window `diverged`")
+@fault(
+    59,
+    "J that is not finite at the background",
+    '`DivergedError`, an `InputError`, with the term; `errors="continue"` marks the window `diverged`',
+)
 def test_nothing_finite_to_start_from() -> str:
     assert issubclass(DivergedError, xvar.InputError)
     marked = own(warm(), broken, errors="continue")
@@ -50,7 +54,11 @@ def test_nothing_finite_to_start_from() -> str:
     )
 
 
-@fault(60, "NaN on the way of the line search", "the best iterate is kept, status says how it ended, the other windows are untouched")
+@fault(
+    60,
+    "NaN on the way of the line search",
+    "the best iterate is kept, status says how it ended, the other windows are untouched",
+)
 def test_nan_in_the_line_search() -> str:
     record = warm(7)
     low = float(record["sst"].min()) - 1e-3
@@ -65,7 +73,11 @@ def test_nan_in_the_line_search() -> str:
     return "status: converged, not_converged or diverged, each with the best iterate"
 
 
-@fault(61, "a minimum that is not reached", "the result with status `not_converged`, the norm of its gradient, and a warning")
+@fault(
+    61,
+    "a minimum that is not reached",
+    "the result with status `not_converged`, the norm of its gradient, and a warning",
+)
 def test_not_converged() -> str:
     with pytest.warns(AnalysisWarning) as caught:
         result = warm().var4d.assimilate(minimizer=LBFGS(evaluations=2))
@@ -84,7 +96,11 @@ def converging(shear: float) -> xr.Dataset:
     return xr.Dataset({"u": (("y", "x"), u, {"units": "m s-1"}), "v": (("y", "x"), 0 * u, {"units": "m s-1"})})
 
 
-@fault(62, "trajectories that cross; a first guess that leaves the grid", "flagged and warned of with value, window and steps; refused with speed, step and spacing")
+@fault(
+    62,
+    "trajectories that cross; a first guess that leaves the grid",
+    "flagged and warned of with value, window and steps; refused with speed, step and spacing",
+)
 def test_crossing_trajectories() -> str:
     options = {"dynamics": "steady", "background_error": Diagonal(std=1e-3)}
     still = warm().var4d.assimilate(background=converging(0.5 / 120), **options)
@@ -101,7 +117,11 @@ def test_crossing_trajectories() -> str:
 @fault(63, "errors that are none: negative, or shorter than a cell", "refused, with the number and the ratio")
 def test_covariances() -> str:
     refused(lambda: warm().var4d.assimilate(background_error=Diagonal(std=-1.0)), "standard deviation", "negative")
-    return refused(lambda: warm().var4d.assimilate(background_error=Matern(std=1.0, length=80.0)), "80 m, 0.08 of the 1000 m", "metres")
+    return refused(
+        lambda: warm().var4d.assimilate(background_error=Matern(std=1.0, length=80.0)),
+        "80 m, 0.08 of the 1000 m",
+        "metres",
+    )
 
 
 @fault(64, "windows that do not fit", "refused, with what the record has")
@@ -123,7 +143,11 @@ def state() -> dict[str, torch.Tensor]:
     return {"sst": torch.randn(2, 1, 6, 6, generator=generator, dtype=torch.float64)}
 
 
-@fault(66, "models that autograd does not see through", "`xvar.check.dynamics` fails with the residual of the adjoint, and says what to look for")
+@fault(
+    66,
+    "models that autograd does not see through",
+    "`xvar.check.dynamics` fails with the residual of the adjoint, and says what to look for",
+)
 def test_no_adjoint() -> str:
     report = check.dynamics(lambda state, seconds: {"sst": state["sst"] * state["sst"].detach()}, state())
     assert not report.passed
@@ -143,7 +167,10 @@ def test_in_place_and_random() -> str:
         return {"sst": state["sst"] + torch.randn(state["sst"].shape, dtype=torch.float64)}
 
     failed = {
-        row.name: row.words for model in (in_place, random) for row in check.dynamics(model, state()).rows if not row.passed
+        row.name: row.words
+        for model in (in_place, random)
+        for row in check.dynamics(model, state()).rows
+        if not row.passed
     }
     assert "['sst'] in place" in failed["the input is left alone"]
     return failed["the same step twice is the same"]

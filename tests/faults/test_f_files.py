@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dask
-import numpy as np
-import pytest
 import xarray as xr
 
 from tests.faults.images import rainy, warm
 from tests.faults.shell import shell
-from tests.faults.table import elsewhere, fault, refused
+from tests.faults.table import elsewhere, fault
 
 
-@fault(68, "an input file that is missing", "refused before anything runs; one that goes missing on the way names its windows, or marks them where `errors=\"continue\"`")
+@fault(
+    68,
+    "an input file that is missing",
+    'refused before anything runs; one that goes missing on the way names its windows, or marks them where `errors="continue"`',
+)
 def test_missing_file(tmp_path) -> str:
     code, text = shell("assimilate", tmp_path / "absent.nc", "-o", tmp_path / "out.nc")
     assert code == 2
@@ -39,22 +41,73 @@ def test_broken_files(tmp_path) -> str:
     return text.removeprefix("xvar: ")
 
 
-elsewhere(70, "a worker that is killed", "run elsewhere, the same bits", "tests/test_distributed.py")
-elsewhere(71, "a window that kills its workers", "given up after three deaths with the reason, the others complete", "tests/test_distributed.py")
-elsewhere(72, "a window that raises", '`errors="raise"` names it, `errors="continue"` marks it', "tests/test_batches.py", "tests/runs/test_run.py")
-elsewhere(73, "the whole run killed", "the same call does what is missing, the same bits", "tests/runs/test_run.py")
-elsewhere(74, "killed in the middle of writing", "no partial NetCDF file ever; a Zarr store says `not_run`", "tests/runs/test_run.py")
-elsewhere(75, "windows that are missing at the end", "refused; never taken for zeros", "tests/runs/test_run.py")
-elsewhere(76, "resumed with other options, input or version", "refused, with what differs", "tests/runs/test_run.py")
-elsewhere(77, "an output that exists", "refused, or resumed where it is of the same run; the old stays until the new is complete", "tests/runs/test_run.py", "tests/test_cli.py")
-elsewhere(78, "a full disk, a folder that cannot be written", "an OSError with the path, no rubbish left", "tests/runs/test_run.py", "tests/test_cli.py")
-elsewhere(79, "two runs in one place", "the second is refused with process and host", "tests/runs/test_lock.py")
-elsewhere(80, "a Zarr region that cuts a chunk", "refused", "tests/runs/test_run.py")
-elsewhere(81, "Ctrl-C", "what is finished is kept, the rest is listed", "tests/runs/test_run.py")
-elsewhere(82, "processes forked after torch", "refused, with the setting", "tests/test_batches.py")
-elsewhere(83, "more threads than cores", "one torch thread a task; warned of", "tests/test_batches.py")
-elsewhere(84, "a model that cannot be pickled", "refused before it is sent, with the attribute", "tests/test_batches.py")
-elsewhere(85, "a script without its main guard", "refused, with the line that is missing", "tests/test_distributed.py")
+CLUSTER, RUN, LOCK = "tests/test_distributed.py", "tests/runs/test_run.py", "tests/runs/test_lock.py"
+BATCHES, SHELL = "tests/test_batches.py", "tests/test_cli.py"
+
+for number, title, does, *tests in (
+    (70, "a worker that is killed", "run elsewhere, the same bits", f"{CLUSTER}::test_a_killed_worker_costs_nothing"),
+    (
+        *(71, "a window that kills its workers", "given up after three deaths with the reason, the others complete"),
+        f"{CLUSTER}::test_a_window_that_kills_is_marked_and_the_others_are_done",
+    ),
+    (
+        *(72, "a window that raises", '`errors="raise"` names it, `errors="continue"` marks it'),
+        f"{RUN}::test_a_window_that_raises_ends_the_run_and_keeps_the_others",
+        f"{RUN}::test_a_window_that_fails_is_marked_with_its_reason",
+    ),
+    (
+        *(73, "the whole run killed", "the same call does what is missing, the same bits"),
+        f"{RUN}::test_a_run_that_is_killed_goes_on",
+    ),
+    (
+        *(74, "killed in the middle of writing", "no partial NetCDF file ever; a Zarr store says `not_run`"),
+        f"{RUN}::test_an_unfinished_netcdf_is_no_file",
+        f"{RUN}::test_windows_that_were_not_run_say_so",
+    ),
+    (
+        *(75, "windows that are missing at the end", "refused; never taken for zeros"),
+        f"{RUN}::test_a_part_that_went_missing_is_not_merged",
+    ),
+    (
+        *(76, "resumed with other options, input or version", "refused, with what differs"),
+        f"{RUN}::test_another_configuration_is_refused",
+        f"{RUN}::test_another_input_is_refused",
+        f"{RUN}::test_another_version_is_refused",
+    ),
+    (
+        *(77, "an output that exists", "refused, or resumed where it is of the same run; the old stays until the end"),
+        f"{RUN}::test_what_is_not_ours_is_refused_and_stays",
+        f"{RUN}::test_the_old_stays_until_the_new_is_complete",
+    ),
+    (
+        *(78, "a full disk, a folder that cannot be written", "an OSError with the path, no rubbish left"),
+        f"{RUN}::test_a_disk_that_is_full",
+        f"{RUN}::test_a_folder_that_cannot_be_written",
+    ),
+    (
+        *(79, "two runs in one place", "the second is refused with process and host; a dead one's lock is taken over"),
+        f"{LOCK}::test_a_second_run_is_refused_with_process_and_host",
+        f"{LOCK}::test_the_lock_of_a_dead_process_is_taken_over",
+    ),
+    (80, "a Zarr region that cuts a chunk", "refused", f"{RUN}::test_a_region_that_cuts_a_chunk_is_refused"),
+    (81, "Ctrl-C", "what is finished is kept, the rest is listed", f"{RUN}::test_ctrl_c_keeps_what_is_done"),
+    (82, "processes forked after torch", "refused, with the setting", f"{BATCHES}::test_a_fork_after_torch_is_refused"),
+    (
+        *(83, "more threads than cores", "one torch thread a task; warned of"),
+        f"{BATCHES}::test_more_threads_than_cores_are_warned_of",
+        f"{BATCHES}::test_torch_has_its_threads_back",
+    ),
+    (
+        *(84, "a model that cannot be pickled", "refused before it is sent, with the attribute"),
+        f"{BATCHES}::test_what_cannot_be_pickled_is_named",
+        f"{CLUSTER}::test_what_cannot_be_pickled_is_refused_before_anything_is_sent",
+    ),
+    (
+        *(85, "a script without its main guard", "refused, with the line that is missing"),
+        f"{CLUSTER}::test_a_script_without_its_guard_is_told",
+    ),
+):
+    elsewhere(number, title, does, *tests)
 
 
 @fault(86, "lazy input (dask)", "stays lazy: nothing is computed at the call")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import pathlib
-import zipfile
 
 import netCDF4
 import numpy as np
@@ -33,14 +32,22 @@ def calls() -> set[str]:
     return found
 
 
-@fault(87, "pickles in weights", "no such door: xvar loads no weights; a model comes as an object of the caller's own process")
+@fault(
+    87,
+    "pickles in weights",
+    "no such door: xvar loads no weights; a model comes as an object of the caller's own process",
+)
 def test_no_weights_are_loaded() -> str:
     assert not {"torch.load", "pickle", "pickle.load", "pickle.loads", "joblib", "dill", "shelve", "marshal"} & calls()
     assert not [name for name in calls() if name.endswith(("cloudpickle.load", "cloudpickle.loads"))]
     return "nothing in xvar calls torch.load or pickle.load"
 
 
-@fault(88, "weights with wrong keys or shapes", "no such door; a model whose state has other keys or shapes is named by `xvar.check.dynamics`")
+@fault(
+    88,
+    "weights with wrong keys or shapes",
+    "no such door; a model whose state has other keys or shapes is named by `xvar.check.dynamics`",
+)
 def test_no_keys_of_weights() -> str:
     import torch
 
@@ -56,7 +63,11 @@ def test_no_keys_of_weights() -> str:
 
 @fault(89, "templates of output names", "no such door: an output is one path, taken as it is")
 def test_no_templates(tmp_path) -> str:
-    assert not [name for name in calls() if name.endswith(("string.Template", "jinja2", "eval", "exec")) and "executor" not in name]
+    assert not [
+        name
+        for name in calls()
+        if name.endswith(("string.Template", "jinja2", "eval", "exec")) and "executor" not in name
+    ]
     warm().to_netcdf(tmp_path / "warm.nc")
     code, _ = shell("assimilate", tmp_path / "warm.nc", "-o", tmp_path / "{time.__class__}.nc")
     assert code == 0
@@ -70,7 +81,11 @@ def test_no_yaml() -> str:
     return "nothing in xvar imports a reader of YAML"
 
 
-@fault(91, "links out of an HDF5 file", "`xvar.open_untrusted` refuses external links, virtual datasets and data in other files, with their place")
+@fault(
+    91,
+    "links out of an HDF5 file",
+    "`xvar.open_untrusted` refuses external links, virtual datasets and data in other files, with their place",
+)
 def test_links(tmp_path) -> str:
     h5py = pytest.importorskip("h5py")
     warm().to_netcdf(tmp_path / "good.nc")

@@ -53,7 +53,7 @@ def test_a_number_that_another_process_has_now_is_no_owner(tmp_path: pathlib.Pat
 def test_the_lock_of_another_host_is_respected(tmp_path: pathlib.Path) -> None:
     store = tmp_path / "a.nc"
     lock_path(store).write_text(json.dumps({"pid": dead(), "host": "elsewhere", "born": "1"}))
-    with pytest.raises(InputError, match="on elsewhere.*remove"), locked(store):
+    with pytest.raises(InputError, match=r"on elsewhere.*remove"), locked(store):
         pass
 
 

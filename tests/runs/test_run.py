@@ -22,7 +22,8 @@ import xvar
 from tests.runs.records import OPTIONS, Failing, marked, same, shower
 from xvar.batches import WindowError
 from xvar.runs import Interrupted, Report, status
-from xvar.runs.stores import StoreError, ZarrWriter
+from xvar.runs.store import StoreError
+from xvar.runs.zarr_store import ZarrWriter
 
 KINDS = ["a.zarr", "a.nc"]
 
@@ -58,7 +59,7 @@ def test_a_run_gives_the_analysis(name: str, lazy: bool, whole: xr.Dataset, tmp_
         assert found[variable].dims == whole[variable].dims
         assert set(whole[variable].attrs) == set(found[variable].attrs)
     assert (report.windows, report.done, report.left, report.failed, report.before) == (4, 4, 0, {}, 0)
-    assert [each.done for each in told][0] == 0
+    assert told[0].done == 0
     assert sorted(each.done for each in told) == [each.done for each in told]
     assert told[-1].done == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]  # no lock, no parts, no drafts
@@ -361,7 +362,8 @@ torch.set_num_threads(1)
 import xvar
 from tests.runs.records import Slow, shower
 if __name__ == "__main__":
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=float(sys.argv[2]), sign=sys.argv[3])}
+    slow = Slow(evaluations=12, decrease=0.99, seconds=float(sys.argv[2]), sign=sys.argv[3])
+    options = {"window": 4, "minimizer": slow}
     try:
         xvar.run(shower(), sys.argv[1], **options, batch=1)
     except KeyboardInterrupt as end:

@@ -50,6 +50,7 @@ MaybeOutput = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Group = Annotated[str | None, typer.Option(help="Group of the file, where the record is in one.")]
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -79,13 +80,14 @@ def options(
 
 def _quiet_libraries() -> None:
     """Show the warnings that are about the input, in a line each; nobody at a shell can act on the others."""
-    from xvar.errors import InputWarning
+    from xvar.errors import AnalysisWarning, InputWarning
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         typer.echo(f"xvar: warning: {message}", err=True)
 
     warnings.simplefilter("ignore")
-    warnings.simplefilter("always", InputWarning)
+    for category in (InputWarning, AnalysisWarning):
+        warnings.simplefilter("always", category)
     warnings.showwarning = show
 
 
@@ -137,6 +139,7 @@ def assimilate(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of torch, such as cuda.")] = None,
     save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual.")] = None,
+    group: Group = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Find the motion in a record of images."""
@@ -165,7 +168,7 @@ def assimilate(
         save=tuple(save or ()),
     )
     began = time.perf_counter()
-    with open_files(files) as record:
+    with open_files(files, group) as record:
         analysis = call(record, variable, **options)
         write(analysis, output, overwrite=overwrite)
     _say(f"{output}: {_windows(analysis)} in {time.perf_counter() - began:.1f} s")
@@ -240,6 +243,35 @@ def info(
     files, variable = _split(inputs)
     with open_files(files) as record:
         print_facts(describe(record, variable, units=units, dx=dx, dy=dy), as_json=as_json)
+
+
+@application.command(epilog="Example: xvar check radar.nc. Exit codes: 0 all passed, 1 a test failed, 2 unusable.")
+def check(
+    inputs: Inputs,
+    land: Annotated[str | None, typer.Option(help='Variable with the land, or "never_valid".')] = None,
+    units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
+    dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
+    dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Bring frames into order of time.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse infinite values.")] = False,
+    constraint: Annotated[str | None, typer.Option(help="The model is perfect: strong, or not: weak.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    group: Group = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a file is understood, and whether a known motion of its images is found again."""
+    from xvar.check import record as examine
+    from xvar.store import open_files
+
+    files, variable = _split(inputs)
+    options = _given(
+        land=land, units=units, dx=dx, dy=dy, sort=sort, strict=strict, constraint=constraint, dtype=dtype
+    )
+    with open_files(files, group) as data:
+        examination = examine(data, variable, **options)
+    typer.echo(examination.to_json() if as_json else str(examination))
+    if not examination.passed:
+        raise typer.Exit(PROBLEM if examination.problems else 1)
 
 
 @application.command()

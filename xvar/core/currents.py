@@ -15,10 +15,10 @@ from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.drift import Drift, ImageAgainstLast
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
-from xvar.core.motion import carried, costs_of, deviation, fitting, status_of
+from xvar.core.motion import carried, costs_of, deviation, fitting, in_groups, status_of
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
-from xvar.core.solve import solve
+from xvar.core.solve import prolong, solve
 
 CAUTION = 0.05  # share of the curvature of J_o that is believed by the motion beforehand ...
 CAUTION_SOURCE = 0.5  # ... and by the source
@@ -81,7 +81,7 @@ class Currents:
     correlated: float = 15.0
     threshold: float = 2.0
     levels: tuple[int, ...] = (4, 2, 1)
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=60, gradient=1e-3, decrease=1e-3))
+    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=40, gradient=1e-3, decrease=5e-3))
 
     def problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
         """The problem of a batch of windows.
@@ -114,11 +114,17 @@ class Currents:
         shared = math.sqrt(self.correlated)
         valid = images.isfinite()
         filled = torch.where(valid, images, torch.zeros_like(images))
+        whole = bool(valid.all())
         observations = tuple(
             Observation(
                 time=seconds[-1 - age] - seconds[-1],
                 operator=ImageAgainstLast(
-                    filled[:, -1 - age, None], last, std, last_std, valid[:, -1 - age, None].to(last), known.to(last)
+                    filled[:, -1 - age, None],
+                    last,
+                    std,
+                    last_std,
+                    mask=None if whole else valid[:, -1 - age, None].to(last),
+                    known=None if whole else known.to(last),
                 ),
                 values=torch.where(known, nothing, torch.nan),
                 std=last.new_full((), shared),
@@ -201,10 +207,19 @@ class Currents:
             of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
+        return in_groups(frames, lambda part, _: self._analyse(part, seconds, grid))
+
+    def _analyse(self, frames: Tensor, seconds: Sequence[float], grid: Grid) -> dict[str, Tensor]:
+        """Analyse windows that are alike."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid)
-        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
-        state = result.trajectory[0]
+        *_, finest = levels = fitting(self.levels, grid)
+        result = solve(problem.coarsen(finest), self.minimizer, levels=[level // finest for level in levels])
+        state = {
+            key: prolong(result.trajectory[0][key], finest, grid.shape)
+            for key in ("velocity", "model_error", "source", "error")
+            if key in result.trajectory[0]
+        }
         motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
         *_, last_std = self._last_image(values)

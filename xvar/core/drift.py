@@ -75,35 +75,39 @@ class ImageAgainstLast:
         y and :math:`y_0`, without holes.
     std, last_std : Tensor (window, 1, y, x)
         σ and :math:`\sigma_0`.
-    mask, known : Tensor (window, 1, y, x)
-        One where y and :math:`y_0` are values, zero where they only fill holes.
+    mask, known : Tensor (window, 1, y, x), optional
+        One where y and :math:`y_0` are values, zero where they only fill holes; left out where there are none.
     """
 
     image: Tensor
     last: Tensor
     std: Tensor
     last_std: Tensor
-    mask: Tensor
-    known: Tensor
+    mask: Tensor | None = None
+    known: Tensor | None = None
 
     def __call__(self, state: State) -> Tensor:
         """The weighted difference at every parcel (window, 1, y, x)."""
         carried = torch.addcmul(self.last + state["tracer"], self.last_std, state["error"])
+        if self.mask is None:
+            return (sample(self.image, state["position"]) - carried) / self.std
         both = sample(torch.cat([self.image, self.mask], dim=1), state["position"])
         return (both[:, :1] - both[:, 1:] * carried) / self.std
 
     def select(self, windows: Tensor) -> ImageAgainstLast:
         """The images of some windows of the batch."""
-        return ImageAgainstLast(
-            *(part[windows] for part in (self.image, self.last, self.std, self.last_std, self.mask, self.known))
-        )
+        parts = (self.image, self.last, self.std, self.last_std, self.mask, self.known)
+        return ImageAgainstLast(*(None if part is None else part[windows] for part in parts))  # type: ignore[arg-type]
 
     def coarsen(self, factor: int) -> ImageAgainstLast:
         """Means over blocks of cells; of cells that hold a value, where the last image is concerned."""
-        known = block_mean(self.known, factor)
+        if self.mask is None or self.known is None:
+            parts = (self.image, self.last, self.std, self.last_std)
+            return ImageAgainstLast(*(block_mean(part, factor) for part in parts))
+        filled, known = self.known, block_mean(self.known, factor)
 
         def where_known(values: Tensor) -> Tensor:
-            return block_mean(values * self.known, factor) / known.clamp_min(1e-6)
+            return block_mean(values * filled, factor) / known.clamp_min(1e-6)
 
         return replace(
             self,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from xvar import errors
 from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid
@@ -43,7 +44,9 @@ class ModelError:
         """Refuse what is no way to act."""
         if self.acting not in ACTING:
             words = ", ".join(map(repr, ACTING))
-            raise InputError(Problem(f"acting={self.acting!r}", f"one of {words}", f"acting={ACTING[1]!r}"))
+            raise errors.InputError(
+                errors.Problem(f"acting={self.acting!r}", f"one of {words}", f"acting={ACTING[1]!r}")
+            )
 
 
 @dataclass(frozen=True)

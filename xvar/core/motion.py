@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -228,14 +228,7 @@ class ImageMotion:
             variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
-        results: dict[str, Tensor] = {}
-        for windows, kept in _by_kept_frames(frames):
-            part = self._analyse(frames[windows], seconds, kept, grid)
-            for name, values in part.items():
-                if name not in results:
-                    results[name] = values.new_empty(len(frames), *values.shape[1:])
-                results[name][windows] = values
-        return results
+        return in_groups(frames, lambda part, kept: self._analyse(part, seconds, kept, grid))
 
     def _analyse(self, frames: Tensor, seconds: Sequence[float], kept: list[int], grid: Grid) -> dict[str, Tensor]:
         """Analyse windows from the frames that hold values, at the times of all."""
@@ -282,7 +275,10 @@ class ImageMotion:
 class Timed(Protocol):
     """A motion that is known at all times, and the time of the last image."""
 
-    reference: float
+    @property
+    def reference(self) -> float:
+        """The time of the last image."""
+        ...
 
     def between(self, begin: float, end: float, /) -> Tensor:
         """The motion on average between two times (window, 2, y, x) in m/s."""
@@ -312,15 +308,32 @@ class _Motion:
         return torch.add(self.steady, self.transient, alpha=left / (end - begin))
 
 
-def _by_kept_frames(frames: Tensor) -> list[tuple[Tensor, list[int]]]:
-    """Windows by which of their frames hold any value; where none does, the last one stands for all."""
-    has = frames.isfinite().flatten(2).any(dim=2)
+def in_groups(frames: Tensor, analyse: Callable[[Tensor, list[int]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Analyse windows with those that are like them: the same frames hold values, and there are holes or there are none.
+
+    What has no holes is solved with less work, and so with other bits: a window must not be told by its neighbours
+    which way it goes.
+
+    Parameters
+    ----------
+    frames : Tensor (window, frame, y, x)
+        NaN where nothing was observed.
+    analyse : callable (frames, kept) -> dict of Tensor
+        Analyses such windows; `kept` are the frames that hold any value, the last one where none does.
+    """
+    valid = frames.isfinite()
+    has = valid.flatten(2).any(dim=2)
     has[:, -1] |= ~has.any(dim=1)
-    patterns, which = has.unique(dim=0, return_inverse=True)
-    return [
-        (torch.nonzero(which == index).flatten(), torch.nonzero(pattern).flatten().tolist())
-        for index, pattern in enumerate(patterns)
-    ]
+    whole = valid.flatten(1).all(dim=1, keepdim=True)
+    patterns, which = torch.cat([has, whole], dim=1).unique(dim=0, return_inverse=True)
+    results: dict[str, Tensor] = {}
+    for index, pattern in enumerate(patterns):
+        windows = torch.nonzero(which == index).flatten()
+        for name, values in analyse(frames[windows], torch.nonzero(pattern[:-1]).flatten().tolist()).items():
+            if name not in results:
+                results[name] = values.new_empty(len(frames), *values.shape[1:])
+            results[name][windows] = values
+    return results
 
 
 def carried(values: Tensor, times: list[float], motion: Timed, wanted: Sequence[float], grid: Grid) -> Tensor:

@@ -25,7 +25,7 @@ from xvar.plan.base import Plan, Variable, diagnostics
 from xvar.windows import Schedule
 
 if TYPE_CHECKING:
-    from xvar.core.experiment import Experiment
+    from xvar.core.experiment import Acting, Experiment
 
 Components = dict[str, tuple[str, ...]]
 
@@ -86,7 +86,7 @@ def plan_experiment(
             expected="the error of each component that is to be analysed",
             fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
         )
-    acting = "interval"
+    acting: Acting = "interval"
     if isinstance(model_error, ModelError):
         acting, model_error = model_error.acting, model_error.covariance
     forced = errors_by_component(model_error, "model_error", components, problems)

@@ -1,4 +1,4 @@
-"""What a store holds the results of: configuration, input and versions, so that a resumed run adds nothing else to it."""
+"""What a store holds the results of: configuration, input, versions. A resumed run adds nothing else to it."""
 
 from __future__ import annotations
 
@@ -53,15 +53,17 @@ class Manifest:
 
     def differences(self, other: Manifest) -> list[str]:
         """What makes the results of two runs differ, in words; `other` is the one that runs now."""
-        found = []
+        found: list[str] = []
         for part, then, now in (
             ("configuration", self.configuration, other.configuration),
             ("input", self.input, other.input),
             ("version", {k: self.versions.get(k) for k in ("xvar",)}, {k: other.versions.get(k) for k in ("xvar",)}),
         ):
-            for key in sorted({*then, *now}):
-                if then.get(key) != now.get(key):
-                    found.append(f"{part} {key}: {_short(then.get(key))} in the store, {_short(now.get(key))} now")
+            found += [
+                f"{part} {key}: {_short(then.get(key))} in the store, {_short(now.get(key))} now"
+                for key in sorted({*then, *now})
+                if then.get(key) != now.get(key)
+            ]
         if self.windows != other.windows:
             found.append(f"windows: {self.windows} in the store, {other.windows} now")
         return found
@@ -112,7 +114,7 @@ def input_identity(record: xr.Dataset | xr.DataArray, name: str | None) -> dict[
     """
     array = record
     if isinstance(record, xr.Dataset):
-        array = record[name] if name in record else record
+        array = record.get(name, record)
     result: dict[str, Any] = {"sizes": {str(dim): size for dim, size in array.sizes.items()}}
     for key, coordinate in sorted(array.coords.items(), key=lambda item: str(item[0])):
         result[f"coordinate {key}"] = digest(coordinate.values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,5 +89,5 @@ def ranges(numbers: list[int]) -> str:
     if not numbers:
         return "none"
     breaks = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1), len(numbers)]
-    pairs = [(numbers[a], numbers[b - 1]) for a, b in zip(breaks[:-1], breaks[1:], strict=True)]
+    pairs = [(numbers[a], numbers[b - 1]) for a, b in pairwise(breaks)]
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)

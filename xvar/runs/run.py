@@ -23,9 +23,11 @@ from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_
 from xvar.errors import InputError, Problem
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
+from xvar.runs.netcdf_store import NetCDFStore
 from xvar.runs.report import NOT_RUN, Interrupted, Report
-from xvar.runs.stores import NetCDFStore, Store, StoreError, Written, ZarrStore
+from xvar.runs.store import Store, StoreError, Written
 from xvar.runs.tasks import Task, alone_on_worker, killed, write_tasks
+from xvar.runs.zarr_store import ZarrStore
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,8 @@ def run(
     zarr_format : {2, 3}, optional
         Of a new Zarr store; default: that of the zarr package.
     **options
-        Of `assimilate`. With ``errors="continue"`` windows that fail, or whose frames cannot be read, are marked and the
-        others go on.
+        Of `assimilate`. With ``errors="continue"`` windows that fail, or whose frames cannot be read, are marked and
+        the others go on.
 
     Returns
     -------
@@ -95,8 +97,8 @@ def run(
 
     Notes
     -----
-    A batch whose worker died three times is submitted once more, one window a task; a window that kills its worker three
-    times again is marked failed, and the run goes on.
+    A batch whose worker died three times is submitted once more, one window a task; a window that kills its worker
+    three times again is marked failed, and the run goes on.
     """
     processes.refuse_start_in_import()
     _check_options(options)
@@ -307,7 +309,7 @@ class _Run:
                 Problem(
                     f"{str(store.path)!r}, {what}",
                     "a new name, or the store of the same run, which is resumed",
-                    "another name, or overwrite=True (--overwrite): what is there stays until the new results are complete",
+                    "another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
                 )
             )
         if isinstance(store, ZarrStore):
@@ -370,7 +372,7 @@ class _Run:
                 results = compute(graph, [task.key for task in tasks])
             missing = {task.batch.begin for task in self._missing(tasks)}  # all, where a scheduler calls nobody back
             self._commit([result for result in results if result.begin in missing])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (raised again, or marked, by _refuse)
             missing = self._missing(tasks)
             if isinstance(error, FINAL) or len(missing) < 2:
                 self._refuse(error, (missing or tasks)[0].batch)
@@ -394,7 +396,7 @@ class _Run:
 
         dead = []
         try:
-            for finished in as_completed(list(batches), raise_errors=False).batches():
+            for finished in as_completed(list(batches), raise_errors=False).batches():  # type: ignore[no-untyped-call]
                 done = [future for future in finished if future.status == "finished"]
                 self._commit(self.client.gather(done))
                 for future in finished:

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.batches import Batch, Deferred, Solved
-from xvar.runs.stores import Written, few_numbers, per_window
+from xvar.runs.store import Written, few_numbers, per_window
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""How a record is understood, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.axes import is_lazy
+from xvar.cf.record import Record, as_dataset, read_record
+from xvar.errors import Problems
+from xvar.windows import make_schedule
+
+
+def describe(
+    data: xr.Dataset | xr.DataArray,
+    variable: Hashable | None = None,
+    *,
+    land: Any = None,
+    units: str | None = None,
+    dx: float | None = None,
+    dy: float | None = None,
+    sort: bool = False,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Say what would be assimilated: variable, axes, spacing, units, times and their gaps, missing values.
+
+    Parameters
+    ----------
+    data, variable, land, units, dx, dy, sort, strict
+        As for `xvar.assimilation.assimilate`.
+
+    Raises
+    ------
+    InputError
+        With all that stands in the way.
+    """
+    problems = Problems()
+    dataset, name = as_dataset(data, problems)
+    record = read_record(
+        dataset,
+        variable if name is None else name,
+        problems,
+        land=land,
+        units=units,
+        dx=dx,
+        dy=dy,
+        sort=sort,
+        strict=strict,
+    )
+    problems.refuse()
+    assert record is not None
+    return facts(record)
+
+
+def facts(record: Record) -> dict[str, Any]:
+    """A record that was understood, in words.
+
+    Raises
+    ------
+    InputError
+        Where it holds no window.
+    """
+    problems = Problems()
+    seconds, times = record.times.seconds, record.times.values
+    schedule = make_schedule(seconds, record.axes.time, None, None, "drop", problems)
+    problems.refuse()
+    assert schedule is not None
+    rows, columns = record.grid.shape
+    dy_metres, dx_metres = record.grid.spacing
+    gaps = np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)
+    steps = np.diff(seconds)
+    uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
+    lines = (f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5])
+    return {
+        "variable": str(record.name),
+        "kind": record.kind,
+        "units": record.units,
+        "axes": f"time {record.axes.time!r}, y {record.axes.y!r}, x {record.axes.x!r}",
+        "grid": f"{rows} rows x {columns} columns, {record.grid.kind}",
+        "spacing": f"dy {dy_metres:.6g} m, dx {dx_metres:.6g} m, {record.grid.description}",
+        "orientation": ", ".join(
+            f"{name} {'ascending' if up else 'descending'}"
+            for name, up in zip(("y", "x"), record.grid.ascending, strict=True)
+        ),
+        "frames": f"{seconds.size}, from {_moment(times[0])} to {_moment(times[-1])}",
+        "cadence": f"{record.cadence:g} s{uneven}",
+        "gaps": ", ".join(lines) or "none",
+        "missing": _missing(record),
+        "windows": f"{len(schedule.frames)} of {schedule.frames.shape[1]} frames by default",
+        "notes": list(record.notes),
+    }
+
+
+def _missing(record: Record) -> str:
+    if is_lazy(record.array):
+        return "not known: the data are lazy"
+    if record.array.dtype.kind != "f":
+        return "none: the values are integers"
+    return f"{np.isnan(record.array.values).mean():.2%} of the values"
+
+
+def _moment(time: Any) -> str:
+    return str(time).partition(".")[0]
