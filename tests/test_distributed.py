@@ -221,7 +221,8 @@ def chaos(path: pathlib.Path, windows: int, *, kills: int, every: float, seconds
     deaths = 0
     for attempt in range(kills + 1):
         command = [sys.executable, "-W", "ignore", "-c", CHAOS, str(path), str(windows), str(seconds), str(size)]
-        run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        with path.with_suffix(".log").open("w") as log:
+            run = subprocess.Popen(command, stderr=log)
         before = status(path).done if path.exists() else 0
         goal = before + (windows - before) // (kills + 1 - attempt)  # at which the run itself is killed
         struck = time.monotonic()
@@ -236,7 +237,8 @@ def chaos(path: pathlib.Path, windows: int, *, kills: int, every: float, seconds
                     os.kill(chance.choice(found), signal.SIGKILL)
                     deaths += 1
                     struck = time.monotonic()
-        assert run.wait() == (0 if attempt == kills else -signal.SIGKILL)
+        expected = 0 if attempt == kills else -signal.SIGKILL
+        assert run.wait() == expected, path.with_suffix(".log").read_text()[-3000:]
     return deaths
 
 

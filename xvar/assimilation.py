@@ -285,7 +285,8 @@ def _left_out(record: Record, schedule: Schedule) -> list[str]:
     after = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
     gaps = [index for index in after if (index, index + 1) not in together]
     if gaps:
-        words = ", ".join(f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
+        words = ", ".join(f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5])
+        words += ", ..." if len(gaps) > 5 else ""
         notes.append(f"{len(gaps)} gaps that no window reaches across: {words}")
     missing = len(seconds) - held.size
     if missing:

@@ -153,7 +153,7 @@ def many_windows(dtype: torch.dtype) -> Tensor:
     frames = torch.cat([moving(SMALL, TIMES, vector(*speed))[0] for speed in speeds]) + 0.1 * random(
         (8, 4, *SMALL.shape), 2
     )
-    frames[1, 0, 5:20, 5:20] = torch.nan
+    frames[1, :3, 5:20, 5:20] = torch.nan
     frames[2, :, 10:14, 3:30] = torch.nan
     frames[2, 1] = torch.nan
     frames[3, 3, 0:3] = torch.nan

@@ -14,7 +14,6 @@ from xvar.cf.grid import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
 from xvar.cf.units import length_factor
 from xvar.errors import Problems
 
-
 _INTERPOLATE = "interpolate it onto the grid of the record, field.interp_like(record)"
 
 

@@ -208,6 +208,8 @@ def _attributes(
             notes.append(f"cell_methods of {escaped(name)} dropped: {escaped(value)}")
             continue
         usable = _usable(value)
+        if text in _TYPED and np.asarray(value if usable is None else usable).dtype.kind not in "iuf":
+            usable = None
         if usable is None:
             notes.append(f"attribute {text} of {escaped(name)} dropped: {type(value).__name__}")
             continue

@@ -20,15 +20,14 @@ def without_quantities(dataset: xr.Dataset) -> xr.Dataset:
     dataset : Dataset
         Not changed, and not computed where it is lazy.
     """
-    plain = {
-        name: variable.copy(data=variable._data.magnitude, deep=False)
-        for name, variable in dataset.variables.items()
-        if is_quantity(variable._data)
-    }
+    plain = {}
+    for name, variable in dataset.variables.items():
+        held: Any = variable._data  # what is lazy stays so
+        if is_quantity(held):
+            plain[name] = variable.copy(data=held.magnitude, deep=False)
+            plain[name].attrs = {**variable.attrs, "units": spelled(held.units)}
     if not plain:
         return dataset
-    for name, variable in plain.items():
-        variable.attrs = {**variable.attrs, "units": spelled(dataset.variables[name]._data.units)}
     return dataset.assign({name: v for name, v in plain.items() if name in dataset.data_vars}).assign_coords(
         {name: v for name, v in plain.items() if name in dataset.coords}
     )

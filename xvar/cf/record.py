@@ -20,6 +20,15 @@ from xvar.cf.units import Kind, kind, normalise_units, units_of
 from xvar.cf.values import Screen, check_values
 from xvar.errors import Problems
 
+#: Attributes that are text in CF.
+TEXT = frozenset(
+    {
+        *("units", "standard_name", "long_name", "axis", "positive", "calendar", "grid_mapping", "coordinates"),
+        *("bounds", "climatology", "cell_methods", "cell_measures", "ancillary_variables", "formula_terms"),
+        *("flag_meanings", "units_metadata", "grid_mapping_name"),
+    }
+)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -69,7 +78,7 @@ class Record:
 def as_dataset(data: xr.Dataset | xr.DataArray, problems: Problems) -> tuple[xr.Dataset, Hashable | None]:
     """A Dataset, and the name of the variable where a DataArray was given."""
     if isinstance(data, xr.Dataset):
-        return without_quantities(data), None
+        return with_text(without_quantities(data)), None
     if data.name is not None and data.name in data.coords:
         problems.add(
             variable=data.name,
@@ -79,7 +88,40 @@ def as_dataset(data: xr.Dataset | xr.DataArray, problems: Problems) -> tuple[xr.
         )
         problems.refuse()
     name = "variable" if data.name is None else data.name
-    return without_quantities(data.to_dataset(name=name)), name
+    return with_text(without_quantities(data.to_dataset(name=name))), name
+
+
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """A Dataset whose attributes are text where CF has text: a file may hold anything there.
+
+    Numbers become text as units, such as 1; anything else that is no text is left out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Not changed.
+    """
+    wrong = [
+        name
+        for name, variable in dataset.variables.items()
+        if any(not isinstance(variable.attrs[key], str) for key in TEXT & set(variable.attrs))
+    ]
+    if not wrong:
+        return dataset
+    result = dataset.copy(deep=False)
+    for name in wrong:
+        variable = result.variables[name]
+        plain = {key: _text(value) if key in TEXT else value for key, value in variable.attrs.items()}
+        if isinstance(variable.attrs.get("units"), (int, float, np.number)):
+            plain["units"] = f"{variable.attrs['units']:g}"
+        variable.attrs = {key: value for key, value in plain.items() if value is not None}
+    return result
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None
 
 
 def read_record(

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes
 from xvar.errors import Problems
 
-
 #: Of the time between frames: rounding below this is none that a motion would show.
 _PRECISION = 0.01
 
@@ -116,8 +115,8 @@ def _check_precision(
     if digits > _PRECISION * cadence:
         problems.add(
             **where,
-            found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for frames "
-            f"{cadence:g} s apart",
+            found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for "
+            f"frames {cadence:g} s apart",
             expected=f"times to {_PRECISION:.0%} of the time between frames",
             fix=f"ds.assign_coords({where['dimension']}=pandas.date_range(...)), or write them in float64",
         )

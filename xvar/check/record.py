@@ -181,8 +181,8 @@ def _twin(record: Record, options: Mapping[str, Any]) -> Report:
             again = assimilate(images, name, **options)
             alone = assimilate(images.isel(time=slice(3, FRAMES)), name, **options)
             gradient = _gradient_error(images, name, options)
-        except WindowError as error:
-            row("the analysis runs", 1.0, 0.0, str(error))
+        except WindowError as failure:
+            row("the analysis runs", 1.0, 0.0, str(failure))
             return Report(subject, tuple(rows))
     inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
     seen = pattern[inner]
@@ -289,7 +289,7 @@ def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -
     with deferred() as tasks:
         assimilate(images.isel(time=slice(0, 4)), name, **{**options, "dtype": "float64"})
     assert tasks.work is not None
-    solver = getattr(tasks.work.solve, "solve", tasks.work.solve)
+    solver: Any = getattr(tasks.work.solve, "solve", tasks.work.solve)
     parts = solver.keywords
     seconds = tuple(float(second) for second in tasks.batches[0].seconds[0])
     frames = bridge.to_tensor(images[name].values[None, :4], dtype="float64", device=None)

@@ -15,7 +15,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Covariance, Specification
 from xvar.core.covariance.spectral import SpectralCovariance, stack
 from xvar.core.dynamics import Forcing, State, integrate, start
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, prolong
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
 
@@ -140,6 +140,19 @@ class Cost:
             block.covariance.sqrt_transpose(block.covariance.solve(part)).flatten(1)
             for block, part in zip(self._blocks, fields, strict=True)
         ]
+        return torch.cat(parts, dim=1) if parts else self.zero()
+
+    def refine(self, coarse: Cost, control: Tensor, factor: int) -> Tensor:
+        """The control of what a control stands for on a grid whose cells hold `factor` of this one's a side."""
+        parts = []
+        for block, coarser, field in zip(self._blocks, coarse._blocks, coarse.fields(control), strict=True):
+            own = control[:, coarser.begin : coarser.end].reshape(-1, *coarser.shape)
+            part = block.covariance.refine(coarser.covariance, own)
+            if part is None:
+                # B^{-1/2} = B^{T/2} B^{-1} for any square root
+                fine = prolong(field, factor, self.problem.grid.shape)
+                part = block.covariance.sqrt_transpose(block.covariance.solve(fine))
+            parts.append(part.flatten(1))
         return torch.cat(parts, dim=1) if parts else self.zero()
 
     def inverse_hessian(self) -> Tensor | None:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
+from xvar.core.covariance.stream_potential import period_around
 from xvar.core.drift import Drift, ImageAgainstLast
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import carried, costs_of, deviation, fitting, in_groups, status_of
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
-from xvar.core.solve import prolong, solve
+from xvar.core.solve import solve
 
 CAUTION = 0.05  # share of the curvature of J_o that is believed by the motion beforehand ...
 CAUTION_SOURCE = 0.5  # ... and by the source
@@ -81,7 +82,7 @@ class Currents:
     correlated: float = 15.0
     threshold: float = 2.0
     levels: tuple[int, ...] = (4, 2, 1)
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=40, gradient=1e-3, decrease=5e-3))
+    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3))
 
     def problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
         """The problem of a batch of windows.
@@ -95,6 +96,7 @@ class Currents:
         grid : Grid
         """
         frame, cell = (seconds[-1] - seconds[0]) / (len(seconds) - 1), math.sqrt(math.prod(grid.spacing))
+        period = period_around(grid, self.length * cell, max(self.levels))
         last, known, std, last_std = self._last_image(images)
         nothing = torch.zeros_like(last)
         background = {
@@ -104,13 +106,13 @@ class Currents:
             "error": nothing,
         }
         errors: dict[str, Any] = {
-            "velocity": self._motion_error(1.0, cell),
+            "velocity": self._motion_error(1.0, cell, period),
             "source": Matern(self.source_std / frame, self.source_length * cell, truncation=0.3),
             "error": Diagonal(1.0),
         }
         if self.model_error > 0:
             background["model_error"] = torch.zeros_like(background["velocity"])
-            errors["model_error"] = self._motion_error(self.model_error / frame, cell)
+            errors["model_error"] = self._motion_error(self.model_error / frame, cell, period)
         shared = math.sqrt(self.correlated)
         valid = images.isfinite()
         filled = torch.where(valid, images, torch.zeros_like(images))
@@ -144,10 +146,14 @@ class Currents:
             curvature=self._curvature(last, known, std, times, grid),
         )
 
-    def _motion_error(self, factor: float, cell: float) -> StreamPotential:
+    def _motion_error(self, factor: float, cell: float, period: tuple[float, ...]) -> StreamPotential:
         """B of the motion, its standard deviations multiplied by a factor."""
         return StreamPotential(
-            self.std * factor, self.length * cell, self.mean * factor, potential_ratio=self.potential_ratio
+            self.std * factor,
+            self.length * cell,
+            self.mean * factor,
+            potential_ratio=self.potential_ratio,
+            period=period,
         )
 
     def _last_image(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -202,9 +208,9 @@ class Currents:
         Returns
         -------
         dict of Tensor (window, ...)
-            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed``, ``source`` (window, y, x), the latter per second;
-            with model error ``u_forcing``, ``v_forcing`` (window, interval, y, x) in m/s²; ``image_scale``, the deviation
-            of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
+            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` and ``source`` (window, y, x), the latter per
+            second; with model error ``u_forcing``, ``v_forcing`` (window, interval, y, x) in m/s²; ``image_scale``, the
+            deviation of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
         return in_groups(frames, lambda part, _: self._analyse(part, seconds, grid))
@@ -213,13 +219,8 @@ class Currents:
         """Analyse windows that are alike."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid)
-        *_, finest = levels = fitting(self.levels, grid)
-        result = solve(problem.coarsen(finest), self.minimizer, levels=[level // finest for level in levels])
-        state = {
-            key: prolong(result.trajectory[0][key], finest, grid.shape)
-            for key in ("velocity", "model_error", "source", "error")
-            if key in result.trajectory[0]
-        }
+        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
+        state = result.trajectory[0]
         motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
         *_, last_std = self._last_image(values)

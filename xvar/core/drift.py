@@ -18,11 +18,11 @@ class Drift:
 
     .. math:: \dot X = w(X, t), \quad \dot w = \eta, \quad \dot I = s
 
-    A state holds the ``velocity`` w (window, 2, y, x) in m/s, the ``tracer`` I (window, 1, y, x) that came to the parcel
-    of each grid point since the time of the control, the ``source`` s per second, and where the model is not perfect
-    the ``model_error`` η in m/s², held over the window. `start` adds the ``position`` X in grid units and the ``drift``,
-    its speed in the step before, which foretells where the middle of the path is: one interpolation a step, second
-    order.
+    A state holds the ``velocity`` w (window, 2, y, x) in m/s, the ``tracer`` I (window, 1, y, x) that came to the
+    parcel of each grid point since the time of the control, the ``source`` s per second, and where the model is not
+    perfect the ``model_error`` η in m/s², held over the window. `start` adds the ``position`` X in grid units and the
+    ``drift``, its speed in the step before, which foretells where the middle of the path is: one interpolation a step,
+    second order.
     """
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowDrift:

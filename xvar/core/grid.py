@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from xvar.errors import InputError, Problem
 
@@ -118,3 +118,13 @@ class Grid:
 def block_mean(values: Tensor, factor: int) -> Tensor:
     """Mean over blocks of `factor` by `factor` points of (..., y, x); a block at a far edge counts what it has."""
     return avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
+
+
+def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+    """Fields of a coarse grid on a finer one: linear between the centres of the blocks."""
+    if factor == 1:
+        return values
+    fine = interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
+    missing = [size - have for size, have in zip(reversed(shape), reversed(fine.shape), strict=False)]
+    fine = pad(fine, (0, max(missing[0], 0), 0, max(missing[1], 0)), mode="replicate")
+    return fine[..., : shape[0], : shape[1]]

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance import Matern, Tikhonov
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, prolong
 from xvar.core.interpolate import sample
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.observation import Observation
 from xvar.core.parcels import ImageAtParcels, Parcels, lived, through
 from xvar.core.problem import Problem
-from xvar.core.solve import Analysis, prolong, solve
+from xvar.core.solve import Analysis, solve
 
 Transform = Literal["none", "square_root"]
 
@@ -309,7 +309,7 @@ class _Motion:
 
 
 def in_groups(frames: Tensor, analyse: Callable[[Tensor, list[int]], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Analyse windows with those that are like them: the same frames hold values, and there are holes or there are none.
+    """Analyse windows with those that are like them: the same frames hold values, and there are holes or none.
 
     What has no holes is solved with less work, and so with other bits: a window must not be told by its neighbours
     which way it goes.

@@ -16,6 +16,7 @@ from xvar.core.motion import Transform, backward, forward
 from xvar.core.parcels import Parcels, lived, through
 
 PATH_ITERATIONS = 2  # of the middle of a step
+DRY = 1e-4  # of the deviation of the images
 LEAST_GAIN = 0.3  # of the amplitude of a ring of wavenumbers
 
 
@@ -108,8 +109,9 @@ class Nowcast:
                 grown = self._grown(compared, growing * lived(lead / frame, self.source))
                 arrived = sample(grown, paths)
                 held = hold(arrived, carried, self.sharpness - self.fading * lead / frame)
-                # What is taken from the waves lifts the troughs: where no rain arrives it would be drizzle.
-                wet = (arrived > 0) | (self.transform == "none")
+                # What is taken from the waves lifts the troughs: where no rain arrives, but for the rounding of paths,
+                # it would be drizzle.
+                wet = (arrived > DRY * scale[:, None, None, None]) | (self.transform == "none")
                 carried = torch.where(wet, held, torch.zeros_like(held))
             if self.transform == "square_root":
                 carried = carried.clamp_min(0)

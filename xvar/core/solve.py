@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
 from xvar import errors
-from xvar.core.cost import CostOfBatch
+from xvar.core.cost import Cost, CostOfBatch
 from xvar.core.dynamics import Forcing, State
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
@@ -74,15 +73,14 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
         )
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
-    fields: list[Tensor] = []
+    found: tuple[Cost, Tensor] | None = None
     for coarser, level in zip((0, *levels), levels, strict=False):
         function = CostOfBatch(problem.coarsen(level))
         cost = function.whole
-        shape = cost.problem.grid.shape
-        control = cost.control([prolong(part, coarser // level, shape) for part in fields]) if fields else cost.zero()
+        control = cost.zero() if found is None else cost.refine(*found, coarser // level)
         minimum = minimizer(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
-        fields = cost.fields(minimum.control)
+        found = cost, minimum.control
     with torch.no_grad():
         return Analysis(
             trajectory=cost.trajectory(minimum.control),
@@ -92,13 +90,3 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
             cost_analysis=cost.terms(minimum.control),
             minimum=replace(minimum, evaluations=evaluations),
         )
-
-
-def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
-    """Fields of a coarse grid on a finer one: linear between the centres of the blocks."""
-    if factor == 1:
-        return values
-    fine = interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
-    missing = [size - have for size, have in zip(reversed(shape), reversed(fine.shape), strict=False)]
-    fine = pad(fine, (0, max(missing[0], 0), 0, max(missing[1], 0)), mode="replicate")
-    return fine[..., : shape[0], : shape[1]]

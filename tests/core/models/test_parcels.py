@@ -323,6 +323,21 @@ def test_the_operator_is_the_difference_between_the_image_and_what_parcels_carry
     assert torch.equal(seen, torch.zeros_like(seen))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_an_image_without_holes_has_the_same_bits_beside_one_that_has_some(dtype: torch.dtype) -> None:
+    image, tracer = smooth((2, 1, 40, 32), 24, dtype), 5 + smooth((2, 1, 40, 32), 25, dtype)
+    image[1, 0, 5:9, 7:12] = torch.nan
+    position = identity((40, 32), image) + random((2, 2, 40, 32), 26, dtype)
+
+    def seen(windows: slice) -> tuple[Tensor, Tensor]:
+        where = position[windows].clone().requires_grad_()
+        values = ImageAtParcels(image[windows])({"position": where, "tracer": tracer[windows]})
+        return values.detach(), torch.autograd.grad(values.square().sum(), where)[0]
+
+    for alone, among in zip(seen(slice(0, 1)), seen(slice(0, 2)), strict=True):
+        assert torch.equal(alone[0], among[0])
+
+
 def test_holes_leave_the_gradient_finite_and_the_adjoint_exact() -> None:
     image = smooth((1, 1, *GRID.shape), 13)
     image[..., 2:5, 3:6] = torch.nan

@@ -189,5 +189,3 @@ def fast_size(points: int) -> int:
         if rest == 1:
             return size
         size += 2
-
-_fast_size = fast_size

@@ -17,8 +17,9 @@ from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Grid
 
 RIDGE = 0.03  # of the standard deviation: what `solve` leaves to the waves that have no variance
-ITERATIONS = 30  # of its conjugate gradients
-TOLERANCE = 1e-4  # of the first squared residual
+ITERATIONS = 1000  # of its conjugate gradients
+TOLERANCE = 1e-20  # of the first squared residual
+POWER = 0.7  # of the inverse Hessian: all of it would fit short waves before long ones, and end in a false minimum
 
 
 class StreamPotentialCovariance(Covariance):
@@ -136,11 +137,54 @@ class StreamPotentialCovariance(Covariance):
             size = torch.where(going, renewed, size)
         return x
 
+    def refine(self, coarse: Covariance, control: Tensor) -> Tensor | None:
+        """The control of the same motion on a finer grid of the same period.
+
+        A wave of the coarse grid is one of this grid, of other phase: the centres of the first cells have moved.
+        """
+        assert isinstance(coarse, StreamPotentialCovariance)
+        factor = self._larger[0] / coarse._larger[0]
+        low, high, columns = (min(getattr(self, k), getattr(coarse, k)) for k in ("_low", "_high", "_columns"))
+        theirs, ours = (
+            torch.cat((torch.arange(low), torch.arange(own._low + own._high - high, own._low + own._high)))
+            for own in (coarse, self)
+        )
+        spectrum = torch.complex(control[:, :, 0], control[:, :, 1])[:, :, theirs][..., :columns]
+        motion = (coarse._root[:, :, theirs][..., :columns] * spectrum[:, None]).sum(2)
+        rows = torch.cat((torch.arange(low), torch.arange(-high, 0)))[:, None] / self._larger[0]
+        turns = (rows + torch.arange(columns) / self._larger[1]) * (factor - 1) / 2
+        moved = motion * torch.polar(torch.full_like(turns, factor), -2 * math.pi * turns).to(motion)
+        root = self._root[:, :, ours][..., :columns]
+        parts = (root.conj() * moved[:, :, None]).sum(1) / root.abs().square().sum(0)
+        fine = control.new_zeros(self.control_shape((len(control),)))
+        for index, part in enumerate((parts.real, parts.imag)):
+            fine[:, :, index, ours, :columns] = part
+        return fine
+
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
-        """Each coefficient by itself, and only its root: the displacements of long waves must come before short ones."""
+        """Each coefficient by itself, to a power below one."""
         mean = curvature.expand(shape).mean((1, 2, 3)) * self._share
-        diagonal = (1 + mean[:, None, None, None] * self._variance).rsqrt()
+        diagonal = (1 + mean[:, None, None, None] * self._variance) ** -POWER
         return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
+
+
+def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]:
+    """Period along (y, x) in metres that leaves a margin beside a grid, and holds whole cells of all its levels.
+
+    Parameters
+    ----------
+    grid : Grid
+        The finest.
+    length : float
+        Of the correlation, in metres.
+    coarsest : int
+        Side of the blocks of the coarsest level, in cells.
+    """
+    reach = 2 * length * math.sqrt(8)
+    return tuple(
+        coarsest * fast_size(math.ceil((n + min(n, math.ceil(reach / d))) / coarsest)) * d
+        for n, d in zip(grid.shape, grid.spacing, strict=True)
+    )
 
 
 def _directions(symbols: Tensor) -> Tensor:
@@ -186,6 +230,9 @@ class StreamPotential(Specification):
         Power of the potential over that of the stream function.
     truncation : float
         Share of the wavenumbers along each axis that are kept.
+    period : tuple of float, optional
+        Of the larger grid along (y, x) in metres, see `period_around`: with the same one at all resolutions the waves
+        of a coarse grid are waves of a fine one.
 
     References
     ----------
@@ -198,15 +245,14 @@ class StreamPotential(Specification):
     smoothness: int = 1
     potential_ratio: float = 0.2
     truncation: float = 0.5
+    period: tuple[float, ...] | None = None
 
     def bind(
         self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
     ) -> StreamPotentialCovariance:
         """Operator on this grid."""
-        reach = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
-        shape = tuple(
-            fast_size(n + min(n, math.ceil(reach / d))) for n, d in zip(grid.shape, grid.spacing, strict=True)
-        )
+        period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
+        shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")
         squares = laplacian_eigenvalues(larger.shape, larger.spacing, "periodic")
         variance = Matern(self.std, self.length, self.smoothness).spectrum(squares)
@@ -214,6 +260,7 @@ class StreamPotential(Specification):
         variance = variance * self.std**2 / (variance.mean() * (1 + self.potential_ratio) / 2)
         across, along = variance.clone(), variance * self.potential_ratio
         across[0, 0] = along[0, 0] = larger.size * self.mean_std**2
+        symbols = difference_symbols(larger)
         return StreamPotentialCovariance(
-            across.sqrt(), along.sqrt(), difference_symbols(larger), grid.shape, self.truncation, dtype=dtype, device=device
+            across.sqrt(), along.sqrt(), symbols, grid.shape, self.truncation, dtype=dtype, device=device
         )
