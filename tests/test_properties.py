@@ -110,7 +110,7 @@ def test_chunks_change_no_bit(time, rows, columns, flipped) -> None:
 @quick
 @given(st.data())
 def test_what_is_missing_is_never_a_number(data) -> None:
-    """NaN in any pattern: finite motion, finite analysis where something is known, and no NaN becomes an observation."""
+    """NaN in any pattern: a finite motion where something is ever known, and no NaN becomes an observation."""
     record = warm()
     values = record["sst"].values
     share = data.draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99]))

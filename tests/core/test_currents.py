@@ -39,7 +39,7 @@ def carried(
     for time in seconds:
         left = time - seconds[-1]
         moved = w * left + 0.5 * (a / HOUR) * left**2
-        images.append(0.5 * pattern((places(grid) - moved) / 800.0))
+        images.append(0.5 * pattern((places(grid) - moved) / 1600.0))
     return torch.stack(images)[None] + noise * random((1, len(seconds), *grid.shape), 9)
 
 

@@ -47,8 +47,9 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
         own = plane_of(field)
         if own is not None:
             field = field.rename({old: new for old, new in zip(own, plane, strict=True) if old != new})
+    missing = [str(dim) for dim in plane if dim not in field.dims]
     for dim, size in field.sizes.items():
-        if dim not in plane and size > 1:
+        if dim not in plane and size > 1 and not missing:
             problems.add(
                 variable=label,
                 dimension=dim,
@@ -56,7 +57,6 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
                 expected=f"dimensions ({axes.y}, {axes.x})",
                 fix=f"choose one, isel({dim}=0)",
             )
-    missing = [str(dim) for dim in plane if dim not in field.dims]
     if missing:
         problems.add(
             variable=label,

@@ -15,9 +15,12 @@ from typer.core import TyperGroup
 from xvar.errors import InputError
 
 if TYPE_CHECKING:
-    import xarray as xr
+    pass
 
-PROBLEM = 2  # exit code where a call, an input or a file cannot be used
+# Exit codes.
+PROBLEM = 2  # a call, an input or a file cannot be used
+FAILED = 3  # some windows failed
+INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -41,7 +44,7 @@ application = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 3 windows failed, 130 interrupted.",
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr.")]
@@ -135,20 +138,24 @@ def assimilate(
     sort: Annotated[bool, typer.Option("--sort", help="Bring frames into order of time.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse infinite values.")] = False,
     errors: Annotated[str | None, typer.Option(help="A window that fails: raise, or continue.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows that are minimised together.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Windows of a task, or its memory: 8, 500MiB.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of torch, such as cuda.")] = None,
     save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     group: Group = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find the motion in a record of images."""
+    """Find the motion in a record of images; run again after an end of any kind, it does what is missing."""
     import time
 
-    from xvar.assimilation import assimilate as call
-    from xvar.store import check_target, open_files, write
+    from xvar.batches import WindowError
+    from xvar.cli.progress import watched
+    from xvar.runs import Interrupted, run
+    from xvar.store import check_target, open_files
 
-    check_target(output, overwrite=overwrite)
+    check_target(output, overwrite=True)  # what is there already may be the beginning of this run
     files, variable = _split(inputs)
     options = _given(
         window=_frames_or_duration(window),
@@ -162,21 +169,64 @@ def assimilate(
         sort=sort,
         strict=strict,
         errors=errors,
-        batch=batch,
+        batch=int(batch) if batch is not None and batch.isdigit() else batch,
         dtype=dtype,
         device=device,
         save=tuple(save or ()),
     )
     began = time.perf_counter()
-    with open_files(files, group) as record:
-        analysis = call(record, variable, **options)
-        write(analysis, output, overwrite=overwrite)
-    _say(f"{output}: {_windows(analysis)} in {time.perf_counter() - began:.1f} s")
+    try:
+        with open_files(files, group) as record, watched(str(output)) as progress:
+            report = run(
+                record,
+                output,
+                variable=variable,
+                overwrite=overwrite,
+                workers=workers,
+                scheduler=scheduler,
+                progress=progress,
+                **options,
+            )
+    except Interrupted as end:
+        typer.echo(f"xvar: {end}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except WindowError as error:
+        typer.echo(f"xvar: {error}", err=True)
+        raise typer.Exit(FAILED) from None
+    for window, reason in report.failed.items():
+        typer.echo(f"xvar: window {window} failed: {reason}", err=True)
+    if report.before == report.windows:
+        _say(f"{output}: all {report.windows} windows were done already")
+    else:
+        before = f", {report.before} of them before" if report.before else ""
+        _say(f"{report}{before}, in {time.perf_counter() - began:.1f} s")
+    if report.failed:
+        raise typer.Exit(FAILED)
 
 
-def _windows(analysis: xr.Dataset) -> str:
-    count, steps = analysis.sizes["window"], analysis.sizes["step"]
-    return f"{count} window{'s' if count > 1 else ''} of {steps} frames"
+@application.command()
+def status(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="What `xvar assimilate -o` writes or wrote.")],
+    json: AsJson = False,
+) -> None:
+    """Say which windows of a run are done, failed (and why), or not run."""
+    import json as format_json
+
+    from xvar.runs import status as call
+    from xvar.runs.report import ranges
+
+    report = call(store)
+    if json:
+        known = {"windows": report.windows, "done": report.done, "failed": report.failed, "not_run": report.not_run}
+        typer.echo(format_json.dumps({**known, "running": report.running}))
+        return
+    typer.echo(str(report))
+    if report.running:
+        typer.echo(f"running: {report.running}")
+    for window, reason in report.failed.items():
+        typer.echo(f"window {window} failed: {reason}")
+    if report.left:
+        typer.echo(f"not run: {ranges(report.not_run)}")
 
 
 @application.command(epilog="Example: xvar forecast analysis.nc -o forecast.nc --lead 30min")

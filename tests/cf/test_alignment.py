@@ -1,0 +1,104 @@
+"""Fields of other files on the points of a record; arrays with units of their own; files that break when read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.faults.images import rainy, warm
+from tests.faults.table import note, refused
+from xvar.cf.alignment import on_grid
+from xvar.cf.axes import Axes
+from xvar.errors import Problems
+
+AXES = Axes("time", "y", "x")
+
+
+def aligned(field: xr.DataArray) -> tuple[xr.DataArray | None, str]:
+    problems = Problems()
+    found = on_grid(field, warm()["sst"], AXES, problems, "background sst")
+    return found, str(problems.first or "")
+
+
+def frame() -> xr.DataArray:
+    return warm()["sst"].isel(time=0, drop=True)
+
+
+def test_other_orders_names_and_units_are_the_same_points() -> None:
+    km = {dim: (dim, frame()[dim].values / 1e3, {**frame()[dim].attrs, "units": "km"}) for dim in ("y", "x")}
+    for field in (
+        frame().transpose("x", "y"),
+        frame().isel(y=slice(None, None, -1)),
+        frame().expand_dims("level"),
+        frame().assign_coords(km),
+        frame().rename(y="south_north", x="west_east"),
+        frame().drop_vars(["y", "x"]),
+    ):
+        found, text = aligned(field)
+        assert text == ""
+        assert found is not None
+        np.testing.assert_array_equal(found.values, frame().values)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (lambda: xr.concat([frame(), frame()], "member"), ["'member' of size 2", "isel(member=0)"]),
+        (lambda: frame().rename(x="a").drop_vars("a"), ["without 'x'", "rename"]),
+        (lambda: frame().isel(y=slice(3, None)), ["size 21", "size 24"]),
+        (lambda: frame().assign_coords(x=frame()["x"] + 1e6), ["do not overlap", "same region"]),
+        (lambda: frame().assign_coords(x=frame()["x"] + 3), ["up to", "interp_like"]),
+    ],
+)
+def test_other_points_are_refused(field, words) -> None:
+    found, text = aligned(field())
+    assert found is None
+    for word in words:
+        assert word in text
+
+
+def test_units_that_the_array_carries() -> None:
+    pint = pytest.importorskip("pint")
+    registry = pint.UnitRegistry()
+    record = rainy()
+    attrs = {key: value for key, value in record["rain"].attrs.items() if key != "units"}
+    quantity = registry.Quantity(record["rain"].values, "millimeter / hour")
+    quantified = record.assign(rain=xr.DataArray(quantity, dims=record["rain"].dims, coords=record.coords, attrs=attrs))
+    result = quantified.var4d.assimilate()
+    np.testing.assert_array_equal(result["u"], record.var4d.assimilate()["u"])
+    assert result["rain"].attrs["units"] == "millimeter / hour"
+    assert quantified["rain"].data.units == registry.Unit("millimeter / hour")
+    np.testing.assert_array_equal(quantified["rain"].var4d.assimilate()["u"], result["u"])
+
+
+def test_a_data_array_with_the_name_of_its_coordinate() -> None:
+    refused(warm()["sst"].rename("x").var4d.assimilate, "'x'", "rename")
+
+
+def test_attributes_that_are_no_text() -> None:
+    record = warm()
+    record["sst"].attrs.update(standard_name=b"sea_surface_temperature", long_name=3, grid_mapping=[1])
+    assert record.var4d.assimilate()["sst"].attrs["standard_name"] == "sea_surface_temperature"
+    record["sst"].attrs["units"] = 1
+    assert record.var4d.assimilate()["sst"].attrs["units"] == "1"
+
+
+def test_values_that_break_when_they_are_read(tmp_path) -> None:
+    noise = np.random.default_rng(0).random((4, 24, 24))
+    record = warm().assign(sst=warm()["sst"].copy(data=15 + noise))
+    record.to_netcdf(tmp_path / "warm.nc", encoding={"sst": {"zlib": True, "fletcher32": True}})
+    content = bytearray((tmp_path / "warm.nc").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "warm.nc").write_bytes(content)
+    with xr.open_dataset(tmp_path / "warm.nc") as opened:
+        refused(opened.var4d.assimilate, "variable 'sst'", "warm.nc: values that cannot be read", "download it again")
+
+
+def test_reflectivity_that_is_none() -> None:
+    record = rainy().rename(rain="DBZH")
+    record["DBZH"] = (record["DBZH"] - 20).assign_attrs(units="dBZ")
+    record["DBZH"][0, 0, 0] = 500.0
+    with pytest.warns(UserWarning, match="beyond -130 to 130, which nothing reaches"):
+        result = record.var4d.assimilate()
+    note(result, "1 values beyond -130 to 130")
