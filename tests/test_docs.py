@@ -36,7 +36,7 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     try:
-        for code in blocks("README.md"):
+        for code in blocks("README.md")[:2]:  # the third names data of the reader's own
             exec(code, names)
     finally:
         pyplot.close("all")

@@ -141,12 +141,13 @@ def broken_zarr(folder: pathlib.Path, whole: pathlib.Path, seed: int) -> pathlib
 
 
 def outcomes(tried: Tried, paths) -> dict[str, int]:
-    """How many files came to what; everything but an analysis, a refusal or a crash of the reader fails."""
+    """How many files came to what. An analysis or a refusal; what crashes or hangs inside the reader is counted."""
     counts: dict[str, int] = {}
     for path in paths:
         told = tried(path)
         counts[told["outcome"]] = counts.get(told["outcome"], 0) + 1
-        assert told["outcome"] in ("analysis", "refused", "crashed"), f"{path}: {told['outcome']}\n{told['text']}"
+        fine = told["outcome"] in ("analysis", "refused", "crashed", "hung")
+        assert fine, f"{path}: {told['outcome']}\n{told['text']}"
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return counts
 
@@ -177,11 +178,12 @@ def test_corrupted_files(tmp_path, tried) -> None:
     pytest.importorskip("zarr")
     counts = fuzz(tmp_path, tried, range(60))
     assert counts.get("refused", 0) > 10
-    assert counts.get("crashed", 0) <= 1
+    assert not counts.get("crashed", 0) + counts.get("hung", 0)
 
 
 @pytest.mark.long
 def test_corrupted_files_for_long(tmp_path, tried) -> None:
     pytest.importorskip("zarr")
     counts = fuzz(tmp_path, tried, range(1000, 3000))
-    assert counts.get("crashed", 0) <= 20, counts
+    # netCDF-C itself goes around in circles on one header in a thousand or two of the classic format.
+    assert counts.get("crashed", 0) + counts.get("hung", 0) <= 5, counts

@@ -192,7 +192,7 @@ def attributes(
         result["units"] = own
     if entry.flags:
         result.update(flag_attributes(entry.flags))
-    if own and entry.units is None and (kind == "temperature" or are_convertible(own, "K")):
+    if own and entry.units is None and any(are_convertible(own, known) for known in ("K", "K s-1")):
         result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
     if name in ("u", "v"):
         result.update(_motion(name, variable, standard_name, kind, grid_kind))

@@ -283,15 +283,17 @@ def kind(array: xr.DataArray) -> Kind:
     """
     parts = str(array.attrs.get("standard_name", "")).split()
     standard_name = parts[0] if parts else ""
-    if standard_name:
-        if "reflectivity" in standard_name:
-            return "reflectivity"
-        if "rainfall" in standard_name or "precipitation" in standard_name:
-            return "rain"
-        measure = re.search(r"(^|_)temperature($|_at_|_of_)", standard_name)
-        return "temperature" if measure and not standard_name.startswith("tendency") else "other"
-
     units = array.attrs.get("units")
+    if standard_name:
+        meant: Kind = "other"
+        if "reflectivity" in standard_name:
+            meant = "reflectivity"
+        elif "rainfall" in standard_name or "precipitation" in standard_name:
+            meant = "rain"
+        elif re.search(r"(^|_)temperature($|_at_|_of_)", standard_name) and not standard_name.startswith("tendency"):
+            meant = "temperature"
+        return meant if meant == "other" or _units_allow(meant, units) else "other"
+
     words = _words(array.name) | _words(array.attrs.get("long_name", ""))
     if units is not None:
         spelling = normalise_units(str(units))

@@ -169,7 +169,7 @@ def assimilate(
         sort=sort,
         strict=strict,
         errors=errors,
-        batch=int(batch) if batch is not None and batch.isdigit() else batch,
+        batch=_frames_or_duration(batch),
         dtype=dtype,
         device=device,
         save=tuple(save or ()),
