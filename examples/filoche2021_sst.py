@@ -49,7 +49,14 @@ def twin(currents: xr.Dataset) -> xr.Dataset:
     for name in (*names, y, x):
         truth[name].attrs = four[name].attrs
     images = xvar.datasets.twin(truth, velocity=names, noise=NOISE)
-    sea = four[names[0]].isel(time=0).notnull().astype("float32").interp({dim: fine[dim] for dim in (y, x)}, method="nearest") > 0
+    sea = (
+        four[names[0]]
+        .isel(time=0)
+        .notnull()
+        .astype("float32")
+        .interp({dim: fine[dim] for dim in (y, x)}, method="nearest")
+        > 0
+    )
     return images.where(sea).rename({names[0]: "u", names[1]: "v"})
 
 

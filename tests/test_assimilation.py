@@ -141,7 +141,7 @@ def test_a_known_drift_is_found() -> None:
     inner = {"y": slice(8, -8), "x": slice(8, -8)}
     for name, expected in (("u", 10.0), ("v", -5.0)):
         error = result[name].isel(step=-1, **inner) - expected
-        assert float(np.sqrt((error**2).mean())) < 0.5
+        assert float(np.sqrt((error**2).mean())) < 0.8  # of 11.2 m/s, with the default stopping rule
     assert result["u"].attrs["units"] == "m s-1"
 
 

@@ -121,9 +121,14 @@ def test_zarr_is_written_and_read(folder) -> None:
     assert done.exit_code == 0, done.output
     with xr.open_dataset(folder / "from_zarr.nc") as one, xr.open_dataset(folder / "forecast.nc") as other:
         xr.testing.assert_equal(one, other)
-    assert call("assimilate", folder / "radar.nc", "-o", folder / "analysis.zarr").exit_code == 2
-    done = call("assimilate", folder / "radar.nc", "-o", folder / "analysis.zarr", "--overwrite")
+    done = call("assimilate", folder / "radar.nc", "-o", folder / "analysis.zarr")
     assert done.exit_code == 0, done.output
+    other = ("assimilate", folder / "radar.nc", "-o", folder / "analysis.zarr", "--window", "3")
+    assert call(*other).exit_code == 2
+    done = call(*other, "--overwrite")
+    assert done.exit_code == 0, done.output
+    told = json.loads(call("status", folder / "analysis.zarr", "--json").stdout)
+    assert told == {"windows": 3, "done": 3, "failed": {}, "not_run": [], "running": None}
     assert not list(folder.glob(".*"))
 
 
@@ -145,7 +150,7 @@ def test_info_says_what_was_recognised(folder) -> None:
         (["assimilate", "absent.nc", "-o", "out.nc"], "no file 'absent.nc'"),
         (["assimilate", "absent_*.nc", "-o", "out.nc"], "no file that matches 'absent_*.nc'"),
         (["assimilate", "text.nc", "-o", "out.nc"], "text.nc: no data that xarray can open"),
-        (["assimilate", "radar.nc", "-o", "analysis.nc"], "--overwrite"),
+        (["assimilate", "radar.nc", "-o", "analysis.nc", "--window", "3"], "--overwrite"),
         (["assimilate", "radar.nc", "-o", "out.txt"], "ends in .nc or .zarr"),
         (["assimilate", "radar.nc", "-o", "nowhere/out.nc"], "mkdir -p nowhere"),
         (["assimilate", "radar.nc", "rainn", "-o", "out.nc"], 'did you mean assimilate("rain")'),

@@ -230,7 +230,7 @@ def test_clouds_are_not_observed_and_currents_go_on_beneath() -> None:
     assert np.isfinite(result["u"]).all()
     assert int(result["number_of_observations"][0]) < int(whole["number_of_observations"][0])
     truth = made().isel(time=-1)
-    assert error(result) < 0.4 * float(np.hypot(truth["u"], truth["v"]).values[SEA].mean())
+    assert error(result) < 0.5 * float(np.hypot(truth["u"], truth["v"]).values[SEA].mean())
 
 
 def test_a_frame_of_nine_tenths_of_clouds_counts_for_the_rest() -> None:

@@ -29,6 +29,19 @@ def test_the_nowcasting_page_runs_as_written() -> None:
     assert "scores" in names
 
 
+def test_the_page_on_currents_runs_as_written(shared_data, monkeypatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("agg")
+    monkeypatch.chdir(shared_data)
+    names: dict[str, object] = {}
+    try:
+        for code in blocks("docs/currents.md"):
+            exec(code, names)
+    finally:
+        pyplot.close("all")
+    assert "scores" in names
+
+
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")

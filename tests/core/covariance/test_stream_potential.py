@@ -35,9 +35,7 @@ class TestTruncated(OperatorTests):
     shape = (3, 2, 11, 9)
     has_log_determinant = False
 
-    def operator(
-        self, dtype: torch.dtype = torch.float64, device: str | None = None
-    ) -> StreamPotentialCovariance:
+    def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> StreamPotentialCovariance:
         return StreamPotential(0.6, 3000.0, 0.4).bind(GRID, dtype=dtype, device=device)
 
     def test_it_is_positive(self) -> None:
@@ -110,9 +108,7 @@ class TestWhole(OperatorTests):
     test_single_precision_agrees_with_double = TestTruncated.test_single_precision_agrees_with_double
     test_inverse_hessian_against_a_dense_one = TestTruncated.test_inverse_hessian_against_a_dense_one
 
-    def operator(
-        self, dtype: torch.dtype = torch.float64, device: str | None = None
-    ) -> StreamPotentialCovariance:
+    def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> StreamPotentialCovariance:
         return StreamPotential(0.6, 3000.0, 0.4, truncation=1.0).bind(GRID, dtype=dtype, device=device)
 
     @pytest.mark.parametrize("shape", [(8, 8), (9, 8), (8, 9), (9, 9), (12, 5)])

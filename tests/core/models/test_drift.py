@@ -173,9 +173,7 @@ def propagator(end: float, parts: int = 400) -> Tensor:
 
 @pytest.mark.parametrize("direction", [1, -1])
 def test_it_is_of_second_order_along_a_motion_that_changes(direction: int) -> None:
-    middle, spacing = (
-        torch.tensor(pair, dtype=torch.float64).view(1, 2, 1, 1) for pair in ((22.0, 15.0), (0.1, 0.15))
-    )
+    middle, spacing = (torch.tensor(pair, dtype=torch.float64).view(1, 2, 1, 1) for pair in ((22.0, 15.0), (0.1, 0.15)))
     metres = (identity(PLANE.shape, torch.zeros(1, dtype=torch.float64)) - middle) * spacing
     velocity, change = (torch.einsum("ij,wjyx->wiyx", matrix, metres) for matrix in (RATES, CHANGE))
     nothing = torch.zeros_like(metres[:, :1])

@@ -164,7 +164,7 @@ class StreamPotentialCovariance(Covariance):
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
         """Each coefficient by itself, to a power below one."""
         mean = curvature.expand(shape).mean((1, 2, 3)) * self._share
-        # One window after the other: where a value stands in a batch decides which routine takes its power, and its bits.
+        # One window after the other: where a value stands in a batch decides how its power is taken, and so its bits.
         diagonal = torch.stack([(1 + one * self._variance[0]) ** -POWER for one in mean])
         return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
 
