@@ -381,7 +381,9 @@ def named_error(error: BaseException, name: str) -> Exception:
     """An error that names the window it comes from; what is wrong with the input stays an `InputError`."""
     if isinstance(error, InputError):
         problems = error.problems
-        return type(error)(*(replace(p, index=name if p.index is None else f"index {p.index} of {name}") for p in problems))
+        return type(error)(
+            *(replace(p, index=name if p.index is None else f"index {p.index} of {name}") for p in problems)
+        )
     return WindowError(f"{name} failed: {reason_of(error)}")
 
 

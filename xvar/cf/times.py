@@ -98,9 +98,7 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
     return _ordered(values, dim, where, problems, sort)
 
 
-def _check_precision(
-    coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], problems: Problems
-) -> None:
+def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], problems: Problems) -> None:
     """Refuse times of a file that keeps too few digits of them to tell frames apart."""
     dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
     if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:

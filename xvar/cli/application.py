@@ -193,8 +193,8 @@ def assimilate(
     except WindowError as error:
         typer.echo(f"xvar: {error}", err=True)
         raise typer.Exit(FAILED) from None
-    for window, reason in report.failed.items():
-        typer.echo(f"xvar: window {window} failed: {reason}", err=True)
+    for index, reason in report.failed.items():
+        typer.echo(f"xvar: window {index} failed: {reason}", err=True)
     if report.before == report.windows:
         _say(f"{output}: all {report.windows} windows were done already")
     else:
@@ -314,9 +314,7 @@ def check(
     from xvar.store import open_files
 
     files, variable = _split(inputs)
-    options = _given(
-        land=land, units=units, dx=dx, dy=dy, sort=sort, strict=strict, constraint=constraint, dtype=dtype
-    )
+    options = _given(land=land, units=units, dx=dx, dy=dy, sort=sort, strict=strict, constraint=constraint, dtype=dtype)
     with open_files(files, group) as data:
         examination = examine(data, variable, **options)
     typer.echo(examination.to_json() if as_json else str(examination))

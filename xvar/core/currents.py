@@ -82,7 +82,7 @@ class Currents:
     correlated: float = 15.0
     threshold: float = 2.0
     levels: tuple[int, ...] = (4, 2, 1)
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3))
+    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=50, gradient=1e-3, decrease=5e-3))
 
     def problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
         """The problem of a batch of windows.
