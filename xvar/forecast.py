@@ -37,10 +37,10 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
 
     Where no model was stated, the last image is extrapolated along the analysed motion, which stays as it is at the end
     of the window. Every point takes the value of the parcel that reaches it, interpolated once, bilinearly, from the
-    last image as it was observed, its holes filled by the analysis. Where the analysis has growth, what a parcel carries
-    grows or decays on the way, ever less as it fades, and the power that growth adds at short wavelengths is held to
-    that of the image carried without it. Where a path comes from outside the grid the last image stays, and ``origin``
-    says so.
+    last image as it was observed, its holes filled by the analysis. Where the analysis has growth, what a parcel
+    carries grows or decays on the way, ever less as it fades, and the power that growth adds at short wavelengths is
+    held to that of the image carried without it. Where a path comes from outside the grid the last image stays, and
+    ``origin`` says so.
     `xvar.core.nowcast.Nowcast` has the equations.
 
     Where a model was stated, it goes on from the analysed state at the end of the window.
