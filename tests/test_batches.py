@@ -201,6 +201,13 @@ def test_batches_hold_every_window_once() -> None:
     assert first.frames[1, 2] == -1
 
 
+def test_batches_of_any_size_have_the_same_bits() -> None:
+    data = shower(97)
+    alone = data.var4d.assimilate(**OPTIONS, batch=1)
+    for size in (2, 7, 16, 17, 32):
+        assert same(data.var4d.assimilate(**OPTIONS, batch=size), alone) == []
+
+
 # --- windows that fail (faults 72) ---
 
 FAILING = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}

@@ -90,7 +90,8 @@ class SpectralCovariance(Covariance):
         """Each wavenumber by itself, with the mean curvature over the grid."""
         if self._scale is not None:
             curvature = curvature * self._scale**2
-        mean = curvature.expand(shape).mean(dim=(-2, -1), keepdim=True)
+        # Written out: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
+        mean = curvature.expand(shape).contiguous().mean(dim=(-2, -1), keepdim=True)
         return 1 / (1 + self._deviation**2 * mean)
 
     def log_determinant(self, shape: Shape) -> Tensor:

@@ -163,7 +163,8 @@ class StreamPotentialCovariance(Covariance):
 
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
         """Each coefficient by itself, to a power below one."""
-        mean = curvature.expand(shape).mean((1, 2, 3)) * self._share
+        # Written out: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
+        mean = curvature.expand(shape).contiguous().mean((1, 2, 3)) * self._share
         # One window after the other: where a value stands in a batch decides how its power is taken, and so its bits.
         diagonal = torch.stack([(1 + one * self._variance[0]) ** -POWER for one in mean])
         return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
