@@ -26,6 +26,7 @@ FLOOR = {
     "covariance": 2,
     "datasets": 2,
     "dynamics": 2,
+    "exchange": 2,
     "forecast": 2,
     "graph": 2,
     "guard": 2,

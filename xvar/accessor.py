@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.errors import InputError, Problem
 
@@ -77,6 +78,12 @@ class DatasetAccessor(_Accessor):
         from xvar.verify import verify
 
         return _forward(verify, self._data, *arguments, **options)
+
+    def to_pysteps(self, window: int = -1) -> NDArray[Any]:
+        """The motion at the end of a window as pysteps takes it, see `xvar.exchange.to_pysteps`."""
+        from xvar.exchange import to_pysteps
+
+        return to_pysteps(self._data, window)
 
     def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
         """One record (time, y, x) from the windows of an analysis, see `xvar.series.series`."""

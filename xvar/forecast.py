@@ -75,7 +75,7 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
     3
     """
     problems = Problems()
-    analysed = _read(data, problems)
+    analysed = read_analysis(data, problems)
     horizon = parse_duration(lead, "lead", problems)
     step = None if every is None else parse_duration(every, "every", problems)
     problems.refuse()
@@ -103,7 +103,7 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
     return finish(result, data, action=f'forecast("{name}", {horizon:g} s)')
 
 
-def _read(data: xr.Dataset, problems: Problems) -> Analysed | None:
+def read_analysis(data: xr.Dataset, problems: Problems) -> Analysed | None:
     """The configuration and the grid of an analysis."""
     text = data.attrs.get(ATTRIBUTE)
     configuration = None if text is None else Configuration.from_json(text)
