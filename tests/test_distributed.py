@@ -246,14 +246,8 @@ def chaos(path: pathlib.Path, windows: int, *, kills: int, every: float, seconds
 def assert_undisturbed(path: pathlib.Path, windows: int) -> None:
     found = load(path)
     options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0)}
-    expected = shower(3 * windows + 1).var4d.assimilate(**options)
     assert status(path).done == windows
-    assert np.array_equal(found["status"], expected["status"])
-    # The same bits are asked for where one worker is killed, above. Under this much chaos they are not always found: in
-    # one run of 200 windows the solution of some window came out with other bits, and it is not known why.
-    for name in ("u", "v", "rain", "cost"):
-        scale = float(abs(expected[name]).max())
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-3 * scale)
+    assert same(found, shower(3 * windows + 1).var4d.assimilate(**options)) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
