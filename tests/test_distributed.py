@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import dask
-import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -53,7 +52,7 @@ def client() -> Iterator[Any]:
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, scheduler_kwargs={"allowed_failures": 2}
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_kwargs={"allowed_failures": 2}
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):

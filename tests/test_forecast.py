@@ -70,8 +70,12 @@ def test_one_cadence_to_the_horizon() -> None:
     small = storm().var4d.assimilate()
     fine = small.var4d.forecast("10min", every="150s")
     np.testing.assert_array_equal(fine["lead_time"] / np.timedelta64(1, "s"), [150, 300, 450, 600])
-    difference = fine["rain"].isel(lead_time=[1, 3]) - small.var4d.forecast("10min")["rain"]
-    assert float(np.sqrt((difference**2).mean())) < 0.3  # but for rounding of the paths the same
+    fine, coarse = fine.isel(lead_time=[1, 3]), small.var4d.forecast("10min")
+    # Where a path ends at the very edge, its rounding says whether it comes from outside.
+    same = fine["origin"].values == coarse["origin"].values
+    assert same.mean() > 0.995
+    difference = (fine["rain"].values - coarse["rain"].values)[same]
+    assert np.sqrt((difference**2).mean()) < 0.1
     assert small.var4d.forecast("17min").sizes["lead_time"] == 3
 
 

@@ -217,7 +217,7 @@ def _started(workers: int | None) -> Iterator[Any]:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",  # whatever port is free: another cluster may have the usual one
         # A batch that kills its third worker is given up.
         scheduler_kwargs={"allowed_failures": DEATHS - 1},
     )
@@ -396,17 +396,30 @@ class _Run:
 
         dead = []
         try:
-            for finished in as_completed(list(batches), raise_errors=False).batches():  # type: ignore[no-untyped-call]
-                done = [future for future in finished if future.status == "finished"]
-                self._commit(self.client.gather(done))
-                for future in finished:
-                    batch = batches.pop(future)
-                    if future.status != "finished":
-                        error = future.exception()
-                        if _died(error):
-                            dead.append(batch)
-                        else:
-                            self._refuse(error, batch)
+            waiting = as_completed(list(batches), raise_errors=False)  # type: ignore[no-untyped-call]
+            for finished in waiting.batches():  # type: ignore[no-untyped-call]
+                states = {future: future.status for future in finished}
+                done = [future for future, state in states.items() if state == "finished"]
+                broken = [future for future, state in states.items() if state in ("error", "cancelled")]
+                # A result is lost with the worker that holds it; dask computes it again, and it comes back here.
+                lost = [future for future in finished if future not in done and future not in broken]
+                try:
+                    self._commit(self.client.gather(done))
+                except FINAL:
+                    raise
+                except Exception:
+                    if all(future.status == "finished" for future in done):
+                        raise
+                    lost, done = lost + done, []
+                waiting.update(lost)  # type: ignore[no-untyped-call]
+                for future in done:
+                    del batches[future]
+                for future in broken:
+                    batch, error = batches.pop(future), future.exception()
+                    if _died(error):
+                        dead.append(batch)
+                    else:
+                        self._refuse(error, batch)
         finally:
             self.client.cancel(list(batches))
         return dead
