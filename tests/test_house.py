@@ -40,6 +40,7 @@ FLOOR = {
     "summary": 2,
     "untrusted": 2,
     "verify": 2,
+    "versions": 2,
     "windows": 2,
     "workers": 2,
     "bridge": 1,

@@ -27,6 +27,7 @@ __all__ = [
     "open_untrusted",
     "rain_rate",
     "run",
+    "show_versions",
 ]
 
 __version__ = version("xvar")
@@ -42,6 +43,7 @@ _LAZY = {
     "open_untrusted": "xvar.untrusted:open_untrusted",
     "rain_rate": "xvar.radar:rain_rate",
     "run": "xvar.runs:run",
+    "show_versions": "xvar.versions:show_versions",
 }
 
 

@@ -42,7 +42,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a conformance check; true where all tests passed."""
+    """The outcome of a conformance check; true where all tests passed.
+
+    Attributes
+    ----------
+    subject : str
+        What was examined.
+    rows : tuple of Row
+        A test each: its error, and what it may be at most.
+    """
 
     subject: str
     rows: tuple[Row, ...]

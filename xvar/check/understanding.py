@@ -32,6 +32,11 @@ def describe(
     data, variable, land, units, dx, dy, sort, strict
         As for `xvar.assimilation.assimilate`.
 
+    Returns
+    -------
+    dict
+        Plain words and numbers by the name of the fact.
+
     Raises
     ------
     InputError

@@ -7,15 +7,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from xvar.cli.options_file import ATTRIBUTE, as_toml, load
+from xvar.cli.pipes import incoming, outgoing
 from xvar.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 # Exit codes.
 PROBLEM = 2  # a call, an input or a file cannot be used
@@ -47,7 +46,9 @@ application = typer.Typer(
     epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 3 windows failed, 130 interrupted.",
 )
 
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr; - for NetCDF into a pipe.")
+]
 MaybeOutput = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the scores, .nc or .zarr.")
 ]
@@ -58,8 +59,22 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE... [VARIABLE]",
-        help="A file, several, or a pattern such as 'radar_*.nc'; then the variable, where there are several.",
+        help="A file, several, a pattern such as 'radar_*.nc', or - for NetCDF from a pipe; "
+        "then the variable, where there are several.",
     ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        callback=load,
+        help="Options from a file of TOML, or those of an earlier output.",
+    ),
+]
+ShowConfig = Annotated[
+    bool, typer.Option("--show-config", help="Print the options as such a file, and do nothing else.")
 ]
 
 
@@ -97,7 +112,7 @@ def _quiet_libraries() -> None:
 def _split(inputs: Sequence[str]) -> tuple[list[str], str | None]:
     """Files, and the variable where the last word is no file."""
     last = inputs[-1]
-    is_file = Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
+    is_file = last == "-" or Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
     if len(inputs) == 1 or is_file:
         return list(inputs), None
     return list(inputs[:-1]), last
@@ -123,6 +138,7 @@ def _say(text: str) -> None:
     "xvar assimilate 'sst_*.nc' analysed_sst -o currents.zarr --window 3D"
 )
 def assimilate(
+    context: typer.Context,
     inputs: Inputs,
     output: Output,
     window: Annotated[
@@ -146,6 +162,8 @@ def assimilate(
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     group: Group = None,
     overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
 ) -> None:
     """Find the motion in a record of images; run again after an end of any kind, it does what is missing."""
     import time
@@ -155,7 +173,11 @@ def assimilate(
     from xvar.runs import Interrupted, run
     from xvar.store import check_target, open_files
 
-    check_target(output, overwrite=True)  # what is there already may be the beginning of this run
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
+    if str(output) != "-":
+        check_target(output, overwrite=True)  # what is there already may be the beginning of this run
     files, variable = _split(inputs)
     options = _given(
         window=_frames_or_duration(window),
@@ -176,10 +198,15 @@ def assimilate(
     )
     began = time.perf_counter()
     try:
-        with open_files(files, group) as record, watched(str(output)) as progress:
+        with (
+            incoming(files) as paths,
+            open_files(paths, group) as record,
+            outgoing(output) as target,
+            watched(str(output)) as progress,
+        ):
             report = run(
-                record,
-                output,
+                record.assign_attrs({ATTRIBUTE: as_toml(context)}),
+                target,
                 variable=variable,
                 overwrite=overwrite,
                 workers=workers,
@@ -231,25 +258,33 @@ def status(
 
 @application.command(epilog="Example: xvar forecast analysis.nc -o forecast.nc --lead 30min")
 def forecast(
+    context: typer.Context,
     analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")],
     output: Output,
     lead: Annotated[str, typer.Option(help="How far ahead, such as 30min.")] = "30min",
     every: Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")] = None,
     overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
 ) -> None:
     """Extrapolate the last images of an analysis."""
     from xvar.forecast import forecast as call
     from xvar.store import check_target, open_files, write
 
-    check_target(output, overwrite=overwrite)
-    with open_files([analysis]) as analysed:
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
+    if str(output) != "-":
+        check_target(output, overwrite=overwrite)
+    with incoming([analysis]) as paths, open_files(paths) as analysed, outgoing(output) as target:
         result = call(analysed, lead, every)
-        write(result, output, overwrite=overwrite)
+        write(result, target, overwrite=overwrite)
     _say(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
 
 
 @application.command(epilog="Example: xvar verify forecast.nc radar.nc --threshold 0.5 --threshold 5")
 def verify(
+    context: typer.Context,
     result: Annotated[str, typer.Argument(metavar="FORECAST", help="What `xvar forecast` wrote, or an analysis.")],
     truth: Annotated[list[str], typer.Argument(metavar="TRUTH...", help="The observed record, a file or several.")],
     output: MaybeOutput = None,
@@ -259,15 +294,20 @@ def verify(
     scale: Annotated[str | None, typer.Option(help="Side of the squares of the FSS, such as 10km.")] = None,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
 ) -> None:
     """Compare a forecast with what was observed, or a motion with the true one."""
     from xvar.cli.tables import print_json, print_scores
     from xvar.store import check_target, open_files, write
     from xvar.verify import verify as call
 
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
     if output is not None:
         check_target(output, overwrite=overwrite)
-    with open_files([result]) as compared, open_files(truth) as observed:
+    with incoming([result]) as paths, open_files(paths) as compared, open_files(truth) as observed:
         scores = call(compared, observed, **_given(thresholds=tuple(threshold or ()), scale=scale))
     if output is not None:
         write(scores, output, overwrite=overwrite)
@@ -291,12 +331,13 @@ def info(
     from xvar.store import open_files
 
     files, variable = _split(inputs)
-    with open_files(files) as record:
+    with incoming(files) as paths, open_files(paths) as record:
         print_facts(describe(record, variable, units=units, dx=dx, dy=dy), as_json=as_json)
 
 
 @application.command(epilog="Example: xvar check radar.nc. Exit codes: 0 all passed, 1 a test failed, 2 unusable.")
 def check(
+    context: typer.Context,
     inputs: Inputs,
     land: Annotated[str | None, typer.Option(help='Variable with the land, or "never_valid".')] = None,
     units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
@@ -308,14 +349,19 @@ def check(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     group: Group = None,
     as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
 ) -> None:
     """Say how a file is understood, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
     from xvar.store import open_files
 
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
     files, variable = _split(inputs)
     options = _given(land=land, units=units, dx=dx, dy=dy, sort=sort, strict=strict, constraint=constraint, dtype=dtype)
-    with open_files(files, group) as data:
+    with incoming(files) as paths, open_files(paths, group) as data:
         examination = examine(data, variable, **options)
     typer.echo(examination.to_json() if as_json else str(examination))
     if not examination.passed:
