@@ -12,17 +12,30 @@ import json
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
 import xvar
-from benchmarks import nowcast, speed
+from benchmarks import ablation, ensembles, nowcast, speed, twins
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- benchmark table -->", "<!-- end benchmark table -->"
+PARTS = {
+    "speed": "Speed",
+    "nowcast": "Nowcasts",
+    "ablation": "What each part and number is worth",
+    "twins": "End-point error in pixels a frame, of motions that are known",
+    "ensembles": "Continuous ranked probability score of STEPS ensembles, mm/h",
+}
+DETAILS = (
+    ("nowcast", "details", "Every event"),
+    ("nowcast", "behind", "Where xvar does not win"),
+)
+SHORT = ("speed", "nowcast")  # those that the README has
 
 
 def machine() -> dict[str, str]:
@@ -54,40 +67,58 @@ def refresh(path: Path, table: str) -> None:
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("speed", "nowcast"), help="only one of the two")
+    parser.add_argument("part", nargs="?", choices=tuple(PARTS), help="only one of them")
     parser.add_argument("--readme", action="store_true", help="refresh the tables in README.md, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
     store = HERE / "results.json"
     results = json.loads(store.read_text()) if store.exists() else {}
-    where = machine()
-    if options.part != "nowcast":
-        rows = speed.measure()
-        results["speed"] = {"machine": where, "rows": rows, "table": speed.table(rows)}
-    comparison = nowcast.compare() if options.part != "speed" else None
-    if comparison is not None:
-        results["nowcast"] = {
-            "machine": where,
-            **nowcast.as_json(comparison),
-            "table": nowcast.summary(comparison),
-            "details": nowcast.details(comparison),
-        }
-        nowcast.draw(comparison, HERE)
-
+    for part in PARTS if options.part is None else [options.part]:
+        found = measured(part)
+        if found is not None:
+            results[part] = {"machine": machine(), **found}
     store.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    parts = []
-    for name, title in (("speed", "Speed"), ("nowcast", "Nowcasts")):
-        if name in results:
-            measured = ", ".join(f"{key} {value}" for key, value in results[name]["machine"].items() if key != "date")
-            parts += [f"{title}, {results[name]['machine']['date']} ({measured}):", "", results[name]["table"], ""]
-    summary = "\n".join(parts).rstrip()
-    details = results.get("nowcast", {}).get("details", "")
-    text = f"# Benchmarks\n\nWritten by `python -m benchmarks`.\n\n{summary}\n"
-    (HERE / "results.md").write_text(f"{text}\n## Every event\n\n{details}\n" if details else text)
+    sections = {part: section(title, results[part]) for part, title in PARTS.items() if part in results}
+    summary = "\n\n".join(text for part, text in sections.items() if part in SHORT)
+    whole = ["# Benchmarks", "Written by `python -m benchmarks`.", *sections.values()]
+    whole += [f"## {title}\n\n{results[part][key]}" for part, key, title in DETAILS if key in results.get(part, {})]
+    (HERE / "results.md").write_text("\n\n".join(whole) + "\n")
     if options.readme:
         refresh(README, summary)
-    print(summary)
+    print(summary if options.part in (None, *SHORT) else sections.get(options.part, "nothing to measure it on"))
+
+
+def section(title: str, result: dict[str, Any]) -> str:
+    """A table under its title, the day and the machine."""
+    told = ", ".join(f"{key} {value}" for key, value in result["machine"].items() if key != "date")
+    return f"{title}, {result['machine']['date']} ({told}):\n\n{result['table']}"
+
+
+def measured(part: str) -> dict[str, Any] | None:
+    """The figures of a part, and its table; nothing where the data is not there."""
+    if part == "speed":
+        rows = speed.measure()
+        return {"rows": rows, "table": speed.table(rows)}
+    if part == "twins":
+        errors = twins.measure()
+        return {"errors": errors, "table": twins.table(errors)}
+    if part == "ensembles":
+        scores = ensembles.measure()
+        return {"scores": scores, "table": ensembles.table(scores)} if scores else None
+    if part == "ablation":
+        parts, numbers = ablation.run(ablation.ablations()), ablation.run(ablation.sensitivities(), every=2)
+        return None if parts is None or numbers is None else {"table": ablation.summary(parts, numbers)}
+    comparison = nowcast.compare()
+    if comparison is None:
+        return None
+    nowcast.draw(comparison, HERE)
+    return {
+        **nowcast.as_json(comparison),
+        "table": nowcast.summary(comparison),
+        "details": nowcast.details(comparison),
+        "behind": nowcast.behind(comparison),
+    }
 
 
 if __name__ == "__main__":

@@ -171,14 +171,17 @@ def opencv_flow(method: str, pairs: int, frames: Array) -> Array:
     return np.moveaxis(np.mean(flows, axis=0), -1, 0)
 
 
+FLOWS: dict[str, Callable[[Array], Array]] = {
+    "Lucas-Kanade": partial(pysteps_flow, "LK", 4),
+    "Proesmans": partial(pysteps_flow, "proesmans", 2),
+    "VET": partial(pysteps_flow, "VET", 3, verbose=False),
+    "DIS": partial(opencv_flow, "DIS", 3),
+    "DIS, last pair": partial(opencv_flow, "DIS", 1),
+    "Farneback": partial(opencv_flow, "Farneback", 3),
+}
 FORECASTERS: dict[str, Forecaster] = {
     "persistence": persistence,
-    "Lucas-Kanade": partial(flow_forecast, partial(pysteps_flow, "LK", 4)),
-    "Proesmans": partial(flow_forecast, partial(pysteps_flow, "proesmans", 2)),
-    "VET": partial(flow_forecast, partial(pysteps_flow, "VET", 3, verbose=False)),
-    "DIS": partial(flow_forecast, partial(opencv_flow, "DIS", 3)),
-    "DIS, last pair": partial(flow_forecast, partial(opencv_flow, "DIS", 1)),
-    "Farneback": partial(flow_forecast, partial(opencv_flow, "Farneback", 3)),
+    **{name: partial(flow_forecast, flow) for name, flow in FLOWS.items()},
     "xvar": xvar_forecast,
 }
 PEERS = tuple(name for name in FORECASTERS if name != "xvar")
@@ -379,6 +382,32 @@ def details(comparison: Comparison) -> str:
         cells = " | ".join(f"{comparison.seconds[event.name][name]:.2f}" for name in FORECASTERS)
         lines.append(f"| {event.name} | {grid} | {cells} |")
     return "\n".join(lines)
+
+
+def behind(comparison: Comparison) -> str:
+    """Markdown: where xvar is behind the best peer, or persistence, and where it is ahead by no more than chance."""
+    by_event, _ = comparison.intervals()
+    lines = ["| event | lead min | score | xvar | best peer | | 95 % |", "|---|---|---|---|---|---|---|"]
+    undecided, cells = [], 0
+    for event in comparison.events:
+        mine, best = comparison.scores(event.name, "xvar"), comparison.best(event.name)
+        for column, score in enumerate(SCORES):
+            label = "RMSE / persistence" if score == "rmse" else score.upper()
+            near = []
+            for row, lead in enumerate(event.steps):
+                cells += 1
+                own, name = mine[row, column], best[row, column]
+                peer = comparison.scores(event.name, name)[row, column]
+                interval = by_event[event.name][:, row, column] if event.name in by_event else None
+                told = "one window" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+                if own > peer if score == "rmse" else own < peer:
+                    lines.append(f"| {event.name} | {lead} | {label} | {own:.3f} | {peer:.3f} | {name} | {told} |")
+                elif interval is not None and interval[0] <= 0 <= interval[1]:
+                    near.append(str(lead))
+            if near:
+                undecided.append(f"{event.name} {label} at {', '.join(near)} min")
+    text = f"Behind the best of {len(PEERS)} peers, in {len(lines) - 2} of {cells} scores:\n\n" + "\n".join(lines)
+    return f"{text}\n\nAhead, but by less than windows differ: {'; '.join(undecided)}."
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

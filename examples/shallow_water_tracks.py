@@ -2,8 +2,8 @@
 
 A twin experiment. The truth is a run of the model: eddies of one active layer in a sea of 1200 km whose edges are one,
 after 60 days of their own. Six altimeters cross it and measure the height once a second with an error of 2 cm, for 15
-days; nobody measures a current. The background is the truth of ten days earlier. The deviation and the length of B are
-those of states ten days apart in another run; it lets 1 cm/s of the currents be out of geostrophic balance.
+days; nobody measures a current. The background is the truth of ten days earlier. B links height and currents by a
+streamfunction; its spectrum, and what it leaves out of balance, are those of states ten days apart in another run.
 
     python examples/shallow_water_tracks.py [--days 15] [--json -]
 """
@@ -24,7 +24,7 @@ import xarray as xr
 
 from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
-from xvar.covariance import Geostrophic, Matern
+from xvar.covariance import Geostrophic, Homogeneous, Matern, Streamfunction
 from xvar.dynamics import ShallowWater
 from xvar.minimize import LBFGS
 from xvar.observation import Points, assimilate_points
@@ -41,7 +41,8 @@ SATELLITES = 6
 PASSES = 0.9  # of a satellite over the box, in a day
 GROUND_SPEED, SAMPLING = 6.7e3, 6.7e3  # m/s, m: one value a second
 NOISE = 0.02  # m
-RESIDUAL = 0.01  # m/s, of the currents that B lets out of balance
+EARLIER = 10.0  # days, of the background
+PAIRS = 9  # of states that are so far apart, five days after one another
 
 
 def spin_up(days: float, seed: int) -> torch.Tensor:
@@ -124,21 +125,39 @@ def observed(truth: torch.Tensor, every: float, where: dict[str, np.ndarray[Any,
 
 def energy_out_of_balance(flow: torch.Tensor) -> float:
     """Mean of half the squared velocity that is not geostrophic, m2 s-2."""
-    balance = Geostrophic(Matern(1.0, 1e5), Matern(1.0, 1e5), MODEL.coriolis).balance(GRID, dtype=flow.dtype)
+    balance = Geostrophic(Matern(1.0, 1e5), Matern(1.0, 1e5), MODEL.coriolis, edges="periodic").balance(
+        GRID, dtype=flow.dtype
+    )
     return 0.5 * float((flow[:, 1:] - balance(flow[:, :1])).square().sum(1).mean())
 
 
-def background_error(seed: int) -> Geostrophic:
-    """B from what another run of the model says of states that are ten days apart: deviations and length."""
-    early = spin_up(60.0, seed)
-    difference = (run(early, 10 * DAY)[-1] - early).double()
-    height = difference[0, 0]
-    slope = (height - height.roll(1, -1)) / SPACING
-    length = float(height.std() / slope.std())  # of Daley
-    return Geostrophic(
-        Matern(float(height.std()), length, 3, edges="periodic"),
-        Matern(RESIDUAL, length, 2, edges="periodic"),
-        MODEL.coriolis,
+def streamfunction(flow: torch.Tensor) -> torch.Tensor:
+    """That of the vorticity (state, y, x), in metres of height at the corners of the cells."""
+    u, v = flow[:, 1], flow[:, 2]
+    curl = ((v.roll(-1, -1) - v) - (u.roll(-1, -2) - u)) / SPACING
+    waves = (2 * torch.sin(math.pi * torch.fft.fftfreq(POINTS, dtype=torch.float64)) / SPACING).square()
+    squares = waves[:, None] + waves
+    squares[0, 0] = torch.inf
+    return torch.fft.ifft2(-torch.fft.fft2(curl) / squares).real * MODEL.coriolis / MODEL.gravity
+
+
+def alike(residual: torch.Tensor) -> Matern:
+    """Errors with the deviation and Daley's length of samples (state, component, y, x), a cell at least."""
+    slope = (residual - residual.roll(1, -1)) / SPACING
+    length = max(float(residual.std() / slope.std()), SPACING)
+    return Matern(float(residual.std()), length, 2, edges="periodic")
+
+
+def background_error(seed: int) -> Streamfunction:
+    """B from what another run of the model says of states that are ten days apart."""
+    states = torch.cat(run(spin_up(60.0, seed), (EARLIER + 5.0 * (PAIRS - 1)) * DAY, 5 * DAY)).double()
+    difference = states[2:] - states[:-2]
+    stream = streamfunction(difference)
+    unit = Matern(1.0, 1e5)
+    balance = Streamfunction(unit, unit, unit, MODEL.coriolis, edges="periodic").balance(GRID, dtype=torch.float64)
+    rest = difference - balance(stream[:, None])
+    return Streamfunction(
+        Homogeneous(stream, edges="periodic"), alike(rest[:, :1]), alike(rest[:, 1:]), MODEL.coriolis, edges="periodic"
     )
 
 
@@ -150,7 +169,7 @@ def velocity_error(states: torch.Tensor, truth: torch.Tensor) -> float:
 def experiment(days: float = 15.0, seed: int = 0, evaluations: int = 30) -> dict[str, Any]:
     """All figures of the twin."""
     background = spin_up(60.0, seed)
-    start = run(background, 10 * DAY)[-1]
+    start = run(background, EARLIER * DAY)[-1]
     every = 600.0
     truth = torch.cat(run(start, days * DAY, every))
     points = observed(truth, every, tracks(days, seed), seed + 1)

@@ -267,6 +267,32 @@ def test_torch_has_its_threads_back() -> None:
     assert after == [2]  # a thread that begins later inherits what was there before
 
 
+def test_a_task_that_ends_does_not_give_its_threads_to_another() -> None:
+    torch.set_num_threads(2)
+    seen: list[int] = []
+    first_began, second_began, first_ended = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with workers.one_torch_thread():
+            first_began.set()
+            second_began.wait(60)
+        first_ended.set()
+
+    def second() -> None:
+        first_began.wait(60)
+        with workers.one_torch_thread():
+            second_began.set()
+            first_ended.wait(60)
+            seen.append(torch.get_num_threads())  # as the first operation of this thread would ask
+
+    threads = [threading.Thread(target=task) for task in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1]
+
+
 def test_a_task_leaves_the_threads_of_its_worker_alone() -> None:
     torch.set_num_threads(2)
     shower(5).chunk(time=5).var4d.assimilate(**OPTIONS).compute(scheduler="synchronous")

@@ -14,6 +14,7 @@ from tests.faults.images import in_degrees, rainy, warm, with_values
 from tests.faults.table import refused
 from xvar.check import describe
 from xvar.cli import application
+from xvar.covariance import Helmholtz
 
 TESTS = (
     "the images hold a pattern",
@@ -72,7 +73,17 @@ def test_what_stands_in_the_way_is_told_and_not_raised() -> None:
 
 def test_a_prior_that_holds_the_motion_down_is_found() -> None:
     stiff = xvar.covariance.Diagonal(std=1e-9)
-    assert warm(4, 48).var4d.check(background_error=stiff).reports == ()
+    examination = warm(4, 48).var4d.check(background_error=stiff)
+    assert not examination.passed
+    by_subject = {report.subject.partition(",")[0]: report for report in examination.reports}
+    assert by_subject["background_error of 'velocity'"].passed
+    failed = [row.name for row in by_subject["configuration"].rows if not row.passed]
+    assert failed == ["a known motion is recovered"]
+    assert "a looser background error would show more" in str(examination)
+    good = warm(4, 48).var4d.check(
+        background_error=Helmholtz(std=3.0, length=20e3, mean_std=10.0), observation_error=0.05, dtype="float64"
+    )
+    assert good.passed, str(good)
     flat = with_values(warm(4, 48), lambda values: np.round(values / 40) * 40)
     (report,) = flat.var4d.check().reports
     assert not report.passed

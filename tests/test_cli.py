@@ -113,6 +113,14 @@ def test_a_pattern_opens_several_files_as_one_record(folder) -> None:
                 xr.testing.assert_allclose(parts[["u", "v"]], whole[["u", "v"]], rtol=1e-4)
 
 
+def test_a_forecast_without_parts_is_what_python_gives(folder) -> None:
+    options = ("--lead", "5min", "--without", "growth", "--without", "transient")
+    done = call("forecast", folder / "analysis.nc", "-o", folder / "less.nc", *options)
+    assert done.exit_code == 0, done.output
+    with xr.open_dataset(folder / "analysis.nc") as analysis, xr.open_dataset(folder / "less.nc") as less:
+        xr.testing.assert_equal(less, analysis.var4d.forecast("5min", without=("transient", "growth")))
+
+
 def test_zarr_is_written_and_read(folder) -> None:
     pytest.importorskip("zarr")
     done = call("assimilate", folder / "radar.nc", "-o", folder / "analysis.zarr")
@@ -158,6 +166,7 @@ def test_info_says_what_was_recognised(folder) -> None:
         (["assimilate", "radar.nc", "-o", "out.nc", "--dtype", "int8"], "dtype='int8'"),
         (["forecast", "radar.nc", "-o", "out.nc"], "expected an analysis"),
         (["forecast", "analysis.nc", "-o", "out.nc", "--lead", "soon"], "lead='soon'"),
+        (["forecast", "analysis.nc", "-o", "out.nc", "--without", "rain"], "without='rain'"),
         (["verify", "radar.nc", "radar.nc"], "neither a forecast nor an analysis"),
         (["assimilate", "radar.nc"], "--output"),
         (["assimilat"], "assimilat"),
@@ -169,9 +178,9 @@ def test_problems_are_messages_and_exit_code_2(folder, arguments, message, monke
     for name, value in {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}.items():
         monkeypatch.setenv(name, value)
     done = call(*arguments)
-    assert done.exit_code == 2, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+    assert "Traceback" not in done.output
     assert done.stdout == ""
     assert not (folder / "out.nc").exists()
 
@@ -193,7 +202,7 @@ def test_what_fails_leaves_what_was_there(folder, monkeypatch) -> None:
     monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
     done = call("forecast", folder / "analysis.nc", "-o", target, "--overwrite")
     assert done.exit_code == 2
-    assert "No space left" in done.stderr
+    assert "No space left" in done.output
     monkeypatch.undo()
     with xr.open_dataset(target) as kept:
         assert list(kept) == ["a"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import re
+import sys
+import types
 
 import pytest
 
@@ -40,6 +42,18 @@ def test_the_page_on_currents_runs_as_written(shared_data, monkeypatch) -> None:
     finally:
         pyplot.close("all")
     assert "scores" in names
+
+
+def test_the_page_on_operators_of_your_own_runs_as_written(monkeypatch) -> None:
+    page = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)  # where its dataclass looks for its names
+    for code in blocks("docs/own-operators.md"):
+        exec(code, vars(page))
+    conformance = page.TestTapered()
+    conformance.test_it_is_symmetric()
+    conformance.test_solve_inverts_apply()
+    conformance.test_adjoint_of_the_root()
+    conformance.test_samples_have_the_stated_covariance()
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:

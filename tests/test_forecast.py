@@ -134,6 +134,97 @@ def test_leads_that_make_no_sense_are_refused(arguments, message) -> None:
         analysis().var4d.forecast(*arguments)
 
 
+# ---- its parts, and what it is without them
+
+
+def composed(last: np.ndarray, u: np.ndarray, v: np.ndarray, leads: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last image along displacements in pixels a frame that stay as they are, and where it comes from outside."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    motion, place = np.stack([v, u]).astype(float), np.indices(last.shape).astype(float)
+
+    def at(field, where):
+        return ndimage.map_coordinates(field, where, order=1, mode="nearest")
+
+    images, outside = [], []
+    for _ in range(leads):
+        shift = np.stack([at(part, place) for part in motion])
+        for _ in range(3):
+            shift = np.stack([at(part, place - shift / 2) for part in motion])
+        place = place - shift
+        images.append(at(last.astype(float), place))
+        outside.append(((place < 0) | (place > np.reshape(last.shape, (2, 1, 1)) - 1)).any(0))
+    return np.stack(images), np.stack(outside)
+
+
+def test_without_all_of_its_parts_it_is_the_last_image_along_the_steady_motion() -> None:
+    result = analysis().var4d.forecast("15min", without=("transient", "growth", "power_limit"))
+    found = analysis().isel(window=0)
+    steady = [(found[name].isel(step=-1) - found[f"{name}_transient"]).values * 300 / 1200 for name in ("u", "v")]
+    steady[1] = -steady[1]  # y descends along the rows
+    images, outside = composed(found["rain_observed"].values, *steady, 3)
+    assert ((result["origin"][0] == 1) == outside).mean() > 0.99
+    inside = ~outside & (result["origin"][0] == 0).values
+    error = (result["rain"][0].values - images)[inside]
+    whole = (result["rain"][0].values - found["rain_observed"].values)[inside]
+    # The paths are put together from others, interpolated, here step by step.
+    assert np.sqrt((error**2).mean()) < 0.05 * np.sqrt((whole**2).mean())
+    assert "without transient, without growth, without power_limit" in result.attrs["history"]
+
+
+@pytest.mark.parametrize("part", ["transient", "growth", "power_limit"])
+def test_each_part_changes_the_forecast_of_rain_and_nothing_else(part) -> None:
+    whole, less = analysis().var4d.forecast("15min"), analysis().var4d.forecast("15min", without=part)
+    assert not np.array_equal(whole["rain"], less["rain"])
+    assert np.array_equal(whole["origin"], less["origin"]) == (part != "transient")
+    assert list(whole.variables) == list(less.variables)
+    assert whole["rain"].attrs == less["rain"].attrs
+
+
+def test_where_a_part_is_nothing_it_can_be_left_out() -> None:
+    """An analysis whose growth, or transient motion, is nothing: the forecast is the same without."""
+    still = analysis()
+    no_growth = still.assign(growth=0 * still["growth"])
+    whole, less = (no_growth.var4d.forecast("15min", without=parts) for parts in ((), "growth"))
+    # What holds the power goes through the spectrum and back.
+    np.testing.assert_allclose(whole["rain"], less["rain"], atol=0.02 * float(whole["rain"].max()))
+    free = no_growth.var4d.forecast("15min", without="power_limit")
+    np.testing.assert_allclose(free["rain"], less["rain"], atol=1e-4 * float(whole["rain"].max()))
+    names = ("u_transient", "v_transient")
+    constant = still.assign({name: 0 * still[name] for name in names})
+    one, other = (constant.var4d.forecast("15min", without=parts) for parts in ((), "transient"))
+    np.testing.assert_array_equal(one["rain"], other["rain"])
+
+
+def test_growth_of_a_translation_is_next_to_nothing() -> None:
+    """Rain that only moves: with growth and without, the forecasts are the same but for a share of their error."""
+    record = drifting((10.0, -5.0), frames=7).rename(sst="rain")
+    values = (record["rain"] - record["rain"].mean()).clip(0) ** 2
+    attrs = {"units": "mm h-1", "standard_name": "rainfall_rate"}
+    record = record.assign(rain=values.astype("float32").assign_attrs(attrs))
+    found = record.isel(time=slice(0, 4)).var4d.assimilate()
+    inner = {"y": slice(12, -12), "x": slice(12, -12)}
+    whole, less = (found.var4d.forecast("6min", without=parts)["rain"][0].isel(**inner) for parts in ((), "growth"))
+    moved = record["rain"].isel(time=slice(4, 7), **inner).values - record["rain"].isel(time=3, **inner).values
+    assert np.sqrt(((whole - less) ** 2).mean()) < 0.1 * np.sqrt((moved**2).mean())
+
+
+def test_the_sea_has_no_part_that_could_be_left_out() -> None:
+    found = drifting((10.0, -5.0)).var4d.assimilate()
+    one, other = (found.var4d.forecast("4min", without=parts) for parts in ((), ("transient", "growth")))
+    np.testing.assert_array_equal(one["sst"], other["sst"])
+
+
+@pytest.mark.parametrize("without", ["everything", ("growth", "rain"), 3, None, (["growth"],)])
+def test_what_is_no_part_cannot_be_left_out(without) -> None:
+    with pytest.raises(InputError, match=r"without=.*expected parts of the forecast: transient, growth, power_limit"):
+        analysis().var4d.forecast("15min", without=without)
+
+
+def test_a_model_has_no_part_to_be_left_out() -> None:
+    with pytest.raises(InputError, match="where a model goes on"):
+        analysis().var4d.forecast("15min", dynamics="steady", without="growth")
+
+
 def test_what_is_no_analysis_is_refused() -> None:
     with pytest.raises(InputError, match="expected an analysis"):
         storm().var4d.forecast("15min")

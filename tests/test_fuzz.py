@@ -185,5 +185,5 @@ def test_corrupted_files(tmp_path, tried) -> None:
 def test_corrupted_files_for_long(tmp_path, tried) -> None:
     pytest.importorskip("zarr")
     counts = fuzz(tmp_path, tried, range(1000, 3000))
-    # netCDF-C itself goes around in circles on one header in a thousand or two of the classic format.
-    assert counts.get("crashed", 0) + counts.get("hung", 0) <= 5, counts
+    # netCDF-C goes around in circles on some broken headers of the classic format: xvar.classic reads them first.
+    assert not counts.get("crashed", 0) + counts.get("hung", 0), counts

@@ -22,7 +22,7 @@ SIDE = 2000.0  # metres between points
 
 def configuration(variable="rain", kind="rain", frame=300.0):
     """What an analysis records of itself; of no account to scores but for these."""
-    known = {"variable": variable, "kind": kind, "transform": "none", "frame": frame}
+    known = {"variable": variable, "kind": kind, "transform": "none", "frame": frame, "interval": frame}
     required = [part.name for part in dataclasses.fields(Configuration) if part.default is dataclasses.MISSING]
     others = {name: None for name in required if name not in known and name != "notes"}
     return Configuration(**known, **others).to_json()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.quantities import without_quantities
 from xvar.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ class _Accessor:
     """What Datasets and DataArrays have in common."""
 
     def __init__(self, data: Any) -> None:
-        self._data = data
+        self._given = data
+
+    @property
+    def _data(self) -> Any:
+        """What was given; arrays that carry their units themselves (pint) are taken apart, for all that is done."""
+        return without_quantities(self._given) if isinstance(self._given, xr.Dataset) else self._given
 
     def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
         """Find the motion in the record, see `xvar.assimilation.assimilate`."""
@@ -77,13 +83,20 @@ class DatasetAccessor(_Accessor):
         """Compare with the truth, see `xvar.verify.verify`."""
         from xvar.verify import verify
 
-        return _forward(verify, self._data, *arguments, **options)
+        truth = [without_quantities(one) if isinstance(one, xr.Dataset) else one for one in arguments]
+        return _forward(verify, self._data, *truth, **options)
 
-    def to_pysteps(self, window: int = -1) -> NDArray[Any]:
+    def to_geographic(self) -> xr.Dataset:
+        """An analysis with its motion towards east and north, see `xvar.geographic.to_geographic`."""
+        from xvar.geographic import to_geographic
+
+        return to_geographic(self._data)
+
+    def to_pysteps(self, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
         """The motion at the end of a window as pysteps takes it, see `xvar.exchange.to_pysteps`."""
         from xvar.exchange import to_pysteps
 
-        return to_pysteps(self._data, window)
+        return to_pysteps(self._data, window, lead=lead)
 
     def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
         """One record (time, y, x) from the windows of an analysis, see `xvar.series.series`."""

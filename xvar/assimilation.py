@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.background import CYCLED, Cycled, read_background
 from xvar.batches import Errors, Output, batch_sizes, is_batch, run_batches
 from xvar.cf.axes import is_lazy
 from xvar.cf.conventions import finish
@@ -27,6 +28,7 @@ from xvar.windows import Partial, Schedule, make_schedule
 
 if TYPE_CHECKING:
     from xvar.core.minimize import LBFGS
+    from xvar.core.parameters import Parameter
 
 Duration = Any  # a number of frames, "15min", datetime.timedelta or numpy.timedelta64
 Saved = Literal["increment", "innovation", "residual"]
@@ -47,11 +49,13 @@ def assimilate(
     partial: Partial = "drop",
     constraint: Constraint = "strong",
     dynamics: Any = None,
-    background: xr.Dataset | None = None,
+    background: xr.Dataset | Literal["cycled"] | Cycled | None = None,
     background_error: Any = None,
     observation: Any = None,
     observation_error: Any = None,
     model_error: Any = None,
+    parameters: Mapping[str, Parameter] | None = None,
+    penalties: Any = None,
     land: Any = None,
     units: str | None = None,
     dx: float | None = None,
@@ -92,15 +96,23 @@ def assimilate(
         The model: ``"advection"`` (the motion carries itself, as in the paper), ``"steady"``, or your own
         ``model(state, seconds) -> state``, whose components are the variables of `background`. An attribute ``step`` is
         its longest time step in seconds.
-    background : Dataset, optional
+    background : Dataset, "cycled" or xvar.background.Cycled, optional
         x_b, on the grid of the data. For advection ``u``, ``v`` and the variable itself, each optional: rest, and the
-        first frame, which then is no observation.
+        first frame, which then is no observation. With ``"cycled"`` each window begins from the forecast of the one
+        before, see `xvar.background.Cycled`: windows then share no frame, a duration leaves its end to the next
+        ("3D" of daily frames is 3), and a model error also grows B.
     background_error, model_error : specification of xvar.covariance, or mapping of component to it, optional
         B, and Q in a second. A single one is that of the motion.
     observation : xvar.observation.Images, optional
         How frames are compared.
     observation_error : float or DataArray, optional
         Standard deviation of the errors of observation, in the units of the variable.
+    parameters : mapping of str to xvar.control.Parameter, optional
+        Static parameters of a model of your own that are estimated along, each with its prior: the model finds them in
+        its state under these names, (window, 1, 1, 1) or (window, 1, y, x). Those of the observations, a gain and an
+        offset, are in ``observation``.
+    penalties : xvar.penalty.DigitalFilter or sequence of it, optional
+        Terms of J on the trajectory.
     land : str, DataArray or "never_valid", optional
         Where nothing moves. Default: a mask of the file, else what is never valid.
     units : str, optional
@@ -160,6 +172,8 @@ def assimilate(
     >>> dict(analysis["u"].sizes)
     {'window': 2, 'step': 4, 'y': 128, 'x': 128}
     """
+    problems = Problems()
+    cycled, background = read_background(background, problems)
     if isinstance(observation, Points) or (observation is None and _is_table(data)):
         return _assimilate_table(
             data,
@@ -169,6 +183,8 @@ def assimilate(
                 "background": background,
                 "background_error": background_error,
                 "model_error": model_error,
+                "parameters": parameters,
+                "penalties": penalties,
                 "window": window,
                 "dtype": dtype,
                 "device": device,
@@ -183,10 +199,11 @@ def assimilate(
                 "dx": dx,
                 "dy": dy,
                 "batch": batch,
+                "background": CYCLED if cycled else None,
             },
             constraint=constraint,
+            problems=problems,
         )
-    problems = Problems()
     dataset, name = as_dataset(data, problems)
     _check_options(problems, errors=errors, dtype=dtype, batch=batch, save=save, constraint=constraint)
     record = read_record(
@@ -202,7 +219,8 @@ def assimilate(
     )
     schedule = None
     if record is not None:
-        schedule = make_schedule(record.times.seconds, record.axes.time, window, stride, partial, problems)
+        seconds, axis = record.times.seconds, record.axes.time
+        schedule = make_schedule(seconds, axis, window, stride, partial, problems, cycled=cycled)
     problems.refuse()
     assert record is not None
     assert schedule is not None
@@ -215,10 +233,12 @@ def assimilate(
         kelvin=float(convert(1.0, "K", record.units, difference=True)) if default.currents else None,
         model_error=default.currents and constraint == "weak",
         frame=record.cadence,
+        interval=record.interval,
         dx=dx,
         dy=dy,
         dtype=dtype or "float32",
         device=device,
+        cycled=cycled,
         notes=(*record.notes, *_left_out(record, schedule)),
     )
     own: dict[str, Any] = {
@@ -228,6 +248,8 @@ def assimilate(
         "observation": observation,
         "observation_error": observation_error,
         "model_error": model_error,
+        "parameters": parameters,
+        "penalties": penalties,
     }
     plan: Plan | None
     stated = any(part is not None for part in own.values())
@@ -267,12 +289,23 @@ def assimilate(
         step=plan.step,
         refuse=errors == "raise" and is_lazy(record.array),
         strict=strict,
+        artefacts=plan.artefacts,
     )
     arrays = run_batches(
-        guard, frames, schedule, outputs, size, errors, times=record.times.values, device=configuration.device
+        guard,
+        frames,
+        schedule,
+        outputs,
+        size,
+        errors,
+        times=record.times.values,
+        device=configuration.device,
+        carried=plan.carried,
     )
     if not hasattr(arrays["status"], "dask"):
-        warn_of(arrays, bound(_window_name, record, schedule))
+        step = record.cadence if plan.step is None else min(plan.step, record.cadence)
+        reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
+        warn_of(arrays, bound(_window_name, record, schedule), (reach[1], reach[0]))
     return _labelled(arrays, plan, dataset, record, schedule, save)
 
 
@@ -315,9 +348,9 @@ def _assimilate_table(
     *,
     refused: Mapping[str, Any],
     constraint: Constraint,
+    problems: Problems,
 ) -> xr.Dataset:
     """Assimilate points, for which only some of the options have a meaning."""
-    problems = Problems()
     for name, value in refused.items():
         if value is not None:
             problems.add(
@@ -394,14 +427,16 @@ def _labelled(
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
             own_words = {} if part.of is None else {"variable": part.of}
+            if part.entry == "background":
+                own_words["units"] = {"u": "m s-1", "v": "m s-1", str(record.name): record.units}.get(str(part.of), "")
             if part.entry in ("forcing", "source"):
                 own_words["units"] = _per_second("m s-1" if part.of in ("u", "v") else record.units)
-            attrs = describe(part.entry, **own_words)
+            attrs = describe(part.entry, **own_words) | dict(part.attrs)
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, schedule, plan))
     if save:
-        result = _with_saved(result, record, schedule, save, describe)
+        result = _with_saved(result, record, schedule, save, describe, plan)
     configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     return finish(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())
@@ -454,7 +489,7 @@ def window_times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:
 
 
 def _with_saved(
-    result: xr.Dataset, record: Record, schedule: Schedule, save: Sequence[Saved], describe: Any
+    result: xr.Dataset, record: Record, schedule: Schedule, save: Sequence[Saved], describe: Any, plan: Plan
 ) -> xr.Dataset:
     """Add what was asked for beside the analysis."""
     plane = (record.axes.y, record.axes.x)
@@ -466,11 +501,11 @@ def _with_saved(
     name = record.name
     if "increment" in save:
         for component in ("u", "v"):
-            # The background is rest.
-            result[f"{component}_increment"] = (
-                result[component]
-                .isel(step=-1)
-                .assign_attrs(long_name=f"increment of the {result[component].attrs['long_name']}")
+            analysed = result[component].isel(step=plan.control if plan.configuration.cycled else -1)
+            if plan.configuration.cycled:  # else the background is rest
+                analysed = (analysed - result[f"{component}_background"]).assign_attrs(result[component].attrs)
+            result[f"{component}_increment"] = analysed.assign_attrs(
+                long_name=f"increment of the {result[component].attrs['long_name']}"
             )
             result[f"{component}_increment"].attrs.pop("standard_name", None)
     for word, reference in (("innovation", result[f"{name}_observed"]), ("residual", result[name])):

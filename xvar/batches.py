@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xvar import workers
+from xvar.bridge import Handover
 from xvar.cf.size import WORKING_FIELDS
 from xvar.errors import DivergedError, InputError
 from xvar.windows import Schedule
@@ -21,9 +23,11 @@ logger = logging.getLogger(__name__)
 
 Array = Any  # a numpy or a dask array
 Errors = Literal["raise", "continue"]
-Solve = Callable[[NDArray[Any], tuple[float, ...]], Mapping[str, NDArray[Any]]]
+Solve = Callable[..., Mapping[str, NDArray[Any]]]
+Fields = Mapping[str, NDArray[Any]]
 
-DIVERGED, FAILED = 4, 5  # of status: see the output contract
+NOT_RUN, DIVERGED, FAILED = 0, 4, 5  # of status: see the output contract
+WITHOUT_ANALYSIS = (NOT_RUN, DIVERGED, FAILED)  # a chain begins anew behind these
 TOGETHER_POINTS = 2**18  # points of the images minimised together: beyond this their fields no longer fit a cache
 POINT_SECONDS = 1.5e-6  # about what a point of an image costs one core
 TASK_SECONDS = 10.0  # of work in a task: long for a scheduler, short where a worker is killed
@@ -64,6 +68,8 @@ class Batch:
         Time of each frame after the first of its window.
     spans : ndarray (window, 2) or None
         Dates of the first and the last frame, for messages.
+    lead, elapsed : ndarray of float (window,) or None
+        See `Schedule`.
     """
 
     begin: int
@@ -71,6 +77,8 @@ class Batch:
     frames: NDArray[np.intp]
     seconds: NDArray[np.float64]
     spans: NDArray[Any] | None = None
+    lead: NDArray[np.float64] | None = None
+    elapsed: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -88,12 +96,36 @@ class Batch:
         first, last = (_date(moment) for moment in self.spans[row])
         return f"{label} ({first} to {last})"
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first window goes on from the one before it, which is in another batch."""
+        return self.lead is not None and bool(np.isfinite(self.lead[0]))
+
+    def parts(self) -> list[Batch]:
+        """The windows cut where chains begin; the frames of each part are a stretch of `needed`."""
+        if self.lead is None:
+            return [self]
+        cuts = [0, *(int(row) + 1 for row in np.flatnonzero(np.isnan(self.lead[1:]))), len(self)]
+        return [self._rows(begin, end) for begin, end in pairwise(cuts)]
+
+    def _rows(self, begin: int, end: int) -> Batch:
+        part = Schedule(self.frames, self.seconds, self.lead, self.elapsed).rows(begin, end)
+        frames = np.where(part.frames >= 0, self.needed[part.frames], -1)
+        return _batch(self.begin + begin, frames, part, None if self.spans is None else self.spans[begin:end])
+
     def groups(self, together: int) -> Iterator[tuple[NDArray[np.intp], tuple[float, ...]]]:
         """Rows with the same frame times, at most `together` at once, and those times."""
         part = Schedule(self.frames, self.seconds)
         for rows, seconds in part.groups():
             for begin in range(0, len(rows), together):
                 yield rows[begin : begin + together], seconds
+
+
+def _batch(begin: int, frames: NDArray[np.intp], part: Schedule, spans: NDArray[Any] | None) -> Batch:
+    """Windows of a schedule, by their frames in the record."""
+    needed = np.unique(frames[frames >= 0])
+    local = np.where(frames >= 0, np.searchsorted(needed, frames), -1)
+    return Batch(begin, needed, local, part.seconds, spans, part.lead, part.elapsed)
 
 
 def _date(moment: Any) -> str:
@@ -118,6 +150,8 @@ class Work:
         Windows that are minimised together at most.
     device : str, optional
         Device of torch.
+    carried : tuple of str
+        Outputs that the next window of a chain takes over.
     """
 
     solve: Solve
@@ -126,11 +160,13 @@ class Work:
     errors: Errors
     together: int
     device: str | None = None
+    carried: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever sends work to another process, a user's own scheduler included, learns what cannot travel.
         workers.refuse_unpicklable(self.solve)
-        return type(self), (self.solve, self.outputs, self.steps, self.errors, self.together, self.device)
+        own = (self.solve, self.outputs, self.steps, self.errors, self.together, self.device, self.carried)
+        return type(self), own
 
 
 @dataclass(frozen=True)
@@ -228,14 +264,15 @@ def make_batches(schedule: Schedule, size: int, times: NDArray[Any] | None = Non
     """
     last = schedule.frames.max(axis=1)
     spans = None if times is None else np.stack([times[schedule.frames[:, 0]], times[last]], axis=1)
-    batches = []
-    for begin in range(0, len(schedule.frames), size):
-        rows = slice(begin, begin + size)
-        frames = schedule.frames[rows]
-        needed = np.unique(frames[frames >= 0])
-        local = np.where(frames >= 0, np.searchsorted(needed, frames), -1)
-        batches.append(Batch(begin, needed, local, schedule.seconds[rows], None if spans is None else spans[rows]))
-    return batches
+    return [
+        _batch(
+            begin,
+            schedule.frames[begin : begin + size],
+            schedule.rows(begin, begin + size),
+            None if spans is None else spans[begin : begin + size],
+        )
+        for begin in range(0, len(schedule.frames), size)
+    ]
 
 
 @dataclass
@@ -248,6 +285,8 @@ class Deferred:
         Its batches.
     keys : list of str
         The task of each; it gives a `Solved`.
+    handovers : list of str or None
+        The task that gives what a batch takes over from the one before, where it does.
     work : Work or None
         How they are solved.
     outputs : dict of str to str
@@ -256,6 +295,7 @@ class Deferred:
 
     batches: list[Batch] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    handovers: list[str | None] = field(default_factory=list)
     work: Work | None = None
     outputs: dict[str, str] = field(default_factory=dict)
 
@@ -284,13 +324,15 @@ def run_batches(
     *,
     times: NDArray[Any] | None = None,
     device: str | None = None,
+    carried: tuple[str, ...] = (),
 ) -> dict[str, Array]:
     """Solve every window of a schedule.
 
     Parameters
     ----------
     solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array
-        Solves windows with the same frame times, from plain arrays.
+        Solves windows with the same frame times, from plain arrays. Where windows form chains it also takes the
+        `Handover` of the one window that it is given, or None.
     data : array (time, ..., y, x)
         The record; where it is a dask array nothing is computed, and each batch becomes a task that reads no more than
         its own frames.
@@ -306,12 +348,14 @@ def run_batches(
         Dates of the frames, for messages.
     device : str, optional
         Device of torch.
+    carried : tuple of str
+        Outputs that the next window of a chain takes over.
 
     Returns
     -------
     dict of str to array (window, ...)
     """
-    work = Work(solve, outputs, schedule.frames.shape[1], errors, sizes.together, device)
+    work = Work(solve, outputs, schedule.frames.shape[1], errors, sizes.together, device, carried)
     tasks = _deferred.get()
     if tasks is None and not hasattr(data, "dask"):
         (whole,) = make_batches(schedule, len(schedule.frames), times)
@@ -322,7 +366,9 @@ def run_batches(
     return graph.lazy_batches(work, data, make_batches(schedule, sizes.task, times), tasks)
 
 
-def solve_batch(work: Work, batch: Batch, block: NDArray[Any], held: NDArray[np.intp]) -> Solved:
+def solve_batch(
+    work: Work, batch: Batch, block: NDArray[Any], held: NDArray[np.intp], before: Fields | None = None
+) -> Solved:
     """Solve the windows of one batch.
 
     Parameters
@@ -335,13 +381,56 @@ def solve_batch(work: Work, batch: Batch, block: NDArray[Any], held: NDArray[np.
         Frames of the record.
     held : ndarray of int (frame,)
         Which frames of the record the block holds: the needed ones, and perhaps others.
+    before : mapping of str to ndarray (y, x), optional
+        What the window before the first handed on, see `handed_on`.
     """
     place = np.searchsorted(held, batch.needed)
     solved = Solved({name: output.empty(len(batch)) for name, output in work.outputs.items()})
+    if batch.lead is not None:
+        _solve_chain(work, batch, block, place, before, solved)
+        return solved
     for rows, seconds in batch.groups(work.together):
         frames = batch.frames[rows, : len(seconds)]
         _solve_rows(work, batch, block, place[frames], rows, seconds, solved)
     return solved
+
+
+def _solve_chain(
+    work: Work,
+    batch: Batch,
+    block: NDArray[Any],
+    place: NDArray[np.intp],
+    before: Fields | None,
+    solved: Solved,
+) -> None:
+    """Solve windows one after the other, each from what the one before hands on."""
+    assert batch.lead is not None
+    assert batch.elapsed is not None
+    for row in range(len(batch)):
+        goes_on = before is not None and bool(np.isfinite(batch.lead[row]))
+        handover = Handover(before or {}, float(batch.lead[row]), float(batch.elapsed[row])) if goes_on else None
+        count = int((batch.frames[row] >= 0).sum())
+        seconds = tuple(float(second) for second in np.round(batch.seconds[row, :count], 3))
+        rows, frames = np.array([row]), place[batch.frames[row : row + 1, :count]]
+        _solve_rows(work, batch, block, frames, rows, seconds, solved, handover)
+        before = handed_on(work, batch, solved, row)
+
+
+def handed_on(work: Work, batch: Batch, solved: Solved, row: int = -1) -> Fields | None:
+    """What the next window of a chain takes over from one: fields at its last frame; None where it has no analysis.
+
+    It is made of what is written and of nothing else, so that a chain goes on from a store with the same bits.
+    """
+    count = int((batch.frames[row] >= 0).sum())
+    fields = {name: solved.arrays[name][row] for name in work.carried}
+    return last_fields(fields, count, int(solved.arrays["status"][row]))
+
+
+def last_fields(fields: Fields, frames: int, status: int) -> Fields | None:
+    """Fields of a window at the last of its frames; None where there is no analysis to go on from."""
+    if status in WITHOUT_ANALYSIS:
+        return None
+    return {name: np.array(part[frames - 1] if part.ndim == 3 else part) for name, part in fields.items()}
 
 
 def _solve_rows(
@@ -352,10 +441,11 @@ def _solve_rows(
     rows: NDArray[np.intp],
     seconds: tuple[float, ...],
     solved: Solved,
+    *handover: Handover | None,
 ) -> None:
     """Solve windows together; where that fails, each on its own, to find the one that takes the others with it."""
     try:
-        results = work.solve(block[frames], seconds)
+        results = work.solve(block[frames], seconds, *handover)
     except Exception as error:
         if len(rows) > 1:
             for index in range(len(rows)):

@@ -7,6 +7,7 @@ order of the input. A batch of windows is solved from plain arrays alone, so tha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,17 +23,43 @@ if TYPE_CHECKING:
     from xvar.core.grid import Grid
     from xvar.core.motion import ImageMotion
     from xvar.core.nowcast import Nowcast
+    from xvar.core.parameters import Parameter
     from xvar.core.points import PointExperiment
 
 Array = NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Handover:
+    """What a window takes over from the one before it in a chain.
+
+    Attributes
+    ----------
+    fields : mapping of str to array (y, x)
+        Variables of that analysis at its last frame, in the order of the input.
+    lead : float
+        Seconds from that frame to the first of this window.
+    elapsed : float
+        Seconds from the first frame of that window to the first of this one.
+    """
+
+    fields: Mapping[str, Array]
+    lead: float
+    elapsed: float
+
+
 def to_tensor(values: Array, *, dtype: str, device: str | None) -> Tensor:
-    """A tensor of its own: torch takes no foreign byte order, no negative strides and nothing read-only."""
+    """A tensor in storage of torch's own.
+
+    Torch takes no foreign byte order, no negative strides and nothing read-only, and its products have other bits where
+    numbers do not begin at a cache line, as they may in an array that came from another process.
+    """
     import torch
 
-    native = np.array(values, dtype=dtype, order="C", copy=True)
-    return torch.from_numpy(native).to(device) if device else torch.from_numpy(native)
+    values = np.asarray(values)
+    tensor = torch.empty(values.shape, dtype=getattr(torch, dtype))
+    tensor.numpy()[...] = values
+    return tensor.to(device) if device else tensor
 
 
 def to_array(tensor: Tensor) -> Array:
@@ -40,14 +67,15 @@ def to_array(tensor: Tensor) -> Array:
     return np.asarray(tensor.detach().cpu().numpy())
 
 
-def core_grid(grid: HorizontalGrid) -> Grid:
-    """The grid as the core wants it."""
+def core_grid(grid: HorizontalGrid, land: Array | None = None) -> Grid:
+    """The grid as the core wants it, with land (y, x) in the order of the input."""
     import torch
 
     from xvar.core.grid import Grid
 
-    metric = None if grid.metric is None else torch.from_numpy(np.array(grid.metric, dtype="float64"))
-    return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric)
+    metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
+    water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
+    return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water)
 
 
 def ascending(values: Array, grid: HorizontalGrid) -> Array:
@@ -59,6 +87,7 @@ def ascending(values: Array, grid: HorizontalGrid) -> Array:
 def solve_motion(
     frames: Array,
     seconds: tuple[float, ...],
+    handover: Handover | None = None,
     *,
     name: str,
     grid: HorizontalGrid,
@@ -66,6 +95,8 @@ def solve_motion(
     motion: ImageMotion | Currents,
     dtype: str,
     device: str | None,
+    cycled: bool = False,
+    zero: float = 0.0,
 ) -> dict[str, Array]:
     """Analyse the motion in one batch of windows.
 
@@ -75,6 +106,8 @@ def solve_motion(
         The frames of each window, in the order of the input, NaN where nothing was observed.
     seconds : tuple of float
         Time of each frame after the first.
+    handover : Handover, optional
+        The motion that the one window of a chain takes over.
     name : str
         The variable.
     grid : HorizontalGrid
@@ -85,23 +118,64 @@ def solve_motion(
         What is to be solved, and how.
     dtype, device : str
         Of the tensors.
+    cycled : bool
+        Whether windows form chains: the result has their backgrounds too.
+    zero : float
+        What is taken off the frames in double precision, and given back to the analysis: kelvin and degrees Celsius of
+        the same sea then give the same bits of motion.
 
     Returns
     -------
     dict of str to array (window, ...)
         What `ImageMotion.analyse` gives, in the order of the input.
     """
-    images = to_tensor(ascending(_at_sea(frames, land), grid), dtype=dtype, device=device)
+    shifted = np.subtract(frames, zero, dtype="float64") if zero else frames
+    images = to_tensor(ascending(_at_sea(shifted, land), grid), dtype=dtype, device=device)
+    guess, options = (None, {}) if handover is None else _guess(handover, seconds, grid, motion, dtype, device)
+    results = motion.analyse(images, seconds, core_grid(grid), guess, **options)
     own = {"analysis": name, "observed": f"{name}_observed"}
-    return {
-        own.get(key, key): _at_sea(_in_order(to_array(values), grid), land)
-        for key, values in motion.analyse(images, seconds, core_grid(grid)).items()
-    }
+    arrays = {own.get(key, key): _at_sea(_in_order(to_array(values), grid), land) for key, values in results.items()}
+    if zero:
+        arrays[name] = np.add(arrays[name], zero, dtype="float64").astype(dtype)
+        arrays[own["observed"]] = _at_sea(frames[:, -1], land)
+    if cycled:
+        background = np.zeros((len(frames), 2, *grid.shape), dtype) if guess is None else to_array(guess)
+        for index, part in enumerate("uv"):
+            arrays[f"{part}_background"] = _at_sea(_in_order(background[:, index], grid), land)
+        arrays["background_source"] = np.full(len(frames), handover is not None, dtype="int8")
+    return arrays
+
+
+def _guess(
+    handover: Handover,
+    seconds: tuple[float, ...],
+    grid: HorizontalGrid,
+    motion: ImageMotion | Currents,
+    dtype: str,
+    device: str | None,
+) -> tuple[Tensor, dict[str, float]]:
+    """The motion that is expected at the end of a window of a chain, and what else the solver wants to know of it."""
+    from xvar.core.currents import Currents
+
+    def tensor(*names: str) -> Tensor:  # nothing moves on land
+        fields = np.stack([np.nan_to_num(handover.fields[name]) for name in names])
+        return to_tensor(ascending(fields[None], grid), dtype=dtype, device=device)
+
+    # The control is the motion at the last frame.
+    elapsed = handover.lead + seconds[-1]
+    if isinstance(motion, Currents):
+        return tensor("u", "v"), {"elapsed": elapsed}
+    frame = seconds[-1] / (len(seconds) - 1)
+    if motion.transient is None:
+        return tensor("u", "v"), {}
+    fading = tensor("u_transient", "v_transient")
+    return motion.forecast(tensor("u", "v") - fading, fading, elapsed, frame), {}
 
 
 def solve_experiment(
     frames: Array,
     seconds: tuple[float, ...],
+    handover: Handover | None = None,
     *,
     name: str,
     grid: HorizontalGrid,
@@ -111,6 +185,7 @@ def solve_experiment(
     background: Mapping[str, Array],
     dtype: str,
     device: str | None,
+    cycled: float | None = None,
 ) -> dict[str, Array]:
     """Analyse one batch of windows with a model and statistics of the user's own.
 
@@ -120,6 +195,8 @@ def solve_experiment(
         The frames, and behind them the standard deviation of their errors where it is stated.
     seconds : tuple of float
         Time of each frame after the first.
+    handover : Handover, optional
+        The state that the one window of a chain takes over; without it the background is as stated.
     name : str
         The observed variable.
     grid : HorizontalGrid
@@ -134,6 +211,9 @@ def solve_experiment(
         Their background, but for the observed one where the first frame is its background.
     dtype, device : str
         Of the tensors.
+    cycled : float, optional
+        Where windows form chains: the longest step of a forecast whose model states none. The result has the
+        backgrounds too.
 
     Returns
     -------
@@ -147,15 +227,25 @@ def solve_experiment(
 
     images, std = (frames, None) if frames.ndim == 4 else (frames[:, :, 0], frames[:, :, 1])
     images = _at_sea(images, land)
+    begin = background if handover is None else {n: _filled(part, land) for n, part in handover.fields.items()}
     known = {
-        key: tensor(np.broadcast_to(np.stack([background[n] for n in names]), (len(frames), len(names), *grid.shape)))
+        key: tensor(np.broadcast_to(np.stack([begin[n] for n in names]), (len(frames), len(names), *grid.shape)))
         for key, names in components.items()
-        if set(names) <= set(background)
+        if set(names) <= set(begin)
     }
+    if handover is not None:
+        assert cycled is not None
+        experiment, known = experiment.following(known, handover.lead, handover.elapsed, cycled, core_grid(grid))
     states, forcing, numbers = experiment.analyse(
         tensor(images), None if std is None else tensor(std), known, seconds, core_grid(grid)
     )
-    results = {key: to_array(values) for key, values in numbers.items()}
+    results = _numbers(numbers, experiment.parameters, grid, land)
+    if cycled is not None:
+        first = experiment.completed(known, tensor(images))
+        for key, names in components.items():
+            for index, part in enumerate(names):
+                results[f"{part}_background"] = _at_sea(_in_order(to_array(first[key][:, index]), grid), land)
+        results["background_source"] = np.full(len(frames), handover is not None, dtype="int8")
     results[f"{name}_observed"] = images[:, -1]
     for key, names in components.items():
         for index, part in enumerate(names):
@@ -164,6 +254,22 @@ def solve_experiment(
             if forcing and key in forcing[0]:
                 fields = [_in_order(to_array(error[key][:, index]), grid) for error in forcing]
                 results[f"{part}_forcing"] = _at_sea(np.stack(fields, axis=1), land)
+    return results
+
+
+def _filled(values: Array, land: Array | None) -> Array:
+    """A field (y, x) that has a number on land too, which a sampler at the coast needs: the mean of the sea."""
+    return values if land is None else np.where(land, values[~land].mean(dtype="float64"), values).astype(values.dtype)
+
+
+def _numbers(
+    numbers: Mapping[str, Tensor], parameters: Mapping[str, Parameter], grid: HorizontalGrid, land: Array | None
+) -> dict[str, Array]:
+    """What an analysis says of its windows, and its parameters, of which some are fields."""
+    results = {key: to_array(values) for key, values in numbers.items()}
+    for key, parameter in parameters.items():
+        if parameter.is_field:
+            results[key] = _at_sea(_in_order(results[key], grid), land)
     return results
 
 
@@ -253,6 +359,7 @@ def solve_points(
     components: Mapping[str, tuple[str, ...]],
     dtype: str,
     device: str | None,
+    staggered: tuple[str, ...] = (),
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Analyse one window from observations at points.
 
@@ -267,6 +374,8 @@ def solve_points(
         Times of the states of the result.
     grid, land, experiment, components, dtype, device
         As in `solve_experiment`.
+    staggered : tuple of str
+        Variables that lie between the grid points.
 
     Returns
     -------
@@ -276,8 +385,6 @@ def solve_points(
     equivalents : dict of str to array (point,)
         ``background`` and ``analysis``.
     """
-    import torch
-
     from xvar.core.points import PointTable
 
     state = {
@@ -287,15 +394,18 @@ def solve_points(
         for key, names in components.items()
     }
     table = PointTable(
-        time=torch.from_numpy(np.array(points["time"], dtype="float64")),
+        time=to_tensor(points["time"], dtype="float64", device=None),
         position=to_tensor(points["position"], dtype=dtype, device=device),
-        source=torch.from_numpy(np.array(points["variable"], dtype="int64")),
+        source=to_tensor(points["variable"], dtype="int64", device=None),
         value=to_tensor(points["value"], dtype=dtype, device=device),
         std=to_tensor(points["std"], dtype=dtype, device=device),
         sources=tuple((key, index) for key, names in components.items() for index in range(len(names))),
+        staggered=tuple(
+            (key, index) for key, names in components.items() for index, name in enumerate(names) if name in staggered
+        ),
     )
-    states, forcing, found, numbers = experiment.analyse(state, table, seconds, core_grid(grid))
-    results = {key: to_array(values) for key, values in numbers.items()}
+    states, forcing, found, numbers = experiment.analyse(state, table, seconds, core_grid(grid, land))
+    results = _numbers(numbers, experiment.parameters, grid, land)
     for key, names in components.items():
         for index, part in enumerate(names):
             fields = [_in_order(to_array(one[key][:, index]), grid) for one in states]
@@ -315,13 +425,15 @@ def integrate_windows(
     frame: float,
     dtype: str,
     device: str | None,
+    parameters: Mapping[str, bool] | None = None,
 ) -> tuple[Array, ...]:
     """Integrate a model on from the end of each window.
 
     Parameters
     ----------
     *fields : array (window, y, x)
-        The variables of the state, in the order of `components`.
+        The variables of the state, in the order of `components`; then the `parameters`. Where all variables of all
+        windows are NaN is land.
     grid, components, dtype, device
         As in `solve_experiment`.
     model : specification or callable
@@ -330,6 +442,8 @@ def integrate_windows(
         Seconds ahead, ascending.
     frame : float
         Longest step where the model states none.
+    parameters : mapping of str to bool, optional
+        Parameters of the model that are held, and whether each is a field; a number is (window,).
 
     Returns
     -------
@@ -340,18 +454,39 @@ def integrate_windows(
 
     from xvar.core.cost import bind
     from xvar.core.dynamics import trajectory
+    from xvar.core.parameters import Holding, Parameter
     from xvar.core.problem import frame_steps
 
-    tensors = [to_tensor(ascending(values, grid), dtype=dtype, device=device) for values in fields]
     names = [name for parts in components.values() for name in parts]
+    land = np.logical_and.reduce(
+        [np.isnan(values).reshape(-1, *grid.shape).all(axis=0) for values in fields[: len(names)]]
+    )
+
+    def tensor(values: Array) -> Tensor:
+        if land.any():  # where a model may run, but no value counts
+            values = np.where(land, np.nanmean(np.where(land, np.nan, values)), values)
+        return to_tensor(ascending(values, grid), dtype=dtype, device=device)
+
+    tensors = [tensor(values) for values in fields[: len(names)]]
     by_name = dict(zip(names, tensors, strict=True))
     state = {key: torch.stack([by_name[name] for name in parts], dim=1) for key, parts in components.items()}
+    held = dict(zip(parameters or {}, fields[len(names) :], strict=True))
+    for name, is_field in (parameters or {}).items():
+        values = held[name] if is_field else np.asarray(held[name])[:, None, None]
+        state[name] = (tensor(values) if is_field else to_tensor(values, dtype=dtype, device=device))[:, None]
+    if held:
+        model_with = Holding(model, {name: Parameter(0.0, 1.0) for name in held})
     steps = frame_steps([0.0, *leads], getattr(model, "step", None) or frame)
-    states = trajectory(bind(model, core_grid(grid), tensors[0]), state, steps)
+    states = trajectory(
+        bind(model_with if held else model, core_grid(grid, land if land.any() else None), tensors[0]), state, steps
+    )
     times = np.cumsum([0.0, *steps])
     at_leads = [int(np.argmin(np.abs(times - lead))) for lead in leads]
     return tuple(
-        _in_order(np.stack([to_array(states[step][key][:, index]) for step in at_leads], axis=1), grid)
+        _at_sea(
+            _in_order(np.stack([to_array(states[step][key][:, index]) for step in at_leads], axis=1), grid),
+            land if land.any() else None,
+        )
         for key, parts in components.items()
         for index in range(len(parts))
     )

@@ -84,8 +84,14 @@ class Configuration:
         Of the solution.
     device : str, optional
         Where it was computed.
+    interval : float, optional
+        Seconds over which an amount fell, where that is known.
+    cycled : bool
+        Whether each window began from the forecast of the window before.
     dynamics : dict, optional
         The model that the user chose, its parameters where it is one of xvar's.
+    parameters : tuple of str
+        Parameters of that model that were estimated.
     notes : tuple of str
         What was found in the input and assumed.
     """
@@ -101,7 +107,10 @@ class Configuration:
     dy: float | None = None
     dtype: str = "float32"
     device: str | None = None
+    interval: float | None = None
+    cycled: bool = False
     dynamics: dict[str, Any] | None = None
+    parameters: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def motion(self, minimizer: LBFGS | None = None) -> ImageMotion | Currents:

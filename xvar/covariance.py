@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xvar.core.covariance import Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
+from xvar.core.covariance import Covariance, Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
 from xvar.core.covariance.balance import Geostrophic
 from xvar.core.covariance.ensemble import Ensemble
+from xvar.core.covariance.homogeneous import Homogeneous
+from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.errors import Problems
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "Covariance",
     "Diagonal",
     "Diffusion",
     "Ensemble",
     "Geostrophic",
     "Helmholtz",
+    "Homogeneous",
     "Matern",
     "Specification",
+    "Streamfunction",
     "Tikhonov",
     "ensemble",
 ]

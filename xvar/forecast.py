@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial as bound
 from typing import Any
 
@@ -22,6 +22,9 @@ from xvar.cf.times import parse_duration
 from xvar.configuration import ATTRIBUTE, Configuration, named_models
 from xvar.errors import Problems
 
+#: What a forecast from images has beyond the last of them carried along a motion that stays as it is.
+PARTS = ("transient", "growth", "power_limit")
+
 
 @dataclass(frozen=True)
 class Analysed:
@@ -32,16 +35,32 @@ class Analysed:
     plane: tuple[Hashable, Hashable]
 
 
-def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = None) -> xr.Dataset:
-    """Carry each window of an analysis on into the future.
+def forecast(
+    data: xr.Dataset,
+    lead: Any,
+    every: Any = None,
+    *,
+    dynamics: Any = None,
+    without: str | Sequence[str] = (),
+) -> xr.Dataset:
+    r"""Carry each window of an analysis on into the future.
 
-    Where no model was stated, the last image is extrapolated along the analysed motion, which stays as it is at the end
-    of the window. Every point takes the value of the parcel that reaches it, interpolated once, bilinearly, from the
-    last image as it was observed, its holes filled by the analysis. Where the analysis has growth, what a parcel
-    carries grows or decays on the way, ever less as it fades, and the power that growth adds at short wavelengths is
-    held to that of the image carried without it. Where a path comes from outside the grid the last image stays, and
-    ``origin`` says so.
-    `xvar.core.nowcast.Nowcast` has the equations.
+    Where no model was stated, the last image is extrapolated along the analysed motion. Every point takes the value of
+    the parcel that reaches it, interpolated once, bilinearly, from the last image as it was observed, its holes filled
+    by the analysis. That of rain is more than the last image along a motion that stays as it is:
+
+    .. math::
+
+        \dot X = w(X) + q(X) \, e^{-t / \tau_q}, \qquad \dot I = s \, e^{-t / \tau_s}
+
+    - ``transient``: the motion of the newest pair of images, q, fades into the steady motion of the window, w;
+    - ``growth``: what a parcel carries grows or decays on its way by the source s, which stays with it and fades, rain
+      as its root and only where it rains;
+    - ``power_limit``: growth adds power at short wavelengths that later images do not have; in each octave of
+      wavelength it is held to about that of the image carried without growth.
+
+    Each of them can be left out, to see what it is worth. Where a path comes from outside the grid the last image
+    stays, and ``origin`` says so. `xvar.core.nowcast.Nowcast` has the equations.
 
     Where a model was stated, it goes on from the analysed state at the end of the window.
 
@@ -55,6 +74,10 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
         Time between forecasts, which are at its multiples. Default: the time between frames.
     dynamics : xvar.dynamics.Advection or callable, optional
         The model that goes on; by default the one of the analysis. A model of your own is in no file: state it again.
+    without : str or sequence of str
+        Parts that are left out, of "transient", "growth" and "power_limit". Without the transient motion the steady one
+        stays alone; without growth there is no power to be held. Leaving out what an analysis has not, as that of the
+        sea, changes nothing.
 
     Returns
     -------
@@ -65,7 +88,8 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
     Raises
     ------
     InputError
-        Where `data` is no analysis, or `lead` is no positive duration or shorter than `every`.
+        Where `data` is no analysis, `lead` is no positive duration or shorter than `every`, or what is to be left out
+        is no part of the forecast, as none is where a model goes on.
 
     Examples
     --------
@@ -78,6 +102,7 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
     analysed = read_analysis(data, problems)
     horizon = parse_duration(lead, "lead", problems)
     step = None if every is None else parse_duration(every, "every", problems)
+    left_out = _parts(without, problems)
     problems.refuse()
     assert analysed is not None
     assert horizon is not None
@@ -94,27 +119,52 @@ def forecast(data: xr.Dataset, lead: Any, every: Any = None, *, dynamics: Any = 
     leads = tuple(step * (index + 1) for index in range(count))
     name = configuration.variable
     if dynamics is None and configuration.dynamics is None:
-        fields = _extrapolate(data, analysed, leads)
+        fields = _extrapolate(data, analysed, leads, left_out)
     else:
+        if left_out:
+            problems.add(
+                found=f"without={left_out} where a model goes on",
+                expected="the extrapolation of images, which alone has these parts",
+                fix="leave out without=",
+            )
         model = _model(configuration, dynamics, problems)
         problems.refuse()
         fields = _integrate(data, analysed, leads, model)
     result = _labelled(data, analysed, leads, fields)
-    return finish(result, data, action=f'forecast("{name}", {horizon:g} s)')
+    said = "".join(f", without {part}" for part in left_out)
+    return finish(result, data, action=f'forecast("{name}", {horizon:g} s{said})')
+
+
+def _parts(without: str | Sequence[str], problems: Problems) -> tuple[str, ...]:
+    """What is left out, in the order of the parts."""
+    names = (without,) if isinstance(without, str) or not isinstance(without, Iterable) else tuple(without)
+    for name in names:
+        if name not in PARTS:
+            problems.add(
+                found=f"without={name!r}",
+                expected=f"parts of the forecast: {', '.join(PARTS)}",
+                fix='such as without="growth", or without=("transient", "growth")',
+            )
+    return tuple(part for part in PARTS if part in names)
 
 
 def read_analysis(data: xr.Dataset, problems: Problems) -> Analysed | None:
     """The configuration and the grid of an analysis."""
     text = data.attrs.get(ATTRIBUTE)
     configuration = None if text is None else Configuration.from_json(text)
-    if configuration is None or f"{configuration.variable}_observed" not in data:
+    if configuration is not None and configuration.dynamics is not None and configuration.variable in data:
+        # By a model, from images or from points: these have no last image, and it needs none.
+        state = data[configuration.variable]
+        observed = state.isel(step=-1) if "step" in state.dims else state
+    elif configuration is not None and f"{configuration.variable}_observed" in data:
+        observed = data[f"{configuration.variable}_observed"]
+    else:
         problems.add(
             found=f"a Dataset without {'the attribute ' + ATTRIBUTE if text is None else 'the last observed frame'}",
             expected="an analysis, as assimilate() gives it",
             fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
         )
         return None
-    observed = data[f"{configuration.variable}_observed"]
     plane = (observed.dims[-2], observed.dims[-1])
     axes = Axes(time="window", y=plane[0], x=plane[1])
     grid = horizontal_grid(observed, axes, problems, configuration.dx, configuration.dy, mapping=data)
@@ -141,6 +191,7 @@ def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], m
     names = tuple(str(name) for name, part in data.data_vars.items() if part.dims == ("window", "step", *plane))
     components = bridge.components_of(model, configuration.variable) or {name: (name,) for name in names}
     state = [data[name].isel(step=-1) for parts in components.values() for name in parts]
+    held = {name: data[name].ndim > 1 for name in configuration.parameters}
     solve = bound(
         bridge.integrate_windows,
         grid=analysed.grid,
@@ -150,20 +201,31 @@ def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], m
         frame=configuration.frame,
         dtype=configuration.dtype,
         device=configuration.device,
+        parameters=held,
     )
+    fields = [*state, *(data[name] for name in held)]
     results = xr.apply_ufunc(
-        solve,
-        *(field.drop_vars(list(field.coords)) for field in state),
-        input_core_dims=[plane] * len(state),
+        solve if len(state) > 1 else bound(_only, solve),
+        *(field.drop_vars(list(field.coords)) for field in fields),
+        input_core_dims=[*[plane] * len(state), *(plane if is_field else () for is_field in held.values())],
         output_core_dims=[("lead_time", *plane)] * len(state),
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
         output_dtypes=[configuration.dtype] * len(state),
     )
-    return dict(zip((name for parts in components.values() for name in parts), results, strict=True))
+    names = tuple(name for parts in components.values() for name in parts)
+    return dict(zip(names, results if len(names) > 1 else (results,), strict=True))
 
 
-def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...]) -> dict[str, xr.DataArray]:
+def _only(solve: Any, *fields: NDArray[Any]) -> NDArray[Any]:
+    """The one result of a model of one variable."""
+    (result,) = solve(*fields)
+    return np.asarray(result)
+
+
+def _extrapolate(
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], left_out: tuple[str, ...]
+) -> dict[str, xr.DataArray]:
     """Forecasts and origins, window by window where the analysis is lazy."""
     configuration, plane = analysed.configuration, analysed.plane
     # Holes of the last image are filled by what the motion brought there from earlier ones.
@@ -173,10 +235,18 @@ def _extrapolate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...])
     names = ("u_transient", "v_transient", "growth")
     fields |= {name: data[name] if name in data else xr.zeros_like(fields["u"]) for name in names}
     fields["image_scale"] = data["image_scale"]
+    nowcast = configuration.nowcast()
+    if "transient" in left_out:
+        fields |= {name: fields[name] - fields[f"{name}_transient"] for name in ("u", "v")}
+        nowcast = replace(nowcast, transient=None)
+    if "growth" in left_out:
+        nowcast = replace(nowcast, source=None)
+    if "power_limit" in left_out:
+        nowcast = replace(nowcast, sharpness=None)
     solve = bound(
         bridge.extrapolate_windows,
         grid=analysed.grid,
-        nowcast=configuration.nowcast(),
+        nowcast=nowcast,
         leads=leads,
         frame=configuration.frame,
         dtype=configuration.dtype,

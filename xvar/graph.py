@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar import workers
-from xvar.batches import Batch, Deferred, Solved, Work, solve_batch
+from xvar.batches import Batch, Deferred, Fields, Solved, Work, handed_on, solve_batch
 
 Layer = dict[Any, Any]
 
@@ -44,12 +44,16 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: Deferred
     if not hasattr(data, "dask"):
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
     token = tokenize(
-        work.solve, work.outputs, work.errors, data.name, [(b.begin, b.needed, b.frames, b.seconds) for b in batches]
+        work.solve,
+        work.outputs,
+        work.errors,
+        data.name,
+        [(b.begin, b.needed, b.frames, b.seconds, b.lead, b.elapsed) for b in batches],
     )
     name = f"assimilate-windows-{token}"
-    layer, keys = _batch_tasks(work, data, batches, token)
+    layer, keys, handovers = _batch_tasks(work, data, batches, token)
     if deferred is not None:
-        deferred.batches, deferred.keys, deferred.work = batches, keys, work
+        deferred.batches, deferred.keys, deferred.handovers, deferred.work = batches, keys, handovers, work
     below = data.__dask_graph__()
     layers: dict[str, Any] = {**below.layers, name: layer}
     dependencies = {**below.dependencies, name: set(data.__dask_layers__())}
@@ -82,8 +86,12 @@ def _look_at_workers(work: Work) -> None:
         workers.refuse_unpicklable(work.solve)
 
 
-def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str]]:
-    """Tasks of the batches, with those that cut their frames out of chunks, and the keys of the batches."""
+def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str], list[str | None]]:
+    """Tasks of the batches, with those that cut their frames out of chunks, and the keys of the batches.
+
+    A batch in which chains begin is put together of a task for each of them, so that chains stay independent. A batch
+    in the middle of one takes over what the batch before it hands on, by a task of its own, whose key is given too.
+    """
     from dask.array.chunk import (
         getitem,
     )  # what dask joins with the reading of a chunk, so that only these frames are read
@@ -95,40 +103,73 @@ def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tup
     planes = list(np.ndindex(shape))
     everything = (slice(None),) * len(shape)
     digits = max(4, len(str(batches[-1].end - 1)))
-    keys = []
-    for index, batch in enumerate(batches):
-        key = f"assimilate-windows-{batch.begin:0{digits}d}-to-{batch.end - 1:0{digits}d}-{token}"
-        first = int(np.searchsorted(bounds, batch.needed[0], side="right")) - 1
-        last = int(np.searchsorted(bounds, batch.needed[-1], side="right")) - 1
+    keys: list[str] = []
+    handovers: list[str | None] = []
+    last_part: tuple[Batch, str] | None = None
+
+    def name(part: Batch) -> str:
+        return f"windows-{part.begin:0{digits}d}-to-{part.end - 1:0{digits}d}-{token}"
+
+    def frames_of(part: Batch, number: tuple[int, int]) -> tuple[list[Any], NDArray[np.intp]]:
+        """Keys of the frames that windows need, and which frames those are."""
+        first = int(np.searchsorted(bounds, part.needed[0], side="right")) - 1
+        last = int(np.searchsorted(bounds, part.needed[-1], side="right")) - 1
         blocks: list[Any] = []
         held: list[NDArray[np.intp]] = []
         for chunk in range(first, last + 1):
             low, high = int(bounds[chunk]), int(bounds[chunk + 1])
-            begin, end = np.searchsorted(batch.needed, [low, high])
+            begin, end = np.searchsorted(part.needed, [low, high])
             if begin == end:
                 continue
-            start, stop = int(batch.needed[begin]) - low, int(batch.needed[end - 1]) + 1 - low
+            start, stop = int(part.needed[begin]) - low, int(part.needed[end - 1]) + 1 - low
             held.append(np.arange(low + start, low + stop))
             for place in planes:
                 block: Any = (data.name, chunk, *place)
                 if (start, stop) != (0, high - low):
-                    cut = (f"frames-{token}", index, chunk, *place)
-                    layer[cut] = (getitem, block, (slice(start, stop), *everything))
-                    block = cut
+                    own = (f"frames-{token}", *number, chunk, *place)
+                    layer[own] = (getitem, block, (slice(start, stop), *everything))
+                    block = own
                 blocks.append(block)
-        layer[key] = (_solve_task, shared, batch, np.concatenate(held), shape, blocks)
-        keys.append(key)
-    return layer, keys
+        return blocks, np.concatenate(held)
+
+    for index, batch in enumerate(batches):
+        keys.append(f"assimilate-{name(batch)}")
+        handover = None
+        if batch.goes_on and last_part is not None:
+            handover = f"hand-on-window-{batch.begin - 1:0{digits}d}-{token}"
+            layer[handover] = (handed_on, shared, *last_part)
+        handovers.append(handover)
+        parts = batch.parts()
+        names = keys[-1:] if len(parts) == 1 else [f"assimilate-part-{name(part)}" for part in parts]
+        for number, (part, key) in enumerate(zip(parts, names, strict=True)):
+            blocks, held = frames_of(part, (index, number))
+            layer[key] = (_solve_task, shared, part, held, shape, blocks, None if number else handover)
+        if len(parts) > 1:
+            layer[keys[-1]] = (_join_task, names)
+        last_part = parts[-1], names[-1]
+    return layer, keys, handovers
 
 
 def _solve_task(
-    work: Work, batch: Batch, held: NDArray[np.intp], shape: tuple[int, ...], blocks: list[NDArray[Any]]
+    work: Work,
+    batch: Batch,
+    held: NDArray[np.intp],
+    shape: tuple[int, ...],
+    blocks: list[NDArray[Any]],
+    before: Fields | None = None,
 ) -> Solved:
     """A batch in a worker, whose threads already share the cores; the bits do not depend on how many there are."""
     workers.refuse_fork()
     with workers.one_torch_thread():
         workers.take_device(work.device)
-        return solve_batch(work, batch, _assembled([np.asarray(block) for block in blocks], shape), held)
+        frames = _assembled([np.asarray(block) for block in blocks], shape)
+        return solve_batch(work, batch, frames, held, before)
+
+
+def _join_task(parts: list[Solved]) -> Solved:
+    """A batch of the parts that chains cut it into."""
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+    return Solved(arrays, {window: reason for part in parts for window, reason in part.failures.items()})
 
 
 def _assembled(blocks: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvar.cf.artefacts import artefacts
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.metadata import STATUS
 from xvar.cf.values import Screen
 from xvar.errors import AnalysisWarning, DivergedError, InputError, Problem
 
 Array = NDArray[Any]
-Solve = Callable[[Array, tuple[float, ...]], Mapping[str, Array]]
+Solve = Callable[..., Mapping[str, Array]]
 
 NOT_CONVERGED, DIVERGED = (STATUS.index(word) for word in ("not_converged", "diverged"))
 
@@ -25,8 +26,9 @@ NOT_CONVERGED, DIVERGED = (STATUS.index(word) for word in ("not_converged", "div
 class Guard:
     """A solver that takes values of any kind.
 
-    Values that are no observation (infinite, beyond what the variable can be, fill values that nobody declared) are
-    taken as missing and counted, window by window, so that no bit depends on what else is in the call.
+    Values that are no observation (infinite, beyond what the variable can be, fill values that nobody declared,
+    artefacts of instruments) are taken as missing and counted, window by window, so that no bit depends on what else is
+    in the call.
 
     Attributes
     ----------
@@ -42,6 +44,8 @@ class Guard:
         Raise where values are found that are refused where the data are in memory: for lazy data nobody has looked.
     strict : bool
         Raise where values are infinite.
+    artefacts : bool
+        Look for them too, see `xvar.cf.artefacts`.
     """
 
     solve: Solve
@@ -50,9 +54,10 @@ class Guard:
     step: float | None = None
     refuse: bool = False
     strict: bool = False
+    artefacts: bool = False
 
-    def __call__(self, frames: Array, seconds: tuple[float, ...]) -> dict[str, Array]:
-        """Solve one batch.
+    def __call__(self, frames: Array, seconds: tuple[float, ...], *handover: Any) -> dict[str, Array]:
+        """Solve one batch; where windows form chains, the one window of it with what it takes over.
 
         Raises
         ------
@@ -67,8 +72,8 @@ class Guard:
         if rejected.any():
             images = np.where(rejected, np.nan, images).astype(images.dtype if images.dtype.kind == "f" else float)
             frames = np.stack([images, frames[:, :, 1].astype(images.dtype)], axis=2) if stated else images
-        results = dict(self.solve(frames, seconds))
-        _refuse_divergence(results)
+        results = dict(self.solve(frames, seconds, *handover))
+        _refuse_divergence(results, self.screen.variable)
         results["number_of_rejected_observations"] = rejected.sum(axis=(1, 2, 3)).astype("int32")
         if {"u", "v"} <= set(results):
             longest = float(np.diff(seconds).max())
@@ -81,10 +86,14 @@ class Guard:
             problem = self.screen.problem(window, strict=self.strict, fill=self.refuse)
             if problem is not None:
                 raise InputError(problem)
-        return self.screen.rejected(window)
+        rejected = self.screen.rejected(window)
+        if not self.artefacts:
+            return rejected
+        clean = np.where(rejected, np.nan, window) if rejected.any() else window
+        return rejected | artefacts(clean, self.screen.kind)
 
 
-def _refuse_divergence(results: Mapping[str, Array]) -> None:
+def _refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
     """Raise where J has no value to start from; what diverges later keeps its best iterate."""
     if np.isfinite(results["cost"][:, 0]).all():
         return
@@ -98,6 +107,7 @@ def _refuse_divergence(results: Mapping[str, Array]) -> None:
             found=f"J is {results['cost'][:, 0].sum():g} at the background, by its term {' and '.join(terms) or 'J'}",
             expected="a model, observations and errors that give a finite J at the background",
             fix="see xvar.check.dynamics(model, state) for the model; a shorter step, or errors that are not zero",
+            variable=variable,
         )
     )
 
@@ -139,7 +149,9 @@ def _in_order(grid: HorizontalGrid) -> tuple[Array, Array]:
     return grid.metric[0][y, x], grid.metric[1][y, x]
 
 
-def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
+def warn_of(
+    arrays: Mapping[str, Array], names: Callable[[int], str], fastest: tuple[float, float] | None = None
+) -> None:
     """Warn of windows whose analysis is not what was asked for.
 
     Parameters
@@ -148,6 +160,8 @@ def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
         In memory.
     names : callable (window) -> str
         How a window is named.
+    fastest : tuple of float, optional
+        Speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a motion that fast.
     """
     status = arrays["status"]
     for code, words, fix in (
@@ -161,6 +175,19 @@ def warn_of(arrays: Mapping[str, Array], names: Callable[[int], str]) -> None:
                 f"{windows.size} of {status.size} windows {words}, the first {names(first)} after "
                 f"{int(arrays['evaluations'][first])} evaluations with a gradient of norm "
                 f"{float(arrays['gradient_norm'][first]):.3g}; {fix}",
+                AnalysisWarning,
+                stacklevel=4,
+            )
+    if fastest is not None and {"u", "v"} <= set(arrays):
+        speeds = [np.abs(np.nan_to_num(arrays[name])).reshape(status.size, -1).max(axis=1) for name in ("u", "v")]
+        gone = (speeds[0] > fastest[0]) | (speeds[1] > fastest[1])
+        if gone.any():
+            worst = int(np.argmax(np.where(gone, np.maximum(*speeds), 0.0)))
+            warnings.warn(
+                f"the motion leaves the grid within one step of the model in {int(gone.sum())} of {status.size} "
+                f"windows: {max(speeds[0][worst], speeds[1][worst]):.3g} m/s in {names(worst)}, where {fastest[0]:.3g} "
+                f"along x and {fastest[1]:.3g} m/s along y cross the whole grid; a background of the variable that the "
+                "images can come from, its error in background_error=, or a smaller error of the motion",
                 AnalysisWarning,
                 stacklevel=4,
             )

@@ -14,7 +14,9 @@ from typing import Any
 import xarray as xr
 
 from xvar.cf.units import normalise_units, same_units
+from xvar.classic import broken_header
 from xvar.errors import InputError, Problem
+from xvar.odim import is_odim, open_odim
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 ZARR = (".zarr",)
@@ -45,6 +47,11 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     for path in paths:
         if path.is_file() and not path.stat().st_size:
             raise InputError(_unreadable([path], "empty, 0 bytes", "copy or download it again"))
+        wrong = _broken(path)
+        if wrong is not None:
+            raise InputError(_unreadable([path], f"broken: {wrong}", "copy or download it again"))
+    if group is None and is_odim(paths[0]):
+        return open_odim(paths)
     units: dict[str, dict[str, str]] = {}
     try:
         if len(paths) == 1:
@@ -63,6 +70,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     except PermissionError as error:
         raise InputError(_unreadable(paths, "not readable by you", "its permissions")) from error
     except Exception as error:  # readers of broken files raise whatever they stumble over
+        _refuse_other_grids(paths, group)
         what = f"no data that xarray can open: {_first_line(error)}"
         fix = "copy or download it again where it is broken; else NetCDF or Zarr, or install the reader of its format"
         raise InputError(_unreadable(paths, what, fix)) from error
@@ -81,6 +89,14 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     return opened
 
 
+def _broken(path: Path) -> str | None:
+    """What is wrong with a header that the library behind xarray would trust."""
+    try:
+        return broken_header(path) if path.is_file() else None
+    except OSError:
+        return None  # what cannot be read at all is told by the reader
+
+
 def _reader(path: Path) -> dict[str, Any]:
     """How a store is opened: xarray warns where it looks for consolidated metadata that are not there."""
     if path.suffix not in ZARR:
@@ -88,6 +104,35 @@ def _reader(path: Path) -> dict[str, Any]:
     described = path / "zarr.json"
     text = described.read_text(encoding="utf-8", errors="replace") if described.is_file() else ""
     return {"engine": "zarr", "consolidated": (path / ".zmetadata").exists() or '"consolidated_metadata"' in text}
+
+
+def _refuse_other_grids(paths: Sequence[Path], group: str | None) -> None:
+    """Refuse files that can each be read, but are of different grids."""
+    grids: dict[str, dict[str, tuple[int, float, float]]] = {}
+    for path in paths if len(paths) > 1 else []:
+        try:
+            with xr.open_dataset(path, group=group, **_reader(path)) as one:
+                grids[str(path)] = {
+                    str(dim): (one.sizes[dim], float(one[dim][0]), float(one[dim][-1]))
+                    for dim in one.dims
+                    if one.sizes[dim] and one[dim].dtype.kind in "iuf"
+                }
+        except Exception:  # noqa: BLE001 -- a file that cannot be read is another matter, which the caller tells
+            return
+    first, grid = next(iter(grids.items()), ("", {}))
+    for name, other in grids.items():
+        for dim in grid.keys() & other.keys():
+            if grid[dim] != other[dim]:
+                (a, begin, end), (b, from_, to) = grid[dim], other[dim]
+                raise InputError(
+                    Problem(
+                        f"{a} points along {dim!r}, {begin:g} to {end:g}, in {first} and {b}, {from_:g} to {to:g}, in "
+                        f"{name}",
+                        "one grid in all files of a record",
+                        f"choose what they share, ds.sel({dim}=slice(...)), or run them apart",
+                        dimension=dim,
+                    )
+                )
 
 
 def _note_units(units: dict[str, dict[str, str]], dataset: xr.Dataset) -> xr.Dataset:

@@ -29,10 +29,22 @@ class Schedule:
         Index of each frame in the record; -1 fills windows that hold fewer frames than the longest.
     seconds : ndarray of float (window, step)
         Time of each frame after the first of its window; NaN where there is no frame.
+    lead : ndarray of float (window,), optional
+        Where windows form chains: seconds from the last frame of the window before to the first of this one; NaN where
+        a chain begins.
+    elapsed : ndarray of float (window,), optional
+        Likewise, from the first frame of the window before.
     """
 
     frames: NDArray[np.intp]
     seconds: NDArray[np.float64]
+    lead: NDArray[np.float64] | None = None
+    elapsed: NDArray[np.float64] | None = None
+
+    def rows(self, begin: int, end: int) -> Schedule:
+        """The windows from one number to another."""
+        lead, elapsed = (None if part is None else part[begin:end] for part in (self.lead, self.elapsed))
+        return Schedule(self.frames[begin:end], self.seconds[begin:end], lead, elapsed)
 
     def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
         """Windows with the same frame times, which can be solved in one batch: their indices and those times."""
@@ -51,6 +63,8 @@ def make_schedule(
     stride: object,
     partial: Partial,
     problems: Problems,
+    *,
+    cycled: bool = False,
 ) -> Schedule | None:
     """Lay windows over a record.
 
@@ -68,6 +82,10 @@ def make_schedule(
         What becomes of frames at the end of the record, or before a gap, that do not fill a window.
     problems : Problems
         Takes what cannot be done.
+    cycled : bool
+        Whether each window goes on from the one before it. Windows are then half-open, so that no frame is in two:
+        a duration leaves its end to the next window ("3D" of daily frames is 3 frames), and the stride is by default
+        the window itself, and no less.
 
     Returns
     -------
@@ -86,14 +104,19 @@ def make_schedule(
     in_frames = length is None or isinstance(length, int)
     whole: float | int = min(DEFAULT_FRAMES, frames) if length is None else length
     span = (whole - 1) * cadence if in_frames else float(whole)
-    if (isinstance(whole, int) and whole < 2) or span < cadence * (1 - 1e-6):
+    if cycled:
+        span = whole * cadence if in_frames else float(whole)
+        _refuse_overlap(span, step, cadence, stride, window, problems)
+    if (isinstance(whole, int) and whole < 2) or span < cadence * (1 + cycled) * (1 - 1e-6):
         problems.add(
             dimension=dimension,
-            found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)",
+            found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)"
+            + (", its end left to the next window" if cycled else ""),
             expected="a window of at least 2 frames",
             fix="give a longer window, window=4",
         )
-    if (isinstance(whole, int) and whole > frames) or (not in_frames and span > seconds[-1] - seconds[0] + 1e-3):
+    longest_span = seconds[-1] - seconds[0] + cycled * cadence + 1e-3
+    if (isinstance(whole, int) and whole > frames) or (not in_frames and span > longest_span):
         problems.add(
             dimension=dimension,
             found=f"window={window!r}, longer than the record of {frames} frames over {seconds[-1] - seconds[0]:g} s",
@@ -103,8 +126,10 @@ def make_schedule(
     if len(problems) > count:
         return None
     rows: list[NDArray[np.intp]] = []
+    starts: list[int] = []
     for begin, end in _segments(seconds, max(span, cadence) * (1 + 1e-6)):
-        rows.extend(_lay(seconds, begin, end, whole, step, partial))
+        starts.append(len(rows))
+        rows.extend(_lay(seconds, begin, end, whole, step, partial, cadence if cycled else None))
     if not rows:
         problems.add(
             dimension=dimension,
@@ -118,7 +143,27 @@ def make_schedule(
     for index, row in enumerate(rows):
         table[index, : len(row)] = row
     since = np.where(table >= 0, seconds[table] - seconds[table[:, :1]], np.nan)
-    return Schedule(table, since)
+    if not cycled:
+        return Schedule(table, since)
+    first, last = seconds[table[:, 0]], seconds[table.max(axis=1)]
+    lead, elapsed = (np.concatenate([[np.nan], first[1:] - before[:-1]]) for before in (last, first))
+    # A segment too short for a window adds none, and its number is that of the next one's first.
+    fresh = [start for start in starts if start < len(rows)]
+    lead[fresh] = elapsed[fresh] = np.nan
+    return Schedule(table, since, lead, elapsed)
+
+
+def _refuse_overlap(
+    span: float, step: int | float | None, cadence: float, stride: object, window: object, problems: Problems
+) -> None:
+    """Refuse a stride that would assimilate frames twice."""
+    own = step * cadence if isinstance(step, int) else step
+    if own is not None and own < span * (1 - 1e-6):
+        problems.add(
+            found=f"stride={stride!r} with windows of {span:g} s that go on from one another",
+            expected="a stride of the window or more: no frame is assimilated twice",
+            fix="leave stride out" if window is None else f"stride={window!r}, or leave it out",
+        )
 
 
 def _length(value: object, name: str, problems: Problems) -> int | float | None:
@@ -155,8 +200,9 @@ def _lay(
     window: int | float,
     stride: int | float | None,
     partial: Partial,
+    half_open: float | None = None,
 ) -> list[NDArray[np.intp]]:
-    """Windows over the frames begin to end of one segment."""
+    """Windows over the frames begin to end of one segment, half-open where the time between frames is given."""
     rows: list[NDArray[np.intp]] = []
     first, last = begin, begin
     while first < end - 1:
@@ -164,18 +210,22 @@ def _lay(
             stop, full = min(first + window, end), first + window <= end
         else:
             limit = seconds[first] + window
-            stop = int(np.searchsorted(seconds[:end], limit * (1 + 1e-12) + 1e-3, side="right"))
-            full = seconds[end - 1] >= limit - 1e-3
+            if half_open is None:
+                stop = int(np.searchsorted(seconds[:end], limit * (1 + 1e-12) + 1e-3, side="right"))
+                full = seconds[end - 1] >= limit - 1e-3
+            else:
+                stop = int(np.searchsorted(seconds[:end], limit - 1e-3, side="left"))
+                full = seconds[end - 1] >= limit - half_open * (1 + 1e-6) - 1e-3
         if not full and (partial == "drop" or stop == last):
             break
         if stop - first >= 2:
             rows.append(np.arange(first, stop, dtype=np.intp))
             last = stop
         if stride is None:
-            following = max(stop - 1, first + 1)
+            following = max(stop - 1, first + 1) if half_open is None else stop
         elif isinstance(stride, int):
             following = first + stride
         else:
             following = int(np.searchsorted(seconds, seconds[first] + stride - 1e-3, side="left"))
-        first = max(following, first + 1)
+        first = max(following, first + 1 if half_open is None else stop)
     return rows

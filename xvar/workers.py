@@ -57,8 +57,11 @@ def one_torch_thread() -> Iterator[None]:
 
     state = _torch_threads
     with state.lock:
+        # Asked even where the answer is known: a thread of which torch knows nothing yet takes, at its first operation,
+        # the number that was set last, and that may be what a task which ends meanwhile puts back.
+        before = torch.get_num_threads()
         if state.tasks == 0:
-            state.before = torch.get_num_threads()
+            state.before = before
         state.tasks += 1
         torch.set_num_threads(1)
     try:

@@ -102,3 +102,24 @@ def test_reflectivity_that_is_none() -> None:
     with pytest.warns(UserWarning, match="beyond -130 to 130, which nothing reaches"):
         result = record.var4d.assimilate()
     note(result, "1 values beyond -130 to 130")
+
+
+def test_the_message_has_lengths_in_metres_and_angles_in_their_own_units() -> None:
+    shifted = frame().assign_coords(x=("x", frame()["x"].values + 500.0, frame()["x"].attrs))
+    found, text = aligned(shifted)
+    assert found is None
+    assert "found other points along 'x': they differ by up to 500 m, 500 to 23500 m against 0 to 23000 m" in text
+    assert "of their spacing (1000 m)" in text
+
+
+def test_what_is_at_the_tolerance_is_the_same_point() -> None:
+    edge = frame().assign_coords(
+        x=("x", frame()["x"].values + 2.0**-10, frame()["x"].attrs)
+    )  # 1e-6 of 1 km and a bit less
+    assert aligned(edge)[0] is not None
+
+
+def test_a_level_of_one_value_leaves_no_coordinate_behind() -> None:
+    found, _ = aligned(frame().expand_dims(depth=[5.0]))
+    assert found is not None
+    assert "depth" not in found.coords

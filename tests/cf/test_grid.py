@@ -16,7 +16,7 @@ from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
 from xvar.cf.geodesy import EARTH_RADIUS, great_circle
 from xvar.cf.grid import horizontal_grid
-from xvar.errors import Problems
+from xvar.errors import InputWarning, Problems
 
 AXES = Axes("time", "y", "x")
 SPHERE = pyproj.Geod(a=EARTH_RADIUS, b=EARTH_RADIUS)
@@ -321,7 +321,8 @@ def test_missing_or_unreadable_mapping_leaves_x_and_y():
     """Fault 57."""
     array = metres(np.arange(5) * 1e3, np.arange(6) * 1e3, grid_mapping="crs")
     for mapping in (None, {"grid_mapping_name": "flat_disc"}, xr.Dataset()):
-        result = grid(array, mapping=mapping)
+        with pytest.warns(InputWarning, match="'rain'.*grid mapping 'crs' is missing"):
+            result = grid(array, mapping=mapping)
         assert result.spacing == (1e3, 1e3)
         assert "'crs' is missing or unreadable" in result.description
 

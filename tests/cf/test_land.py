@@ -166,3 +166,32 @@ def test_real_files(file, name, count, statement, shared_data):
     found, said = find_land(dataset, dataset[name], Axes(*dataset[name].dims), None, Problems())
     assert (None if found is None else int(found.sum())) == count
     assert statement in said
+
+
+def test_a_mask_with_holes_is_one_of_zeros_and_ones():
+    values = LAND.astype("f4")
+    values[4, 5] = np.nan  # of which nothing is known: not land
+    found, statement = land_of(sea(landmask=mask(values)))
+    np.testing.assert_array_equal(found, LAND)
+    assert "1 = land" in statement
+
+
+def test_words_in_brackets_of_a_comment_say_what_is_land():
+    for text in ("land=1, sea=0", "land: 1; sea: 0", "1=land 0=sea"):
+        found, statement = land_of(sea(surface=mask(LAND.astype("i1"), long_name=text)), land="surface")
+        np.testing.assert_array_equal(found, LAND)
+        assert "1 = land" in statement
+    found, statement = land_of(sea(surface=mask((~LAND).astype("i1"), long_name="water=1")), land="surface")
+    np.testing.assert_array_equal(found, LAND)
+    assert "1 = water" in statement
+
+
+def test_where_all_is_land_the_message_mends_it():
+    with pytest.raises(ValueError, match=r"variable 'surface'.*every point is land.*fix: check .* land=~mask"):
+        land_of(sea(surface=mask(np.ones_like(LAND))), land="surface")
+
+
+def test_a_mask_of_another_shape_is_named():
+    wrong = xr.DataArray(np.zeros((7, 6), bool), dims=("y", "x"), name="surface")
+    with pytest.raises(ValueError, match=r"'surface'.*fix: "):
+        land_of(sea(), land=wrong)

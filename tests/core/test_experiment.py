@@ -411,6 +411,7 @@ def test_the_weak_constraint_comes_nearer_to_the_observations() -> None:
     assert costs[1] == pytest.approx(costs[0], rel=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:the motion leaves the grid")  # images of noise
 def test_each_window_scales_its_own_error_and_has_its_own_background() -> None:
     values = 15 + numbers(7, 5, 6, seed=11)
     values[3:] = 15 + 10 * (values[3:] - 15)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from tests.records import drifting, storm
+from xvar.errors import AnalysisWarning
 
 SIZE = 24
+#: Of tests whose grid is too small for the motion of a loose prior to stay on it, which xvar warns of.
+small = pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
 
 
 def warm(frames: int = 4, size: int = SIZE) -> xr.Dataset:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tests.faults.images import warm, with_times
+from tests.faults.images import small, warm, with_times
 from tests.faults.table import fault, note, refused
 
 
@@ -76,6 +76,7 @@ def test_two_calendars() -> str:
     )
 
 
+@small
 @fault(
     9, "frames off the steps of the model", "handled: steps are cut so that they meet every frame, no time is shifted"
 )

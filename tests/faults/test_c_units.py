@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
 
-from tests.faults.images import rainy, warm
+import xvar
+from tests.faults.images import rainy, small, warm
 from tests.faults.table import fault, note, notes, refused
 from xvar import rain_rate
 from xvar.covariance import Matern
+from xvar.errors import InputWarning
 
 
 def first_frame(record: xr.Dataset, **attrs: str) -> xr.Dataset:
@@ -27,13 +30,16 @@ def test_missing_units() -> str:
     return refused(record.var4d.assimilate, "variable 'rain'", "mm h-1", 'units="..."')
 
 
+@small
 @fault(32, "mm/h against m s-1", "converted, and written in history")
 def test_rates() -> str:
     background = first_frame(rainy())
     metres = first_frame(rainy(), units="m s-1")
     metres["rain"] = metres["rain"].astype("float64") / 3.6e6
     metres["rain"].attrs["units"] = "m s-1"
-    one, other = (rainy().var4d.assimilate(background=b, dtype="float64") for b in (background, metres))
+    # A few evaluations: the last bits of the two backgrounds differ, and a descent makes ever more of that.
+    few = xvar.minimize.LBFGS(evaluations=5)
+    one, other = (rainy().var4d.assimilate(background=b, dtype="float64", minimizer=few) for b in (background, metres))
     np.testing.assert_allclose(one["u"], other["u"], atol=1e-2)
     assert "converted from 'm s-1' to 'mm h-1'" in other.attrs["history"]
     truth = rainy(7)
@@ -46,18 +52,33 @@ def test_rates() -> str:
     return note(other, "converted")
 
 
-@fault(33, "mm/h against kg m-2 s-1", "refused: the density is the user's to state, and the fix has the factor")
+@small
+@fault(
+    33,
+    "mm/h against kg m-2 s-1",
+    "refused: the density is the user's to state, by `xvar.rain_rate(flux, convert='liquid_water')`",
+)
 def test_rates_and_fluxes() -> str:
+    background = first_frame(rainy(), units="kg m-2 s-1")
+    background["rain"] = (background["rain"].astype("float64") / 3600).assign_attrs(units="kg m-2 s-1")
+    refused(lambda: rain_rate(background["rain"]), "'rain'", "'kg m-2 s-1'", "convert='liquid_water'")
+    refused(lambda: rain_rate(background["rain"].assign_attrs(units="mm h-1"), convert="liquid_water"), "already")
+    refused(lambda: rain_rate(background["rain"].assign_attrs(units="dBZ"), convert="liquid_water"), "leave it out")
+    stated = rain_rate(background["rain"], convert="liquid_water").to_dataset(name="rain")
+    np.testing.assert_allclose(stated["rain"], rainy()["rain"][0], rtol=1e-6)
+    assert (stated["rain"].attrs["units"], stated["rain"].attrs["standard_name"]) == ("mm h-1", "rainfall_rate")
+    rainy().var4d.assimilate(background=stated)
     return refused(
-        lambda: rainy().var4d.assimilate(background=first_frame(rainy(), units="kg m-2 s-1")),
-        *("background rain", "'kg m-2 s-1'", "'mm h-1'", "multiply it by 3600", "liquid water"),
+        lambda: rainy().var4d.assimilate(background=background),
+        *("background rain", "'kg m-2 s-1'", "convert='liquid_water'", "1 kg m-2 s-1 is 3600 mm h-1"),
     )
 
 
+@small
 @fault(
     34,
     "amounts of rain over an interval",
-    "handled: they keep their units; thresholds in mm h-1 are met by the time between frames",
+    "handled: they keep their units; thresholds in mm h-1 are met by the interval over which they fell, as it is stated or regular, and refused where it is neither",
 )
 def test_amounts() -> str:
     record = rainy(7)
@@ -73,7 +94,28 @@ def test_amounts() -> str:
         .var4d.verify(rainy(7), thresholds=[1.0])
     )
     np.testing.assert_allclose(scores["csi"], rates["csi"], atol=0.02)
-    return f"threshold: {scores['threshold'].values[0]:g} {scores['threshold'].attrs['units']}"
+    assert scores["threshold"].attrs["units"] == "mm h-1"
+    # A frame that is missing leaves the interval what it is; frames at odd times say nothing of it.
+    minutes = np.array([0, 5, 10, 20, 25, 30, 35])
+    start = record["time"].values[0]
+    gap, odd = (
+        record.assign_coords(time=start + m.astype("timedelta64[m]"))
+        for m in (minutes, np.array([0, 5, 12, 15, 20, 25, 30]))
+    )
+    assert gap.isel(time=slice(0, 3)).var4d.assimilate().var4d.forecast("10min").var4d.verify(gap)["csi"].size
+    forecast = odd.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("5min")
+    stated = odd.copy()
+    stated["rain"].attrs["cell_methods"] = "time: sum (interval: 5 minutes)"
+    scored = stated.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("5min").var4d.verify(stated)
+    assert scored["threshold"].attrs["units"] == "mm h-1"
+    assert forecast.var4d.verify(odd, thresholds=()).attrs
+    return refused(
+        lambda: forecast.var4d.verify(odd),
+        "'rain'",
+        "units 'mm'",
+        "regular or stated",
+        "time: sum (interval: 5 minutes)",
+    )
 
 
 @fault(
@@ -153,28 +195,48 @@ def test_inherited_packing(tmp_path) -> str:
         return f"type of 'rain' in the file: {read['rain'].encoding['dtype']}"
 
 
-@fault(40, "nodata and undetect of ODIM", "nodata is missing, undetect the lowest value; undeclared ones as in row 25")
+def packed(raw: np.ndarray, **attrs: object) -> xr.Dataset:
+    """Reflectivity in the bytes of a radar file, decoded."""
+    attrs = {"units": "dBZ", "scale_factor": 0.5, "add_offset": -32.0, **attrs}
+    return xr.decode_cf(xr.Dataset({"DBZH": (("time", "y", "x"), raw, attrs)}, rainy().coords))
+
+
+@fault(
+    40,
+    "nodata and undetect of ODIM",
+    "nodata is missing, undetect a value: no rain, or the least reflectivity; where a file declares neither, what stands for them is missing, with a warning and a count",
+)
 def test_nodata_and_undetect() -> str:
     raw = (2 * (rainy()["rain"] + 1)).round().clip(max=200).astype("uint8").values
     raw[0, :4, :4], raw[:, 20:, 20:] = 255, 0
-    packed = xr.Dataset(
-        {
-            "DBZH": (
-                ("time", "y", "x"),
-                raw,
-                {"units": "dBZ", "scale_factor": 0.5, "add_offset": -32.0, "_FillValue": 255},
-            )
-        },
-        rainy().coords,
-    )
-    result = xr.decode_cf(packed).var4d.assimilate()
-    assert np.isnan(xr.decode_cf(packed)["DBZH"].values[0, :4, :4]).all()
-    assert float(xr.decode_cf(packed)["DBZH"].min()) == -32
-    assert (result["status"] == 1).all()
-    assert int(result["number_of_rejected_observations"][0]) == 0
-    echoes = xr.decode_cf(packed)
-    echoes["DBZH"] = echoes["DBZH"].fillna(-9999.0)
-    return refused(echoes.var4d.assimilate, "'DBZH'", "16 values of -9999", "undeclared _FillValue")
+    expected = packed(raw, _FillValue=np.uint8(255)).var4d.assimilate(dtype="float64")
+    assert int(expected["number_of_rejected_observations"][0]) == 0
+    assert (expected["status"] == 1).all()
+    declared = packed(raw, _Nodata=255.0, undetect=0.0).var4d.assimilate(dtype="float64")
+    np.testing.assert_array_equal(declared["u"], expected["u"])
+    note(declared, "nodata of 95.5 taken as missing")
+    note(declared, "undetect of -32 is -32")
+    floats = packed(raw, _FillValue=np.uint8(255))
+    values = floats["DBZH"].fillna(-9999000.0)
+    values = values.where(values != -32, -8888000.0)
+    floats["DBZH"] = values.assign_attrs(units="dBZ", nodata=-9999000.0, undetect=-8888000.0)
+    for record in (floats, floats.chunk(time=1)):
+        again = record.var4d.assimilate(dtype="float64").compute()
+        np.testing.assert_allclose(again["u"], expected["u"], atol=1e-6)
+    rain = rainy().assign(rain=rainy()["rain"].where(rainy()["rain"] > 0.2, -1.0))
+    rain["rain"].attrs = {**rainy()["rain"].attrs, "undetect": -1.0}
+    note(rain.var4d.assimilate(), "undetect of -1 is 0")
+    floats["DBZH"].attrs = {"units": "dBZ"}
+    with pytest.warns(InputWarning, match=r"values beyond -130 to 130.*an undeclared _FillValue"):
+        assert int(floats.var4d.assimilate()["number_of_rejected_observations"][0]) > 16
+    assert int(packed(raw).chunk(time=1).var4d.assimilate()["number_of_rejected_observations"][0]) == 16
+    with pytest.warns(InputWarning) as caught:
+        undeclared = packed(raw).var4d.assimilate(dtype="float64")
+    np.testing.assert_array_equal(undeclared["u"], expected["u"])
+    (text,) = [str(one.message) for one in caught]
+    for word in ("'DBZH'", "16 values of 95.5", "(0, 0, 0)", "neither nodata nor undetect", "_FillValue"):
+        assert word in text
+    return text
 
 
 @fault(41, "units that differ between files", "refused, with the files")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.faults.images import SIZE, in_degrees, warm
+from tests.faults.images import SIZE, in_degrees, small, warm
 from tests.faults.table import fault, note, refused
 from tests.records import drifting
+from xvar.errors import InputWarning
 
 FINE = 0.01 * np.arange(SIZE)  # degrees
 
@@ -132,6 +133,7 @@ def test_exchanged() -> str:
     )
 
 
+@small
 @fault(
     52,
     "coordinates that differ in their last digits",
@@ -202,13 +204,14 @@ def test_huge() -> str:
 @fault(
     57,
     "no grid mapping",
-    "x and y in metres are used as they are, and the attributes say that nothing checked them; refused where mapping and coordinates contradict",
+    "x and y in metres are used as they are, and the attributes say that nothing checked them, with a warning where the file names a mapping that is not there; refused where mapping and coordinates contradict",
 )
 def test_grid_mapping() -> str:
     said = note(warm().var4d.assimilate(), "not checked against a map projection")
     record = warm()
     record["sst"].attrs["grid_mapping"] = "absent"
-    note(record.var4d.assimilate(), "the grid mapping 'absent' is missing")
+    with pytest.warns(InputWarning, match="not checked against a map projection.*'absent' is missing"):
+        note(record.var4d.assimilate(), "the grid mapping 'absent' is missing")
     y, x = np.meshgrid(60 + 0.009 * np.arange(SIZE), 0.009 * np.arange(SIZE), indexing="ij")
     record = record.assign_coords(
         lat=(("y", "x"), y + 1e-4 * x, {"units": "degrees_north"}), lon=(("y", "x"), x, {"units": "degrees_east"})

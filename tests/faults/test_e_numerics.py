@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 
 import xvar
-from tests.faults.images import SIZE, warm
+from tests.faults.images import SIZE, small, warm
 from tests.faults.table import fault, refused
 from xvar import check
-from xvar.covariance import Diagonal, Matern
+from xvar.covariance import Diagonal, Matern, Specification
 from xvar.errors import AnalysisWarning, DivergedError
 from xvar.minimize import LBFGS
 
@@ -40,7 +40,7 @@ def not_below(low: float, state, seconds):
 @fault(
     59,
     "J that is not finite at the background",
-    '`DivergedError`, an `InputError`, with the term; `errors="continue"` marks the window `diverged`',
+    '`DivergedError`, an `InputError`, with the term and the variable; `errors="continue"` marks the window `diverged`',
 )
 def test_nothing_finite_to_start_from() -> str:
     assert issubclass(DivergedError, xvar.InputError)
@@ -49,7 +49,13 @@ def test_nothing_finite_to_start_from() -> str:
     assert np.isnan(marked["cost"]).all()
     return refused(
         lambda: own(warm(), broken),
-        *("J is nan", "its term observation", "window 0 (2020-01-01T00:00:00 to", "xvar.check.dynamics"),
+        *(
+            "variable 'sst'",
+            "J is nan",
+            "its term observation",
+            "window 0 (2020-01-01T00:00:00 to",
+            "xvar.check.dynamics",
+        ),
         error=DivergedError,
     )
 
@@ -114,13 +120,43 @@ def test_crossing_trajectories() -> str:
     )
 
 
-@fault(63, "errors that are none: negative, or shorter than a cell", "refused, with the number and the ratio")
+class Own(Specification):
+    """A covariance of the user's own: the matrix between rows, the same in every column."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.matrix = matrix
+
+    def bind(self, grid, *, dtype=torch.float32, device=None):
+        operator = Diagonal(std=1.0).bind(grid, dtype=dtype, device=device)
+        matrix = self.matrix.to(dtype)
+        operator.apply = lambda state: torch.einsum("ij,wcjx->wcix", matrix, state)
+        return operator
+
+
+@small
+@fault(
+    63,
+    "covariances that are none: not symmetric, not positive, negative errors, lengths below a cell",
+    "refused, with the eigenvalue or the ratio",
+)
 def test_covariances() -> str:
     refused(lambda: warm().var4d.assimilate(background_error=Diagonal(std=-1.0)), "standard deviation", "negative")
-    return refused(
+    refused(
         lambda: warm().var4d.assimilate(background_error=Matern(std=1.0, length=80.0)),
         "80 m, 0.08 of the 1000 m",
         "metres",
+    )
+    rows = torch.arange(SIZE, dtype=torch.float64)
+    smooth = torch.exp(-((rows[:, None] - rows) ** 2) / 8)
+    warm().var4d.assimilate(background_error={"sst": Own(smooth)})
+    refused(
+        lambda: warm().var4d.assimilate(background_error={"sst": Own(smooth + 0.2 * smooth.triu(1))}),
+        *("background_error of 'tracer'", "not symmetric: <x, By> and <Bx, y> differ by", "xvar.check.covariance"),
+    )
+    top_hat = ((rows[:, None] - rows).abs() < 6).double()  # a window that is no correlation
+    return refused(
+        lambda: warm().var4d.assimilate(background_error={"sst": Own(top_hat)}),
+        *("background_error of 'tracer'", "not positive: its least eigenvalue is -0.", "times the largest"),
     )
 
 

@@ -308,13 +308,23 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
             fix=f'assimilate("{preferred[0]}")',
         )
     else:
+        single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)
         problems.add(
             found="no numeric variable with time, y and x dimensions"
             + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
             expected="one data variable (time, y, x)",
-            fix='name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
+            fix=f"{str(single)!r} is one image, and motion is what changes between images: give all files of the "
+            "record, or xarray.concat(images, 'time')"
+            if single is not None
+            else 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
         )
     return None
+
+
+def _is_single_image(array: xr.DataArray) -> bool:
+    """Whether a variable has y and x, and no time or any other dimension."""
+    found = _classify(array)
+    return array.ndim == 2 and not found["T"] and bool(found["Y"]) and bool(found["X"])
 
 
 def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArray | None:

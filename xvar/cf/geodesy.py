@@ -1,4 +1,4 @@
-"""Distances on the sphere and by a map projection."""
+"""Distances and directions on the sphere and by a map projection."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ FIGURE = ("earth_radius", "semi_major_axis", "reference_ellipsoid_name", "crs_wk
 
 # A projection whose two scales agree to this is conformal: one map factor serves both directions.
 _CONFORMAL = 1e-6
+
+# Share of the spacing at which a neighbour tells where an axis points to.
+_NEARBY = 1e-2
 
 
 def great_circle(latitude_a: Floats, longitude_a: Floats, latitude_b: Floats, longitude_b: Floats) -> Floats:
@@ -172,3 +175,67 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
         lengths.append(np.asarray(geod.inv(*first, *second)[2]).reshape(shape))
     result = np.stack(lengths)
     return result if bool(np.isfinite(result).all() and (result > 0).all()) else None
+
+
+def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
+    """Unit vectors along the axes of a grid in a map projection, by their components towards east and north.
+
+    Parameters
+    ----------
+    crs : pyproj.CRS
+        The projection, or a rotated pole.
+    y, x : ndarray
+        (y,) and (x,), coordinates in metres, in degrees of a rotated pole.
+
+    Returns
+    -------
+    ndarray or None
+        (axis, component, y, x): along increasing x and increasing y, towards east and north, on the ellipsoid of the
+        projection. None where the grid leaves its domain, or holds a pole.
+    """
+    import pyproj
+
+    grid_x, grid_y = np.meshgrid(x, y)
+    inverse = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    per_unit = 1.0 if crs.is_geographic or not crs.axis_info else 1 / float(crs.axis_info[0].unit_conversion_factor)
+    geod = crs.get_geod()
+    here = inverse.transform(grid_x * per_unit, grid_y * per_unit)
+    vectors = []
+    # Far enough for geodesics to be exact, near enough for a straight line on the map to be one.
+    for along_x, along_y in ((_NEARBY, 0.0), (0.0, _NEARBY)):
+        step_x, step_y = (
+            share * float(np.abs(np.diff(axis)).min()) * per_unit for share, axis in ((along_x, x), (along_y, y))
+        )
+        azimuths = []
+        for side in (1.0, -1.0):
+            there = inverse.transform(grid_x * per_unit + side * step_x, grid_y * per_unit + side * step_y)
+            azimuths.append(np.deg2rad(geod.inv(*here, *there)[0]))
+        east, north = (trigonometric(azimuths[0]) - trigonometric(azimuths[1]) for trigonometric in (np.sin, np.cos))
+        vectors.append(np.stack([east, north]) / np.hypot(east, north))
+    result = np.stack(vectors)
+    return result if bool(np.isfinite(result).all()) else None
+
+
+def directions_of_positions(latitude: Floats, longitude: Floats) -> Floats:
+    """Unit vectors along the index of a curvilinear grid, by their components towards east and north.
+
+    Parameters
+    ----------
+    latitude, longitude : ndarray
+        (y, x), degrees; two points or more along each.
+
+    Returns
+    -------
+    ndarray
+        (axis, component, y, x): along x and along y, towards east and north, of second order in the spacing.
+    """
+    phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
+    position = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
+    east = np.stack([-np.sin(lam), np.cos(lam), np.zeros_like(lam)])
+    north = np.stack([-np.sin(phi) * np.cos(lam), -np.sin(phi) * np.sin(lam), np.cos(phi)])
+    vectors = []
+    for axis in (-1, -2):
+        along = np.gradient(position, axis=axis, edge_order=2 if position.shape[axis] > 2 else 1)
+        components = np.stack([(along * east).sum(0), (along * north).sum(0)])
+        vectors.append(components / np.hypot(*components))
+    return np.stack(vectors)

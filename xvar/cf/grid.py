@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from xvar.cf.geodesy import (
     to_nodes,
 )
 from xvar.cf.units import length_factor, normalise_units
-from xvar.errors import Problems
+from xvar.errors import InputWarning, Problems
 
 GridKind = Literal["projected", "geographic", "curvilinear", "index"]
 
@@ -136,9 +137,9 @@ def horizontal_grid(
             )
     if len(problems) > count:
         return None
-    y, x = (_coordinate(array, dim) for dim in (axes.y, axes.x))
-    kinds = (_measure(y), _measure(x))
-    plane = _plane_coordinates(array, axes, problems)
+    y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
+    kinds = (measured(y), measured(x))
+    plane = plane_coordinates(array, axes, problems)
     if len(problems) > count:
         return None
     if kinds in (("latitude", "longitude"), ("angle", "angle")) and y is not None and x is not None:
@@ -166,11 +167,11 @@ def horizontal_grid(
 
     lines: tuple[_Line, _Line] | None = None
     if y is not None and x is not None and kinds == ("length", "length"):
-        pair = tuple(_line(c, _length_factor(c), problems) for c in (y, x))
+        pair = tuple(_line(c, metres_per_unit(c), problems) for c in (y, x))
         if pair[0] is None or pair[1] is None:
             return None
         lines = (pair[0], pair[1])
-    reference = _mapping(array, mapping)
+    reference = projection_of(array, mapping)
     if plane is not None:
         return _curvilinear(array, plane, lines, _orientation(y, x), shape, problems, reference)
     if lines is not None:
@@ -179,7 +180,7 @@ def horizontal_grid(
     return None
 
 
-def _coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
+def coordinate_along(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     """The 1-D coordinate of a dimension: of its name, else the only numeric one along it."""
     if dim in array.coords:
         named: xr.DataArray = array.coords[dim]
@@ -188,7 +189,7 @@ def _coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     return along[0] if len(along) == 1 else None
 
 
-def _measure(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "longitude", "angle", "none"]:
+def measured(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "longitude", "angle", "none"]:
     """What a 1-D coordinate measures, by standard name and units, by name where it has neither."""
     if coordinate is None or not is_number(coordinate):
         return "none"
@@ -211,7 +212,8 @@ def _measure(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "
     return "none"
 
 
-def _length_factor(coordinate: xr.DataArray) -> float:
+def metres_per_unit(coordinate: xr.DataArray) -> float:
+    """Metres in a unit of a coordinate that measures lengths."""
     factor = length_factor(str(coordinate.attrs["units"]))
     assert factor is not None
     return factor
@@ -298,7 +300,7 @@ def _stated(
         return None
     ascending = []
     for dim in (axes.y, axes.x):
-        coordinate = _coordinate(array, dim)
+        coordinate = coordinate_along(array, dim)
         monotonic = None if coordinate is None else _direction(coordinate)
         if coordinate is not None and monotonic is None:
             _line(coordinate, 1.0, problems)
@@ -326,7 +328,7 @@ def _direction(coordinate: xr.DataArray) -> bool | None:
 
 def _orientation(y: xr.DataArray | None, x: xr.DataArray | None) -> tuple[bool, bool]:
     """Direction of both axes; along the index where there is no coordinate to tell."""
-    first, second = (None if c is None or _measure(c) == "none" else _direction(c) for c in (y, x))
+    first, second = (None if c is None or measured(c) == "none" else _direction(c) for c in (y, x))
     return first is not False, second is not False
 
 
@@ -402,13 +404,13 @@ def _unwrapped(longitude: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(unwrapped, dims=longitude.dims, name=longitude.name, attrs=dict(longitude.attrs))
 
 
-def _plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tuple[Floats, Floats] | None:
+def plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tuple[Floats, Floats] | None:
     """2-D latitude and longitude of the grid points, (y, x) in the order of the file."""
     found: dict[str, xr.DataArray] = {}
     for name, coordinate in array.coords.items():
         if set(coordinate.dims) != {axes.y, axes.x} or not is_number(coordinate):
             continue
-        measure = _measure(coordinate)
+        measure = measured(coordinate)
         if measure not in ("latitude", "longitude") and str(name).lower() in ("xlat", "xlong"):
             measure = "latitude" if str(name).lower() == "xlat" else "longitude"
         if measure in ("latitude", "longitude"):
@@ -446,7 +448,7 @@ def _is_mesh(latitude: Floats, longitude: Floats) -> bool:
     return bool(np.abs(latitude - latitude[:, :1]).max() < tolerance and np.abs(turn).max() < tolerance)
 
 
-def _mapping(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset | None) -> Any | None:
+def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset | None) -> Any | None:
     """The projection that the variable points at, where it is there and can be read."""
     if isinstance(mapping, xr.Dataset):
         name = mapping_name(array)
@@ -539,6 +541,13 @@ def _projected(
             ).copy()
         why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
         description = f"from x and y as they are: not checked against a map projection, since {why}"
+        if name is not None:  # the file states a projection, and it is lost: distances may be some percent off
+            warnings.warn(
+                f"variable {array.name!r}: x and y taken as true metres, {description.partition(': ')[2]}; add the "
+                "variable that the attribute grid_mapping names, or drop the attribute",
+                InputWarning,
+                stacklevel=2,
+            )
     spacing = (rows.step, columns.step) if metric is None else _representative(metric)
     return HorizontalGrid(shape, spacing, metric, ascending, "projected", False, description)
 

@@ -13,6 +13,7 @@ from xvar.cf.units import are_convertible
 #: What became of a window; a region of a store that was never written reads as 0.
 STATUS = ("not_run", "converged", "not_converged", "background_only", "diverged", "failed")
 STAGES = ("background", "analysis")
+BACKGROUND_SOURCES = ("stated", "window_before")
 ORIGINS = ("inside_domain", "last_frame")
 
 _OCEAN_SURFACE = re.compile(r"^(sea_surface|surface_sea_water)_?(skin|subskin|foundation)?_?(temperature|salinity)?$")
@@ -56,13 +57,16 @@ _TABLE: dict[str, _Entry] = {
     "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
     "source": _Entry("change of {variable} that is not motion", None, difference=True),
     "forcing": _Entry("model error forcing of {variable}", None, difference=True),
+    "background": _Entry("background of {variable}", None),
     "increment": _Entry("increment of {variable}: analysis minus background", None, difference=True),
     "innovation": _Entry("innovation of {variable}: observation minus background", None, difference=True),
     "residual": _Entry("residual of {variable}: observation minus analysis", None, difference=True),
+    "parameter": _Entry("analysis of the parameter {variable}", ""),
     "land": _Entry("land", "", flags=("water", "land")),
     "origin": _Entry("where the value of the forecast comes from", "", flags=ORIGINS),
     # diagnostics of a window
     "status": _Entry("what became of the window", "", "status_flag", flags=STATUS),
+    "background_source": _Entry("where the background of the window comes from", "", flags=BACKGROUND_SOURCES),
     "cost": _Entry("cost function J"),
     "cost_background": _Entry("background term of the cost function"),
     "cost_observation": _Entry("observation term of the cost function"),

@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
+from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
 from xvar.cf.quantities import without_quantities
@@ -56,6 +58,8 @@ class Record:
         Which of its values are no observation.
     notes : tuple of str
         What was found and assumed, for the attributes of the output.
+    interval : float or None
+        Seconds over which an amount fell: see `xvar.cf.amounts.interval_of`.
     """
 
     name: Hashable
@@ -68,6 +72,7 @@ class Record:
     land: NDArray[np.bool_] | None
     screen: Screen
     notes: tuple[str, ...]
+    interval: float | None = None
 
     @property
     def cadence(self) -> float:
@@ -173,10 +178,14 @@ def read_record(
     if image is None or times is None or grid is None or own_units is None:
         return None
     what = kind(array if units is None else array.assign_attrs(units=own_units))
+    interval = interval_of(array, axes.time, times.seconds, dataset)
+    screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what))
+    codes: list[str] = []
+    image = detected(image, what, (screen.low, screen.high), codes)
     mask, statement = find_land(dataset, image, axes, land, problems)
     if times.order is not None:
         image = image.isel({axes.time: times.order})
-    notes = [f"grid: {grid.description}", f"land: {statement}"]
+    notes = [f"grid: {grid.description}", f"land: {statement}", *codes]
     if times.note:
         notes.append(times.note)
     given = array.attrs.get("units")
@@ -184,11 +193,10 @@ def read_record(
         notes.append(f"units {own_units!r} as stated by units=")
     elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
         notes.append(f"units {given!r} read as {own_units!r}")
-    screen = Screen.of(name, what, own_units, float(np.median(np.diff(times.seconds))))
     notes.extend(check_values(image, screen, problems, strict=strict))
     if len(problems) > before:
         return None
-    return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes))
+    return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes), interval)
 
 
 def _loaded(image: xr.DataArray, dataset: xr.Dataset, problems: Problems) -> xr.DataArray | None:

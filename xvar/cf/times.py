@@ -213,13 +213,14 @@ def _is_date(coordinate: xr.DataArray) -> bool:
 
 def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) -> NDArray[Any] | None:
     """Values of the coordinate where they are dates; else a problem that says what they are."""
-    dtype = coordinate.dtype
+    dtype, label = coordinate.dtype, str(coordinate.name)
     units = coordinate.attrs.get("units")
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
         return np.asarray(coordinate.values)
     if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
         if units is None:
-            found, fix = f"{dtype} times without units", "has the time no CF units? decode_times? write attrs['units']"
+            found = f"{dtype} times without units"
+            fix = f"ds[{label!r}].attrs['units'] = 'seconds since 2020-01-01', or what they are; xarray.decode_cf(ds)"
             expected = "dates: time has no CF units; decode_times?"
         elif _decodable(str(units), coordinate):
             found, fix = f"{dtype} times that are not decoded, units {str(units)!r}", "ds = xarray.decode_cf(ds)"
@@ -246,7 +247,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         **where,
         found=found,
         expected="datetime64 without a time zone (UTC), or cftime dates of one calendar",
-        fix="pandas.to_datetime(times, utc=True).tz_localize(None)",
+        fix=f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values, utc=True).tz_localize(None)",
     )
     return None
 

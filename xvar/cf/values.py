@@ -37,15 +37,20 @@ class Screen:
         What it measures.
     low, high : float
         What no value exceeds, in the units of the variable.
+    nodata : float, optional
+        What the highest code of a packed image stands for, where the file declares no missing value.
     """
 
     variable: str
     kind: Kind
     low: float = ANYTHING[0]
     high: float = ANYTHING[1]
+    nodata: float | None = None
 
     @classmethod
-    def of(cls, variable: object, kind: Kind, units: str, interval: float | None) -> Screen:
+    def of(
+        cls, variable: object, kind: Kind, units: str, interval: float | None, nodata: float | None = None
+    ) -> Screen:
         """The limits of a kind of variable, in its own units; `interval` is that of an amount of rain, in seconds."""
         low, high = ANYTHING
         if kind == "rain":
@@ -56,13 +61,19 @@ class Screen:
             low, high = REFLECTIVITY
         elif kind == "temperature" and are_convertible(units, "K"):
             low, high = (convert(limit, "K", units) for limit in TEMPERATURE)
-        return cls(str(variable), kind, low, high)
+        return cls(str(variable), kind, low, high, nodata)
 
     def rejected(self, values: Floats) -> NDArray[np.bool_]:
         """Values (..., y, x) that are none: infinite, beyond the limits, or a fill value that nobody declared."""
-        beyond = np.isinf(values) | (values < self.low) | (values > self.high)
+        beyond = np.isinf(values) | (values < self.low) | (values > self.high) | self.at_nodata(values)
         fill = undeclared_fill(values)
         return np.asarray(beyond if fill is None else beyond | (values == _own(fill, values.dtype)))
+
+    def at_nodata(self, values: Floats) -> NDArray[np.bool_]:
+        """Values at the highest code of a packed image that declares no missing value."""
+        if self.nodata is None:
+            return np.zeros(values.shape, dtype=bool)
+        return np.isclose(values, self.nodata, rtol=1e-6, atol=0)
 
     def problem(self, values: Floats, *, strict: bool = False, fill: bool = True) -> Problem | None:
         """What is wrong with values that nobody has looked at yet.
@@ -72,7 +83,7 @@ class Screen:
         problems = Problems()
         if strict:
             _refuse_infinite(values, self.variable, problems)
-        if fill and not _refuse_fill(values, self.variable, problems):
+        if fill and not _refuse_fill(values, self, problems):
             _refuse_negative(values, self, problems)
         return problems.first
 
@@ -114,14 +125,16 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
     empty = int((~valid.any(axis=(1, 2))).sum())
     if empty:
         notes.append(f"{empty} of {len(values)} frames without any value")
-    if _refuse_fill(values, array.name, problems) or _refuse_negative(values, screen, problems):
+    if _refuse_fill(values, screen, problems) or _refuse_negative(values, screen, problems):
         return notes
     infinite = np.isinf(values)
     gross = valid & ((values < screen.low) | (values > screen.high))
     beyond = f"values beyond {screen.low:g} to {screen.high:g}, which nothing reaches"
+    codes = f"values of {screen.nodata}, the highest code of a packed file that declares neither nodata nor undetect"
     for wrong, what, mend in (
         (infinite, "infinite values", "replace them by NaN to say so"),
         (gross, beyond, _hint(values, gross, screen)),
+        (screen.at_nodata(values), codes, "write the _FillValue of the file where they stand for missing"),
     ):
         count = int(wrong.sum())
         if count and not (strict and wrong is infinite):
@@ -159,14 +172,16 @@ def _refuse_infinite(values: Floats, name: object, problems: Problems) -> bool:
     return True
 
 
-def _refuse_fill(values: Floats, name: object, problems: Problems) -> bool:
+def _refuse_fill(values: Floats, screen: Screen, problems: Problems) -> bool:
     fill = undeclared_fill(values)
-    if fill is None:
+    # Radars write numbers beyond any dBZ for nodata and for undetect, and often declare neither: those are missing,
+    # with a warning.
+    if fill is None or (screen.kind == "reflectivity" and not screen.low <= fill <= screen.high):
         return False
     wrong = values == _own(fill, values.dtype)
-    label = f"ds[{str(name)!r}]"
+    label = f"ds[{screen.variable!r}]"
     problems.add(
-        variable=name,
+        variable=screen.variable,
         index=_first(wrong),
         found=f"{int(wrong.sum())} values of {fill:g}: an undeclared _FillValue {fill:g}?",
         expected="NaN where nothing was observed",

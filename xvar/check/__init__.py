@@ -1,7 +1,8 @@
 """Checks that a user runs on her own model and data. Nothing here raises for what it finds."""
 
 from xvar.check.conformance import Report, Row, dynamics
+from xvar.check.covariance import covariance
 from xvar.check.record import Examination, record
 from xvar.check.understanding import describe
 
-__all__ = ["Examination", "Report", "Row", "describe", "dynamics", "record"]
+__all__ = ["Examination", "Report", "Row", "covariance", "describe", "dynamics", "record"]

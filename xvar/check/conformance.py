@@ -81,7 +81,7 @@ def dynamics(model: Dynamics, state: State, seconds: float = 1.0) -> Report:
     ----------
     model : callable (state, seconds) -> state
         The model, or a specification of one that is bound to its grid already.
-    state : dict of Tensor (window, component, *grid)
+    state : dict of Tensor (window, component, \*grid)
         A typical state, best of two windows or more and in float64: in float32 the gates are wider.
     seconds : float
         The step.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,15 @@ from xvar.batches import WindowError, deferred
 from xvar.cf.axes import Axes
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.check.conformance import Report, Row, dynamics
+from xvar.check.covariance import covariance
 from xvar.check.understanding import facts
 from xvar.errors import AnalysisWarning, InputError, InputWarning, Problem, Problems
+from xvar.plan.experiment import errors_by_component
 
 READING = ("land", "units", "dx", "dy", "sort", "strict")
-OWN = ("background", "background_error", "observation_error", "model_error", "observation")
+BOUND = ("background",)  # to the grid of the record: a twin starts from rest
 FRAMES = 7  # of the twin experiment: two windows
+TRIED = 32  # points a side on which a covariance is tried
 SIDE = 96  # points of it at most, along y and x
 SPEED = 1.5  # of its fastest motion, in cells in a frame
 EDGE = 6  # points where the motion comes from outside, which are not looked at
@@ -99,7 +102,8 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
         How the record is understood, or what stands in the way. Then, on a twin experiment (images of the record's own
         pattern, moved by a known motion of 1.5 cells in a frame at most, on its spacing and cadence, with its missing
         values): the share of the motion that is recovered, the same call twice, a window alone and in a batch, and
-        the gradient of J against differences. A model of your own is checked as by `dynamics`, on the background.
+        the gradient of J against differences. Errors that are stated are checked as by `covariance`, on the spacing of
+        the record; a model of your own as by `dynamics`, on the background.
 
     Examples
     --------
@@ -123,10 +127,11 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
     own = {key: value for key, value in options.items() if key not in READING}
     model = own.get("dynamics")
     try:
-        if any(own.get(key) is not None for key in OWN) or not (model is None or isinstance(model, str)):
-            reports = _own_model(model, own.get("background"))
+        reports = _own_covariances(found, own)
+        if model is None or isinstance(model, str) or hasattr(model, "bind"):
+            reports += (_twin(found, {key: value for key, value in own.items() if key not in BOUND}),)
         else:
-            reports = (_twin(found, own),)
+            reports += _own_model(model, own.get("background"))
     except InputError as error:
         return Examination(known, error.problems, _texts(caught))
     return Examination(known, (), _texts(caught), reports)
@@ -147,6 +152,26 @@ def _own_model(model: Any, background: xr.Dataset | None) -> tuple[Report, ...]:
         one = torch.from_numpy(np.array(part.squeeze(drop=True).values, dtype="float64"))[None, None]
         state[str(name)] = torch.cat([one, 1.01 * one])
     return (dynamics(model, state),)
+
+
+def _own_covariances(record: Record, options: Mapping[str, Any]) -> tuple[Report, ...]:
+    """The errors that are stated, on the spacing of the record, a corner of its grid."""
+    problems = Problems()
+    background = options.get("background")
+    names = () if not isinstance(background, xr.Dataset) else tuple(map(str, background.data_vars))
+    motion = not callable(options.get("dynamics"))
+    components: dict[str, tuple[str, ...]] = {"velocity": ("u", "v"), "tracer": (str(record.name),)} if motion else {}
+    components |= {} if motion else {name: (name,) for name in names}
+    reports = []
+    for option in ("background_error", "model_error"):
+        given = getattr(options.get(option), "covariance", options.get(option))
+        for key, part in errors_by_component(given, option, components, problems).items():
+            if problems.first is None and not hasattr(part, "members"):  # an ensemble is positive as it is made
+                shape = tuple(min(size, TRIED) for size in record.grid.shape)
+                report = covariance(part, shape, record.grid.spacing, components=len(components[key]))
+                reports.append(replace(report, subject=f"{option} of {key!r}"))
+    problems.refuse()
+    return tuple(reports)
 
 
 def _twin(record: Record, options: Mapping[str, Any]) -> Report:
@@ -295,7 +320,9 @@ def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -
     frames = bridge.to_tensor(images[name].values[None, :4], dtype="float64", device=None)
     grid = bridge.core_grid(parts["grid"])
     if "experiment" in parts:
-        problem = parts["experiment"].problem(frames, None, {"velocity": _still(frames)}, seconds, grid)
+        std = options.get("observation_error")
+        errors = None if std is None else torch.full_like(frames, float(std))
+        problem = parts["experiment"].problem(frames, errors, {"velocity": _still(frames)}, seconds, grid)
     elif hasattr(parts["motion"], "problem"):
         problem = parts["motion"].problem(frames, seconds, grid)
     else:

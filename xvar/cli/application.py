@@ -63,6 +63,9 @@ Inputs = Annotated[
         "then the variable, where there are several.",
     ),
 ]
+Truth = Annotated[
+    list[str] | None, typer.Argument(metavar="[TRUTH]...", help="The observed record, a file or several.")
+]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -147,6 +150,9 @@ def assimilate(
     stride: Annotated[str | None, typer.Option(help="From one window to the next, likewise.")] = None,
     partial: Annotated[str | None, typer.Option(help="Frames that fill no window: drop or keep.")] = None,
     constraint: Annotated[str | None, typer.Option(help="The model is perfect: strong, or not: weak.")] = None,
+    background: Annotated[
+        str | None, typer.Option(help='"cycled": each window begins from the forecast of the one before.')
+    ] = None,
     land: Annotated[str | None, typer.Option(help='Variable with the land, or "never_valid".')] = None,
     units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
     dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
@@ -172,6 +178,7 @@ def assimilate(
     from xvar.cli.progress import watched
     from xvar.runs import Interrupted, run
     from xvar.store import check_target, open_files
+    from xvar.workers import WorkerError
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -184,6 +191,7 @@ def assimilate(
         stride=_frames_or_duration(stride),
         partial=partial,
         constraint=constraint,
+        background=background,
         land=land,
         units=units,
         dx=dx,
@@ -217,7 +225,7 @@ def assimilate(
     except Interrupted as end:
         typer.echo(f"xvar: {end}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except WindowError as error:
+    except (WindowError, WorkerError) as error:
         typer.echo(f"xvar: {error}", err=True)
         raise typer.Exit(FAILED) from None
     for index, reason in report.failed.items():
@@ -263,6 +271,10 @@ def forecast(
     output: Output,
     lead: Annotated[str, typer.Option(help="How far ahead, such as 30min.")] = "30min",
     every: Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out transient, growth or power_limit; may be given several times."),
+    ] = None,
     overwrite: Overwrite = False,
     config: Config = None,  # noqa: ARG001  (read by its callback)
     show_config: ShowConfig = False,
@@ -277,9 +289,26 @@ def forecast(
     if str(output) != "-":
         check_target(output, overwrite=overwrite)
     with incoming([analysis]) as paths, open_files(paths) as analysed, outgoing(output) as target:
-        result = call(analysed, lead, every)
+        result = call(analysed, lead, every, without=tuple(without or ()))
         write(result, target, overwrite=overwrite)
     _say(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
+
+
+@application.command(epilog="Example: xvar geographic currents.nc -o currents-east-north.nc")
+def geographic(
+    analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")],
+    output: Output,
+    overwrite: Overwrite = False,
+) -> None:
+    """Add the motion towards east and north to an analysis on any grid."""
+    from xvar.geographic import to_geographic
+    from xvar.store import check_target, open_files, write
+
+    if str(output) != "-":
+        check_target(output, overwrite=overwrite)
+    with incoming([analysis]) as paths, open_files(paths) as analysed, outgoing(output) as target:
+        write(to_geographic(analysed), target, overwrite=overwrite)
+    _say(f"{output}: eastward and northward added")
 
 
 @application.command(epilog="Example: xvar verify forecast.nc radar.nc --threshold 0.5 --threshold 5")
@@ -315,6 +344,88 @@ def verify(
         print_json(scores)
     else:
         print_scores(scores)
+
+
+@application.command(
+    epilog="Examples: xvar plot analysis.nc -o motion.png --style colours; "
+    "xvar plot forecast.nc radar.nc -o forecast.png --kind forecast"
+)
+def plot(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FILE", help="An analysis, a forecast or scores.")],
+    truth: Truth = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PICTURE", help="What to write: .png, .pdf, .svg.")
+    ] = Path("picture.png"),
+    kind: Annotated[
+        str,
+        typer.Option(help="motion, field, innovation, residual, increment, forcing, cost, forecast or skill."),
+    ] = "motion",
+    style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
+    window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
+    col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
+    score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, ...")] = None,
+    overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
+) -> None:
+    """Draw an analysis, a forecast or scores into a picture."""
+    from xvar.cli.pictures import draw
+
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
+    options = {"style": style, "window": window, "col": col, "variable": variable, "score": score}
+    given = {name: value for name, value in options.items() if value is not None}
+    draw(source, truth or (), output, kind, given, overwrite=overwrite)
+    _say(str(output))
+
+
+@application.command(epilog="Example: xvar animate analysis.nc radar.nc -o storm.gif --lead 30min")
+def animate(
+    context: typer.Context,
+    analysis: Annotated[str, typer.Argument(metavar="FILE", help="What `xvar assimilate` or `forecast` wrote.")],
+    truth: Truth = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg.")
+    ] = Path("film.gif"),
+    lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
+    window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
+    frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
+    overwrite: Overwrite = False,
+    config: Config = None,  # noqa: ARG001  (read by its callback)
+    show_config: ShowConfig = False,
+) -> None:
+    """Show what was observed beside the analysis and its forecast, as an animation."""
+    from xvar.cli.pictures import animate as call
+
+    if show_config:
+        typer.echo(as_toml(context), nl=False)
+        return
+    call(
+        analysis,
+        truth or (),
+        output,
+        window=window,
+        lead=lead,
+        frames_per_second=frames_per_second,
+        overwrite=overwrite,
+    )
+    _say(str(output))
+
+
+@application.command(epilog="Example: xvar view analysis.nc radar.nc")
+def view(
+    analysis: Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")],
+    truth: Truth = None,
+    port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Look at an analysis and its forecast on a page of this machine, until Ctrl-C."""
+    from xvar.cli.pictures import look
+
+    look(analysis, truth or (), port=port, browser=browser, say=lambda address: typer.echo(f"{address} (Ctrl-C ends)"))
 
 
 @application.command(epilog="Example: xvar info radar.nc")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -14,10 +14,14 @@ from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Specification
 from xvar.core.covariance.spectral import SpectralCovariance, stack
+from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Forcing, State, integrate, start
-from xvar.core.grid import Grid, prolong
+from xvar.core.grid import Grid, block_mean, prolong
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
+
+#: By which the curvature of J along a parameter is measured, in standard deviations.
+DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Cost:
             for name, penalty in specification.penalties(problem.grid).items()
         ]
         self._seen = _by_step(problem)
+        times = problem.times()
+        self._filters = [(penalty, penalty.weights(times)) for penalty in problem.penalties]
 
     def _lay_out(self) -> list[_Block]:
         groups: list[tuple[str, Any, tuple[int, ...]]] = [
@@ -150,10 +156,24 @@ class Cost:
             part = block.covariance.refine(coarser.covariance, own)
             if part is None:
                 # B^{-1/2} = B^{T/2} B^{-1} for any square root
-                fine = prolong(field, factor, self.problem.grid.shape)
+                whole = field.shape[-1] == 1  # a parameter, which is no field
+                fine = field if whole else prolong(field, factor, self.problem.grid.shape)
                 part = block.covariance.sqrt_transpose(block.covariance.solve(fine))
             parts.append(part.flatten(1))
         return torch.cat(parts, dim=1) if parts else self.zero()
+
+    def embed(self, coarse: Cost, control: Tensor, factor: int) -> Tensor:
+        """The control of what a control stands for on a coarser grid, linear and differentiable; see `refine`."""
+        parts = []
+        for block, coarser in zip(self._blocks, coarse._blocks, strict=True):
+            own = control[:, coarser.begin : coarser.end].reshape(-1, *coarser.shape)
+            part = block.covariance.embed(coarser.covariance, own)
+            if part is None:
+                field = coarser.covariance.sqrt(own)
+                fine = field if field.shape[-1] == 1 else prolong(field, factor, self.problem.grid.shape)
+                part = block.covariance.sqrt_transpose(block.covariance.solve(fine))
+            parts.append(part.flatten(1))
+        return torch.cat(parts, dim=1)
 
     def inverse_hessian(self) -> Tensor | None:
         """What is known of the diagonal of the inverse Hessian of J (window, n); None where nothing is."""
@@ -167,7 +187,24 @@ class Cost:
                 part = block.covariance.inverse_hessian(known[block.name], shape)
                 if part is not None:
                     diagonal[:, block.begin : block.end] = part.flatten(1)
+        unknown = [block for block in self._blocks if block.name in self.problem.parameters and block.name not in known]
+        if unknown:
+            self._measure(unknown, diagonal)
         return diagonal
+
+    def _measure(self, blocks: Sequence[_Block], diagonal: Tensor) -> None:
+        """The curvature along the slope of each parameter, of which a model may make anything: by a difference."""
+        start = self.zero()
+        _, slopes = self.gradient(start)
+        for block in blocks:
+            own = slice(block.begin, block.end)
+            slope = slopes[:, own]
+            along = slope / slope.square().sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(slope.dtype).tiny)
+            moved = start.clone()
+            moved[:, own] = DIFFERENCE * along
+            _, found = self.gradient(moved)
+            bent = ((found[:, own] - slope) * along).sum(1, keepdim=True) / DIFFERENCE
+            diagonal[:, own] = torch.where(bent.isfinite(), 1 / bent.clamp_min(1.0), 1.0)
 
     def increment(self, control: Tensor) -> State:
         """Increment of the initial state in the components that the control holds."""
@@ -210,32 +247,57 @@ class Cost:
         prior = 0.5 * control.square()
         terms: dict[str, Tensor] = {}
         for block in self._blocks:
-            name = "model_error" if block.steps or block.name in self.problem.held_errors else "background"
+            name = self._term(block)
             part = prior[:, block.begin : block.end].sum(1)
             terms[name] = terms[name] + part if name in terms else part
         increment = self._increment(fields)
         for name, component, penalty in self._penalties:
             terms[name] = terms.get(name, 0) + penalty(increment[component])
-        terms["observation"] = self._observation(self._initial_state(fields), self._forcing(fields))
+        terms.update(self._along_trajectory(self._initial_state(fields), self._forcing(fields)))
         return terms
 
-    def _observation(self, state: State, forcing: Forcing) -> Tensor:
+    def _term(self, block: _Block) -> str:
+        """The term of J that holds the prior of a part of the control."""
+        if block.steps or block.name in self.problem.held_errors:
+            return "model_error"
+        return "parameters" if block.name in self.problem.parameters else "background"
+
+    def _along_trajectory(self, state: State, forcing: Forcing) -> dict[str, Tensor]:
+        """The terms of J that need the model: those of the penalties, and of the observations."""
         state = start(self.dynamics, state)
         none = self._like.new_zeros(self.problem.windows)
 
-        def visit(index: int, before: State, after: State) -> tuple[State, Tensor]:
+        def visit(index: int, before: State, after: State) -> tuple[State, tuple[Tensor, list[State]]]:
             misfit, moved = none, after
             for observation, share in self._seen.get(index, ()):
                 seen = after if share == 1 else _between(before, after, share)
                 misfit = misfit + observation.misfit(seen)
                 moved = observation.insert(moved)
-            return moved, misfit
+            return moved, (misfit, self._weighted(index, after))
 
         state, first = visit(-1, state, state)
-        _, misfits = integrate(
+        _, values = integrate(
             self.dynamics, state, self.problem.steps, visit, forcing=forcing, checkpoint=self.problem.checkpoint
         )
-        return sum(misfits, first)
+        values.insert(0, first)
+        terms: dict[str, Tensor] = {}
+        for penalty, departure in self._departures([weighted for _, weighted in values]):
+            terms[penalty.name] = terms.get(penalty.name, none) + penalty.misfit(departure)
+        terms["observation"] = sum((misfit for misfit, _ in values[1:]), values[0][0])
+        return terms
+
+    def _weighted(self, index: int, state: State) -> list[State]:
+        """What the state after a step adds to the departure that each penalty sums up."""
+        return [
+            {key: weights[index + 1] * state[key] for key in penalty.std} if index + 1 in weights else {}
+            for penalty, weights in self._filters
+        ]
+
+    def _departures(self, weighted: Sequence[Sequence[State]]) -> Iterator[tuple[DigitalFilter, State]]:
+        """Each penalty with what it is a penalty on."""
+        for position, (penalty, _) in enumerate(self._filters):
+            parts = [states[position] for states in weighted if states[position]]
+            yield penalty, {key: sum(part[key] for part in parts) for key in penalty.std}  # type: ignore[misc]
 
     def trajectory(self, control: Tensor) -> list[State]:
         """The states at all steps, the initial one first, without gradients."""
@@ -274,24 +336,31 @@ class Cost:
             parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, sensitivities, strict=True)]
             return cost.detach(), control + torch.cat(parts, dim=1)
 
-    def linearise(self, control: Tensor) -> Linearisation:
-        """J about a control: its value, its gradient and the Gauss-Newton Hessian."""
-        return Linearisation(self, control)
+    def linearise(self, control: Tensor, coarse: Cost | None = None, factor: int = 1) -> Linearisation:
+        """J about a control by its Gauss-Newton Hessian, with the model on a coarser grid where one is given."""
+        if coarse is None:
+            return Linearisation(self, control)
+        with torch.no_grad():
+            fields = self.fields(control)
+            about = [field if field.shape[-1] == 1 else block_mean(field, factor) for field in fields]
+        return CoarseLinearisation(self, coarse, about, factor)
 
-    def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation, Tensor]]:
-        """The residual of every observation over its deviation, with the state that follows from the fields."""
-        found: list[tuple[Observation, Tensor]] = []
+    def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation | DigitalFilter, Tensor]]:
+        """The residual of every observation, and of every penalty, over its deviation."""
+        found: list[tuple[Observation | DigitalFilter, Tensor]] = []
 
-        def visit(index: int, before: State, after: State) -> tuple[State, None]:
+        def visit(index: int, before: State, after: State) -> tuple[State, list[State]]:
             moved = after
             for observation, share in self._seen.get(index, ()):
                 seen = after if share == 1 else _between(before, after, share)
                 found.append((observation, observation.residual(seen)))
                 moved = observation.insert(moved)
-            return moved, None
+            return moved, self._weighted(index, after)
 
-        state, _ = visit(-1, *[start(self.dynamics, self._initial_state(fields))] * 2)
-        integrate(self.dynamics, state, self.problem.steps, visit, forcing=self._forcing(fields))
+        state, first = visit(-1, *[start(self.dynamics, self._initial_state(fields))] * 2)
+        _, weighted = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self._forcing(fields))
+        for penalty, departure in self._departures([first, *weighted]):
+            found.append((penalty, penalty.residual(departure)))
         return found
 
 
@@ -307,14 +376,18 @@ class Linearisation:
     ----------
     cost : Cost
         J.
-    control : Tensor (window, n)
-        Where it is linearised.
+    control : Tensor (window, n), or list of Tensor
+        Where it is linearised, or the fields there.
     """
 
-    def __init__(self, cost: Cost, control: Tensor) -> None:
+    def __init__(self, cost: Cost, control: Tensor | Sequence[Tensor]) -> None:
         self._cost = cost
         with torch.no_grad():
-            self._fields = [part.sqrt(control).requires_grad_() for part in cost._stacks]
+            if isinstance(control, Tensor):
+                stacked = [part.sqrt(control) for part in cost._stacks]
+            else:
+                stacked = _stack_fields(cost._stacks, control)
+        self._fields = [part.requires_grad_() for part in stacked]
         with torch.enable_grad():
             found = cost.residuals(cost._apart(self._fields))
             self._residuals = [residual for _, residual in found]
@@ -324,8 +397,20 @@ class Linearisation:
                 self._residuals, self._fields, self._probes, create_graph=True, materialize_grads=True
             )
 
+    def restrict(self, gradient: Tensor) -> Tensor:
+        """A gradient in the space of the inner loop."""
+        return gradient
+
+    def prolong(self, step: Tensor) -> Tensor:
+        """A step of the inner loop in the control."""
+        return step
+
     def product(self, control: Tensor) -> Tensor:
         """The Gauss-Newton Hessian times a control (window, n)."""
+        return control + self._misfit_product(control)
+
+    def _misfit_product(self, control: Tensor) -> Tensor:
+        """Without that of the prior."""
         stacks = self._cost._stacks
         fields = [part.sqrt(control) for part in stacks]
         tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
@@ -335,7 +420,7 @@ class Linearisation:
         )
         adjoints = tuple(a + b for a, b in zip(adjoints, self._penalised(fields), strict=True))
         parts = [part.sqrt_transpose(each) for part, each in zip(stacks, adjoints, strict=True)]
-        return control + torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1)
 
     def _penalised(self, fields: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The penalties' own Hessian: they are quadratic, so it is their gradient at the fields."""
@@ -347,6 +432,50 @@ class Linearisation:
             increment = cost._increment(cost._apart(leaves))
             values = [penalty(increment[component]).sum() for _, component, penalty in cost._penalties]
             return torch.autograd.grad(values, leaves, materialize_grads=True)
+
+
+class CoarseLinearisation(Linearisation):
+    r"""J about a control with the tangent linear model on a coarser grid: :math:`L^T L + B^{T/2} G^T W G B^{1/2}`.
+
+    L takes the control of the coarse grid to that of the same waves on the fine one. What is observed is compared on
+    the fine grid, to which the coarse states are interpolated: the gradient is that of J itself, and only the Hessian
+    is that of the coarse model.
+
+    Parameters
+    ----------
+    fine, coarse : Cost
+        J, and J with its model on the coarser grid, see `Problem.with_coarse_model`.
+    fields : list of Tensor
+        What each part of the control stands for, on the coarse grid.
+    factor : int
+        Side of a coarse cell.
+    """
+
+    def __init__(self, fine: Cost, coarse: Cost, fields: Sequence[Tensor], factor: int) -> None:
+        super().__init__(coarse, fields)
+        self._fine, self._factor = fine, factor
+
+    def restrict(self, gradient: Tensor) -> Tensor:
+        """By the adjoint of L."""
+        with torch.enable_grad():
+            leaf = self._cost.zero().requires_grad_()
+            image = self._fine.embed(self._cost, leaf, self._factor)
+            return torch.autograd.grad(image, leaf, gradient)[0]
+
+    def prolong(self, step: Tensor) -> Tensor:
+        """By L."""
+        with torch.no_grad():
+            return self._fine.embed(self._cost, step, self._factor)
+
+    def product(self, control: Tensor) -> Tensor:
+        """The Hessian times a control of the coarse grid."""
+        return self.restrict(self.prolong(control)) + self._misfit_product(control)
+
+
+def _stack_fields(stacks: Sequence[_Stack], fields: Sequence[Tensor]) -> list[Tensor]:
+    """The fields of the blocks as their stacks hold them."""
+    rest = list(fields)
+    return [torch.cat([rest.pop(0) for _ in part.blocks], dim=1) for part in stacks]
 
 
 def _stacked(blocks: Sequence[_Block]) -> list[_Stack]:
@@ -371,14 +500,21 @@ class CostOfBatch:
     def __init__(self, problem: Problem) -> None:
         self.whole = Cost(problem)
         self._part, self._windows = self.whole, torch.arange(problem.windows)
+        self._coarse: dict[int, Cost] = {}
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
         """J and its gradient for the windows of the batch that are named."""
         return self._of(windows).gradient(control)
 
-    def linearise(self, control: Tensor, windows: Tensor) -> Linearisation:
-        """J about a control, for the windows of the batch that are named."""
-        return self._of(windows).linearise(control)
+    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
+        """J about a control, for the windows that are named, its model on a grid of blocks of cells."""
+        if factor == 1:
+            return self._of(windows).linearise(control)
+        if factor not in self._coarse:
+            self._coarse[factor] = Cost(self.whole.problem.with_coarse_model(factor))
+        coarse = self._coarse[factor]
+        every = len(windows) == self.whole.problem.windows
+        return self._of(windows).linearise(control, coarse if every else coarse.select(windows), factor)
 
     def _of(self, windows: Tensor) -> Cost:
         if not torch.equal(windows, self._windows):

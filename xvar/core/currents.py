@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.covariance.stream_potential import period_around
-from xvar.core.drift import Drift, ImageAgainstLast
+from xvar.core.drift import Drift, ImageAgainstLater
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import carried, costs_of, deviation, fitting, in_groups, status_of
@@ -30,14 +30,18 @@ class Currents:
     r"""4D-Var with model error for the currents at the end of a window of images.
 
     The control, at the time of the last image, is the motion w, its model error η, a smooth source s (the sun's heating
-    is no motion) and the error e of the last image. Water is followed backward in time, and each earlier image is
-    compared with the last one where the water was:
+    is no motion) and the error e of the last image. Water is followed backward in time, and each image k is compared
+    with later ones r where the water was that is at their grid points:
 
     .. math::
 
-        J = \tfrac12 \|w\|^2_B + \tfrac12 \|\eta\|^2_Q + \tfrac12 \|s\|^2_{B_s} + \tfrac12 |e|^2 + \sum_{k, x}
-        \rho\Bigl(\frac{y_k(X_k) - y_0 - \sigma e - t_k s}{\sqrt{n}\,\sigma}\Bigr), \quad
-        \dot X = w, \quad \dot w = \eta, \quad \sigma = \sigma_0 + \beta |\delta y_0|
+        J = \tfrac12 \|w\|^2_B + \tfrac12 \|\eta\|^2_Q + \tfrac12 \|s\|^2_{B_s} + \tfrac12 |e|^2 + \sum_{k, r, x}
+        \rho\Bigl(\frac{y_k(X_{rk}) - y_r - (t_k - t_r) s - \sigma_r e_r}{\sqrt{n}\,\sigma_r}\Bigr), \quad
+        \dot X = w, \quad \dot w = \eta, \quad \sigma_r = \sigma_0 + \beta |\delta y_r|
+
+    Windows without a hole compare with the last image alone, r = 0: it says what the others would, for half the work.
+    Where there are clouds (or land) the r are all images up to `reach` later, so that none of them, the last one
+    included, must be clear: what two images both see counts, whatever the others do.
 
     with ρ the pseudo-Huber norm. w is a mean, a stream function and a potential. Currents do not carry themselves at
     these scales, since pressure holds them: the perfect model is a steady motion.
@@ -63,6 +67,8 @@ class Currents:
         β, of the difference between neighbouring pixels: what positions are not exact for.
     correlated : float
         n, the number of comparisons that share one error.
+    reach : int
+        Images with holes are compared with so many later ones.
     threshold : float
         Of the pseudo-Huber norm, in σ.
     levels : tuple of int
@@ -80,11 +86,38 @@ class Currents:
     error: float = 0.055
     slope: float = 0.5
     correlated: float = 15.0
+    reach: int = 3
     threshold: float = 2.0
     levels: tuple[int, ...] = (4, 2, 1)
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=50, gradient=1e-3, decrease=5e-3))
 
-    def problem(self, images: Tensor, seconds: Sequence[float], grid: Grid) -> Problem:
+    def forecast_error(self, seconds: float, frame: float) -> float:
+        r"""By what the standard deviation of the motion's error grows from one window of a chain to the next.
+
+        A window that goes on from another has the current at the end of that one as its background, which the model
+        keeps as it is: :math:`w_b = w`. B, the covariance of the current about rest, grows by the model error over the
+        time in between, a change η that is held:
+
+        .. math:: B_{k+1} = B + t^2\, Q = (1 + (\gamma\, t / \Delta t)^2)\, B
+
+        for Q is smooth as B and γ is `model_error`, the deviation of the change in a frame over that of the motion.
+        Source and error of the image begin from nothing in each window: no forecast is made of them.
+
+        Parameters
+        ----------
+        seconds, frame : float
+            t, from the end of the window before to the end of this one, and Δt, the time between frames.
+        """
+        return math.hypot(1.0, self.model_error * seconds / frame)
+
+    def problem(
+        self,
+        images: Tensor,
+        seconds: Sequence[float],
+        grid: Grid,
+        guess: Tensor | None = None,
+        elapsed: float = 0.0,
+    ) -> Problem:
         """The problem of a batch of windows.
 
         Parameters
@@ -94,56 +127,62 @@ class Currents:
         seconds : sequence of float
             Time of each frame after the first.
         grid : Grid
+        guess : Tensor (window, 2, y, x), optional
+            The current at the end of the window before, in m/s.
+        elapsed : float
+            Seconds since then, see `forecast_error`.
         """
         frame, cell = (seconds[-1] - seconds[0]) / (len(seconds) - 1), math.sqrt(math.prod(grid.spacing))
         period = period_around(grid, self.length * cell, max(self.levels))
-        last, known, std, last_std = self._last_image(images)
-        nothing = torch.zeros_like(last)
-        background = {
-            "velocity": images.new_zeros(len(images), 2, *grid.shape),
-            "tracer": nothing,
-            "source": nothing,
-            "error": nothing,
-        }
+        valid = images.isfinite()
+        filled = torch.where(valid, images, torch.zeros_like(images))
+        whole = bool(valid.all())
+        std = self.error + self.slope * neighbour_difference(filled, valid)
+        rest = images.new_zeros(len(images), 2, *grid.shape)
+        nothing = torch.zeros_like(images[:, :1])
+        background = {"velocity": rest if guess is None else guess, "source": nothing, "error": nothing}
         errors: dict[str, Any] = {
-            "velocity": self._motion_error(1.0, cell, period),
+            "velocity": self._motion_error(self.forecast_error(elapsed, frame), cell, period),
             "source": Matern(self.source_std / frame, self.source_length * cell, truncation=0.3),
             "error": Diagonal(1.0),
         }
         if self.model_error > 0:
-            background["model_error"] = torch.zeros_like(background["velocity"])
+            background["model_error"] = rest
             errors["model_error"] = self._motion_error(self.model_error / frame, cell, period)
         shared = math.sqrt(self.correlated)
-        valid = images.isfinite()
-        filled = torch.where(valid, images, torch.zeros_like(images))
-        whole = bool(valid.all())
-        observations = tuple(
-            Observation(
-                time=seconds[-1 - age] - seconds[-1],
-                operator=ImageAgainstLast(
-                    filled[:, -1 - age, None],
-                    last,
-                    std,
-                    last_std,
-                    mask=None if whole else valid[:, -1 - age, None].to(last),
-                    known=None if whole else known.to(last),
-                ),
-                values=torch.where(known, nothing, torch.nan),
-                std=last.new_full((), shared),
-                threshold=self.threshold / shared,
+        observations = []
+        times = [time - seconds[-1] for time in reversed(seconds)]
+        for age in range(1, len(times)):
+            # The parcels of the latest image come first, as they do in the state.
+            ages = self._later(age, whole)
+            later = [-1 - one for one in ages]
+            gone = images.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1)
+            observations.append(
+                Observation(
+                    time=times[age],
+                    operator=ImageAgainstLater(
+                        filled[:, -1 - age, None],
+                        filled[:, later],
+                        std[:, later],
+                        gone,
+                        erring=0 in ages,
+                        mask=None if whole else valid[:, -1 - age, None].to(images),
+                        known=None if whole else valid[:, later].to(images),
+                    ),
+                    values=torch.where(valid[:, later], 0.0, torch.nan).to(images),
+                    std=images.new_full((), shared),
+                    threshold=self.threshold / shared,
+                )
             )
-            for age in range(1, len(seconds))
-        )
-        times = [0.0, *(observation.time for observation in observations)]
         return Problem(
             grid=grid,
-            dynamics=Drift(),
+            dynamics=Drift(None if whole else self.reach),
             steps=tuple(end - begin for begin, end in pairwise(times)),
             background=background,
             background_error=errors,
-            observations=observations,
+            observations=tuple(observations),
             held_errors=("model_error",) if self.model_error > 0 else (),
-            curvature=self._curvature(last, known, std, times, grid),
+            curvature=self._curvature(filled, valid, std, times, grid),
         )
 
     def _motion_error(self, factor: float, cell: float, period: tuple[float, ...]) -> StreamPotential:
@@ -156,45 +195,46 @@ class Currents:
             period=period,
         )
 
-    def _last_image(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The last image, where it is known, σ of the comparisons with it, and its own σ.
-
-        Its holes are filled with what was there before, which may be wrong by as much as the images vary.
-        """
-        valid = images.isfinite()
-        filled = torch.where(valid, images, torch.zeros_like(images))
-        last, known = filled[:, -1:], valid[:, -1:]
-        std = self.error + self.slope * neighbour_difference(last, known)
-        last_std, spread = std, deviation(images).clamp_min(self.error).expand_as(std)
-        for index in range(images.shape[1] - 2, -1, -1):
-            here = ~known & valid[:, index, None]
-            last = torch.where(here, filled[:, index, None], last)
-            last_std = torch.where(here, spread, last_std)
-            known = known | here
-        return last, known, std, last_std
+    def _later(self, age: int, whole: bool) -> Sequence[int]:
+        """The ages of the images that the one of an age is compared with."""
+        return (0,) if whole else range(max(0, age - self.reach), age)
 
     def _curvature(
-        self, last: Tensor, known: Tensor, std: Tensor, times: Sequence[float], grid: Grid
+        self, images: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], grid: Grid
     ) -> dict[str, Tensor]:
-        """About the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1)."""
-        per_cell = grid.cells_per_metre(dtype=last.dtype, device=last.device).mean((-2, -1), keepdim=True)
-        precision = known / (std.square() * self.correlated)
+        """About the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1).
+
+        It is that of comparisons with the last image alone, if it looked as the clearest one, of which the last counts.
+        """
+        count = valid.flatten(2).sum(2)
+        clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
+        rows = torch.arange(len(images), device=images.device)
+        images, valid, std = (part[rows, clearest][:, None] for part in (images, valid, std))
+        per_cell = grid.cells_per_metre(dtype=images.dtype, device=images.device).mean((-2, -1), keepdim=True)
+        precision = valid / (std.square() * self.correlated)
 
         def slope(axis: int) -> Tensor:
-            size = last.shape[axis] - 1
-            both = known.narrow(axis, 1, size) & known.narrow(axis, 0, size)
-            squared = torch.where(both, last.diff(dim=axis), 0.0).square()
-            return (squared * precision.narrow(axis, 1, size)).mean((-2, -1), keepdim=True)
+            size = images.shape[axis] - 1
+            both = valid.narrow(axis, 1, size) & valid.narrow(axis, 0, size)
+            squared = torch.where(both, images.diff(dim=axis), 0.0).square()
+            return (squared * precision.narrow(axis, 1, size)).mean((1, 2, 3))
 
-        gradient = CAUTION * torch.cat([slope(-1), slope(-2)], dim=1) * per_cell.square()
+        gradient = CAUTION * torch.stack([slope(-1), slope(-2)], dim=1)[:, :, None, None] * per_cell.square()
         second, fourth = (sum(time**power for time in times) for power in (2, 4))
         return {
             "velocity": gradient * second,
             "model_error": gradient * fourth / 4,
-            "source": CAUTION_SOURCE * precision.mean((-2, -1), keepdim=True) * second,
+            "source": CAUTION_SOURCE * precision.mean((1, 2, 3))[:, None, None, None] * second,
         }
 
-    def analyse(self, frames: Tensor, seconds: Sequence[float], grid: Grid) -> dict[str, Tensor]:
+    def analyse(
+        self,
+        frames: Tensor,
+        seconds: Sequence[float],
+        grid: Grid,
+        guess: Tensor | None = None,
+        elapsed: float = 0.0,
+    ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
         Parameters
@@ -204,6 +244,8 @@ class Currents:
         seconds : sequence of float
             Time of each frame after the first.
         grid : Grid
+        guess, elapsed
+            See `problem`.
 
         Returns
         -------
@@ -213,19 +255,20 @@ class Currents:
             deviation of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
-        return in_groups(frames, lambda part, _: self._analyse(part, seconds, grid))
+        return in_groups(frames, lambda part, _, own: self._analyse(part, seconds, grid, own, elapsed), guess)
 
-    def _analyse(self, frames: Tensor, seconds: Sequence[float], grid: Grid) -> dict[str, Tensor]:
+    def _analyse(
+        self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None, elapsed: float
+    ) -> dict[str, Tensor]:
         """Analyse windows that are alike."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
-        problem = self.problem(values, seconds, grid)
+        problem = self.problem(values, seconds, grid, guess, elapsed)
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
         state = result.trajectory[0]
         motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
-        *_, last_std = self._last_image(values)
-        analysed = torch.addcmul(values[:, -1:], last_std, state["error"])
-        images = torch.cat([values[:, :-1], analysed], dim=1)
+        std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
+        images = torch.cat([values[:, :-1], torch.addcmul(last, std, state["error"])], dim=1)
         spread = deviation(values)
         count = values[:, :-1].isfinite().flatten(1).sum(1)
         forcing = {}

@@ -1,4 +1,4 @@
-"""Parcels of water in a motion that changes, and images whose own error is estimated."""
+"""Parcels of water of every image in a motion that changes, and images compared along their paths."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ from xvar.core.interpolate import identity, sample
 
 @dataclass(frozen=True)
 class Drift:
-    r"""Parcels that follow a motion with a model error, and what is added to them.
+    r"""Parcels that follow a motion with a model error, from image to image.
 
-    .. math:: \dot X = w(X, t), \quad \dot w = \eta, \quad \dot I = s
+    .. math:: \dot X = w(X, t), \quad \dot w = \eta
 
-    A state holds the ``velocity`` w (window, 2, y, x) in m/s, the ``tracer`` I (window, 1, y, x) that came to the
-    parcel of each grid point since the time of the control, the ``source`` s per second, and where the model is not
-    perfect the ``model_error`` η in m/s², held over the window. `start` adds the ``position`` X in grid units and the
-    ``drift``, its speed in the step before, which foretells where the middle of the path is: one interpolation a step,
-    second order.
+    A state holds the ``velocity`` w (window, 2, y, x) in m/s and where the model is not perfect the ``model_error`` η
+    in m/s², held over the window. `start` adds the ``position`` X in grid units (window, 2, rows, x) of a parcel at
+    each grid point, and the ``drift``, its speed in the step before, which foretells where the middle of the path is:
+    one interpolation a step, second order. Where `reach` is stated every step, which ends at an image, adds the parcels
+    that are at the grid points then: their rows stand below those of the parcels that came before.
+
+    Parameters
+    ----------
+    reach : int, optional
+        For so many steps the parcels of each image are followed, then they are left behind. Default: those at the grid
+        points in the beginning alone, for all steps.
     """
+
+    reach: int | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowDrift:
         """The model on a grid."""
-        return FollowDrift(grid, dtype=dtype, device=device)
+        return FollowDrift(self, grid, dtype=dtype, device=device)
 
 
 class FollowDrift(nn.Module):
@@ -36,8 +44,9 @@ class FollowDrift(nn.Module):
     grid_points: Tensor
     per_metre: Tensor
 
-    def __init__(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, model: Drift, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
+        self.rows = None if model.reach is None else model.reach * grid.shape[0]
         self.register_buffer("grid_points", identity(grid.shape, torch.zeros((), dtype=dtype, device=device)))
         self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
 
@@ -47,63 +56,86 @@ class FollowDrift(nn.Module):
         return {**state, "position": points, "drift": state["velocity"] * self.per_metre}
 
     def forward(self, state: State, seconds: float) -> State:
-        """Follow the parcels, backward in time where `seconds` are negative."""
+        """Follow the parcels, backward in time where `seconds` are negative, and add those at the grid points."""
         after = dict(state)
         middle = state["velocity"]
         if "model_error" in state:
             middle = torch.add(middle, state["model_error"], alpha=0.5 * seconds)
             after["velocity"] = torch.add(state["velocity"], state["model_error"], alpha=seconds)
-        halfway = torch.add(state["position"], state["drift"], alpha=0.5 * seconds)
-        after["drift"] = sample(middle * self.per_metre, halfway)
-        after["position"] = torch.add(state["position"], after["drift"], alpha=seconds)
-        after["tracer"] = torch.add(state["tracer"], state["source"], alpha=seconds)
-        return after
+        position, drift = state["position"], state["drift"]
+        if self.rows is not None:
+            position, drift = position[:, :, -self.rows :], drift[:, :, -self.rows :]
+        halfway = torch.add(position, drift, alpha=0.5 * seconds)
+        drift = sample(middle * self.per_metre, halfway)
+        position = torch.add(position, drift, alpha=seconds)
+        if self.rows is not None:
+            points = self.grid_points.expand(len(position), -1, -1, -1)
+            position = torch.cat([position, points], dim=2)
+            drift = torch.cat([drift, after["velocity"] * self.per_metre], dim=2)
+        return {**after, "position": position, "drift": drift}
 
 
 @dataclass(frozen=True)
-class ImageAgainstLast:
-    r"""Observation operator: an image where the parcels are, against what the last image says that they carry.
+class ImageAgainstLater:
+    r"""Observation operator: an image where the parcels of later ones came from, against what these say.
 
-    .. math:: H(x) = m(X) \, (y(X) - y_0 - \sigma_0 e - I) / \sigma, \quad \text{to be compared with zero,}
+    .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_r e_r) / \sigma_r, \quad
+        \text{to be compared with zero,}
 
-    with m the mask of the image. The ``error`` e of the last image is a component of the state, of unit variance: it is
-    an observation as the others are.
+    with r the later images, :math:`X_r` where the parcels at their grid points were at the time of the image, m its
+    mask and s the ``source`` of the state, per second. The ``error`` e of the last image is a component of the state,
+    of unit variance; that of the others is left to σ.
 
     Parameters
     ----------
-    image, last : Tensor (window, 1, y, x)
-        y and :math:`y_0`, without holes.
-    std, last_std : Tensor (window, 1, y, x)
-        σ and :math:`\sigma_0`.
-    mask, known : Tensor (window, 1, y, x), optional
-        One where y and :math:`y_0` are values, zero where they only fill holes; left out where there are none.
+    image : Tensor (window, 1, y, x)
+        y, without holes.
+    later : Tensor (window, image, y, x)
+        :math:`y_r`, without holes, the latest first, as many as the parcels of `Drift` are followed for.
+    std : Tensor (window, image, y, x)
+        :math:`\sigma_r`.
+    elapsed : Tensor (1, image, 1, 1)
+        :math:`t - t_r` in seconds.
+    erring : bool
+        Whether the first of the later images is the last one, with e.
+    mask : Tensor (window, 1, y, x), optional
+        m: one where y is a value, zero where it only fills holes; left out where there are none.
+    known : Tensor (window, image, y, x), optional
+        The same of the later images.
     """
 
     image: Tensor
-    last: Tensor
+    later: Tensor
     std: Tensor
-    last_std: Tensor
+    elapsed: Tensor
+    erring: bool
     mask: Tensor | None = None
     known: Tensor | None = None
 
     def __call__(self, state: State) -> Tensor:
-        """The weighted difference at every parcel (window, 1, y, x)."""
-        carried = torch.addcmul(self.last + state["tracer"], self.last_std, state["error"])
+        """The weighted differences at every parcel (window, image, y, x)."""
+        rows = self.later.shape[1] * self.later.shape[2]
+        position = state["position"][:, :, :rows]
+        carried = torch.addcmul(self.later, self.elapsed, state["source"])
+        if self.erring:
+            first = torch.addcmul(carried[:, :1], self.std[:, :1], state["error"])
+            carried = first if carried.shape[1] == 1 else torch.cat([first, carried[:, 1:]], dim=1)
         if self.mask is None:
-            return (sample(self.image, state["position"]) - carried) / self.std
-        both = sample(torch.cat([self.image, self.mask], dim=1), state["position"])
-        return (both[:, :1] - both[:, 1:] * carried) / self.std
+            return (sample(self.image, position).view(carried.shape) - carried) / self.std
+        seen, share = sample(torch.cat([self.image, self.mask], dim=1), position).unbind(1)
+        return (seen.reshape(carried.shape) - share.reshape(carried.shape) * carried) / self.std
 
-    def select(self, windows: Tensor) -> ImageAgainstLast:
+    def select(self, windows: Tensor) -> ImageAgainstLater:
         """The images of some windows of the batch."""
-        parts = (self.image, self.last, self.std, self.last_std, self.mask, self.known)
-        return ImageAgainstLast(*(None if part is None else part[windows] for part in parts))  # type: ignore[arg-type]
+        image, later, std = (part[windows] for part in (self.image, self.later, self.std))
+        mask, known = (None if part is None else part[windows] for part in (self.mask, self.known))
+        return replace(self, image=image, later=later, std=std, mask=mask, known=known)
 
-    def coarsen(self, factor: int) -> ImageAgainstLast:
-        """Means over blocks of cells; of cells that hold a value, where the last image is concerned."""
+    def coarsen(self, factor: int) -> ImageAgainstLater:
+        """Means over blocks of cells; of cells that hold a value, where the later images are concerned."""
         if self.mask is None or self.known is None:
-            parts = (self.image, self.last, self.std, self.last_std)
-            return ImageAgainstLast(*(block_mean(part, factor) for part in parts))
+            image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
+            return replace(self, image=image, later=later, std=std)
         filled, known = self.known, block_mean(self.known, factor)
 
         def where_known(values: Tensor) -> Tensor:
@@ -112,9 +144,8 @@ class ImageAgainstLast:
         return replace(
             self,
             image=block_mean(self.image, factor),
-            last=where_known(self.last),
+            later=where_known(self.later),
             std=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
-            last_std=where_known(self.last_std),
             mask=block_mean(self.mask, factor),
             known=known,
         )

@@ -76,7 +76,7 @@ def integrate(
     state : dict of Tensor
         The final state.
     values : list
-        What `visit` gave, in the order of the steps. Under `checkpoint` a value must be a tensor.
+        What `visit` gave, in the order of the steps. Under `checkpoint` a value is a tensor, or holds nothing else.
     """
     keys = tuple(state)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from xvar import errors
-from xvar.core.covariance import Diagonal
-from xvar.core.dynamics import State
+from xvar.core.cost import bind
+from xvar.core.covariance import Diagonal, grown
+from xvar.core.digital_filter import DigitalFilter
+from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, deviation, fitting, status_of
-from xvar.core.observation import Component, Compose, Observation
+from xvar.core.observation import Component, Compose, Observation, Operator
+from xvar.core.parameters import Calibrated, Holding, Parameter
 from xvar.core.problem import ForcedSteps, Problem, TimeInterpolation, frame_steps
 from xvar.core.solve import solve
 
@@ -64,12 +67,50 @@ class Images:
         paper does. This cuts the adjoint of the tracer: such a window is no strong-constraint 4D-Var.
     time_interpolation : {"linear", "nearest"}
         How the state is found at a frame between two steps.
+    gain, offset : Parameter, optional
+        The variable is observed as :math:`a x + b`, a and b estimated along: an instrument that is not quite
+        calibrated, images whose mean drifts. A number each; offsets in the units of the variable.
+    calibration : {"frame", "window"}
+        Whether every frame has a gain and an offset of its own, or all frames of a window the same.
     """
 
     transform: Any = None
     threshold: float | None = None
     reset: Literal["observation"] | None = None
     time_interpolation: TimeInterpolation = "linear"
+    gain: Parameter | None = None
+    offset: Parameter | None = None
+    calibration: Literal["frame", "window"] = "frame"
+
+    def __post_init__(self) -> None:
+        """Refuse what calibrates nothing."""
+        problems = errors.Problems()
+        if self.calibration not in ("frame", "window"):
+            problems.add(
+                found=f"calibration={self.calibration!r}",
+                expected="one of 'frame', 'window'",
+                fix="calibration='frame'",
+            )
+        for name, parameter in (("gain", self.gain), ("offset", self.offset)):
+            if parameter is not None and (not isinstance(parameter, Parameter) or parameter.is_field):
+                problems.add(
+                    found=f"{name}={parameter!r}",
+                    expected="a Parameter that is a number",
+                    fix=f"{name}=xvar.control.Parameter(prior={1.0 if name == 'gain' else 0.0}, error=...)",
+                )
+        if self.parameters and self.reset:
+            problems.add(
+                found='a gain or an offset with reset="observation"',
+                expected="states that stay in the units of the model",
+                fix="leave reset out",
+            )
+        problems.refuse()
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Those that are estimated along."""
+        both = {"gain": self.gain, "offset": self.offset}
+        return {name: parameter for name, parameter in both.items() if parameter is not None}
 
 
 @dataclass(frozen=True)
@@ -92,11 +133,22 @@ class Experiment:
         How frames are compared.
     step : float, optional
         Longest step in seconds; by default one step leads from frame to frame.
+    growth : mapping of str to specification
+        Q of each component by which B has grown, per second; see `following`.
+    elapsed : float
+        Seconds for which it has grown.
     first_frame : bool
         Whether the first frame is observed; where it is the background it is not.
+    shared_error : bool
+        Whether an observed component of the background for which no error is stated has that of `error`, or, where it
+        is the larger, its deviation from the first frame.
     error : float
         Standard deviation of an observation, and of the observed component of the background, over that of the frames
         in the window, where no other is stated.
+    parameters : mapping of str to Parameter
+        Static parameters of the model, by the names under which its state holds them.
+    penalties : tuple of DigitalFilter
+        Terms of J on the trajectory.
     checkpoint : bool
         Trade time for memory.
     levels, minimizer
@@ -110,11 +162,52 @@ class Experiment:
     acting: Acting = "interval"
     observation: Images = field(default_factory=Images)
     step: float | None = None
+    growth: Mapping[str, Any] = field(default_factory=dict)
+    elapsed: float = 0.0
     first_frame: bool = False
+    shared_error: bool = False
     error: float = 0.2
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool = False
     levels: tuple[int, ...] = (1,)
     minimizer: LBFGS = field(default_factory=LBFGS)
+
+    def following(
+        self, state: State, lead: float, elapsed: float, frame: float, grid: Grid
+    ) -> tuple[Experiment, State]:
+        r"""What is solved in the next window of a chain, and its background.
+
+        The background is the forecast, without model error, of the analysis of the window before, from its last frame
+        to the first of this one. B, which is that of the analysis at the beginning of each window, has grown by the
+        model error in between,
+
+        .. math:: x_b^{k+1} = M(x_a^k), \quad B_{k+1} = B + (t_{k+1} - t_k)\, Q,
+
+        with :math:`t_k` the first frame of window k. Only the mean is carried: B is neither moved by the model nor made
+        less by what was observed, and grows from one window alone. The first frame is an observation like any other.
+
+        Parameters
+        ----------
+        state : dict of Tensor (window, component, y, x)
+            The analysis at the last frame of the window before.
+        lead : float
+            Seconds from that frame to the first of this window.
+        elapsed : float
+            :math:`t_{k+1} - t_k`.
+        frame : float
+            Longest step of the forecast where the model states none.
+        grid : Grid
+        """
+        like = next(iter(state.values()))
+        steps = frame_steps([0.0, lead], self.step or frame)
+        *_, background = trajectory(bind(self.dynamics, grid, like), state, steps)
+        shared = self.shared_error or not self.first_frame
+        return replace(self, first_frame=True, shared_error=shared, elapsed=elapsed), background
+
+    def completed(self, background: State, frames: Tensor) -> State:
+        """The whole state: where the observed component is left out the first frame is its background."""
+        return background if self.observed in background else {**background, self.observed: first_known(frames)}
 
     def problem(
         self, frames: Tensor, std: Tensor | None, background: State, seconds: Sequence[float], grid: Grid
@@ -134,20 +227,23 @@ class Experiment:
         grid : Grid
         """
         transform = self.observation.transform
-        operator = Component(self.observed) if transform is None else Compose(Component(self.observed), transform)
         compared = frames if transform is None else transform(frames)
         if std is None:
             std = self._scaled_error(compared)
         std = std.expand(frames.shape)
-        errors = dict(self.background_error)
-        if self.observed not in background:
-            background = {**background, self.observed: first_known(frames)}
-            if self.observed not in errors:
-                errors[self.observed] = Diagonal(self._scaled_error(frames))
+        errors, shared = dict(self.background_error), self.shared_error or self.observed not in background
+        background = self.completed(background, frames)
+        if shared and self.observed not in errors:
+            errors[self.observed] = Diagonal(self._error_of(background[self.observed], frames))
+        if self.elapsed > 0:
+            errors |= {
+                key: grown(errors.get(key), model, self.elapsed, background[key].shape[1])
+                for key, model in self.growth.items()
+            }
         observations = tuple(
             Observation(
                 time=seconds[index],
-                operator=operator,
+                operator=self._operator(index),
                 values=compared[:, index, None],
                 std=std[:, index, None],
                 threshold=self.observation.threshold,
@@ -156,18 +252,75 @@ class Experiment:
             for index in range(0 if self.first_frame else 1, len(seconds))
         )
         steps = frame_steps(seconds, self.step)
+        model, background, errors = self._with_parameters(background, errors, len(seconds), grid)
         return Problem(
             grid=grid,
-            dynamics=self.dynamics,
+            dynamics=model,
             steps=steps,
             background=background,
             background_error=errors,
+            parameters=(*self.parameters, *self.observation.parameters),
+            penalties=self.penalties,
             observations=observations,
             model_error=self._model_error(steps, seconds) if self.model_error else None,
             time_interpolation=self.observation.time_interpolation,
             curvature=self._curvature(observations) if transform is None else {},
             checkpoint=self.checkpoint,
         )
+
+    def _operator(self, index: int) -> Operator:
+        """From a state to what a frame shows."""
+        operator: Operator = Component(self.observed)
+        images = self.observation
+        if images.parameters:
+            operator = Calibrated(operator, images.gain, images.offset, index if images.calibration == "frame" else 0)
+        return operator if images.transform is None else Compose(operator, images.transform)
+
+    def _with_parameters(
+        self, background: State, errors: Mapping[str, Any], frames: int, grid: Grid
+    ) -> tuple[Any, State, dict[str, Any]]:
+        """The model, the background and its errors, with the parameters that are in the control."""
+        calibration = self.observation.parameters
+        known = {**self.parameters, **calibration}
+        if not known:
+            return self.dynamics, background, dict(errors)
+        like = next(iter(background.values()))
+        counts = dict.fromkeys(calibration, frames if self.observation.calibration == "frame" else 1)
+        return (
+            Holding(self.dynamics, self.parameters, tuple(calibration)),
+            {
+                **background,
+                **{
+                    name: parameter.background(len(like), counts.get(name, 1), grid, like)
+                    for name, parameter in known.items()
+                },
+            },
+            {**errors, **{name: parameter.specification for name, parameter in known.items()}},
+        )
+
+    def _estimated(self, state: State) -> dict[str, Tensor]:
+        """The parameters of an analysis: (window,), (window, frame) or (window, y, x)."""
+        found = {}
+        for name, parameter in {**self.parameters, **self.observation.parameters}.items():
+            values = parameter.value(state[name])
+            per_frame = name in self.observation.parameters and self.observation.calibration == "frame"
+            found[name] = values[:, 0] if parameter.is_field else values.flatten(1)
+            found[name] = found[name] if parameter.is_field or per_frame else found[name][:, 0]
+        return found
+
+    def _error_of(self, background: Tensor, frames: Tensor) -> Tensor:
+        """The error of an observed component for which none is stated (window, 1, 1, 1).
+
+        A background of the user's own is off by what the first frame says: were it held, or trusted too much, the
+        motion would have to carry it there from somewhere.
+        """
+        scaled = self._scaled_error(frames)
+        if self.elapsed > 0:
+            return scaled
+        valid = frames.isfinite().any(dim=1, keepdim=True)
+        off = torch.where(valid, first_known(frames) - background, torch.zeros_like(background)).square()
+        count = valid.flatten(1).sum(1).clamp_min(1)
+        return torch.maximum(scaled, (off.flatten(1).sum(1) / count).sqrt()[:, None, None, None])
 
     def _scaled_error(self, frames: Tensor) -> Tensor:
         """A share of the deviation of each window (window, 1, 1, 1); one where nothing varies."""
@@ -190,7 +343,22 @@ class Experiment:
         After a reset only the first observation sees the initial state.
         """
         seen = observations[:1] if self.observation.reset else observations
-        return {self.observed: sum(torch.where(o.mask, o.std**-2, 0.0) for o in seen)} if seen else {}  # type: ignore[dict-item]
+        if not seen:
+            return {}
+        weights = [torch.where(o.mask, o.std**-2, 0.0) for o in observations]
+        known: dict[str, Tensor] = {self.observed: sum(weights[: len(seen)])}  # type: ignore[dict-item]
+        for name, parameter in self.observation.parameters.items():
+            squares = [o.values.square() if name == "gain" else torch.ones_like(o.values) for o in observations]
+            sums = [(w * part).flatten(1).sum(1) for w, part in zip(weights, squares, strict=True)]
+            if self.observation.calibration == "frame":
+                unseen = [torch.zeros_like(sums[0])] * (0 if self.first_frame else 1)
+                by_value = torch.stack([*unseen, *sums], dim=1)
+            else:
+                by_value = torch.stack(sums, dim=1).sum(1, keepdim=True)
+            # Of its logarithm, where that is estimated.
+            scale = parameter.prior**2 if parameter.positive else 1.0
+            known[name] = scale * by_value.reshape(*by_value.shape, *(1,) * (weights[0].ndim - 2))
+        return known
 
     def analyse(
         self, frames: Tensor, std: Tensor | None, background: State, seconds: Sequence[float], grid: Grid
@@ -205,7 +373,7 @@ class Experiment:
             The model error of each interval or step in which it acts, per second; empty for the strong constraint.
         numbers : dict of Tensor (window, ...)
             ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
-            ``status`` (window,).
+            ``status`` (window,); and the parameters by their names.
         """
         problem = self.problem(frames, std, background, seconds, grid)
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
@@ -226,6 +394,7 @@ class Experiment:
                 "evaluations": result.minimum.evaluations,
                 "number_of_observations": count,
                 "status": status_of(result, count == 0),
+                **self._estimated(result.trajectory[0]),
             },
         )
 

@@ -100,17 +100,17 @@ class _Bilinear(torch.autograd.Function):
     def forward(ctx: Any, field: Tensor, position: Tensor, scale: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(field, position, scale)
         ctx.padding = padding
-        grid = (position * scale - 1).permute(0, 2, 3, 1)
+        grid = (position * scale).sub_(1).permute(0, 2, 3, 1)
         return torch.grid_sampler(field, grid, 0, padding, True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         field, position, scale = ctx.saved_tensors
-        grid = (position * scale - 1).permute(0, 2, 3, 1)
+        grid = (position * scale).sub_(1).permute(0, 2, 3, 1)
         by_field, by_grid = torch.ops.aten.grid_sampler_2d_backward.default(
             gradient, field, grid, 0, ctx.padding, True, ctx.needs_input_grad[:2]
         )
-        by_position = by_grid.permute(0, 3, 1, 2).contiguous() * scale if ctx.needs_input_grad[1] else None
+        by_position = by_grid.permute(0, 3, 1, 2).contiguous().mul_(scale) if ctx.needs_input_grad[1] else None
         return (by_field if ctx.needs_input_grad[0] else None), by_position, None, None
 
 

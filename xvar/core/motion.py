@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -21,6 +21,12 @@ from xvar.core.solve import Analysis, solve
 
 Transform = Literal["none", "square_root"]
 
+# Where a minimisation ends early is a matter of rounding. Coarse grids cost little: there it goes on until that is of
+# no account, and the finer ones start next to the minimum. A steady motion that a transient follows need not reach it.
+COARSE = LBFGS(evaluations=30, gradient=1e-3, decrease=3e-4, memory=8)
+ALONE = LBFGS(evaluations=60, gradient=1e-3, decrease=3e-4, memory=8)
+STEADY = LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3, memory=8)
+TRANSIENT = LBFGS(evaluations=30, gradient=1e-3, decrease=1e-3, memory=8)
 QUADRATIC = 0.3  # share of the comparisons in which the pseudo-Huber norm is quadratic, about
 
 
@@ -112,7 +118,8 @@ class ImageMotion:
         Share of the wavenumbers that the control holds, see `Tikhonov`.
     levels : tuple of int
         Of the first loop, see `solve`; a steady motion is smooth enough to be found on the last of them.
-    minimizer : LBFGS
+    minimizer : LBFGS, optional
+        Of both loops and all levels. Default: one that suits each.
     """
 
     transform: Transform = "none"
@@ -123,9 +130,11 @@ class ImageMotion:
     threshold: float = 1.0
     truncation: float = 0.5
     levels: tuple[int, ...] = (8, 4, 2)
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=30, gradient=1e-3, decrease=2e-3, memory=8))
+    minimizer: LBFGS | None = None
 
-    def steady_problem(self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid) -> Problem:
+    def steady_problem(
+        self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid, guess: Tensor | None = None
+    ) -> Problem:
         """The first loop.
 
         Parameters
@@ -137,9 +146,11 @@ class ImageMotion:
         frame : float
             Seconds between frames, the unit of time of the priors.
         grid : Grid
+        guess : Tensor (window, 2, y, x), optional
+            The motion about which the prior is, in m/s; rest where there is none.
         """
         background = {
-            "velocity": images.new_zeros(len(images), 2, *grid.shape),
+            "velocity": images.new_zeros(len(images), 2, *grid.shape) if guess is None else guess,
             "tracer": torch.nan_to_num(images[:, -1:]),
         }
         prior = self.steady.in_metres(frame, grid.spacing, self.truncation)
@@ -208,7 +219,28 @@ class ImageMotion:
         along_y = tracer.diff(dim=-2).square().mean((-2, -1)) / grid.spacing[0] ** 2
         return QUADRATIC / self.error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
 
-    def analyse(self, frames: Tensor, seconds: Sequence[float], grid: Grid) -> dict[str, Tensor]:
+    def forecast(self, steady: Tensor, transient: Tensor | None, seconds: float, frame: float) -> Tensor:
+        r"""The motion some time after an analysis, about which the prior of the next window of a chain is.
+
+        .. math:: w_b = w + q\, e^{-t / \tau}
+
+        The prior about it is that about rest: B of a motion is no less than what a forecast of it is wrong by, and it
+        has no model error that would make it more.
+
+        Parameters
+        ----------
+        steady, transient : Tensor (window, 2, y, x)
+            w and q at the end of the window before.
+        seconds, frame : float
+            t, and the time between frames, in which the lifetime is counted.
+        """
+        if transient is None or self.transient is None:
+            return steady
+        return torch.add(steady, transient, alpha=math.exp(-seconds / (self.transient.lifetime * frame)))
+
+    def analyse(
+        self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
         Parameters
@@ -218,6 +250,8 @@ class ImageMotion:
         seconds : sequence of float
             Time of each frame after the first.
         grid : Grid
+        guess : Tensor (window, 2, y, x), optional
+            The motion at the end of the window as it is expected, see `forecast`; rest where there is none.
 
         Returns
         -------
@@ -228,9 +262,11 @@ class ImageMotion:
             variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
             ``number_of_observations`` and ``status`` (window,).
         """
-        return in_groups(frames, lambda part, kept: self._analyse(part, seconds, kept, grid))
+        return in_groups(frames, lambda part, kept, own: self._analyse(part, seconds, kept, grid, own), guess)
 
-    def _analyse(self, frames: Tensor, seconds: Sequence[float], kept: list[int], grid: Grid) -> dict[str, Tensor]:
+    def _analyse(
+        self, frames: Tensor, seconds: Sequence[float], kept: list[int], grid: Grid, guess: Tensor | None
+    ) -> dict[str, Tensor]:
         """Analyse windows from the frames that hold values, at the times of all."""
         frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
         values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
@@ -238,17 +274,27 @@ class ImageMotion:
         scale = torch.where(spread > 0, spread, torch.ones_like(spread))
         values, times = values[:, kept], [seconds[index] for index in kept]
         images = values / scale
-        problem = self.steady_problem(images, times, frame, grid)
+        problem = self.steady_problem(images, times, frame, grid, guess)
         *_, finest = levels = fitting(self.levels, grid)
-        result = solve(problem.coarsen(finest), self.minimizer, levels=[level // finest for level in levels])
-        motion = _Motion(prolong(result.trajectory[0]["velocity"], finest, grid.shape), times[-1])
+        result = solve(
+            problem.coarsen(finest),
+            self.minimizer or (ALONE if self.transient is None else STEADY),
+            levels=[level // finest for level in levels],
+            coarse=self.minimizer or COARSE,
+        )
+        if guess is None:
+            steady = prolong(result.trajectory[0]["velocity"], finest, grid.shape)
+        else:  # what is finer in the guess than the grid of the solution is kept
+            steady = guess + prolong(result.increment["velocity"], finest, grid.shape)
+        motion = _Motion(steady, times[-1])
         evaluations = result.minimum.evaluations
         outputs = {"image_scale": backward(self.transform, scale).flatten()}
         if self.transient is not None:
             growth = torch.zeros_like(frames[:, 0])
             if len(kept) > 1:
                 about = self.transient_problem(images, times, frame, grid, motion.steady, self.transient)
-                result = solve(about, self.minimizer, levels=fitting(self.transient.levels, grid))
+                minimizer = self.minimizer or TRANSIENT
+                result = solve(about, minimizer, levels=fitting(self.transient.levels, grid))
                 state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
                 motion = replace(motion, transient=state["transient"], lifetime=self.transient.lifetime * frame)
                 faded = math.exp((times[-1] - seconds[-1]) / (self.transient.source_lifetime * frame))
@@ -308,7 +354,11 @@ class _Motion:
         return torch.add(self.steady, self.transient, alpha=left / (end - begin))
 
 
-def in_groups(frames: Tensor, analyse: Callable[[Tensor, list[int]], dict[str, Tensor]]) -> dict[str, Tensor]:
+def in_groups(
+    frames: Tensor,
+    analyse: Callable[[Tensor, list[int], Tensor | None], dict[str, Tensor]],
+    guess: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Analyse windows with those that are like them: the same frames hold values, and there are holes or none.
 
     What has no holes is solved with less work, and so with other bits: a window must not be told by its neighbours
@@ -318,8 +368,10 @@ def in_groups(frames: Tensor, analyse: Callable[[Tensor, list[int]], dict[str, T
     ----------
     frames : Tensor (window, frame, y, x)
         NaN where nothing was observed.
-    analyse : callable (frames, kept) -> dict of Tensor
+    analyse : callable (frames, kept, guess) -> dict of Tensor
         Analyses such windows; `kept` are the frames that hold any value, the last one where none does.
+    guess : Tensor (window, ...), optional
+        What else each window has of its own.
     """
     valid = frames.isfinite()
     has = valid.flatten(2).any(dim=2)
@@ -329,7 +381,8 @@ def in_groups(frames: Tensor, analyse: Callable[[Tensor, list[int]], dict[str, T
     results: dict[str, Tensor] = {}
     for index, pattern in enumerate(patterns):
         windows = torch.nonzero(which == index).flatten()
-        for name, values in analyse(frames[windows], torch.nonzero(pattern[:-1]).flatten().tolist()).items():
+        kept, own = torch.nonzero(pattern[:-1]).flatten().tolist(), None if guess is None else guess[windows]
+        for name, values in analyse(frames[windows], kept, own).items():
             if name not in results:
                 results[name] = values.new_empty(len(frames), *values.shape[1:])
             results[name][windows] = values

@@ -17,7 +17,7 @@ from xvar.core.parcels import Parcels, lived, through
 
 PATH_ITERATIONS = 2  # of the middle of a step
 DRY = 1e-4  # of the deviation of the images
-LEAST_GAIN = 0.3  # of the amplitude of a ring of wavenumbers
+ROUNDS = 2  # of the limit of the power, before the one that holds it for certain
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Nowcast:
 
     where there is something to grow. Growth adds power at short wavelengths that later frames do not have: in each
     octave of wavelength the power is held to `sharpness` times that of the image carried without growth, less `fading`
-    in a frame. Where a path comes from outside the grid the last image stays.
+    in a frame, see `PowerLimit`; afterwards what fell below zero, and what came to be where no rain arrives, is taken
+    away. Where a path comes from outside the grid the last image stays.
 
     Parameters
     ----------
@@ -42,15 +43,17 @@ class Nowcast:
         What grows, see `ImageMotion`.
     transient, source : float, optional
         Lifetimes of the transient motion and of the source, in frames; None where there are none.
-    sharpness, fading : float
-        How much power is left to the forecast.
+    sharpness : float, optional
+        How much power is left to the forecast; None where it is not held.
+    fading : float
+        What of that is lost in a frame.
     """
 
     transform: Transform
     transient: float | None = None
     source: float | None = None
-    sharpness: float = 1.02
-    fading: float = 0.005
+    sharpness: float | None = 1.02
+    fading: float = 0.002
 
     def extrapolate(
         self,
@@ -93,7 +96,7 @@ class Nowcast:
         image = torch.where(known, last, torch.zeros_like(last))
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
-        hold = None if self.source is None else PowerLimit(grid.shape, like=last)
+        hold = None if self.source is None or self.sharpness is None else PowerLimit(grid.shape, like=last)
         forecasts, outsides, now, paths = [], [], 0.0, model.grid_points
         for lead in leads:
             parts = max(1, math.ceil((lead - now) / frame - 1e-6))
@@ -105,10 +108,11 @@ class Nowcast:
                 paths = through(back, paths, model.grid_points)
             now = lead
             carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
-            if hold is not None and self.source is not None:
-                grown = self._grown(compared, growing * lived(lead / frame, self.source))
-                arrived = sample(grown, paths)
-                held = hold(arrived, carried, self.sharpness - self.fading * lead / frame)
+            if self.source is not None:
+                arrived = sample(self._grown(compared, growing * lived(lead / frame, self.source)), paths)
+                held = arrived
+                if hold is not None and self.sharpness is not None:
+                    held = hold(arrived, carried, max(0.0, self.sharpness - self.fading * lead / frame))
                 # What is taken from the waves lifts the troughs: where no rain arrives, but for the rounding of paths,
                 # it would be drizzle.
                 wet = (arrived > DRY * scale[:, None, None, None]) | (self.transform == "none")
@@ -138,7 +142,19 @@ class Nowcast:
 
 
 class PowerLimit:
-    """Holds the power of a field to that of another, by octave of wavelength.
+    r"""Holds the power of a field to that of another, by octave of wavelength.
+
+    The power of a wave belongs to the two octaves nearest to it, by how near they are:
+
+    .. math::
+
+        P_k(a) = \sum_n s_{kn} a_n^2 \le r P_k(b), \quad \sum_k s_{kn} = 1
+
+    with a and b the cosine spectra of the field and of the reference. An octave that has too much asks for the gain
+    :math:`g_k = \min(1, \sqrt{r P_k(b) / P_k(a)})`. Waves between two octaves first take what lies between the gains
+    of both, which changes little from wave to wave but leaves something to the one that asks for less; after two such
+    rounds each takes the lesser of the two. Then the limit holds in every octave, to rounding:
+    :math:`P_k = \sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
 
     Parameters
     ----------
@@ -155,6 +171,7 @@ class PowerLimit:
         octave = torch.log2((wavenumber * 2 * max(shape)).clamp_min(1))
         self.lower = octave.floor().long().to(like.device)
         self.upper_share = (octave - octave.floor()).to(like)
+        self.upper = self.lower + (self.upper_share > 0)
         self.number = int(self.lower.max()) + 2
 
     def _power(self, spectrum: Tensor) -> Tensor:
@@ -163,13 +180,17 @@ class PowerLimit:
         power[:, 0] = 0
         result = power.new_zeros(len(power), self.number)
         result.index_add_(1, self.lower.flatten(), power * (1 - self.upper_share).flatten())
-        return result.index_add_(1, self.lower.flatten() + 1, power * self.upper_share.flatten())
+        return result.index_add_(1, self.upper.flatten(), power * self.upper_share.flatten())
 
     def __call__(self, field: Tensor, reference: Tensor, ratio: float) -> Tensor:
         """The field (window, 1, y, x) without what it has above `ratio` times the reference's power; its mean stays."""
-        own, other = self.transform.forward(field), self.transform.forward(reference)
-        have, allowed = self._power(own), ratio * self._power(other)
-        gain = (allowed / have.clamp_min(torch.finfo(have.dtype).tiny)).sqrt().clamp(LEAST_GAIN, 1)
-        each = gain[:, self.lower] * (1 - self.upper_share) + gain[:, self.lower + 1] * self.upper_share
-        each[:, 0, 0] = 1
-        return self.transform.inverse(own * each[:, None])
+        spectrum = self.transform.forward(field)
+        mean, allowed = spectrum[..., 0, 0].clone(), ratio * self._power(self.transform.forward(reference))
+        for last in (*[False] * ROUNDS, True):
+            have = self._power(spectrum)
+            gain = (allowed / have.clamp_min(torch.finfo(have.dtype).tiny)).sqrt().clamp_max(1)
+            low, high = gain[:, self.lower], gain[:, self.upper]
+            each = torch.minimum(low, high) if last else torch.lerp(low, high, self.upper_share)
+            spectrum = spectrum * each[:, None]
+        spectrum[..., 0, 0] = mean
+        return self.transform.inverse(spectrum)

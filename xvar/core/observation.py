@@ -257,4 +257,5 @@ class _PseudoHuber(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (residual,) = ctx.saved_tensors
-        return gradient * residual * (1 + (residual / ctx.threshold).square()).rsqrt(), None
+        root = residual.square().mul_(ctx.threshold**-2).add_(1).rsqrt_()
+        return (root * residual).mul_(gradient), None

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
+from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Dynamics, State, start
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, status_of
 from xvar.core.observation import Observation
+from xvar.core.parameters import Holding, Parameter
 from xvar.core.problem import ForcedSteps, Problem, TimeInterpolation, frame_steps
 from xvar.core.solve import solve
 from xvar.errors import InputError
@@ -74,6 +76,8 @@ class PointTable:
         In the units of the component.
     sources : tuple of (str, int)
         Key of the state and index of its component.
+    staggered : tuple of (str, int)
+        Those that lie between the grid points: velocities that are zero through coasts.
     """
 
     time: Tensor
@@ -82,6 +86,7 @@ class PointTable:
     value: Tensor
     std: Tensor
     sources: tuple[tuple[str, int], ...]
+    staggered: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,27 +105,41 @@ class PointValues:
         Of the points of each part, in grid units.
     shares : tuple of Tensor (point,)
         Of the step.
+    water : tuple of Tensor (1, 1, y, x) or None
+        Where each part exists, one or zero: at a coast a point has the value of the grid points around it that are
+        water. None: everywhere.
     sampler : {"bilinear", "cubic", "monotone"}
     """
 
     sources: tuple[tuple[str, int], ...]
     positions: tuple[Tensor, ...]
     shares: tuple[Tensor, ...]
+    water: tuple[Tensor | None, ...]
     sampler: Sampler = "bilinear"
 
     def __call__(self, state: State) -> Tensor:
         """(window, 1, point), part by part."""
         found = []
-        for (key, component), position, share in zip(self.sources, self.positions, self.shares, strict=True):
+        parts = zip(self.sources, self.positions, self.shares, self.water, strict=True)
+        for (key, component), position, share, water in parts:
             now = state[key][:, component : component + 1]
             levels = torch.cat([state[key + BEFORE][:, component : component + 1], now], dim=1)
-            before, after = sample(levels, position.expand(len(now), -1, -1), self.sampler).split(1, dim=1)
+            where = position.expand(len(now), -1, -1)
+            if water is None:
+                before, after = sample(levels, where, self.sampler).split(1, dim=1)
+            else:
+                sums = sample(levels * water, where).split(1, dim=1)
+                before, after = (part / sample(water, position[None]) for part in sums)
             found.append(torch.lerp(before, after, share))
         return torch.cat(found, dim=-1)
 
     def coarsen(self, factor: int) -> PointValues:
         """The same points in units of a grid whose cells hold `factor` cells a side."""
-        return replace(self, positions=tuple((position + 0.5) / factor - 0.5 for position in self.positions))
+        return replace(
+            self,
+            positions=tuple((position + 0.5) / factor - 0.5 for position in self.positions),
+            water=tuple(None if part is None else block_mean(part, factor) for part in self.water),
+        )
 
 
 @dataclass(frozen=True)
@@ -149,6 +168,7 @@ def place(
     time_interpolation: TimeInterpolation = "linear",
     sampler: Sampler = "bilinear",
     threshold: float | None = None,
+    water: Tensor | None = None,
 ) -> Placed:
     """Sort points into the steps of a model.
 
@@ -163,7 +183,10 @@ def place(
     sampler : {"bilinear", "cubic", "monotone"}
     threshold : float, optional
         See `Observation`.
+    water : Tensor of bool (y, x), optional
+        Where what is not staggered exists; near land points are read bilinearly.
     """
+    wet = None if water is None else water.to(table.value)[None, None]
     ends = torch.tensor(steps, dtype=torch.float64).cumsum(0)
     times = torch.cat([ends.new_zeros(1), ends])
     tolerance = 1e-6 * float(ends[-1])
@@ -186,6 +209,7 @@ def place(
             tuple(table.sources[source] for source in held),
             tuple(table.position[:, parts[source].to(table.value.device)] for source in held),
             tuple(share[parts[source]].to(table.value) for source in held),
+            tuple(None if table.sources[source] in table.staggered else wet for source in held),
             sampler,
         )
         observations.append(
@@ -219,6 +243,10 @@ class PointExperiment:
         See `place`.
     step : float, optional
         Longest step in seconds.
+    parameters : mapping of str to Parameter
+        Static parameters of the model, by the names under which its state holds them.
+    penalties : tuple of DigitalFilter
+        Terms of J on the trajectory.
     checkpoint : bool, optional
         Trade time for memory. Default: where the adjoint would otherwise hold more than `PLENTY`.
     minimizer : LBFGS
@@ -231,6 +259,8 @@ class PointExperiment:
     sampler: Sampler = "bilinear"
     threshold: float | None = None
     step: float | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool | None = None
     minimizer: LBFGS = field(default_factory=LBFGS)
 
@@ -252,13 +282,18 @@ class PointExperiment:
             time_interpolation=self.time_interpolation,
             sampler=self.sampler,
             threshold=self.threshold,
+            water=grid.water,
         )
+        held = {name: parameter.background(1, 1, grid, like) for name, parameter in self.parameters.items()}
+        errors = {name: parameter.specification for name, parameter in self.parameters.items()}
         problem = Problem(
             grid=grid,
-            dynamics=Remember(self.dynamics),
+            dynamics=Remember(Holding(self.dynamics, self.parameters) if self.parameters else self.dynamics),
             steps=steps,
-            background=background,
-            background_error=self.background_error,
+            background={**background, **held},
+            background_error={**self.background_error, **errors},
+            parameters=tuple(self.parameters),
+            penalties=self.penalties,
             observations=placed.observations,
             model_error=ForcedSteps(self.model_error, _intervals(steps, seconds)) if self.model_error else None,
             checkpoint=self._checkpoint(steps, background),
@@ -295,7 +330,7 @@ class PointExperiment:
         equivalents : dict of Tensor (point,)
             ``background`` and ``analysis``: what the model says of each point before and after.
         numbers : dict of Tensor (1, ...)
-            As of `xvar.core.experiment.Experiment.analyse`.
+            As of `xvar.core.experiment.Experiment.analyse`, parameters among them.
         """
         problem, placed = self.problem(background, table, seconds, grid)
         cost = Cost(problem)
@@ -322,6 +357,12 @@ class PointExperiment:
                 "evaluations": result.minimum.evaluations,
                 "number_of_observations": count,
                 "status": status_of(result, count == 0),
+                **{
+                    name: parameter.value(result.trajectory[0][name])[:, 0]
+                    if parameter.is_field
+                    else parameter.value(result.trajectory[0][name]).flatten()
+                    for name, parameter in self.parameters.items()
+                },
             },
         )
 

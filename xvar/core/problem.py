@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State
-from xvar.core.grid import Grid, block_mean
+from xvar.core.grid import Grid, block_mean, prolong
 from xvar.core.observation import Observation
 
 TimeInterpolation = Literal["linear", "nearest"]
@@ -66,6 +67,11 @@ class Problem:
     curvature : mapping of str to Tensor, broadcastable to the component
         What is known beforehand of the second derivative of J_o by each value of a component; it scales the control,
         so that a well observed value does not slow down the others. It changes the path, not the minimum.
+    parameters : tuple of str
+        Components of the initial state that are static parameters, of the model or of the observations: their prior is
+        a term of J of its own. See `xvar.core.parameters`.
+    penalties : tuple of DigitalFilter
+        Terms of J on the trajectory.
     checkpoint : bool
         Trade time for memory in the adjoint, see `integrate`.
     """
@@ -80,6 +86,8 @@ class Problem:
     held_errors: tuple[str, ...] = ()
     time_interpolation: TimeInterpolation = "linear"
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool = False
 
     @property
@@ -116,12 +124,56 @@ class Problem:
         return replace(
             self,
             grid=self.grid.coarsen(factor),
-            background={key: block_mean(values, factor) for key, values in self.background.items()},
+            background={key: _coarser(values, factor) for key, values in self.background.items()},
             observations=tuple(observation.coarsen(factor) for observation in self.observations),
-            curvature={
-                key: block_mean(part, factor) if part.shape[-1] > 1 else part for key, part in self.curvature.items()
-            },
+            curvature={key: _coarser(part, factor) for key, part in self.curvature.items()},
         )
+
+    def with_coarse_model(self, factor: int) -> Problem:
+        """The problem with its model on a grid of blocks of cells, and its observations where they are."""
+        coarse = self.coarsen(factor)
+        return replace(
+            coarse,
+            observations=tuple(
+                replace(part, operator=Prolonged(part.operator, factor, self.grid.shape), replaces=None)
+                for part in self.observations
+            ),
+            # A sum over fewer points.
+            penalties=tuple(
+                replace(
+                    part, std={key: _coarser(torch.as_tensor(std), factor) / factor for key, std in part.std.items()}
+                )
+                for part in self.penalties
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Prolonged:
+    """An observation operator of a state on a coarser grid, which is interpolated to the operator's own."""
+
+    operator: Any
+    factor: int
+    shape: tuple[int, ...]
+
+    def __call__(self, state: State) -> Tensor:
+        """The equivalent of the observations."""
+        fine = {
+            key: prolong(values, self.factor, self.shape) if values.shape[-1] > 1 else values
+            for key, values in state.items()
+        }
+        equivalent: Tensor = self.operator(fine)
+        return equivalent
+
+    def select(self, windows: Tensor) -> Prolonged:
+        """The operator of some windows of the batch."""
+        part = self.operator.select(windows) if hasattr(self.operator, "select") else self.operator
+        return replace(self, operator=part)
+
+
+def _coarser(values: Tensor, factor: int) -> Tensor:
+    """Block means of a field; what is no field, such as a parameter, has the same value on any grid."""
+    return block_mean(values, factor) if values.ndim > 1 and values.shape[-1] > 1 else values
 
 
 def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:

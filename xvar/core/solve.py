@@ -12,6 +12,7 @@ from torch import Tensor
 from xvar import errors
 from xvar.core.cost import Cost, CostOfBatch
 from xvar.core.dynamics import Forcing, State
+from xvar.core.memory import keep_freed_memory
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
 
@@ -42,7 +43,13 @@ class Analysis:
     minimum: Minimum
 
 
-def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[int] = (1,)) -> Analysis:
+def solve(
+    problem: Problem,
+    minimizer: LBFGS | None = None,
+    *,
+    levels: Sequence[int] = (1,),
+    coarse: LBFGS | None = None,
+) -> Analysis:
     """Minimise J for every window of a problem.
 
     Parameters
@@ -50,10 +57,12 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
     problem : Problem
         The windows.
     minimizer : LBFGS, optional
-        How J is minimised, at each level.
+        How J is minimised, at each level unless `coarse` says otherwise.
     levels : sequence of int
         Side of the blocks of cells that are averaged into one, level by level; the last is 1. Displacements that are
         larger than the structures of the image need coarse levels. Each starts from the analysis of the level before.
+    coarse : LBFGS, optional
+        How J is minimised at all levels but the last.
 
     Raises
     ------
@@ -71,6 +80,7 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
                 f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)"
             )
         )
+    keep_freed_memory()
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
     found: tuple[Cost, Tensor] | None = None
@@ -78,7 +88,8 @@ def solve(problem: Problem, minimizer: LBFGS | None = None, *, levels: Sequence[
         function = CostOfBatch(problem.coarsen(level))
         cost = function.whole
         control = cost.zero() if found is None else cost.refine(*found, coarser // level)
-        minimum = minimizer(function, control, cost.inverse_hessian())
+        each = coarse if coarse is not None and level != levels[-1] else minimizer
+        minimum = each(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         found = cost, minimum.control
     with torch.no_grad():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
 from xvar.configuration import Configuration
 
-Solve = Callable[[NDArray[Any], tuple[float, ...]], Mapping[str, NDArray[Any]]]
+Solve = Callable[..., Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,15 @@ class Variable:
         Its row of the table of metadata, see `xvar.cf.metadata`.
     of : str, optional
         The variable that the row speaks of, where it is not the observed one.
+    attrs : mapping of str to value
+        Attributes that stand above those of the row.
     """
 
     dims: tuple[str, ...]
     dtype: str
     entry: str
     of: str | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Plan:
     configuration : Configuration
         The choices.
     solve : callable (frames, seconds) -> arrays
-        Solves one batch; it can be pickled, and needs nothing but plain arrays.
+        Solves one batch; it can be pickled, and needs nothing but plain arrays. Where windows form chains it also takes
+        a `Handover`.
     variables : mapping of str to Variable
         What it gives, by name.
     forced : tuple of float
@@ -52,6 +56,13 @@ class Plan:
         Standard deviation of the errors of observation, which goes with the frames to the solver.
     step : float, optional
         Longest step of the model in seconds.
+    carried : tuple of str
+        Variables that the next window of a chain takes over.
+    control : int
+        The step of the window at which the control is the state: the first or the last.
+    artefacts : bool
+        Whether what instruments add to images is taken out, see `xvar.cf.artefacts`: where the user states no problem
+        of her own.
     """
 
     configuration: Configuration
@@ -60,6 +71,17 @@ class Plan:
     forced: tuple[float, ...] = ()
     std: NDArray[Any] | None = None
     step: float | None = None
+    carried: tuple[str, ...] = ()
+    control: int = -1
+    artefacts: bool = False
+
+
+def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
+    """What is said of the background where windows form chains."""
+    return {
+        **{f"{name}_background": Variable(("y", "x"), dtype, "background", of=name) for name in components},
+        "background_source": Variable((), "int8", "background_source"),
+    }
 
 
 def diagnostics(terms: tuple[str, ...], *, motion: bool = True) -> dict[str, Variable]:

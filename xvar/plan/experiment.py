@@ -21,7 +21,8 @@ from xvar.cf.times import check_calendar
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
 from xvar.configuration import Configuration, describe_model, named_models
 from xvar.errors import Problems
-from xvar.plan.base import Plan, Variable, diagnostics
+from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
+from xvar.plan.control import checked_parameters, checked_penalties, parameter_variables
 from xvar.windows import Schedule
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def plan_experiment(
     observation_error: Any = None,
     model_error: Any = None,
     minimizer: Any = None,
+    parameters: Any = None,
+    penalties: Any = None,
 ) -> Plan | None:
     """Plan a 4D-Var of the user's own making: see `xvar.core.experiment.Experiment`.
 
@@ -75,7 +78,9 @@ def plan_experiment(
             variable=name,
             found=f"a model of your own with a background of {list(components) or 'nothing'}",
             expected=f"a background of the whole state, {name!r} among it",
-            fix="background=a Dataset with a variable (y, x) for each component of the state",
+            fix="background=a Dataset with a variable (y, x) for each component of the state"
+            if not configuration.cycled
+            else "background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each component)",
         )
     errors = errors_by_component(background_error, "background_error", components, problems)
     if advection and "velocity" not in errors:
@@ -96,23 +101,48 @@ def plan_experiment(
             expected="the error of the model in a second, for each component that is forced",
             fix='model_error={"velocity": xvar.covariance.Tikhonov(...)}',
         )
-    if constraint == "strong" and forced:
+    if constraint == "strong" and forced and not configuration.cycled:
         problems.add(
             found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
         )
-    _refuse_short_lengths(record, {"background_error": errors, "model_error": forced}, problems)
+    if configuration.cycled:
+        _refuse_unfit_for_cycling(errors, forced, problems)
+        notes.append(_growth_in_words(forced))
+    given = {"background_error": errors, "model_error": forced}
+    _refuse_short_lengths(record, given, problems)
+    if len(problems) == before:
+        _refuse_no_covariance(record, given, components, problems)
     std = _observation_error(record, observation_error, problems, notes)
+    estimated = checked_parameters(parameters, components, record.grid.shape, problems)
+    filters = checked_penalties(penalties, components, problems)
+    images = observation or Images()
+    if estimated and advection:
+        problems.add(
+            found=f"parameters of advection: {', '.join(estimated)}",
+            expected="a model that reads them from its state",
+            fix="dynamics=a model of your own; a gain or an offset of the images is in observation=Images(gain=...)",
+        )
+    if configuration.cycled and (estimated or images.parameters):
+        problems.add(
+            found=f"parameters in windows that go on from one another: {', '.join({**estimated, **images.parameters})}",
+            expected="windows with priors of their own",
+            fix="leave the cycling out, or the parameters",
+        )
     if len(problems) > before:
         return None
     experiment = Experiment(
         dynamics=model,
         observed="tracer" if advection else name,
         background_error=errors,
-        model_error=forced,
+        model_error=forced if constraint == "weak" else {},
+        growth=forced,
         acting=acting,
-        observation=observation or Images(),
+        observation=images,
+        parameters=estimated,
+        penalties=filters,
         step=getattr(model, "step", None),
         first_frame=name in fields,
+        shared_error=advection,
         minimizer=minimizer or LBFGS(evaluations=200),
     )
     solve = partial(
@@ -125,15 +155,47 @@ def plan_experiment(
         background=fields,
         dtype=configuration.dtype,
         device=configuration.device,
+        cycled=configuration.frame if configuration.cycled else None,
     )
+    variables = _variables(name, components, experiment, configuration.dtype)
+    parts = tuple(part for names in components.values() for part in names)
+    if configuration.cycled:
+        variables |= backgrounds(parts, configuration.dtype)
+    per_frame = images.calibration == "frame"
+    variables |= parameter_variables(estimated, images.parameters, per_frame, record.units, configuration.dtype)
     return Plan(
-        replace(configuration, dynamics=describe_model(model), notes=(*configuration.notes, *notes)),
+        replace(
+            configuration,
+            dynamics=describe_model(model),
+            parameters=tuple(estimated),
+            notes=(*configuration.notes, *notes),
+        ),
         solve,
-        _variables(name, components, experiment, configuration.dtype),
-        forced=_forced_shares(schedule, acting, experiment.step) if forced else (),
+        variables,
+        forced=_forced_shares(schedule, acting, experiment.step) if experiment.model_error else (),
         std=std,
         step=experiment.step,
+        carried=parts if configuration.cycled else (),
+        control=0,
     )
+
+
+def _refuse_unfit_for_cycling(errors: Mapping[str, Any], forced: Mapping[str, Any], problems: Problems) -> None:
+    """Refuse the growth of a B whose norm is no covariance's: the norm of a sum is not the sum of the norms."""
+    for key in forced:
+        for option, part in (("background_error", errors.get(key)), ("model_error", forced[key])):
+            if getattr(part, "divergence", 0):
+                problems.add(
+                    found=f"{option} of {key!r} with a penalty on the divergence, in windows that form chains",
+                    expected="a covariance that model error can grow: B + t Q",
+                    fix="leave divergence out, or leave model_error out: B then stays as it is",
+                )
+
+
+def _growth_in_words(forced: Mapping[str, Any]) -> str:
+    """How B of the windows of a chain came about, for the attributes of the output."""
+    growth = f"B grown by the model error of {', '.join(forced)} since its beginning" if forced else "B as stated"
+    return f"the background of a window is the forecast of the window before, with {growth}"
 
 
 def _forced_shares(schedule: Schedule, acting: str, step: float | None) -> tuple[float, ...]:
@@ -245,8 +307,8 @@ def _in_units(
     if factors[0] is not None and factors[1] is not None:
         # A mass of water and a depth: one is the other by a density that the user states.
         fix = (
-            f"multiply it by {factors[0] / factors[1]:g}, which takes a litre of liquid water for a kilogram, and "
-            f"write its attrs['units'] = {wanted!r}"
+            f"xvar.rain_rate(field, convert='liquid_water') takes a litre of liquid water for a kilogram: 1 {own} is "
+            f"{factors[0] / factors[1]:.6g} {wanted}"
         )
     elif "dBZ" in (own, wanted):
         fix = "reflectivity is no rain: xvar.rain_rate(reflectivity) makes it one"
@@ -292,6 +354,24 @@ def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]]
                     found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
                     expected="a length of a cell or more",
                     fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
+                )
+
+
+def _refuse_no_covariance(
+    record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, problems: Problems
+) -> None:
+    """Refuse what a user made and is not symmetric or not positive: J would have no minimum, or another one."""
+    from xvar.check.covariance import refusal
+
+    for option, parts in given.items():
+        for key, part in parts.items():
+            wrong = refusal(part, bridge.core_grid(record.grid), len(components[key]))
+            if wrong is not None:
+                problems.add(
+                    variable=f"{option} of {key!r}",
+                    found=wrong[0],
+                    expected="a covariance: symmetric, and no eigenvalue below zero",
+                    fix=wrong[1],
                 )
 
 
@@ -364,6 +444,8 @@ def _variables(name: str, components: Components, experiment: Experiment, dtype:
             if key in experiment.model_error:
                 variables[f"{part}_forcing"] = Variable(("interval", "y", "x"), dtype, "forcing", of=part)
     terms = ["background", *(["model_error"] if experiment.model_error else [])]
+    terms += ["parameters"] if experiment.parameters or experiment.observation.parameters else []
+    terms += [penalty.name for penalty in experiment.penalties]
     terms += ["divergence" for part in experiment.background_error.values() if getattr(part, "divergence", 0)]
     motion = {"u", "v"} <= set(variables)
     return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"), motion=motion)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from xvar import bridge
 from xvar.cf.record import Record
+from xvar.cf.units import convert
 from xvar.configuration import Configuration
-from xvar.plan.base import Plan, Variable, diagnostics
+from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
 from xvar.windows import Schedule
 
 
@@ -30,6 +32,13 @@ def plan_motion(record: Record, schedule: Schedule, configuration: Configuration
     if configuration.model_error:
         forced = tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1))
         variables |= {f"{part}_forcing": Variable(("interval", "y", "x"), dtype, "forcing", of=part) for part in "uv"}
+    carried: tuple[str, ...] = ()
+    if configuration.cycled:
+        carried = ("u", "v", *(("u_transient", "v_transient") if configuration.transient is not None else ()))
+        variables |= backgrounds(("u", "v"), dtype)
+        words = "the motion of a window has that of the window before as its background, with B"
+        grown = " grown by the model error since then" if configuration.model_error else " as about rest"
+        configuration = replace(configuration, notes=(*configuration.notes, words + grown))
     terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
     solve = partial(
         bridge.solve_motion,
@@ -39,5 +48,9 @@ def plan_motion(record: Record, schedule: Schedule, configuration: Configuration
         motion=configuration.motion(minimizer),
         dtype=dtype,
         device=configuration.device,
+        cycled=configuration.cycled,
+        zero=0.0 if configuration.kelvin is None else float(convert(0.0, "degree_Celsius", record.units)),
     )
-    return Plan(configuration, solve, {**variables, **diagnostics(terms)}, forced=forced)
+    return Plan(
+        configuration, solve, {**variables, **diagnostics(terms)}, forced=forced, carried=carried, artefacts=True
+    )

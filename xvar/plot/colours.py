@@ -20,6 +20,16 @@ RATES = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 REFLECTIVITIES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
 RADAR = ("#cfe8fb", "#9ccbf0", "#5b9fd9", "#2c6fb3", "#3f9d4f", "#97cf5a", "#f7e04b", "#f59a2c", "#dd3a26", "#a2195b")
 DRY = "#ffffff"
+#: What a variable is called -> its map of Thyng et al. (2016), doi:10.5670/oceanog.2016.66, and one of matplotlib's.
+OWN = {
+    "temperature": ("thermal", "inferno"),
+    "salinity": ("haline", "viridis"),
+    "chlorophyll": ("algae", "Greens"),
+    "turbidity": ("turbid", "YlOrBr"),
+    "oxygen": ("oxy", "viridis"),
+    "ice": ("ice", "Blues_r"),
+    "height": ("deep", "YlGnBu"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,16 +75,52 @@ def field_scale(field: xr.DataArray, configuration: Configuration) -> Scale:
         return _classes(REFLECTIVITIES, 1.0, f"reflectivity ({units})")
     values = field.values[np.isfinite(field.values)]
     low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
-    colours: Any = colormaps["viridis"]
-    if configuration.kind == "temperature":
-        try:
-            from cmocean import cm
-
-            colours = cm.thermal
-        except ImportError:
-            colours = colormaps["inferno"]
+    name = str(field.name or configuration.variable)
+    words = f"{field.attrs.get('standard_name', '')} {name}".lower()
+    own = next((pair for key, pair in OWN.items() if key in words), None)
+    if configuration.kind == "temperature" and name.removesuffix("_observed") == configuration.variable:
+        own = OWN["temperature"]
+    colours: Any = colormaps["viridis"] if own is None else _ocean(*own)
     style = {"cmap": colours, "vmin": float(low), "vmax": float(high)}
-    return Scale(1.0, f"{configuration.variable.replace('_', ' ')} ({units})", style, {"extend": "both"})
+    return Scale(1.0, f"{name.removesuffix('_observed').replace('_', ' ')} ({units})", style, {"extend": "both"})
+
+
+def difference_scale(values: NDArray[Any], label: str, factor: float = 1.0) -> Scale:
+    """Colours of what has a sign: red above zero, blue below, white at zero.
+
+    Parameters
+    ----------
+    values : ndarray
+        All values that will be drawn.
+    label : str
+        Of the colour bar.
+    factor : float
+        Of the values.
+    """
+    known = np.abs(values[np.isfinite(values)]) * factor
+    most = float(np.percentile(known, 99)) if known.size else 1.0
+    most = most or float(known.max(initial=0.0)) or 1.0
+    style = {"cmap": _ocean("balance", "RdBu_r"), "vmin": -most, "vmax": most}
+    return Scale(factor, label, style, {"extend": "both"})
+
+
+def speed_scale(values: NDArray[Any], label: str, factor: float = 1.0) -> Scale:
+    """Colours of what has no sign and begins at zero."""
+    known = values[np.isfinite(values)] * factor
+    most = float(np.percentile(known, 99)) if known.size else 1.0
+    style = {"cmap": _ocean("amp", "Reds"), "vmin": 0.0, "vmax": most or 1.0}
+    return Scale(factor, label, style, {"extend": "max"})
+
+
+def _ocean(name: str, else_: str) -> Any:
+    """A colour map of cmocean, or one of matplotlib where that is not installed."""
+    from matplotlib import colormaps
+
+    try:
+        from cmocean import cm
+    except ImportError:
+        return colormaps[else_]
+    return getattr(cm, name)
 
 
 def _classes(levels: tuple[float, ...], factor: float, label: str) -> Scale:

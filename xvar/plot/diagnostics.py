@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.errors import InputError, Problem
-from xvar.plot.canvas import own_axes
+from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,24 +91,26 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
         known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
         raise InputError(Problem(f"no score {score!r} by lead time", f"one of {known}", "forecast.var4d.verify(truth)"))
     ax = own_axes(ax)
-    minutes = scores["lead_time"].values / np.timedelta64(60, "s")
+    seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])
+    length, unit = unit_of_time(float(seconds.max(initial=0.0)))
+    times = seconds / length
     thresholds = scores["threshold"].values if "threshold" in scores[score].dims else [None]
     kept = scores.get(f"{score}_persistence")
     dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}
     for number, threshold in enumerate(thresholds):
         at = {} if threshold is None else {"threshold": number}
         label = "forecast" if threshold is None else f"at {threshold:g} {scores['threshold'].attrs.get('units', '')}"
-        ax.plot(minutes, scores[score].isel(at).values, marker="o", color=f"C{number}", label=label)
+        ax.plot(times, scores[score].isel(at).values, marker="o", color=f"C{number}", label=label)
         if kept is not None:
-            ax.plot(minutes, kept.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
+            ax.plot(times, kept.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
     if kept is not None:
         ax.plot([], [], color="0.4", label="persistence", **dashed)
     units = scores[score].attrs.get("units", "1")
     name = score.upper() if len(score) <= 4 and score != "bias" else score.replace("_", " ")
     ax.set_ylabel(name if units == "1" else f"{name} ({units})")
-    ax.set_xlabel("lead time (min)")
+    ax.set_xlabel(f"lead time ({unit})")
     ax.set_title(str(scores[score].attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
-    ax.set_xticks(minutes if minutes.size <= 12 else minutes[:: minutes.size // 12 + 1])
+    ax.set_xticks(times if times.size <= 12 else times[:: times.size // 12 + 1])
     if score in ("rmse", "mae"):
         ax.set_ylim(bottom=0)
     elif score in ("csi", "fss", "pod", "far"):

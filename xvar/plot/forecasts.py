@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import Axes as AxisNames
 from xvar.errors import InputError, Problem, Problems
-from xvar.plot.canvas import configuration_of, make_canvas, moment, new_figure
+from xvar.plot.canvas import configuration_of, make_canvas, moment, new_figure, seconds_of, unit_of_time
 from xvar.plot.colours import field_scale
+from xvar.plot.fields import field
 from xvar.verify.truth import find_truth, read_truth
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SIDE = 2.6  # inches of a panel
@@ -26,7 +28,8 @@ def forecast(
     window: int = -1,
     panels: int = 4,
     figure: Figure | None = None,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Figure | Axes:
     """Draw a forecast at several lead times.
 
     Parameters
@@ -42,10 +45,12 @@ def forecast(
         Lead times at most, spread evenly, the last one among them.
     figure : matplotlib Figure, optional
         Where to draw.
+    ax : matplotlib Axes, optional
+        Where to draw the last lead time alone, without the truth.
 
     Returns
     -------
-    matplotlib Figure
+    matplotlib Figure, or Axes where they were given
 
     Raises
     ------
@@ -61,6 +66,8 @@ def forecast(
             )
         )
     one = data.isel(window=window) if "window" in data.dims else data
+    if ax is not None:
+        return field(data, name, window=window, ax=ax)  # type: ignore[no-any-return]
     leads = np.unique(np.linspace(0, one.sizes["lead_time"] - 1, max(1, panels)).round().astype(int)[-panels:])
     canvas = make_canvas(one[name].isel(lead_time=0), data, configuration)
     fields = one[name].transpose("lead_time", *canvas.dims).isel(lead_time=leads)
@@ -76,31 +83,30 @@ def forecast(
         problems.refuse()
         assert known is not None
         rows.append(("observed", known.at(one["time"].values[leads])))
-    ratio = float(np.ptp(canvas.y) * canvas.aspect / np.ptp(canvas.x))
     if figure is None:
-        figure = new_figure(figsize=(SIDE * len(leads) + 1.2, min(SIDE * ratio, 2 * SIDE) * len(rows) + 0.9))
-    drawn = figure.subplots(len(rows), len(leads), sharex=True, sharey=True, squeeze=False)
-    every = xr.DataArray(np.concatenate([values.ravel() for _, values in rows]), attrs=fields.attrs)
+        width, height = SIDE * min(1.0, canvas.shape_ratio), SIDE / max(1.0, canvas.shape_ratio)
+        figure = new_figure(figsize=(width * len(leads) + 1.7, height * len(rows) + 0.9), layout="compressed")
+    drawn = figure.subplots(len(rows), len(leads), sharex=True, sharey=True, squeeze=False, subplot_kw=canvas.subplot)
+    every = xr.DataArray(np.concatenate([values.ravel() for _, values in rows]), attrs=fields.attrs, name=name)
     scale = field_scale(every, configuration)
-    mesh = None
+    length, unit = unit_of_time(seconds_of(one["lead_time"].values[-1]))
+    mesh: Any = None
     for row, (label, values) in enumerate(rows):
         for column, lead in enumerate(leads):
-            ax = drawn[row, column]
-            canvas.prepare(ax, outer=False)
+            panel = drawn[row, column]
+            canvas.prepare(panel, left=column == 0, bottom=row == len(rows) - 1)
             if not np.isfinite(values[column]).any():
-                ax.text(0.5, 0.5, "no truth", transform=ax.transAxes, ha="center", color="0.4")
-            mesh = canvas.image(ax, values[column] * scale.factor, **scale.style)
+                panel.text(0.5, 0.5, "no truth", transform=panel.transAxes, ha="center", color="0.4")
+            mesh = canvas.image(panel, values[column] * scale.factor, **scale.style)
             if row == 0 and "origin" in one:
                 origin = one["origin"].transpose("lead_time", *canvas.dims).values[lead]
                 if origin.min() < origin.max():
-                    ax.contour(canvas.x, canvas.y, origin, [0.5], colors="0.3", linewidths=0.8, linestyles="dotted")
-            if row == 0:
-                ax.set_title(f"+{one['lead_time'].values[lead] / np.timedelta64(60, 's'):g} min")
+                    x, y, where = canvas.places(panel)
+                    panel.contour(x, y, origin, [0.5], colors="0.3", linewidths=0.8, linestyles="dotted", **where)
+            title = f"+{seconds_of(one['lead_time'].values[lead]) / length:g} {unit}" if row == 0 else ""
             if column == 0:
-                ax.set_ylabel(f"{label}\n{canvas.labels[0]}")
-            if row == len(rows) - 1:
-                ax.set_xlabel(canvas.labels[1])
-    assert mesh is not None
+                panel.set_title(label, loc="left", fontsize=10)
+            panel.set_title(title)
     figure.colorbar(mesh, ax=drawn, label=scale.label, shrink=0.85, **scale.bar)
     figure.suptitle(f"{name.replace('_', ' ')}, forecast from {moment(one['forecast_reference_time'].values)}")
     return figure

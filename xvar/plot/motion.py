@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.configuration import Configuration
 from xvar.errors import InputError, Problem
-from xvar.plot.canvas import Canvas, configuration_of, make_canvas, moment, own_axes
+from xvar.plot.canvas import configuration_of, make_canvas, moment
 from xvar.plot.colours import draw_wheel, field_scale, motion_colours
+from xvar.plot.facets import SIZE, Panels, make_panels
+from xvar.plot.vectors import draw_arrows, draw_key, draw_streamlines, typical_speed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Style = Literal["arrows", "streamlines", "colours"]
 STYLES: tuple[Style, ...] = ("arrows", "streamlines", "colours")
-
-ARROWS = 18  # along the longer side
-NICE = np.array([1.0, 2.0, 5.0])
 
 
 def motion(
@@ -29,9 +30,14 @@ def motion(
     step: int = -1,
     style: Style = "arrows",
     image: bool = True,
+    fastest: float | None = None,
     ax: Axes | None = None,
-) -> Axes:
-    """Draw the motion of one window.
+    col: Hashable | None = None,
+    row: Hashable | None = None,
+    col_wrap: int | None = None,
+    size: float = SIZE,
+) -> Any:
+    """Draw the motion of a window, or of each.
 
     Parameters
     ----------
@@ -40,22 +46,34 @@ def motion(
     window, step : int
         Which; by default the end of the last window.
     style : {"arrows", "streamlines", "colours"}
-        Arrows or streamlines over the image, or the colour wheel of Baker et al. (2011): hue for direction, saturation
-        for speed.
+        Arrows or streamlines over the image, or the colour wheel of Baker et al. (2011), doi:10.1007/s11263-010-0390-2:
+        hue for direction, saturation for speed.
     image : bool
         Whether the image is drawn under arrows and streamlines.
+    fastest : float, optional
+        Speed in m/s at the rim of the colour wheel, so that pictures can be compared; what is faster is darker.
+        Default: the 99th percentile of what is shown.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Where to draw, plain or of cartopy. Default: new ones, of cartopy where the data have a grid mapping, or
+        latitude and longitude, and it is installed.
+    col, row : hashable, optional
+        Dimensions, "window" and "step", with a panel for each of their values.
+    col_wrap : int, optional
+        Columns, where `col` alone is given.
+    size : float
+        Height of each such panel, in inches.
 
     Returns
     -------
-    matplotlib Axes
-        In kilometres, or in degrees where the grid is one of latitude and longitude.
+    matplotlib Axes or xarray FacetGrid
+        In the projection of the data; without cartopy in kilometres, or in degrees where the grid is one of latitude
+        and longitude. Grey is what is never known, with the coast of the data around it, and light grey what was not
+        observed.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis, or there is no such style.
+        Where `data` is no analysis, or there is no such style, window, step or dimension.
     """
     configuration = configuration_of(data, "an analysis, as assimilate() gives it")
     if style not in STYLES:
@@ -63,107 +81,68 @@ def motion(
         raise InputError(Problem(f"style={style!r}", f"one of {words}", "style='arrows'"))
     if not {"u", "v"} <= set(data.data_vars):
         raise InputError(Problem("a Dataset without u and v", "an analysis", "ds.var4d.assimilate().var4d.plot"))
-    one = data.isel({dim: index for dim, index in (("window", window), ("step", step)) if dim in data["u"].dims})
-    canvas = make_canvas(one["u"], data, configuration)
-    u, v = (one[name].transpose(*canvas.dims).values.astype(np.float64) for name in ("u", "v"))
-    ax = own_axes(ax)
-    canvas.prepare(ax)
-    steps = data.sizes.get("step", 1)
-    name = configuration.variable
-    last = step in (-1, steps - 1) and f"{name}_observed" in data
-    field = one[f"{name}_observed"] if last else one[name]
-    if style == "colours":
-        speed = np.hypot(u, v)
-        fastest = float(np.nanmax(speed, initial=0.0, where=np.isfinite(speed))) or 1.0
-        canvas.image(ax, motion_colours(u, v, fastest))
-        draw_wheel(ax, fastest)
-    else:
-        if image:
-            scale = field_scale(field, configuration)
-            mesh = canvas.image(ax, field.transpose(*canvas.dims).values * scale.factor, **scale.style)
-            ax.figure.colorbar(mesh, ax=ax, label=scale.label, shrink=0.85, **scale.bar)
-        if style == "arrows":
-            _arrows(ax, canvas, u, v)
-        else:
-            _streamlines(ax, canvas, u, v)
-    what = str(data["u"].attrs.get("long_name", "motion")).split(",")[0]
-    ax.set_title(f"{what}, {moment(one['time'].values)}" if "time" in one.coords else what, loc="left", fontsize=11)
-    return ax
-
-
-def _arrows(ax: Axes, canvas: Canvas, u: NDArray[Any], v: NDArray[Any]) -> None:
-    """Arrows on a coarser grid, each the mean of its cell, and the length of a round speed."""
-    from matplotlib.patheffects import withStroke
-
-    # Equal distances on the paper, where a degree of longitude is narrower than one of latitude.
-    width, height = np.ptp(canvas.x), np.ptp(canvas.y) * canvas.aspect
-    apart = max(width, height) / ARROWS
-    every = [
-        max(1, round(apart / scale / float(np.abs(np.diff(values)).mean())))
-        for values, scale in ((canvas.y, canvas.aspect), (canvas.x, 1.0))
+    first = {dim: 0 for dim in ("window", "step") if dim in data["u"].dims}
+    canvas = make_canvas(data["u"].isel(first), data, configuration)
+    panels = make_panels(
+        data["u"], canvas, {"window": window, "step": step}, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size
+    )
+    parts = [data.isel({dim: place for dim, place in index.items() if dim in data.dims}) for _, index in panels.shown]
+    pairs = [_components(part, canvas.dims) for part in parts]
+    panels.prepare(canvas)
+    last = data.sizes.get("step", 1) - 1
+    images = [
+        image_under(part, configuration, last=index.get("step", last) == last)
+        for part, (_, index) in zip(parts, panels.shown, strict=True)
     ]
-    rows, columns = (_cells(size, part) for size, part in zip(u.shape, every, strict=True))
-    y, x = canvas.y[rows].mean(axis=1), canvas.x[columns].mean(axis=1)
-    mean = [_block_mean(component, rows, columns) for component in (u, v)]
-    speed = np.hypot(*mean)
-    if not np.isfinite(speed).any() or not np.nanmax(speed) > 0:
-        return
-    typical = float(np.nanpercentile(speed, 95))
-    # A typical arrow is as long as they are apart.
-    arrows = ax.quiver(
-        x, y, *mean, angles="uv", scale_units="width", scale=typical * width / apart / 0.95, width=0.0028, color="0.1"
-    )
-    arrows.set_path_effects([withStroke(linewidth=1.4, foreground="white")])
-    reference = _round_speed(typical)
-    ax.quiverkey(
-        arrows,
-        0.98,
-        1.03,
-        reference,
-        f"{reference:g} m/s",
-        labelpos="W",
-        coordinates="axes",
-        fontproperties={"size": 9},
-    )
+    if style == "colours":
+        known = [np.hypot(*pair) for pair in pairs]
+        together = np.concatenate([speed[np.isfinite(speed)] for speed in known])
+        rim = fastest or (float(np.percentile(together, 99)) if together.size else 0.0) or 1.0
+        for (axes, _), pair in zip(panels.shown, pairs, strict=True):
+            canvas.image(axes, motion_colours(*pair, rim))
+            canvas.ground(axes, np.isfinite(pair[0]))
+        draw_wheel(panels.shown[-1][0], rim)
+    elif image:
+        everything = xr.DataArray(
+            np.concatenate([field.values.ravel() for field in images]), attrs=images[0].attrs, name=images[0].name
+        )
+        scale = field_scale(everything, configuration)
+        for (axes, _), field, pair in zip(panels.shown, images, pairs, strict=True):
+            values = field.transpose(*canvas.dims).values
+            mesh = canvas.image(axes, values * scale.factor, **scale.style)
+            canvas.ground(axes, np.isfinite(pair[0]), np.isfinite(values))
+        panels.bar(mesh, scale)
+    if style != "colours" and not image:
+        for (axes, _), pair in zip(panels.shown, pairs, strict=True):
+            canvas.ground(axes, np.isfinite(pair[0]), np.zeros(pair[0].shape, dtype=bool))
+    if style == "arrows":
+        typical = typical_speed(pairs)
+        for (axes, _), pair in zip(panels.shown, pairs, strict=True):
+            arrows = draw_arrows(axes, canvas, *pair, typical)
+        draw_key(panels.shown[-1][0], arrows, typical, "m/s", figure=not panels.single)
+    elif style == "streamlines":
+        for (axes, _), pair in zip(panels.shown, pairs, strict=True):
+            draw_streamlines(axes, canvas, *pair)
+    _titles(panels, parts, str(data["u"].attrs.get("long_name", "motion")).split(",")[0])
+    return panels.result
 
 
-def _cells(size: int, every: int) -> NDArray[np.intp]:
-    """Indices (cell, member) of cells along one side, what is over is left out at both ends."""
-    count = max(1, size // every)
-    every = min(every, size)
-    begin = (size - count * every) // 2
-    return begin + np.arange(count * every).reshape(count, every)
+def _components(part: xr.Dataset, dims: tuple[Hashable, Hashable]) -> tuple[NDArray[Any], NDArray[Any]]:
+    u, v = (part[name].transpose(*dims).values.astype(np.float64) for name in ("u", "v"))
+    return u, v
 
 
-def _block_mean(values: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
-    blocks = values[rows.ravel()][:, columns.ravel()]
-    blocks = blocks.reshape(*rows.shape, *columns.shape)
-    known = np.isfinite(blocks).sum(axis=(1, 3))
-    mean = np.nansum(blocks, axis=(1, 3)) / np.maximum(known, 1)
-    return np.where(2 * known >= rows.shape[1] * columns.shape[1], mean, np.nan)
+def image_under(part: xr.Dataset, configuration: Configuration, *, last: bool) -> xr.DataArray:
+    """The image (y, x) that the motion of a step moves: at the end of a window the one that was observed."""
+    name = configuration.variable
+    return part[f"{name}_observed"] if last and f"{name}_observed" in part else part[name]
 
 
-def _round_speed(speed: float) -> float:
-    """1, 2 or 5 times a power of ten, near a speed."""
-    power = 10.0 ** np.floor(np.log10(speed))
-    return float(power * NICE[NICE * power <= speed][-1])
-
-
-def _streamlines(ax: Axes, canvas: Canvas, u: NDArray[Any], v: NDArray[Any]) -> None:
-    up, right = (slice(None, None, 1 if values[1] > values[0] else -1) for values in (canvas.y, canvas.x))
-    # streamplot wants equal steps in the order of the axes; degrees of longitude are narrower than those of latitude.
-    y, x = (np.linspace(values.min(), values.max(), values.size) for values in (canvas.y, canvas.x))
-    speed = np.hypot(u, v)
-    fastest = np.nanmax(speed) if np.isfinite(speed).any() else 0.0
-    if not fastest > 0:
-        return
-    ax.streamplot(
-        x,
-        y,
-        (u * canvas.aspect)[up, right],
-        v[up, right],
-        density=1.3,
-        color="0.1",
-        linewidth=(0.2 + 0.9 * np.nan_to_num(speed) / fastest)[up, right],
-        arrowsize=0.8,
-    )
+def _titles(panels: Panels, parts: list[xr.Dataset], what: str) -> None:
+    for (axes, _), part in zip(panels.shown, parts, strict=True):
+        when = moment(part["time"].values) if "time" in part.coords else ""
+        if panels.single:
+            panels.title(f"{what}\n{when}" if when else what)
+            return
+        axes.set_title(when, fontsize=9)
+    panels.title(what)

@@ -69,6 +69,9 @@ class NetCDFStore(Store):
     def writer(self) -> PartWriter:  # noqa: D102  (see Store)
         return PartWriter(str(self.parts))
 
+    def reader(self) -> PartReader:  # noqa: D102  (see Store)
+        return PartReader(str(self.parts))
+
     def commit(self, batches: Sequence[Written]) -> None:  # noqa: D102  (see Store)
         # The parts hold everything already, but for windows of which no worker lived to tell.
         for batch in batches:
@@ -76,11 +79,7 @@ class NetCDFStore(Store):
                 PartWriter(str(self.parts))(batch.begin, {}, batch.numbers, batch.failures)
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        found = []
-        for path in self.parts.glob("windows-*.npz"):
-            _, begin, count = path.stem.split("-")
-            found.append((int(begin), int(count), path))
-        return sorted(found)
+        return _files(self.parts)
 
     def status(self) -> NDArray[np.int8]:  # noqa: D102  (see Store)
         if self.is_finished:
@@ -143,6 +142,15 @@ def _part(folder: Path, begin: int, count: int) -> Path:
     return folder / f"windows-{begin:07d}-{count}.npz"
 
 
+def _files(folder: Path) -> list[tuple[int, int, Path]]:
+    """First window and number of windows of each part, in order."""
+    found = []
+    for path in folder.glob("windows-*.npz"):
+        _, begin, count = path.stem.split("-")
+        found.append((int(begin), int(count), path))
+    return sorted(found)
+
+
 def _joined(part: xr.DataArray, files: Sequence[tuple[int, int, Path]]) -> Any:
     """A variable from its parts, read when it is written."""
     import dask.array
@@ -194,3 +202,24 @@ class PartWriter:
                 draft.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(error.errno, f"{error.strerror or error}; the windows stay not run", self.path) from error
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """Reads windows that are done from the parts.
+
+    Attributes
+    ----------
+    path : str
+        Folder of the parts.
+    """
+
+    path: str
+
+    def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Variables of one window."""
+        for begin, count, path in _files(Path(self.path)):
+            if begin <= window < begin + count:
+                with np.load(path) as part:
+                    return {name: np.asarray(part[name][window - begin]) for name in names}
+        raise StoreError(f"{self.path}: no part with window {window}")

@@ -26,7 +26,7 @@ from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
 from xvar.runs.report import NOT_RUN, Interrupted, Report
 from xvar.runs.store import Store, StoreError, Written
-from xvar.runs.tasks import Task, alone_on_worker, killed, write_tasks
+from xvar.runs.tasks import Task, alone_on_worker, killed, stored_handovers, write_tasks
 from xvar.runs.zarr_store import ZarrStore
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,11 @@ def status(store: str | os.PathLike[str]) -> Report:
     ----------
     store : path
         A Zarr store or NetCDF file of `run`, finished or not, or any other analysis.
+
+    Returns
+    -------
+    Report
+        Windows in all, done, failed (and why) and not run.
 
     Raises
     ------
@@ -263,19 +268,13 @@ class _Run:
         self.states = self.store.status()
         self.reasons = self.store.failures()
         self.before = int((self.states != NOT_RUN).sum())
-        wanted = [
-            index
-            for index, batch in enumerate(self.deferred.batches)
-            if (self.states[batch.begin : batch.end] == NOT_RUN).any()
-        ]
+        wanted = self._wanted()
         try:
             self._tell()
-            if wanted:
-                graph, tasks = write_tasks(self.analysis, self.deferred, self.store.writer(), wanted, alone=False)
-                if self.client is None:
-                    self._in_threads(graph, tasks)
-                else:
-                    self._one_by_one(self._on_cluster(graph, tasks))
+            if self.client is None:
+                self._in_threads(wanted)
+            else:
+                self._on_cluster(wanted)
         except KeyboardInterrupt:
             raise Interrupted(self.report()) from None
         # A run that was killed just before it gave its results their name has nothing else left to do.
@@ -334,8 +333,21 @@ class _Run:
             self.reasons.update(batch.failures)
         self._tell()
 
-    def _missing(self, tasks: Sequence[Task]) -> list[Task]:
-        return [task for task in tasks if (self.states[task.batch.begin : task.batch.end] == NOT_RUN).any()]
+    def _is_missing(self, batch: Batch) -> bool:
+        return bool((self.states[batch.begin : batch.end] == NOT_RUN).any())
+
+    def _wanted(self) -> list[int]:
+        """Batches that are not done."""
+        return [index for index, batch in enumerate(self.deferred.batches) if self._is_missing(batch)]
+
+    def _waits(self, batch: Batch) -> bool:
+        """Whether a batch goes on from a window that is not done: what ended that one ended this one with it."""
+        return batch.goes_on and bool(self.states[batch.begin - 1] == NOT_RUN)
+
+    def _tasks(self, wanted: Sequence[int]) -> tuple[Mapping[Any, Any], list[Task]]:
+        """Graph and tasks of batches; chains go on from what the store holds."""
+        handovers = stored_handovers(self.deferred, self.store.reader(), self.states, wanted)
+        return write_tasks(self.analysis, self.deferred, self.store.writer(), wanted, handovers=handovers)
 
     def _give_up(self, batch: Batch, reason: str) -> None:
         for row in range(len(batch)):
@@ -353,14 +365,16 @@ class _Run:
 
     # --- threads ---
 
-    def _in_threads(self, graph: Mapping[Any, Any], tasks: Sequence[Task]) -> None:
+    def _in_threads(self, wanted: Sequence[int]) -> None:
         """All batches in this process; where one cannot be read, the others are found by halves."""
+        if not wanted:
+            return
         import dask.threaded
         from dask.base import get_scheduler
         from dask.callbacks import Callback
 
+        graph, tasks = self._tasks(wanted)
         keys = {task.key for task in tasks}
-        missing: Any
 
         def finished(key: Any, result: Any, *_: Any) -> None:
             if key in keys:
@@ -370,28 +384,31 @@ class _Run:
         try:
             with Callback(posttask=finished):
                 results = compute(graph, [task.key for task in tasks])
-            missing = {task.batch.begin for task in self._missing(tasks)}  # all, where a scheduler calls nobody back
-            self._commit([result for result in results if result.begin in missing])
+            begins = {task.batch.begin for task in tasks if self._is_missing(task.batch)}
+            self._commit([result for result in results if result.begin in begins])  # a scheduler that calls nobody back
         except Exception as error:  # noqa: BLE001  (raised again, or marked, by _refuse)
-            missing = self._missing(tasks)
+            missing = [index for index in wanted if self._is_missing(self.deferred.batches[index])]
             if isinstance(error, FINAL) or len(missing) < 2:
-                self._refuse(error, (missing or tasks)[0].batch)
+                self._refuse(error, self.deferred.batches[(missing or wanted)[0]])
                 return
             half = len(missing) // 2
-            for part in (missing[:half], missing[half:]):
-                self._in_threads(_needed(graph, [task.key for task in part]), part)
+            for part in (missing[:half], missing[half:]):  # in order: a chain goes on from what the first half stored
+                self._in_threads(part)
 
     # --- cluster ---
 
-    def _on_cluster(self, graph: Mapping[Any, Any], tasks: Sequence[Task]) -> list[Batch]:
-        """All batches on the workers; gives those that killed their workers."""
+    def _on_cluster(self, wanted: Sequence[int]) -> None:
+        """All batches on the workers; what ends a batch of a chain ends those behind it, which are submitted again."""
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
-        futures = self.client.get(graph, [task.key for task in tasks], sync=False)
-        return self._gather({future: task.batch for future, task in zip(futures, tasks, strict=True)})
+        while wanted:
+            graph, tasks = self._tasks(wanted)
+            futures = self.client.get(graph, [task.key for task in tasks], sync=False)
+            self._one_by_one(self._gather({future: task.batch for future, task in zip(futures, tasks, strict=True)}))
+            wanted = self._wanted()
 
     def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
-        """Note what is finished as it comes in; gives the batches that killed their workers."""
+        """Note what is finished as it comes in; gives the batches that killed their workers, of a chain the first."""
         from distributed import as_completed
 
         dead = []
@@ -414,15 +431,21 @@ class _Run:
                 waiting.update(lost)  # type: ignore[no-untyped-call]
                 for future in done:
                     del batches[future]
-                for future in broken:
-                    batch, error = batches.pop(future), future.exception()
+                for future in sorted(broken, key=lambda future: batches[future].begin):
+                    batch = batches.pop(future)
+                    if states[future] == "cancelled":  # this says nothing of its windows
+                        raise processes.WorkerError(
+                            f"the cluster let go of {batch.name(0)} and what follows: it was closed, lost, or told to"
+                            " cancel. What is done is kept, and the same command goes on with the rest"
+                        )
+                    error = future.exception()
                     if _died(error):
                         dead.append(batch)
-                    else:
+                    elif not self._waits(batch) or isinstance(error, FINAL):
                         self._refuse(error, batch)
         finally:
             self.client.cancel(list(batches))
-        return dead
+        return [batch for batch in dead if not self._waits(batch)]
 
     def _one_by_one(self, dead: Sequence[Batch]) -> None:
         """Once more, one window a task and one at a time, so that the window which kills is known."""
@@ -432,7 +455,10 @@ class _Run:
         analysis, single = self._lazy(1)
         for batch in dead:
             for window in range(batch.begin, batch.end):
-                graph, (task,) = write_tasks(analysis, single, self.store.writer(), [window], alone=True)
+                handovers = stored_handovers(single, self.store.reader(), self.states, [window])
+                graph, (task,) = write_tasks(
+                    analysis, single, self.store.writer(), [window], alone=True, handovers=handovers
+                )
                 name = f"{task.key}-alone-{uuid.uuid4().hex}"
                 future = self.client.submit(partial(alone_on_worker, graph, task.key), key=name)
                 for killer in self._gather({future: task.batch}):
@@ -443,13 +469,6 @@ def _died(error: BaseException | None) -> bool:
     from distributed.scheduler import KilledWorker
 
     return isinstance(error, KilledWorker)
-
-
-def _needed(graph: Mapping[Any, Any], keys: list[str]) -> Mapping[Any, Any]:
-    from dask.optimization import cull
-
-    needed: Mapping[Any, Any] = cull(graph, keys)[0]
-    return needed
 
 
 def _unreadable(error: BaseException, batch: Batch) -> Exception:

@@ -87,6 +87,10 @@ class Store(ABC):
         """A callable (begin, fields, numbers, failures, alone) for the workers."""
 
     @abstractmethod
+    def reader(self) -> Any:
+        """A callable (window, names) for the workers: variables of one window, as they are written."""
+
+    @abstractmethod
     def commit(self, batches: Sequence[Written]) -> None:
         """Note that the fields of batches are there."""
 

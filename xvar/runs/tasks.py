@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import Batch, Deferred, Solved
+from xvar.batches import WITHOUT_ANALYSIS, Batch, Deferred, Fields, Solved, last_fields
 from xvar.runs.store import Written, few_numbers, per_window
 
 
@@ -56,8 +56,49 @@ def _store_windows(write: _Write, begin: int, solved: Solved, arrays: Sequence[N
     return Written(begin, numbers, solved.failures)
 
 
+def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
+    return last_fields(reader(window, names), frames, status)
+
+
+def stored_handovers(
+    deferred: Deferred, reader: Any, states: NDArray[np.int8], wanted: Sequence[int]
+) -> dict[str, Any]:
+    """What batches take over from windows that a store holds: a task by the key of the one that it stands for.
+
+    Parameters
+    ----------
+    deferred : Deferred
+        The batches.
+    reader : callable
+        Of the store.
+    states : ndarray (window,)
+        Their status in it.
+    wanted : sequence of int
+        Batches that are run; a batch behind one of them waits for it.
+    """
+    assert deferred.work is not None
+    tasks: dict[str, Any] = {}
+    for index in wanted:
+        key, before = deferred.handovers[index], deferred.batches[index - 1]
+        if key is None or index - 1 in wanted:
+            continue
+        window, status = before.end - 1, int(states[before.end - 1])
+        if status in WITHOUT_ANALYSIS:
+            tasks[key] = None
+        else:
+            frames = int((before.frames[-1] >= 0).sum())
+            tasks[key] = (_hand_on_from_store, reader, window, list(deferred.work.carried), frames, status)
+    return tasks
+
+
 def write_tasks(
-    analysis: xr.Dataset, deferred: Deferred, writer: Any, wanted: Sequence[int], *, alone: bool = False
+    analysis: xr.Dataset,
+    deferred: Deferred,
+    writer: Any,
+    wanted: Sequence[int],
+    *,
+    alone: bool = False,
+    handovers: Mapping[str, Any] | None = None,
 ) -> tuple[dict[Any, Any], list[Task]]:
     """Graph of the batches that are wanted.
 
@@ -73,6 +114,8 @@ def write_tasks(
         Which batches.
     alone : bool
         See `ZarrWriter`.
+    handovers : mapping of str to task, optional
+        See `stored_handovers`.
 
     Returns
     -------
@@ -110,7 +153,7 @@ def write_tasks(
     graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
     keys = [task.key for task in tasks]
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
-    return dict(optimize(cull(graph.to_dict(), keys)[0], keys)), tasks
+    return dict(optimize(cull({**graph.to_dict(), **(handovers or {})}, keys)[0], keys)), tasks
 
 
 def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:

@@ -110,6 +110,9 @@ class ZarrStore(Store):
     def writer(self) -> ZarrWriter:  # noqa: D102  (see Store)
         return ZarrWriter(str(self.place))
 
+    def reader(self) -> ZarrReader:  # noqa: D102  (see Store)
+        return ZarrReader(str(self.place))
+
     def commit(self, batches: Sequence[Written]) -> None:  # noqa: D102  (see Store)
         if not batches:
             return
@@ -218,6 +221,23 @@ class ZarrWriter:
                 array[begin:end] = values
         except OSError as error:
             raise StoreError(error.errno, f"{error.strerror or error}; the windows stay not run", self.path) from error
+
+
+@dataclass(frozen=True)
+class ZarrReader:
+    """Reads windows of a Zarr store that are done.
+
+    Attributes
+    ----------
+    path : str
+        The store.
+    """
+
+    path: str
+
+    def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Variables of one window."""
+        return {name: np.asarray(_open(Path(self.path), name, mode="r")[window]) for name in names}
 
 
 def _open(store: Path, name: str, mode: Any = "r+") -> Any:

@@ -75,13 +75,13 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
         if thresholds is THRESHOLDS:
             return Events(note=f"no scores of events: they need thresholds=, in the units of {name} ({units})")
         return Events(chosen, units, chosen)
-    factor = rain_rate_factor(units, configuration.frame)
+    factor = rain_rate_factor(units, configuration.interval)
     if factor is None:
         problems.add(
             variable=name,
             found=f"units {units!r}, of which no rain rate can be made for thresholds in {RATE}",
-            expected="a rate, or an amount of rain",
-            fix="thresholds=(), or convert the record before it is assimilated",
+            expected="a rate, or an amount over an interval that is regular or stated",
+            fix=f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it; thresholds=()",
         )
         return Events()
     # Single precision must not decide whether a value that equals the threshold is at it.

@@ -78,7 +78,7 @@ def verify_forecast(
     variable = find_truth(truth, configuration.variable, configuration.kind, problems)
     known = None
     if variable is not None:
-        known = read_truth(variable, forecast, axes, units, problems, frame=configuration.frame)
+        known = read_truth(variable, forecast, axes, units, problems, frame=configuration.interval)
     problems.refuse()
     assert known is not None
     without = known.indices(times) < 0

@@ -47,8 +47,10 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
     pairs = []
     without = np.zeros(moments.shape, dtype=bool)
     for component in ("u", "v"):
-        own = data[component].transpose(*BY_WINDOW, axes.y, axes.x)
-        variable = _true_component(truth, component, own, problems)
+        variable = _true_component(truth, component, data, problems)
+        turned = {"u": "eastward", "v": "northward"}[component]
+        name = turned if variable is not None and _is_geographic(variable) and turned in data else component
+        own = data[name].transpose(*BY_WINDOW, axes.y, axes.x)
         known = None if variable is None else read_truth(variable, own, axes, "m s-1", problems, steady=True)
         if known is not None:
             without = known.indices(moments) < 0
@@ -89,7 +91,12 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
     return finish(scored, data, action=f"verify of the motion against {identity(truth)}")
 
 
-def _true_component(truth: xr.Dataset, component: str, own: xr.DataArray, problems: Problems) -> xr.DataArray | None:
+def _is_geographic(true: xr.DataArray) -> bool:
+    """Whether a true component is one towards east or north."""
+    return re.search(r"eastward|northward", str(true.attrs.get("standard_name", ""))) is not None
+
+
+def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, problems: Problems) -> xr.DataArray | None:
     """A true component: by standard name, else by name."""
     numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
     found = [
@@ -107,13 +114,14 @@ def _true_component(truth: xr.Dataset, component: str, own: xr.DataArray, proble
         )
         return None
     variable = truth[found[0]]
-    stated = str(variable.attrs.get("standard_name", ""))
-    if re.search(r"eastward|northward", stated) and "towards increasing" in str(own.attrs.get("long_name", "")):
+    turned = "towards increasing" not in str(data[component].attrs.get("long_name", "")) or "eastward" in data
+    if _is_geographic(variable) and not turned:
         problems.add(
             variable=found[0],
-            found=f"{stated}, while the motion of the analysis is along the axes of its grid",
-            expected="true velocities along the axes of the grid",
-            fix="rotate the truth to the grid, and name it x_sea_water_velocity and y_sea_water_velocity",
+            found=f"{variable.attrs['standard_name']}, while the motion of the analysis is along the axes of its grid",
+            expected="both towards east and north, or both along the axes of the grid",
+            fix="analysis.var4d.to_geographic().var4d.verify(truth), or rotate the truth to the grid, and name it "
+            "x_sea_water_velocity and y_sea_water_velocity",
         )
         return None
     return variable if "units" in variable.attrs else variable.assign_attrs(units="m s-1")

@@ -14,6 +14,7 @@ from xvar.core.minimize import LBFGS, GaussNewton, Reason
 from xvar.core.observation import Component, Observation
 from xvar.core.parcels import ImageAtParcels, Parcels
 from xvar.core.problem import Problem
+from xvar.errors import InputError
 
 GRID = Grid((12, 14), (1000.0, 1500.0))
 
@@ -113,3 +114,73 @@ def test_a_window_without_a_value_diverges_alone() -> None:
     assert minimum.reason[1] == Reason.DIVERGED
     assert minimum.cost[[0, 2]].isfinite().all()
     assert (minimum.control[1] == 0).all()
+
+
+def smooth_problem(windows: int = 2) -> Problem:
+    """Two blobs of which one moves away from the other, with a motion that varies slowly."""
+    grid = Grid((24, 32), (1000.0, 1000.0))
+    y, x = torch.arange(24.0)[:, None].double(), torch.arange(32.0)[None].double()
+
+    def blob(row: float, column: float) -> Tensor:
+        return torch.exp(-((y - row) ** 2 + (x - column) ** 2) / 40)
+
+    frames = [blob(8, 9 + 1.0 * k) + blob(15 - 0.5 * k, 22) for k in range(3)]
+    observations = tuple(
+        Observation(
+            100.0 * index,
+            Component("tracer"),
+            frame.expand(windows, 1, 24, 32),
+            torch.tensor(0.1, dtype=torch.float64),
+        )
+        for index, frame in enumerate(frames)
+    )
+    return Problem(
+        grid=grid,
+        dynamics=Advection(motion="steady", sampler="cubic"),
+        steps=(100.0, 100.0),
+        background={
+            "velocity": torch.full((windows, 2, 24, 32), 0.3, dtype=torch.float64),
+            "tracer": frames[0].expand(windows, 1, 24, 32).contiguous(),
+        },
+        background_error={"velocity": Matern(8.0, 8000.0, 3), "tracer": Matern(0.1, 6000.0, 3)},
+        observations=observations,
+    )
+
+
+def test_coarse_inner_loops_end_at_the_minimum_of_the_full_grid() -> None:
+    problem = smooth_problem()
+    zero = Cost(problem).zero()
+    tight = {"inner": 60, "gradient": 1e-8, "decrease": 0.0}
+    full = GaussNewton(outer=12, **tight)(CostOfBatch(problem), zero)
+    several = GaussNewton(outer=14, resolution=(4, 2, 2, 1), **tight)(CostOfBatch(problem), zero)
+    torch.testing.assert_close(several.cost, full.cost, rtol=1e-8, atol=0)
+    torch.testing.assert_close(several.control, full.control, rtol=0, atol=1e-4)
+
+
+def test_coarse_inner_loops_alone_come_near_on_smooth_fields() -> None:
+    problem = smooth_problem()
+    cost = Cost(problem)
+    full = GaussNewton(outer=12)(CostOfBatch(problem), cost.zero())
+    coarse = GaussNewton(outer=12, resolution=(2,))(CostOfBatch(problem), cost.zero())
+    first = cost.value(cost.zero())
+    assert bool(((coarse.cost - full.cost) < 0.02 * (first - full.cost)).all())
+    found, expected = (cost.increment(minimum.control)["velocity"] for minimum in (coarse, full))
+    assert float((found - expected).norm() / expected.norm()) < 0.1
+
+
+def test_the_map_from_a_coarse_control_keeps_the_field() -> None:
+    problem = smooth_problem()
+    fine, coarse = Cost(problem), Cost(problem.with_coarse_model(2))
+    control = torch.zeros_like(coarse.zero())
+    shape = coarse._blocks[0].shape
+    control[:, : shape[0] * shape[1] * shape[2]].view(-1, *shape)[..., :4, :4] = noise(2, *shape[:1], 4, 4, seed=2)
+    found = fine.increment(fine.embed(coarse, control, 2))["velocity"]
+    expected = coarse.increment(control)["velocity"]
+    means = torch.nn.functional.avg_pool2d(found, 2)
+    assert float((means - expected)[..., 2:-2, 2:-2].norm() / expected.norm()) < 0.03
+
+
+@pytest.mark.parametrize("resolution", [(), (0,), (2, 1.5)])
+def test_blocks_of_no_cells_are_refused(resolution: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="blocks"):
+        GaussNewton(resolution=resolution)

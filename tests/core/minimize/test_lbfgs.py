@@ -200,6 +200,30 @@ def test_a_window_has_the_same_bits_alone_and_in_any_batch(which: str, dtype: to
             assert torch.equal(getattr(some, name), getattr(together, name)[chosen])
 
 
+@pytest.mark.parametrize("memory", [1, 7, 9, 13, 20, 33])
+def test_the_bits_of_a_window_are_its_own_whatever_is_remembered(memory: int) -> None:
+    # Small matrices of an odd side would begin anywhere in a cache line, and large ones take another way in a batch.
+    value, start = waves_of(6, 150)
+    minimizer = LBFGS(evaluations=80, memory=memory)
+    together = minimizer(Function(value), start)
+    for window in range(6):
+        chosen = torch.tensor([window])
+        alone = minimizer(Function(lambda v, w, chosen=chosen: value(v, chosen[w])), start[chosen])
+        assert torch.equal(alone.control, together.control[chosen])
+
+
+def waves_of(windows: int, size: int) -> tuple[Value, Tensor]:
+    """Quadratics with waves on them, in double precision, and where to start."""
+    curvature = torch.exp(3 * random((windows, size), 3, torch.float64))
+    centre = random((windows, size), 4, torch.float64)
+
+    def value(v: Tensor, w: Tensor) -> Tensor:
+        residual = v - centre[w]
+        return (0.5 * curvature[w] * residual.square() + torch.cos(3 * residual)).sum(1)
+
+    return value, torch.zeros(windows, size, dtype=torch.float64)
+
+
 @pytest.mark.parametrize("fault", ["nan", "inf", "nan after three", "nan away", "unbounded", "cliff"])
 def test_a_window_that_fails_leaves_the_bits_of_the_others(fault: str) -> None:
     value, _, _ = quadratics(3, 8, 1e3, 8)

@@ -15,7 +15,7 @@ from tests.core.models.conformance import (
 )
 from tests.core.numerics import adjoint_error, order, random, smooth
 from xvar.core.covariance import Diagonal, Tikhonov
-from xvar.core.drift import Drift, FollowDrift, ImageAgainstLast
+from xvar.core.drift import Drift, FollowDrift, ImageAgainstLater
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
@@ -27,8 +27,8 @@ GRID = Grid((16, 20), (900.0, 1300.0))
 STEPS = (-300.0, -200.0, -400.0)
 
 
-def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64) -> FollowDrift:
-    return Drift().bind(grid, dtype=dtype, device=torch.device("cpu"))
+def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, reach: int | None = None) -> FollowDrift:
+    return Drift(reach).bind(grid, dtype=dtype, device=torch.device("cpu"))
 
 
 def uniform(windows: int = 1) -> Tensor:
@@ -42,7 +42,6 @@ def unsteady(windows: int, dtype: torch.dtype) -> State:
     return {
         "velocity": 2.0 * smooth((windows, 2, *GRID.shape), 1, dtype),
         "model_error": 1.5 / 300 * smooth((windows, 2, *GRID.shape), 21, dtype),
-        "tracer": smooth((windows, 1, *GRID.shape), 2, dtype),
         "source": smooth((windows, 1, *GRID.shape), 3, dtype) / 300,
         "error": smooth((windows, 1, *GRID.shape), 4, dtype),
     }
@@ -99,7 +98,6 @@ class TestWindow(WindowConformance):
         state = {
             **self.truth(torch.float64, windows),
             "model_error": (1e-4 * uniform()).expand(windows, -1, -1, -1),
-            "tracer": zero,
             "source": zero,
             "error": zero,
         }
@@ -107,6 +105,7 @@ class TestWindow(WindowConformance):
         states = trajectory(model(), state, steps)
         inner = torch.full((1, 1, *GRID.shape), 1e3)
         inner[..., 3:-3, 3:-3] = 0.1
+        gone = torch.tensor([0.0, -150.0, -300.0], dtype=dtype).view(3, 1, 1, 1, 1)
         observations = []
         for index in (1, 2):
             here = identity(GRID.shape, last).expand(windows, -1, -1, -1)
@@ -118,7 +117,7 @@ class TestWindow(WindowConformance):
             observations.append(
                 Observation(
                     -150.0 * index,
-                    ImageAgainstLast(image, last.to(dtype), std, std),
+                    ImageAgainstLater(image, last.to(dtype), std, gone[index], erring=True),
                     zero.to(dtype),
                     torch.tensor(1.0, dtype=dtype),
                 )
@@ -144,13 +143,32 @@ class TestWindow(WindowConformance):
 
 
 def test_steady_parcels_are_those_of_the_other_model_but_for_the_middle_of_the_step() -> None:
-    state = {key: values for key, values in unsteady(2, torch.float64).items() if key not in ("model_error", "error")}
-    other = Parcels(source=1e12, iterations=2).bind(GRID, dtype=torch.float64, device=torch.device("cpu"))
+    state = {key: values for key, values in unsteady(2, torch.float64).items() if key == "velocity"}
+    other = Parcels(iterations=2).bind(GRID, dtype=torch.float64, device=torch.device("cpu"))
     steps = (-2.0,) * 60
-    found, expected = (trajectory(which, state, steps)[-1] for which in (model(), other))
-    assert (found["position"] - expected["position"]).abs().max() < 1e-4
-    assert (found["position"] - identity(GRID.shape, found["position"])).abs().max() > 0.1
-    assert (found["tracer"] - expected["tracer"]).abs().max() < 1e-8
+    nothing = torch.zeros_like(state["velocity"][:, :1])
+    found, expected = (
+        trajectory(which, {**state, "tracer": nothing}, steps)[-1]["position"] for which in (model(), other)
+    )
+    assert (found - expected).abs().max() < 1e-4
+    assert (found - identity(GRID.shape, found)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_parcels_of_every_image_are_followed_as_those_of_the_last_one_would_be(reach: int) -> None:
+    """Those of an earlier image, as if the window ended there; and none farther than they are wanted."""
+    state = unsteady(2, torch.float64)
+    all_states = trajectory(model(reach=reach), state, STEPS)
+    rows = GRID.shape[0]
+    for first in range(len(STEPS)):
+        shifted = {**state, "velocity": state["velocity"] + sum(STEPS[:first]) * state["model_error"]}
+        alone = trajectory(model(), shifted, STEPS[first:])
+        for index in range(first, len(STEPS) + 1):
+            generation = first - max(0, index - reach)  # the latest images come first
+            if generation >= 0:
+                found = all_states[index]["position"][:, :, generation * rows : (generation + 1) * rows]
+                assert (found - alone[index - first]["position"]).abs().max() < 1e-12
+    assert all_states[-1]["position"].shape[2] == rows * (min(reach, len(STEPS)) + 1)
 
 
 RATES = torch.tensor([[0.3, -0.8], [0.5, -0.2]], dtype=torch.float64)
@@ -176,8 +194,7 @@ def test_it_is_of_second_order_along_a_motion_that_changes(direction: int) -> No
     middle, spacing = (torch.tensor(pair, dtype=torch.float64).view(1, 2, 1, 1) for pair in ((22.0, 15.0), (0.1, 0.15)))
     metres = (identity(PLANE.shape, torch.zeros(1, dtype=torch.float64)) - middle) * spacing
     velocity, change = (torch.einsum("ij,wjyx->wiyx", matrix, metres) for matrix in (RATES, CHANGE))
-    nothing = torch.zeros_like(metres[:, :1])
-    state = {"velocity": velocity, "model_error": change, "tracer": nothing, "source": nothing}
+    state = {"velocity": velocity, "model_error": change}
     exact = torch.einsum("ij,wjyx->wiyx", propagator(0.5 * direction), metres)
     errors = []
     for count in (4, 8, 16, 32):
@@ -189,11 +206,10 @@ def test_it_is_of_second_order_along_a_motion_that_changes(direction: int) -> No
     assert errors[-1] < 2e-3
 
 
-def test_what_is_added_does_not_depend_on_the_steps() -> None:
+def test_the_change_of_the_motion_does_not_depend_on_the_steps() -> None:
     state = unsteady(2, torch.float64)
     for steps in (STEPS, (-900.0,), (-1.0, -899.0)):
         end = trajectory(model(), state, steps)[-1]
-        assert (end["tracer"] - state["tracer"] + 900 * state["source"]).abs().max() < 1e-12
         assert (end["velocity"] - state["velocity"] + 900 * state["model_error"]).abs().max() < 1e-12
 
 
@@ -209,59 +225,67 @@ def test_a_uniform_metric_is_the_spacing() -> None:
 # ---- the operator
 
 
-def images() -> tuple[Tensor, ...]:
-    image, last = smooth((2, 1, *GRID.shape), 10), smooth((2, 1, *GRID.shape), 11)
-    std, last_std = (0.3 + smooth((2, 1, *GRID.shape), seed).square() for seed in (12, 13))
-    return image, last, std, last_std
+GONE = torch.tensor([-900.0, -300.0], dtype=torch.float64).view(1, 2, 1, 1)
+
+
+def operator(mask: Tensor | None = None, known: Tensor | None = None, *, erring: bool = True) -> ImageAgainstLater:
+    """An image against two later ones."""
+    image, later = smooth((2, 1, *GRID.shape), 10), smooth((2, 2, *GRID.shape), 11)
+    std = 0.3 + smooth((2, 2, *GRID.shape), 12).square()
+    return ImageAgainstLater(image, later, std, GONE, erring, mask, known)
 
 
 def placed() -> State:
-    image = images()[0]
+    """Where the parcels of two images are, and above those that are of the image itself."""
+    rows = torch.cat([identity(GRID.shape, torch.zeros((), dtype=torch.float64))] * 3, dim=2)
     return {
-        "position": identity(GRID.shape, image) + random((2, 2, *GRID.shape), 14),
-        "tracer": smooth((2, 1, *GRID.shape), 15),
+        "position": rows + random((2, 2, *rows.shape[2:]), 14),
+        "source": smooth((2, 1, *GRID.shape), 15) / 300,
         "error": smooth((2, 1, *GRID.shape), 16),
     }
 
 
-def test_the_operator_is_its_formula() -> None:
-    image, last, std, last_std = images()
-    state = placed()
-    seen = sample(image, state["position"])
-    expected = (seen - last - last_std * state["error"] - state["tracer"]) / std
-    assert (ImageAgainstLast(*images())(state) - expected).abs().max() < 1e-13
-    whole = torch.ones_like(image)
-    assert (ImageAgainstLast(*images(), mask=whole, known=whole)(state) - expected).abs().max() < 1e-13
+@pytest.mark.parametrize("erring", [True, False])
+def test_the_operator_is_its_formula(erring: bool) -> None:
+    one, state = operator(erring=erring), placed()
+    found = one(state)
+    rows = GRID.shape[0]
+    for index in range(2):
+        seen = sample(one.image, state["position"][:, :, index * rows : (index + 1) * rows])[:, 0]
+        heated = GONE[0, index] * state["source"][:, 0]
+        own = one.std[:, index] * state["error"][:, 0] if erring and index == 0 else 0.0
+        expected = (seen - one.later[:, index] - heated - own) / one.std[:, index]
+        assert (found[:, index] - expected).abs().max() < 1e-13
+    whole = torch.ones_like(one.image)
+    masked = replace(one, mask=whole, known=whole.expand(-1, 2, -1, -1))
+    assert (masked(state) - found).abs().max() < 1e-13
 
 
-def test_in_a_hole_nothing_is_seen_and_its_filling_counts_for_nothing() -> None:
-    image, last, std, last_std = images()
-    mask = torch.ones_like(image)
+def test_in_a_hole_nothing_is_seen() -> None:
+    one = operator()
+    mask = torch.ones_like(one.image)
     mask[..., 2:6, 3:9] = 0
+    known = mask.expand(-1, 2, -1, -1)
     state = placed()
-
-    def seen(filling: float, state: State) -> Tensor:
-        filled = torch.where(mask > 0, image, torch.zeros_like(image))
-        return ImageAgainstLast(filled, last + filling * 0, std, last_std, mask=mask, known=mask)(state)
-
+    holed = replace(one, image=one.image * mask, mask=mask, known=known)
     inside = {**state, "position": torch.full_like(state["position"], 4.3)}
-    assert torch.equal(seen(0.0, inside), torch.zeros_like(image))
+    assert torch.equal(holed(inside), torch.zeros_like(one.later))
     # half in the hole: what is there counts in proportion, and a constant is seen without a difference
-    constant = ImageAgainstLast(3 * mask, torch.full_like(last, 3.0), std, last_std, mask=mask, known=mask)
-    calm = {**state, "tracer": torch.zeros_like(last), "error": torch.zeros_like(last)}
+    constant = replace(holed, image=3 * mask, later=torch.full_like(one.later, 3.0))
+    calm = {**state, "source": torch.zeros_like(one.image), "error": torch.zeros_like(one.image)}
     assert constant(calm).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("holes", [False, True])
 def test_adjoint_of_the_operator(holes: bool) -> None:
     mask = (smooth((2, 1, *GRID.shape), 17) > -0.2).double() if holes else None
-    operator = ImageAgainstLast(*images(), mask=mask, known=mask)
+    one = operator(mask, None if mask is None else mask.expand(-1, 2, -1, -1))
     state = placed()
     sizes = [values.numel() for values in state.values()]
 
     def function(flat: Tensor) -> Tensor:
         parts = flat.split(sizes)
-        return operator({key: part.view_as(state[key]) for key, part in zip(state, parts, strict=True)})
+        return one({key: part.view_as(state[key]) for key, part in zip(state, parts, strict=True)})
 
     point = torch.cat([values.flatten() for values in state.values()])
     value = function(point)
@@ -270,18 +294,19 @@ def test_adjoint_of_the_operator(holes: bool) -> None:
 
 def test_selected_windows_and_blocks() -> None:
     mask = (smooth((2, 1, *GRID.shape), 17) > -0.2).double()
-    operator = ImageAgainstLast(*images(), mask=mask, known=mask)
-    one = operator.select(torch.tensor([1]))
+    known = torch.cat([mask, torch.ones_like(mask)], dim=1)
+    both = operator(mask, known)
+    one = both.select(torch.tensor([1]))
     state = {key: values[1:] for key, values in placed().items()}
-    assert torch.equal(one(state)[0], operator(placed())[1])
-    coarse = operator.coarsen(2)
+    assert torch.equal(one(state)[0], both(placed())[1])
+    coarse = both.coarsen(2)
     assert torch.equal(coarse.mask, block_mean(mask, 2))
-    # of the last image, means over what is known
-    blocks = block_mean(mask * operator.last, 2)[coarse.mask > 0] / coarse.mask[coarse.mask > 0]
-    assert (coarse.last[coarse.mask > 0] - blocks).abs().max() < 1e-12
+    # of the later images, means over what is known
+    blocks = block_mean(known * both.later, 2)[coarse.known > 0] / coarse.known[coarse.known > 0]
+    assert (coarse.later[coarse.known > 0] - blocks).abs().max() < 1e-12
     assert (coarse.std > 0).all()
-    whole = ImageAgainstLast(*images()).coarsen(2)
-    with_mask = replace(operator, mask=torch.ones_like(mask), known=torch.ones_like(mask)).coarsen(2)
-    for name in ("image", "last", "std", "last_std"):
+    whole = operator().coarsen(2)
+    with_mask = operator(torch.ones_like(mask), torch.ones_like(known)).coarsen(2)
+    for name in ("image", "later", "std"):
         assert (getattr(whole, name) - getattr(with_mask, name)).abs().max() < 1e-12
     assert math.prod(whole.image.shape[-2:]) == math.prod(GRID.shape) // 4

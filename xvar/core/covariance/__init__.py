@@ -11,6 +11,7 @@ from xvar.core.covariance.penalty import divergence_penalty, gradient_penalty
 from xvar.core.covariance.periodic import PeriodicVectorCovariance
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.stream_potential import StreamPotential
+from xvar.core.covariance.sum import Sum, SumCovariance, grown
 from xvar.core.covariance.tikhonov import Tikhonov
 from xvar.core.covariance.transform import Transform
 
@@ -33,9 +34,12 @@ __all__ = [
     "Specification",
     "SpectralCovariance",
     "StreamPotential",
+    "Sum",
+    "SumCovariance",
     "Tikhonov",
     "Transform",
     "WindowedCovariance",
     "divergence_penalty",
     "gradient_penalty",
+    "grown",
 ]

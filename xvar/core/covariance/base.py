@@ -66,6 +66,10 @@ class Covariance(ABC):
         """The control of a field from its control on a coarser grid; None where that is found by way of the field."""
         return None
 
+    def embed(self, coarse: Covariance, control: Tensor) -> Tensor | None:  # noqa: ARG002 -- for those that can
+        """The control of the same waves, as it is on a coarser grid; None where that is found by way of the field."""
+        return None
+
     def select(self, windows: Tensor) -> Covariance:  # noqa: ARG002 -- the signature of them all
         """The operator of some windows of the batch; itself where it does not tell windows apart."""
         return self

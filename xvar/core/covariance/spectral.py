@@ -7,6 +7,7 @@ from copy import copy
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xvar.core.covariance.base import Covariance, Shape
 from xvar.core.covariance.transform import Transform
@@ -77,6 +78,20 @@ class SpectralCovariance(Covariance):
             state = state * self._unscale
         state = self.transform.inverse(self.transform.forward(state) * self._precision)
         return state if self._unscale is None else state * self._unscale
+
+    def embed(self, coarse: Covariance, control: Tensor) -> Tensor | None:
+        """The waves of the coarser grid, as long as they are there, with none that are shorter."""
+        if not isinstance(coarse, SpectralCovariance) or self.transform.edges != "free":
+            return None
+        cells = [fine / few for fine, few in zip(self.transform.shape, coarse.transform.shape, strict=True)]
+        rows, columns = coarse.transform.modes
+        if cells[0] != cells[1] or cells[0] % 1 or rows > self.transform.modes[0] or columns > self.transform.modes[1]:
+            return None
+        size = cells[0]
+        for part, sign in ((coarse, 1), (self, -1)):
+            size *= 1.0 if part._scale is None else float(part._scale.double().mean()) ** sign
+        here = control * (size * coarse._deviation / self._deviation[..., :rows, :columns])
+        return pad(here, (0, self.transform.modes[1] - columns, 0, self.transform.modes[0] - rows))
 
     def select(self, windows: Tensor) -> SpectralCovariance:
         """The scales of some windows, where each has its own."""

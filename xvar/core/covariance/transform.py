@@ -14,7 +14,7 @@ periodic       n, around           :math:`\cos + \sin (2 \pi k i / n)`         :
 
 These are the cosine transform II, the sine transform I, the cosine transform VIII and the transform of Hartley. They
 are applied as matrix products up to `LARGEST_MATRIX` points, where these are cheaper, and by fast Fourier transforms
-beyond.
+beyond. The cosine transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`.
 Strang, G. (1999) The discrete cosine transform, SIAM Review 41, 135-147, doi:10.1137/S0036144598336745.
 Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.1109/TASSP.1980.1163351.
 """
@@ -36,6 +36,7 @@ DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 
 #: Points along an axis up to which a matrix product is cheaper than a fast Fourier transform.
 LARGEST_MATRIX = 1024
+LARGEST_COSINE_MATRIX = 192
 #: Bytes.
 CACHE_LINE = 64
 
@@ -108,17 +109,18 @@ class Transform:
         self._rows: Tensor | tuple[Map, Map]
         self._columns: Tensor | tuple[Map, Map]
         rows, columns = shape
-        if rows <= LARGEST_MATRIX:
+        largest = min(LARGEST_MATRIX, LARGEST_COSINE_MATRIX) if edges == "free" else LARGEST_MATRIX
+        if rows <= largest:
             self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
         else:
-            self._rows = _fourier_pair(rows, edges, dtype, device)
+            self._rows = _fourier_pair(rows, self.modes[0], edges, dtype, device)
         self._padding = _padding(rows, columns, dtype)
         self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
-        if columns <= LARGEST_MATRIX:
+        if columns <= largest:
             padded = pad(basis(columns, edges)[: self.modes[1]], (0, self._padding, 0, self._spectral_padding))
             self._columns = padded.to(device=device, dtype=dtype)
         else:
-            self._columns = _fourier_pair(columns, edges, dtype, device)
+            self._columns = _fourier_pair(columns, self.modes[1], edges, dtype, device)
 
     def forward(self, field: Tensor) -> Tensor:
         """From points to wavenumbers."""
@@ -147,16 +149,12 @@ class Transform:
             right = self._columns if inverse else self._columns.T
         if left is not None or right is not None:
             field = self._multiply(field, left, right, inverse=inverse)
-        if not isinstance(self._rows, Tensor):
-            field = self._transform(self._rows[inverse], field.mT, self.shape[0], self.modes[0], inverse=inverse).mT
-        if not isinstance(self._columns, Tensor):
-            field = self._transform(self._columns[inverse], field, self.shape[1], self.modes[1], inverse=inverse)
+        # The axis that makes the field smaller goes first, the one that makes it larger last.
+        for along_rows in (inverse, not inverse):
+            pair = self._rows if along_rows else self._columns
+            if not isinstance(pair, Tensor):
+                field = pair[inverse](field.mT).mT if along_rows else pair[inverse](field)
         return field.contiguous()
-
-    @staticmethod
-    def _transform(transform: Map, field: Tensor, points: int, modes: int, *, inverse: bool) -> Tensor:
-        """A fast transform of the last axis, with the wavenumbers that are left out taken as zero."""
-        return transform(pad(field, (0, points - modes))) if inverse else transform(field)[..., :modes]
 
     def _multiply(self, field: Tensor, left: Tensor | None, right: Tensor | None, *, inverse: bool) -> Tensor:
         """Products of each (y, x) with a matrix from the left, from the right, or both.
@@ -213,16 +211,18 @@ def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: Diffe
 
 
 def _fourier_pair(
-    points: int, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None
+    points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None
 ) -> tuple[Map, Map]:
-    """Transform of the last axis and its inverse."""
+    """Transform of the last axis to its lowest wavenumbers, and its inverse, in which the others are zero."""
     if edges == "free":
-        return _cosine_ii(points, dtype, device)
+        return _cosine_ii(points, modes, dtype, device)
     if edges == "appended_zero":
         transform = _cosine_viii(points, dtype, device)
     else:
         transform = _sine_i(points) if edges == "zero" else _hartley
-    return transform, transform
+    return (lambda field: transform(field)[..., :modes]), (
+        lambda spectrum: transform(pad(spectrum, (0, points - modes)) if modes < points else spectrum)
+    )
 
 
 def _unit_circle(turns: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
@@ -231,28 +231,41 @@ def _unit_circle(turns: Tensor, dtype: torch.dtype, device: torch.device | str |
     return torch.complex(torch.cos(angle), torch.sin(angle)).to(device=device, dtype=dtype.to_complex())
 
 
-def _cosine_ii(points: int, dtype: torch.dtype, device: torch.device | str | None) -> tuple[Map, Map]:
-    """By one real Fourier transform of the even points followed by the odd ones in reverse (Makhoul)."""
-    half = points // 2 + 1
-    evens = (points + 1) // 2
-    k = torch.arange(points, dtype=torch.float64)
-    norm = torch.full((points,), math.sqrt(2 / points), dtype=torch.float64)
+def _cosine_ii(points: int, modes: int, dtype: torch.dtype, device: torch.device | str | None) -> tuple[Map, Map]:
+    """By one real Fourier transform of the even points followed by the odd ones in reverse (Makhoul).
+
+    Turned by a quarter of a step, its real parts are the wavenumbers of the lower half, and its imaginary parts those
+    of the upper half from above. A transform that is truncated there is spared the most of the latter.
+    """
+    half, evens = points // 2 + 1, (points + 1) // 2
+    low = min(modes, half)
+    mirrored = slice(points - modes + 1, points - half + 1)  # wavenumbers whose imaginary part is one of the upper half
+    overlap = slice(points - modes + 1, half)  # the same, and the middle one, which has both
+    k = torch.arange(half, dtype=torch.float64)
+    norm = torch.full((half,), math.sqrt(2 / points), dtype=torch.float64)
     norm[0] = math.sqrt(1 / points)
-    twist = _unit_circle(k[:half] / (4 * points), dtype, device)
-    scale, unscale = (s.to(device=device, dtype=dtype) for s in (norm, 1 / norm))
+    turn = torch.polar(norm, math.pi / (2 * points) * k)
+    cosine, sine = (part.to(device=device, dtype=dtype) for part in (turn.real, turn.imag))
+    back = (turn / norm**2).to(device=device, dtype=dtype.to_complex())
 
     def forward(field: Tensor) -> Tensor:
         reordered = torch.cat((field[..., ::2], field[..., 1::2].flip(-1)), dim=-1)
-        spectrum = torch.fft.rfft(reordered) * twist
-        folded = torch.cat((spectrum.real, -spectrum.imag[..., 1 : points - half + 1].flip(-1)), dim=-1)
-        return folded * scale
+        real, imaginary = torch.view_as_real(torch.fft.rfft(reordered)).unbind(-1)
+        result = torch.addcmul(real[..., :low] * cosine[:low], imaginary[..., :low], sine[:low])
+        if modes <= half:
+            return result
+        upper = real[..., mirrored] * sine[mirrored] - imaginary[..., mirrored] * cosine[mirrored]
+        return torch.cat((result, upper.flip(-1)), dim=-1)
 
     def inverse(spectrum: Tensor) -> Tensor:
-        plain = spectrum * unscale
-        mirrored = pad(plain[..., 1:].flip(-1), (1, 0))[..., :half]
-        reordered = torch.fft.irfft(torch.complex(plain[..., :half], -mirrored) * twist.conj(), n=points)
-        odds = pad(reordered[..., evens:].flip(-1), (0, 2 * evens - points))
-        return torch.stack((reordered[..., :evens], odds), dim=-1).flatten(-2)[..., :points]
+        half_spectrum = spectrum[..., :low] * back[:low]
+        if points - modes + 1 < half:
+            half_spectrum[..., overlap] -= 1j * back[overlap] * spectrum[..., points - half + 1 :].flip(-1)
+        reordered = torch.fft.irfft(half_spectrum, n=points)
+        field = torch.empty_like(reordered)
+        field[..., ::2] = reordered[..., :evens]
+        field[..., 1::2] = reordered[..., evens:].flip(-1)
+        return field
 
     return forward, inverse
 

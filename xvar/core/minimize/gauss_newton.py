@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.minimize.result import Minimum, Reason
+from xvar.errors import InputError, Problem
 
 HALVINGS = 10  # of an outer step that does not lower J
 SUFFICIENT_DECREASE = 1e-4  # of what the slope promises
@@ -21,6 +22,14 @@ class Quadratic(Protocol):
         """The Hessian times a control (window, n)."""
         ...
 
+    def restrict(self, gradient: Tensor, /) -> Tensor:
+        """A gradient in the space of the inner loop, which may have fewer dimensions."""
+        ...
+
+    def prolong(self, step: Tensor, /) -> Tensor:
+        """A step of the inner loop in that of the control."""
+        ...
+
 
 class Linearisable(Protocol):
     """J, its gradient, and J about a control, for the windows of the batch that are named."""
@@ -29,8 +38,8 @@ class Linearisable(Protocol):
         """J (window,) and its gradient (window, n)."""
         ...
 
-    def linearise(self, control: Tensor, windows: Tensor, /) -> Quadratic:
-        """The Gauss-Newton Hessian there."""
+    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1, /) -> Quadratic:
+        """The Gauss-Newton Hessian there, of the model on a grid whose cells hold `factor` cells a side."""
         ...
 
 
@@ -57,11 +66,17 @@ class GaussNewton:
         Stop where an outer loop lowers J by less than this share of it.
     residual : float
         Stop an inner loop where its residual falls below this share of the first.
+    resolution : tuple of int
+        Side of the blocks of cells that are one in the model of the inner loops, outer loop by outer loop; the last
+        holds for all that follow. Coarse inner loops cost less by the square of it; J and its gradient, which the outer
+        loops take, are always those of the full grid. While a coarse loop does not lower J, the next resolution is
+        tried. With (4, 2, 1) the minimum is that of the full grid; with a last one that is coarse, waves that its grid
+        does not hold stay as in the background.
 
     References
     ----------
     Courtier, Thépaut and Hollingsworth (1994), doi:10.1002/qj.49712051912; Lawless, Gratton and Nichols (2005),
-    doi:10.1002/fld.851.
+    doi:10.1002/fld.851; Veersé and Thépaut (1998), doi:10.1002/qj.49712455010 (resolutions one after the other).
     """
 
     outer: int = 5
@@ -69,6 +84,14 @@ class GaussNewton:
     gradient: float = 1e-5
     decrease: float = 1e-7
     residual: float = 1e-2
+    resolution: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        """Refuse blocks of no cells."""
+        if not self.resolution or any(side != int(side) or side < 1 for side in self.resolution):
+            raise InputError(
+                Problem(f"resolution={self.resolution}", "sides of blocks, 1 or more cells", "resolution=(4, 2, 1)")
+            )
 
     def __call__(self, function: Linearisable, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
         """Minimise J; the parameters are those of `LBFGS.__call__`. Each product counts as an evaluation."""
@@ -80,12 +103,16 @@ class GaussNewton:
         reason = torch.where(first == 0, int(Reason.GRADIENT), -1)
         reason[~(cost.isfinite() & first.isfinite())] = Reason.DIVERGED
         history = [cost.clone()]
-        for _ in range(self.outer):
+        for loop in range(self.outer):
+            factor = self.resolution[min(loop, len(self.resolution) - 1)]
+            finer = loop < len(self.resolution) - 1 and loop < self.outer - 1
             active = torch.nonzero(reason < 0).flatten()
             if not len(active):
                 break
             scale = None if diagonal is None else diagonal[active]
-            step, products = self._inner(function.linearise(control[active], active), gradient[active], scale)
+            quadratic = function.linearise(control[active], active, factor)
+            # What is known of the diagonal is that of the full grid.
+            step, products = self._inner(quadratic, gradient[active], scale if factor == 1 else None)
             evaluations[active] += products
             moved, lower, slopes, tried = self._search(
                 function, control[active], cost[active], gradient[active], step, active
@@ -95,8 +122,9 @@ class GaussNewton:
             fell = cost[active] - lower
             kept = active[accepted]
             control[kept], cost[kept], gradient[kept] = moved[accepted], lower[accepted], slopes[accepted]
-            reason[active[~accepted]] = Reason.PRECISION
-            reason[kept[(fell <= self.decrease * lower.abs())[accepted]]] = Reason.DECREASE
+            if not finer:
+                reason[active[~accepted]] = Reason.PRECISION
+                reason[kept[(fell <= self.decrease * lower.abs())[accepted]]] = Reason.DECREASE
             reason[kept[_norm(gradient[kept]) <= self.gradient * first[kept]]] = Reason.GRADIENT
             history.append(cost.clone())
         reason[reason < 0] = Reason.EVALUATIONS
@@ -104,8 +132,9 @@ class GaussNewton:
 
     def _inner(self, quadratic: Quadratic, gradient: Tensor, diagonal: Tensor | None) -> tuple[Tensor, Tensor]:
         """Conjugate gradients; a window that is done stays where it is while the others go on."""
-        scale = torch.ones_like(gradient) if diagonal is None else diagonal
-        step, residual = torch.zeros_like(gradient), -gradient
+        residual = -quadratic.restrict(gradient)
+        scale = torch.ones_like(residual) if diagonal is None else diagonal
+        step = torch.zeros_like(residual)
         scaled = scale * residual
         direction, strength = scaled, _dot(residual, scaled)
         first = strength.clone()
@@ -122,7 +151,7 @@ class GaussNewton:
             direction = scaled + torch.where(going, renewed / strength, 0.0)[:, None] * direction
             strength = torch.where(going, renewed, strength)
             products += going
-        return step, products
+        return quadratic.prolong(step), products
 
     def _search(
         self, function: Linearisable, control: Tensor, cost: Tensor, gradient: Tensor, step: Tensor, windows: Tensor

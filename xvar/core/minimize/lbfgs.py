@@ -169,16 +169,17 @@ class _InverseHessian:
 
     with R the products of steps with their own and later differences, D its diagonal, and :math:`\gamma` from the
     newest pair. Pairs take slots in turn, so that R is an upper triangle but for the order of rows and columns. A slot
-    without a pair has no part in it: S and Y are zero there, and R is one on its diagonal.
+    without a pair has no part in it: S and Y are zero there, and R is one on its diagonal. The small matrices have such
+    slots beyond the memory too, so that each begins where a cache line does.
     """
 
     def __init__(self, memory: int, like: Tensor) -> None:
         windows, size = like.shape
         self.memory, self.size = memory, size
-        line = CACHE_LINE // like.element_size()
-        self.fill = -size % line
+        self.fill = -size % (CACHE_LINE // like.element_size())
+        self.spare = -memory % (CACHE_LINE // torch.float64.itemsize)
         self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # S and Y, each row in lines of its own
-        identity = torch.eye(memory, dtype=torch.float64, device=like.device)
+        identity = torch.eye(memory + self.spare, dtype=torch.float64, device=like.device)
         self.upper = identity.repeat(windows, 1, 1)  # R
         self.inner = torch.zeros_like(self.upper)  # YᵀY
         self.scale = self.upper.new_ones(windows, 1)  # γ
@@ -210,15 +211,17 @@ class _InverseHessian:
         changes = _times(inverse, along_steps)
         curvature = self.upper.diagonal(dim1=1, dim2=2)  # D
         inside = curvature * changes + self.scale * (_times(self.inner, changes) - along_changes)
-        shares = torch.cat((-_times(inverse.mT, inside), self.scale * changes), dim=1).to(gradient.dtype)
+        parts = -_times(inverse.mT, inside), self.scale * changes
+        shares = torch.cat([part[:, : self.memory] for part in parts], dim=1).to(gradient.dtype)
         learnt = torch.bmm(shares[:, None], self.pairs)[:, 0, : self.size]
         return torch.addcmul(learnt, gradient, self.scale.to(gradient.dtype), value=-1)
 
     def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Products of a vector of each window with its steps and its differences, (window, memory) each."""
+        """Products of a vector of each window with its steps and its differences, one a slot."""
         row = pad(vector, (0, self.fill)) if self.fill else vector
-        products = torch.bmm(row[:, None], pairs.mT)[:, 0].double()
-        return products[:, : self.memory], products[:, self.memory :]
+        products = torch.bmm(row[:, None], pairs.mT)[:, 0].double().unflatten(1, (2, self.memory))
+        along_steps, along_changes = pad(products, (0, self.spare)).unbind(1)
+        return along_steps, along_changes
 
 
 class _Point(NamedTuple):
@@ -310,8 +313,8 @@ def _rows(values: Tensor, rows: list[int]) -> Tensor:
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Product of a small matrix and a vector of each window."""
-    return torch.bmm(matrix, vector[..., None])[..., 0]
+    """Product of a small matrix and a vector of each window; from some twenty rows on `bmm` takes a batch otherwise."""
+    return (matrix.contiguous() * vector[:, None]).sum(2)
 
 
 def _numbers(*columns: Tensor) -> list[list[float]]:

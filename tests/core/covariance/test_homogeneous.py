@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.core.covariance.operators import OperatorTests
+from tests.core.numerics import random
+from xvar.core.covariance import Covariance, Matern
+from xvar.core.covariance.homogeneous import Homogeneous
+from xvar.core.grid import Grid
+from xvar.errors import InputError
+
+
+class TestFree(OperatorTests):
+    exact_inverse_hessian = False  # its scale differs from point to point
+
+    def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
+        error = Homogeneous(0.3 * random((4, 9, 7), 0), 1.5)
+        return error.bind(Grid((9, 7), (1e3, 1.5e3)), dtype=dtype, device=device)
+
+
+class TestPeriodic(OperatorTests):
+    def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
+        error = Homogeneous(0.3 * random((2, 9, 7), 0), edges="periodic")
+        return error.bind(Grid((9, 7), (1e3, 1.5e3)), dtype=dtype, device=device)
+
+
+@pytest.mark.parametrize("edges", ["free", "periodic"])
+def test_the_covariance_of_samples_comes_back(edges: Any) -> None:
+    """Many draws of a known covariance: its response to a point, to a few per cent of its variance.
+
+    But for the mean, which is a ring of one wave and known from as many numbers as there are draws.
+    """
+    grid = Grid((32, 32), (1e3, 1e3), edges=edges)
+    known = Matern(2.0, 4e3, 2).bind(grid, dtype=torch.float64)
+    samples = known.sample((128, 1, 32, 32), torch.Generator().manual_seed(0))[:, 0]
+    found = Homogeneous(samples).bind(grid, dtype=torch.float64)
+    point = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
+    point[..., 16, 15] = 1
+    difference = found.apply(point) - known.apply(point)
+    assert float((difference - difference.mean()).abs().max()) < 0.1 * 4.0
+    doubled = Homogeneous(samples, 2.0).bind(grid, dtype=torch.float64)
+    torch.testing.assert_close(doubled.apply(point), 4 * found.apply(point))
+
+
+@pytest.mark.parametrize(
+    ("samples", "scale", "words"),
+    [
+        (torch.ones(3, 9, 8), 1.0, "shape"),
+        (torch.zeros(3, 9, 7), 1.0, "all zero"),
+        (torch.full((3, 9, 7), torch.nan), 1.0, "not finite"),
+        (torch.ones(3, 9, 7), 0.0, "scale"),
+    ],
+)
+def test_what_are_no_samples_is_refused(samples: torch.Tensor, scale: float, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Homogeneous(samples, scale).bind(Grid((9, 7), (1e3, 1e3)))

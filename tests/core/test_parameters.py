@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from tests.core.numerics import random, smooth
+from xvar.core.cost import Cost
+from xvar.core.covariance import Diagonal, Matern
+from xvar.core.experiment import Experiment, Images
+from xvar.core.grid import Grid
+from xvar.core.minimize import LBFGS, GaussNewton
+from xvar.core.parameters import Parameter
+from xvar.errors import InputError
+
+GRID = Grid((6, 7), (1e3, 1e3))
+SECONDS = [0.0, 600.0, 1200.0]
+TIGHT = LBFGS(evaluations=2000, gradient=1e-12, decrease=0.0, memory=40)
+
+
+def still(state: dict[str, Tensor], seconds: float) -> dict[str, Tensor]:
+    """It knows of no parameter, and would not run with one."""
+    return {key: {"a": 1.0}[key] * values for key, values in state.items()}
+
+
+def diffusive(state: dict[str, Tensor], seconds: float) -> dict[str, Tensor]:
+    """Diffusion in flux form, with a diffusivity in m2 s-1 that is a number or a field."""
+    a = state["a"]
+    kappa = state["diffusivity"].expand(len(a), 1, *a.shape[-2:])
+    whole, around = pad(kappa, (1,) * 4, mode="replicate"), pad(a, (1,) * 4, mode="replicate")
+    along_x = 0.5 * (whole[..., 1:-1, 1:] + whole[..., 1:-1, :-1]) * around[..., 1:-1, :].diff(dim=-1)
+    along_y = 0.5 * (whole[..., 1:, 1:-1] + whole[..., :-1, 1:-1]) * around[..., :, 1:-1].diff(dim=-2)
+    return {"a": a + seconds * 1e-6 * (along_x.diff(dim=-1) + along_y.diff(dim=-2))}
+
+
+def experiment(**options: Any) -> Experiment:
+    given: dict[str, Any] = {
+        "dynamics": still,
+        "observed": "a",
+        "background_error": {"a": Matern(1.0, 3e3)},
+        "first_frame": True,
+        "minimizer": TIGHT,
+    }
+    return Experiment(**(given | options))
+
+
+@pytest.mark.parametrize("calibration", ["frame", "window"])
+def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) -> None:
+    """Two windows, three frames, holes: against the dense solution of each."""
+    offset = Parameter(0.2, 0.5)
+    frames = random((2, 3, 6, 7), 0)
+    frames[0, 1, 2:4] = torch.nan
+    std = 0.2 + random((2, 3, 6, 7), 1).square()
+    background = {"a": random((2, 1, 6, 7), 2)}
+    found = experiment(observation=Images(offset=offset, calibration=calibration)).analyse(
+        frames, std, background, SECONDS, GRID
+    )
+    states, _, numbers = found
+    count = 3 if calibration == "frame" else 1
+    assert numbers["offset"].shape == ((2, 3) if calibration == "frame" else (2,))
+    root = Matern(1.0, 3e3).bind(GRID, dtype=torch.float64)
+    units = torch.eye(42, dtype=torch.float64).reshape(42, 1, 6, 7)
+    b = root.apply(units).flatten(1)
+    prior = torch.block_diag(b, 0.25 * torch.eye(count, dtype=torch.float64))
+    for window in range(2):
+        operator = torch.zeros(3, 42, 42 + count, dtype=torch.float64)
+        operator[:, :, :42] = torch.eye(42, dtype=torch.float64)
+        for k in range(3):
+            operator[k, :, 42 + min(k, count - 1)] = 1.0
+        seen = frames[window].flatten(1).isfinite()
+        h = operator[seen]
+        first = torch.cat([background["a"][window].flatten(), torch.full((count,), 0.2, dtype=torch.float64)])
+        innovation = frames[window].flatten(1)[seen] - h @ first
+        noise = torch.diag(std[window].flatten(1)[seen] ** 2)
+        expected = first + prior @ h.T @ torch.linalg.solve(h @ prior @ h.T + noise, innovation)
+        torch.testing.assert_close(states[0]["a"][window].flatten(), expected[:42], rtol=0, atol=1e-6)
+        torch.testing.assert_close(numbers["offset"][window].flatten(), expected[42:], rtol=0, atol=1e-6)
+    increment = (numbers["offset"] - 0.2).reshape(2, -1)
+    torch.testing.assert_close(
+        numbers["cost_parameters"][:, 1], 0.5 * (increment / 0.5).square().sum(1), rtol=1e-6, atol=1e-9
+    )
+    assert float(numbers["cost_parameters"][:, 0].abs().max()) == 0
+
+
+@pytest.mark.parametrize("minimizer", [TIGHT, GaussNewton(outer=20, inner=60, residual=1e-6, decrease=0.0)])
+def test_a_known_gain_and_offset_are_found(minimizer: Any) -> None:
+    """The first frame is known well, the others are shown by an instrument that drifts."""
+    truth = 10 + 3 * smooth((2, 1, 6, 7), 0)
+    gains = torch.tensor([[1.0, 1.2, 0.7], [1.0, 0.9, 1.3]], dtype=torch.float64)
+    offsets = torch.tensor([[0.0, -1.0, 2.0], [0.0, 0.5, -2.0]], dtype=torch.float64)
+    frames = gains[..., None, None] * truth + offsets[..., None, None]
+    images = Images(gain=Parameter(1.0, 0.5), offset=Parameter(0.0, 3.0, "K"))
+    _, _, numbers = experiment(
+        observation=images, background_error={"a": Diagonal(1e-3)}, minimizer=minimizer, first_frame=False
+    ).analyse(frames, torch.full((1, 1, 1, 1), 1e-3, dtype=torch.float64), {"a": truth}, SECONDS, GRID)
+    torch.testing.assert_close(numbers["gain"], gains, rtol=0, atol=5e-3)
+    torch.testing.assert_close(numbers["offset"], offsets, rtol=0, atol=5e-2)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_known_diffusivity_is_found(positive: bool) -> None:
+    truth, kappa = 3 * smooth((2, 1, 6, 7), 3), torch.tensor([150.0, 60.0], dtype=torch.float64)
+    state = {"a": truth, "diffusivity": kappa[:, None, None, None]}
+    frames = [truth[:, 0]]
+    for _ in SECONDS[1:]:
+        for _ in range(6):
+            state = {**diffusive(state, 100.0), "diffusivity": state["diffusivity"]}
+        frames.append(state["a"][:, 0])
+    parameter = Parameter(100.0, 0.7 if positive else 80.0, "m2 s-1", positive)
+    _, _, numbers = experiment(
+        dynamics=diffusive,
+        parameters={"diffusivity": parameter},
+        background_error={"a": Diagonal(1e-3)},
+        step=100.0,
+        first_frame=False,
+    ).analyse(torch.stack(frames, 1), torch.full((1,) * 4, 1e-4, dtype=torch.float64), {"a": truth}, SECONDS, GRID)
+    torch.testing.assert_close(numbers["diffusivity"], kappa, rtol=1e-3, atol=0)
+    increment = numbers["diffusivity"].log() - math.log(100) if positive else numbers["diffusivity"] - 100
+    expected = 0.5 * (increment / parameter.error).square()
+    torch.testing.assert_close(numbers["cost_parameters"][:, 1], expected, rtol=1e-6, atol=0)
+
+
+def test_a_parameter_may_be_a_field() -> None:
+    """A diffusivity that is twice as large in the east, seen in an image that is rough everywhere."""
+    grid = Grid((12, 14), (1e3, 1e3))
+    kappa = torch.where(torch.arange(14) < 7, 60.0, 120.0).to(torch.float64).expand(1, 1, 12, 14)
+    frames = [10 * random((1, 1, 12, 14), 5)]
+    for _ in SECONDS[1:]:
+        frames.append(diffusive({"a": frames[-1], "diffusivity": kappa}, 600.0)["a"])
+    made = experiment(
+        dynamics=diffusive,
+        parameters={"diffusivity": Parameter(90.0, Matern(40.0, 4e3))},
+        background_error={"a": Diagonal(1e-3)},
+        first_frame=False,
+        minimizer=LBFGS(evaluations=300, gradient=1e-8, decrease=0.0),
+    )
+    std = torch.full((1,) * 4, 0.01, dtype=torch.float64)
+    _, _, numbers = made.analyse(torch.cat(frames, 1), std, {"a": frames[0]}, SECONDS, grid)
+    found = numbers["diffusivity"]
+    assert found.shape == (1, 12, 14)
+    assert float((found - kappa[:, 0]).square().mean().sqrt()) < 0.2 * 30
+
+
+def test_without_knowledge_of_it_a_parameter_keeps_its_prior() -> None:
+    frames = torch.full((1, 3, 6, 7), torch.nan, dtype=torch.float64)
+    images = Images(gain=Parameter(1.1, 0.5))
+    _, _, numbers = experiment(observation=images).analyse(
+        frames, torch.ones(1, 1, 1, 1, dtype=torch.float64), {"a": random((1, 1, 6, 7), 2)}, SECONDS, GRID
+    )
+    assert (numbers["gain"] == 1.1).all()
+
+
+def test_a_parameter_is_the_same_number_on_every_grid() -> None:
+    made = experiment(
+        dynamics=diffusive,
+        parameters={"diffusivity": Parameter(90.0, 30.0)},
+        observation=Images(offset=Parameter(0, 1)),
+    )
+    problem = made.problem(
+        random((2, 3, 6, 7), 0), torch.ones(1, 1, 1, 1), {"a": random((2, 1, 6, 7), 1)}, SECONDS, GRID
+    )
+    fine, coarse = Cost(problem), Cost(problem.coarsen(2))
+    control = random((2, coarse.size), 3)
+    refined = fine.refine(coarse, control, 2)
+    for name in ("diffusivity", "offset"):
+        torch.testing.assert_close(fine.increment(refined)[name], coarse.increment(control)[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Parameter(1.0, 0.0), "standard deviation"),
+        (lambda: Parameter(math.nan, 1.0), "not finite"),
+        (lambda: Parameter(-1.0, 1.0, positive=True), "above zero"),
+        (lambda: Parameter(torch.ones(3, 3), 1.0), "error of a field"),
+        (lambda: Images(gain=Parameter(1.0, Diagonal(1.0))), "that is a number"),
+        (lambda: Images(gain=Parameter(1.0, 0.1), reset="observation"), "reset"),
+        (lambda: Images(calibration="pixel"), "calibration"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_prior_is_refused(make: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()

@@ -1,0 +1,65 @@
+"""Over how long an amount of rain fell: what makes a rate of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import attribute, in_memory
+from xvar.cf.units import convert, is_parsable
+
+#: Deviation of a time between frames from a whole number of intervals that is rounding.
+REGULAR = 0.01
+
+_STATED = re.compile(r"\b(?:time|\w*time\w*)\s*:\s*sum\b[^:()]*\(\s*interval\s*:\s*(?P<count>[\d.]+)\s*(?P<unit>\w+)")
+
+
+def interval_of(
+    array: xr.DataArray, time: Hashable, seconds: NDArray[np.float64], dataset: xr.Dataset | None = None
+) -> float | None:
+    """Seconds over which each value fell, where it is an amount.
+
+    As ``cell_methods`` state it (``time: sum (interval: 5 minutes)``), else the width of the bounds of time, else the
+    time between frames where that is regular; a frame that is missing makes no other irregular.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable.
+    time : hashable
+        Its dimension of time.
+    seconds : ndarray of float (time,)
+        Times of its frames, ascending.
+    dataset : Dataset, optional
+        That holds the bounds.
+
+    Returns
+    -------
+    float or None
+        None where nothing states it and the frames are not regular.
+    """
+    stated = _STATED.search(str(attribute(array, "cell_methods") or ""))
+    if stated is not None and is_parsable(stated["unit"]):
+        return float(convert(float(stated["count"]), stated["unit"], "s"))
+    bounds = array.coords.get(time)
+    name = None if bounds is None else attribute(bounds, "bounds")
+    if dataset is not None and name in dataset.variables:
+        return _width(in_memory(dataset[name]))
+    steps = np.diff(seconds)
+    cadence = float(np.median(steps))
+    parts = steps / cadence
+    regular = np.abs(parts - np.round(parts)) <= REGULAR * np.maximum(np.round(parts), 1)
+    return cadence if bool((regular & (parts > 0.5)).all()) else None
+
+
+def _width(bounds: NDArray[np.generic]) -> float | None:
+    """Seconds between the bounds, where all are as far apart."""
+    if bounds.ndim != 2 or bounds.shape[1] != 2 or bounds.dtype.kind != "M":
+        return None
+    widths = np.diff(bounds, axis=1) / np.timedelta64(1, "s")
+    first = float(widths.flat[0])
+    return first if first > 0 and bool((np.abs(widths - first) <= REGULAR * first).all()) else None

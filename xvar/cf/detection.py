@@ -1,0 +1,89 @@
+"""What radars write where they looked and saw nothing, and where they did not look: ODIM's undetect and nodata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.axes import attribute
+from xvar.cf.units import Kind
+
+#: dBZ that stands for nothing detected, where the file has a number that is none.
+NOTHING = -32.0
+
+_NODATA = ("nodata", "_Nodata", "what_nodata")
+_UNDETECT = ("undetect", "_Undetect", "what_undetect")
+
+
+def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes: list[str]) -> xr.DataArray:
+    """Values with nodata missing, and undetect a value: no rain, or the least reflectivity.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable, decoded; lazy where it is lazy. Not changed.
+    kind : str
+        What it measures.
+    limits : tuple of float
+        What no value exceeds, in its units.
+    notes : list of str
+        Takes what was done.
+
+    Returns
+    -------
+    DataArray
+        The same, where the file declares neither.
+    """
+    if kind not in ("rain", "reflectivity"):
+        return array
+    result = array
+    nodata, undetect = (_value(array, names) for names in (_NODATA, _UNDETECT))
+    if nodata is not None:
+        result = result.where(~_is(array, nodata))
+        notes.append(f"nodata of {nodata:g} taken as missing")
+    if undetect is not None:
+        seen = undetect if limits[0] <= undetect <= limits[1] else NOTHING
+        least = 0.0 if kind == "rain" else seen
+        if least != undetect:
+            result = result.where(~_is(array, undetect), np.asarray(least, dtype=result.dtype)[()])
+        notes.append(f"undetect of {undetect:g} is {least:g}: looked at, and nothing seen")
+    return result.assign_attrs(array.attrs) if result is not array else array
+
+
+def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
+    """What the highest code of a packed radar image stands for, where the file declares no missing value at all.
+
+    Returns
+    -------
+    float or None
+        In the units of the variable; None where the file is not packed into unsigned integers, or declares something.
+    """
+    encoding = array.encoding
+    code = np.dtype(encoding["dtype"]) if encoding.get("dtype") is not None else None
+    if kind not in ("rain", "reflectivity") or code is None or code.kind != "u" or "scale_factor" not in encoding:
+        return None
+    declared = ("_FillValue", "missing_value", "valid_range", "valid_max", *_NODATA, *_UNDETECT)
+    if any(attribute(array, name) is not None for name in declared):
+        return None
+    return _physical(float(np.iinfo(code).max), array)
+
+
+def _value(array: xr.DataArray, names: tuple[str, ...]) -> float | None:
+    """The decoded value of a code that the file declares under one of some names."""
+    for name in names:
+        code: Any = attribute(array, name)
+        if isinstance(code, (int, float, np.number)) and np.isfinite(code):
+            return _physical(float(code), array)
+    return None
+
+
+def _physical(code: float, array: xr.DataArray) -> float:
+    scale, offset = (array.encoding.get(name, neutral) for name, neutral in (("scale_factor", 1), ("add_offset", 0)))
+    return code * float(scale) + float(offset)
+
+
+def _is(array: xr.DataArray, value: float) -> xr.DataArray:
+    """Where values are one, to the rounding of single precision."""
+    return abs(array - value) <= 1e-6 * max(abs(value), 1.0)

@@ -1,0 +1,90 @@
+"""Where the axes of a grid point to, from east."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.axes import Axes, in_memory
+from xvar.cf.geodesy import Floats, directions_of_positions, mapping_name, projected_directions
+from xvar.cf.grid import HorizontalGrid, coordinate_along, measured, metres_per_unit, plane_coordinates, projection_of
+from xvar.errors import Problems
+
+
+def axis_directions(
+    array: xr.DataArray,
+    axes: Axes,
+    grid: HorizontalGrid,
+    problems: Problems,
+    *,
+    mapping: Mapping[str, Any] | xr.Dataset | None = None,
+) -> Floats | None:
+    r"""Unit vectors along the axes of a grid, by their components towards east and north.
+
+    A motion :math:`u\, e_x + v\, e_y`, of which u and v are metres a second along each axis, has the components
+
+    .. math:: u_{east} = u\, e_x^{east} + v\, e_y^{east}, \qquad u_{north} = u\, e_x^{north} + v\, e_y^{north}
+
+    whether or not the axes are at right angles. Directions are those of the grid mapping where it can be read, else
+    of 2-D latitude and longitude.
+
+    Parameters
+    ----------
+    array : DataArray
+        A variable with its coordinates.
+    axes : Axes
+        Its dimensions.
+    grid : HorizontalGrid
+        Its grid; the axes point towards increasing coordinates, as u and v do.
+    problems : Problems
+        Takes a grid of which nothing says where north is.
+    mapping : mapping or Dataset, optional
+        Attributes of the grid mapping variable, or the Dataset that holds it.
+
+    Returns
+    -------
+    ndarray or None
+        (axis, component, y, x) with axes x, y and components east, north, in the order of the file; None where a
+        problem was added.
+    """
+    if grid.kind == "geographic":
+        return np.array(np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, *grid.shape)), dtype=np.float64)
+    count = len(problems)
+    by_map = _by_mapping(array, axes, mapping)
+    if by_map is not None:
+        return by_map
+    plane = plane_coordinates(array, axes, problems)
+    if len(problems) > count:
+        return None
+    if plane is None:
+        name = mapping_name(array)
+        problems.add(
+            variable=array.name,
+            found="a grid of which nothing says where north is: no 2-D latitude and longitude, and "
+            + ("no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"),
+            expected="a readable grid mapping, or 2-D latitude and longitude",
+            fix="add the coordinates before the analysis, ds.assign_coords(lat=(('y', 'x'), ...), lon=...)",
+        )
+        return None
+    signs = np.array([1.0 if up else -1.0 for up in reversed(grid.ascending)])
+    return np.asarray(directions_of_positions(*plane) * signs[:, None, None, None])
+
+
+def _by_mapping(array: xr.DataArray, axes: Axes, mapping: Mapping[str, Any] | xr.Dataset | None) -> Floats | None:
+    """Directions by x and y and the projection, where both can be read."""
+    coordinates = [coordinate_along(array, dim) for dim in (axes.y, axes.x)]
+    kinds = tuple(measured(coordinate) for coordinate in coordinates)
+    if kinds not in (("length", "length"), ("angle", "angle")):
+        return None
+    reference = projection_of(array, mapping)
+    if reference is None or (kinds[0] == "length") == bool(reference.is_geographic):
+        return None
+    y, x = (
+        np.asarray(in_memory(part), dtype=np.float64) * (metres_per_unit(part) if kinds[0] == "length" else 1.0)
+        for part in coordinates
+        if part is not None
+    )
+    return projected_directions(reference, y, x)

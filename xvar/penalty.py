@@ -1,0 +1,5 @@
+"""Terms of J on the trajectory: for `assimilate(penalties=...)`."""
+
+from xvar.core.digital_filter import DigitalFilter
+
+__all__ = ["DigitalFilter"]
