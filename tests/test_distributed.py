@@ -49,7 +49,7 @@ def whole() -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
+def shared_client() -> Iterator[Any]:
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": "10m"}),
         distributed.LocalCluster(
@@ -58,6 +58,13 @@ def client() -> Iterator[Any]:
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def client(shared_client: Any) -> Any:
+    """Both workers: the test before may have killed one, which takes a while to come back."""
+    shared_client.wait_for_workers(2, timeout=120)
+    return shared_client
 
 
 def load(path: pathlib.Path) -> xr.Dataset:
