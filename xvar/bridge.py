@@ -452,8 +452,8 @@ def integrate_windows(
     """
     import torch
 
-    from xvar.core.cost import bind
     from xvar.core.dynamics import trajectory
+    from xvar.core.grid import bind
     from xvar.core.parameters import Holding, Parameter
     from xvar.core.problem import frame_steps
 

@@ -99,7 +99,7 @@ def test_the_term_by_hand(checkpoint: bool) -> None:
     made = problem(TWO, checkpoint=checkpoint)
     cost = Cost(made)
     control = 0.1 * random((2, cost.size), 3)
-    states = trajectory(oscillator, cost.initial_state(control), STEPS)
+    states = trajectory(oscillator, cost.space.initial_state(cost.space.fields(control)), STEPS)
     expected = torch.zeros(2, dtype=torch.float64)
     for penalty in TWO:
         weights = penalty.weights(made.times())

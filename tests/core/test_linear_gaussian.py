@@ -181,7 +181,7 @@ def test_overlapping_intervals_add_up() -> None:
     weak = ForcedSteps({"x": Dense(Q)}, ((0, 1, 2), (2, 3)))
     cost = Cost(problem(torch.float64, (0, 5), model_error=weak))
     control = random(cost.zero().shape, 5)
-    forcing = cost.forcing(control)
+    forcing = cost.space.forcing(cost.space.fields(control))
     root, (first, second) = torch.linalg.cholesky(Q), control[:, SIZE:].split(SIZE, dim=1)
     lengths = [sum(STEPS[0:3]), sum(STEPS[2:4])]
     expected = (first @ root.T) * STEPS[2] / lengths[0] ** 0.5 + (second @ root.T) * STEPS[2] / lengths[1] ** 0.5

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tests.core.numerics import random, smooth
-from xvar.core.cost import Cost
+from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.experiment import Experiment, Images
 from xvar.core.grid import Grid
@@ -163,11 +163,12 @@ def test_a_parameter_is_the_same_number_on_every_grid() -> None:
     problem = made.problem(
         random((2, 3, 6, 7), 0), torch.ones(1, 1, 1, 1), {"a": random((2, 1, 6, 7), 1)}, SECONDS, GRID
     )
-    fine, coarse = Cost(problem), Cost(problem.coarsen(2))
+    fine, coarse = ControlSpace(problem), ControlSpace(problem.coarsen(2))
     control = random((2, coarse.size), 3)
     refined = fine.refine(coarse, control, 2)
     for name in ("diffusivity", "offset"):
-        torch.testing.assert_close(fine.increment(refined)[name], coarse.increment(control)[name])
+        found, expected = (space.increment(space.fields(v)) for space, v in ((fine, refined), (coarse, control)))
+        torch.testing.assert_close(found[name], expected[name])
 
 
 @pytest.mark.parametrize(

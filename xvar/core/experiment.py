@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from xvar import errors
-from xvar.core.cost import bind
 from xvar.core.covariance import Diagonal, grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, trajectory
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, bind
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, deviation, fitting, status_of
 from xvar.core.observation import Component, Compose, Observation, Operator

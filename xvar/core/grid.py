@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -128,3 +128,24 @@ def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
     missing = [size - have for size, have in zip(reversed(shape), reversed(fine.shape), strict=False)]
     fine = pad(fine, (0, max(missing[0], 0), 0, max(missing[1], 0)), mode="replicate")
     return fine[..., : shape[0], : shape[1]]
+
+
+def coarser(values: Tensor, factor: int) -> Tensor:
+    """Block means of a field; what is no field, such as a parameter, has the same value on any grid."""
+    return block_mean(values, factor) if _is_field(values) else values
+
+
+def finer(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
+    """A field of a coarse grid on a finer one; what is no field has the same value on any grid."""
+    return prolong(values, factor, shape) if _is_field(values) else values
+
+
+def _is_field(values: Tensor) -> bool:
+    return values.ndim > 1 and values.shape[-1] > 1
+
+
+def bind(specification: Any, grid: Grid, like: Tensor) -> Any:
+    """A specification on a grid; what has no ``bind`` is used as it is."""
+    if hasattr(specification, "bind"):
+        return specification.bind(grid, dtype=like.dtype, device=like.device)
+    return specification

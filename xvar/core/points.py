@@ -12,7 +12,7 @@ from torch import Tensor
 from xvar.core.cost import Cost
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Dynamics, State, start
-from xvar.core.grid import Grid, block_mean
+from xvar.core.grid import Grid, bind, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.minimize import LBFGS
 from xvar.core.motion import costs_of, status_of
@@ -271,10 +271,8 @@ class PointExperiment:
         if len(next(iter(background.values()))) != 1:
             found = f"{len(next(iter(background.values())))} windows at once"
             raise InputError(Fault(found, "one window: points have times of their own", "solve them one by one"))
-        model = self.dynamics
         like = next(iter(background.values()))
-        if hasattr(model, "bind"):
-            model = model.bind(grid, dtype=like.dtype, device=like.device)
+        model = bind(self.dynamics, grid, like)
         steps = frame_steps(seconds, self.step or getattr(model, "step", None))
         placed = place(
             table,

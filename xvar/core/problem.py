@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State
-from xvar.core.grid import Grid, block_mean, prolong
+from xvar.core.grid import Grid, coarser, finer
 from xvar.core.observation import Observation
 
 TimeInterpolation = Literal["linear", "nearest"]
@@ -91,15 +91,19 @@ class Problem:
     checkpoint: bool = False
 
     @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and on the device of all others."""
+        return next(iter(self.background.values()))
+
+    @property
     def windows(self) -> int:
         """Number of windows of the batch."""
-        return next(iter(self.background.values())).shape[0]
+        return len(self.like)
 
     def number_of_observations(self) -> Tensor:
         """Observed values of each window (window,)."""
         counts = [observation.count() for observation in self.observations]
-        like = next(iter(self.background.values()))
-        return sum(counts, torch.zeros(self.windows, dtype=torch.int64, device=like.device))
+        return sum(counts, torch.zeros(self.windows, dtype=torch.int64, device=self.like.device))
 
     def times(self) -> list[float]:
         """Time of every state of the trajectory, in seconds from the control."""
@@ -107,6 +111,34 @@ class Problem:
         for step in self.steps:
             times.append(times[-1] + step)
         return times
+
+    def observations_by_step(self) -> dict[int, list[tuple[Observation, float]]]:
+        """The observations by the step they fall in, with the share of it that has passed; -1 is the control's time.
+
+        Raises
+        ------
+        ValueError
+            An observation lies outside the window.
+        """
+        times = self.times()
+        span = abs(times[-1])
+        tolerance = 1e-6 * max(span, 1.0)
+        seen: dict[int, list[tuple[Observation, float]]] = {}
+        for observation in self.observations:
+            if abs(observation.time) <= tolerance:
+                seen.setdefault(-1, []).append((observation, 1.0))
+                continue
+            for index, (begin, end) in enumerate(pairwise(times)):
+                share = (observation.time - begin) / (end - begin)
+                if 0 < share <= 1 + tolerance / abs(end - begin):
+                    share = 1.0 if share > 1 - tolerance / abs(end - begin) else share
+                    if share < 1 and self.time_interpolation == "nearest":
+                        index, share = (index, 1.0) if share >= 0.5 else (index - 1, 1.0)
+                    seen.setdefault(index, []).append((observation, share))
+                    break
+            else:
+                raise ValueError(f"an observation at {observation.time} s lies outside the window of {times[-1]} s")
+        return seen
 
     def select(self, windows: Tensor) -> Problem:
         """The problem of some windows of the batch, its specifications as they are."""
@@ -124,9 +156,9 @@ class Problem:
         return replace(
             self,
             grid=self.grid.coarsen(factor),
-            background={key: _coarser(values, factor) for key, values in self.background.items()},
+            background={key: coarser(values, factor) for key, values in self.background.items()},
             observations=tuple(observation.coarsen(factor) for observation in self.observations),
-            curvature={key: _coarser(part, factor) for key, part in self.curvature.items()},
+            curvature={key: coarser(part, factor) for key, part in self.curvature.items()},
         )
 
     def with_coarse_model(self, factor: int) -> Problem:
@@ -141,7 +173,7 @@ class Problem:
             # A sum over fewer points.
             penalties=tuple(
                 replace(
-                    part, std={key: _coarser(torch.as_tensor(std), factor) / factor for key, std in part.std.items()}
+                    part, std={key: coarser(torch.as_tensor(std), factor) / factor for key, std in part.std.items()}
                 )
                 for part in self.penalties
             ),
@@ -158,22 +190,15 @@ class Prolonged:
 
     def __call__(self, state: State) -> Tensor:
         """The equivalent of the observations."""
-        fine = {
-            key: prolong(values, self.factor, self.shape) if values.shape[-1] > 1 else values
-            for key, values in state.items()
-        }
-        equivalent: Tensor = self.operator(fine)
+        equivalent: Tensor = self.operator(
+            {key: finer(values, self.factor, self.shape) for key, values in state.items()}
+        )
         return equivalent
 
     def select(self, windows: Tensor) -> Prolonged:
         """The operator of some windows of the batch."""
         part = self.operator.select(windows) if hasattr(self.operator, "select") else self.operator
         return replace(self, operator=part)
-
-
-def _coarser(values: Tensor, factor: int) -> Tensor:
-    """Block means of a field; what is no field, such as a parameter, has the same value on any grid."""
-    return block_mean(values, factor) if values.ndim > 1 and values.shape[-1] > 1 else values
 
 
 def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:

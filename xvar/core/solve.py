@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from xvar import errors
-from xvar.core.cost import Cost, CostOfBatch
+from xvar.core.control import ControlSpace
+from xvar.core.cost_of_batch import CostOfBatch
+from xvar.core.curvature import inverse_hessian
 from xvar.core.dynamics import Forcing, State
 from xvar.core.memory import keep_freed_memory
 from xvar.core.minimize import LBFGS, Minimum
@@ -83,20 +85,21 @@ def solve(
     keep_freed_memory()
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
-    found: tuple[Cost, Tensor] | None = None
+    found: tuple[ControlSpace, Tensor] | None = None
     for coarser, level in zip((0, *levels), levels, strict=False):
         function = CostOfBatch(problem.coarsen(level))
         cost = function.whole
-        control = cost.zero() if found is None else cost.refine(*found, coarser // level)
+        control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
         each = coarse if coarse is not None and level != levels[-1] else minimizer
-        minimum = each(function, control, cost.inverse_hessian())
+        minimum = each(function, control, inverse_hessian(cost))
         evaluations = minimum.evaluations + evaluations
-        found = cost, minimum.control
+        found = cost.space, minimum.control
     with torch.no_grad():
+        fields = cost.space.fields(minimum.control)
         return Analysis(
             trajectory=cost.trajectory(minimum.control),
-            increment=cost.increment(minimum.control),
-            forcing=cost.forcing(minimum.control),
+            increment=cost.space.increment(fields),
+            forcing=cost.space.forcing(fields),
             cost_background=cost.terms(cost.zero()),
             cost_analysis=cost.terms(minimum.control),
             minimum=replace(minimum, evaluations=evaluations),

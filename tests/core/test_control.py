@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import torch
+
+from tests.core.linear import Dense, covariance_matrix
+from tests.core.minimize.problems import noise, smooth_problem
+from tests.core.numerics import random, relative, smooth
+from tests.core.problems import SIZE, linear
+from xvar.core.advection import Advection
+from xvar.core.control import ControlSpace
+from xvar.core.covariance import Tikhonov
+from xvar.core.grid import Grid
+from xvar.core.problem import ForcedSteps, Problem
+
+
+def test_fields_and_control_are_inverse() -> None:
+    weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
+    space = ControlSpace(linear(model_error=weak))
+    control = random(space.zero().shape, 9)
+    # not the same control where the root is not symmetric, but that of the same fields and the same J_b
+    again = space.control(space.fields(control))
+    for one, other in zip(space.fields(again), space.fields(control), strict=True):
+        assert relative(one, other) < 1e-12
+    assert relative(again.square().sum(1), control.square().sum(1)) < 1e-12
+    grid = Grid((8, 9), (1.0, 2.0))
+    fields = smooth((2, 2, 8, 9), 10)
+    problem = Problem(
+        grid, Advection(), (1.0,), {"velocity": fields}, {"velocity": Tikhonov(gradient=1.0, mean_std=1.0)}, ()
+    )
+    space = ControlSpace(problem)
+    assert relative(space.fields(space.control([fields]))[0], fields) < 1e-12
+
+
+def test_the_map_from_a_coarse_control_keeps_the_field() -> None:
+    problem = smooth_problem()
+    fine, coarse = ControlSpace(problem), ControlSpace(problem.with_coarse_model(2))
+    control = torch.zeros_like(coarse.zero())
+    shape = coarse.blocks[0].shape
+    control[:, : shape[0] * shape[1] * shape[2]].view(-1, *shape)[..., :4, :4] = noise(2, *shape[:1], 4, 4, seed=2)
+    found = fine.increment(fine.fields(fine.embed(coarse, control, 2)))["velocity"]
+    expected = coarse.increment(coarse.fields(control))["velocity"]
+    means = torch.nn.functional.avg_pool2d(found, 2)
+    assert float((means - expected)[..., 2:-2, 2:-2].norm() / expected.norm()) < 0.03

@@ -1,0 +1,206 @@
+"""The control: a flat vector for each window, and the fields that its parts stand for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.base import Covariance
+from xvar.core.covariance.spectral import SpectralCovariance, stack
+from xvar.core.dynamics import Forcing, State
+from xvar.core.grid import bind, finer
+from xvar.core.problem import Problem
+
+#: From a covariance, its like on a coarser grid and a control there to the control here; None where there is no way.
+_Carry = Callable[[Covariance, Covariance, Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of the control: what it is the square root of, and where it lies in the flat vector."""
+
+    name: str
+    covariance: Covariance
+    shape: tuple[int, ...]  # of the control of one window
+    begin: int
+    end: int
+    steps: tuple[int, ...] = ()  # in which a forcing acts; empty for the initial state
+
+    def own(self, control: Tensor) -> Tensor:
+        """What a control (window, n) holds of it, in its own shape."""
+        return control[:, self.begin : self.end].reshape(-1, *self.shape)
+
+    def control(self, field: Tensor) -> Tensor:
+        r"""The control of a field, :math:`B^{-1/2} = B^{T/2} B^{-1}` for any square root."""
+        return self.covariance.sqrt_transpose(self.covariance.solve(field))
+
+
+class _Stack:
+    """Parts of the control that follow one another and share a transform, which takes all their components at once."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = blocks
+        self.begin, self.end = blocks[0].begin, blocks[-1].end
+        self.covariance, self.shape = blocks[0].covariance, blocks[0].shape
+        self.components = [self.shape[0]]
+        if len(blocks) > 1:
+            self.components = [block.shape[0] for block in blocks]
+            self.covariance = stack([(block.covariance, block.shape[0]) for block in blocks])  # type: ignore[misc]
+            self.shape = (sum(self.components), *self.shape[1:])
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """What this part of the control (window, n) stands for."""
+        return self.covariance.sqrt(control[:, self.begin : self.end].reshape(control.shape[0], *self.shape))
+
+    def sqrt_transpose(self, fields: Tensor) -> Tensor:
+        """The adjoint."""
+        return self.covariance.sqrt_transpose(fields).flatten(1)
+
+    def apart(self, fields: Tensor) -> tuple[Tensor, ...]:
+        """The fields of each block."""
+        return fields.split(self.components, dim=1) if len(self.blocks) > 1 else (fields,)
+
+
+class ControlSpace:
+    r"""The controls v of a problem, flat tensors (window, n), and the fields :math:`B^{1/2} v` that they stand for.
+
+    First the increments of the initial state, then the model errors. Parts that share a transform are transformed at
+    once: what comes out is *stacked*, one tensor for each such group, of which `apart` makes one field for each block.
+
+    Parameters
+    ----------
+    problem : Problem
+        The windows; covariances are bound to its grid here.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self.blocks = _lay_out(problem)
+        self._stacks = _stacks(self.blocks)
+
+    def select(self, windows: Tensor, problem: Problem) -> ControlSpace:
+        """The controls of some windows of the batch, whose own problem is given; nothing is bound anew."""
+        part = copy(self)
+        part._problem = problem
+        part.blocks = [replace(block, covariance=block.covariance.select(windows)) for block in self.blocks]
+        part._stacks = _stacks(part.blocks)
+        return part
+
+    @property
+    def size(self) -> int:
+        """Length of the control of one window."""
+        return self.blocks[-1].end if self.blocks else 0
+
+    def zero(self) -> Tensor:
+        """The control of the background."""
+        return self._problem.like.new_zeros(self._problem.windows, self.size)
+
+    def sqrt(self, control: Tensor) -> list[Tensor]:
+        """The fields of a control, stacked."""
+        return [part.sqrt(control) for part in self._stacks]
+
+    def sqrt_transpose(self, stacked: Sequence[Tensor]) -> Tensor:
+        """The adjoint of `sqrt`."""
+        parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, stacked, strict=True)]
+        return torch.cat(parts, dim=1)
+
+    def apart(self, stacked: Sequence[Tensor]) -> list[Tensor]:
+        """One field for each block."""
+        return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.apart(fields)]
+
+    def together(self, fields: Sequence[Tensor]) -> list[Tensor]:
+        """The inverse of `apart`."""
+        rest = iter(fields)
+        return [torch.cat([next(rest) for _ in part.blocks], dim=1) for part in self._stacks]
+
+    def fields(self, control: Tensor) -> list[Tensor]:
+        """What each part of the control stands for: increments, then model errors, before any scaling by time."""
+        return self.apart(self.sqrt(control))
+
+    def control(self, fields: Sequence[Tensor]) -> Tensor:
+        r"""The control of given `fields`: :math:`v = B^{-1/2} \delta x`."""
+        return self._joined([block.control(field) for block, field in zip(self.blocks, fields, strict=True)])
+
+    def refine(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
+        """The control of what a control stands for on a grid whose cells hold `factor` of this one's a side."""
+        return self._carried(coarse, control, factor, lambda one, other, own: one.refine(other, own))
+
+    def embed(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
+        """The control of what a control stands for on a coarser grid, linear and differentiable; see `refine`."""
+        return self._carried(coarse, control, factor, lambda one, other, own: one.embed(other, own))
+
+    def _carried(self, coarse: ControlSpace, control: Tensor, factor: int, directly: _Carry) -> Tensor:
+        parts = []
+        for block, coarser in zip(self.blocks, coarse.blocks, strict=True):
+            own = coarser.own(control)
+            part = directly(block.covariance, coarser.covariance, own)
+            if part is None:
+                field = coarser.covariance.sqrt(own)
+                part = block.control(finer(field, factor, self._problem.grid.shape))
+            parts.append(part)
+        return self._joined(parts)
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat([part.flatten(1) for part in parts], dim=1) if parts else self.zero()
+
+    def increment(self, fields: Sequence[Tensor]) -> State:
+        """Increment of the initial state in the components that the control holds."""
+        return {block.name: field for block, field in zip(self.blocks, fields, strict=True) if not block.steps}
+
+    def initial_state(self, fields: Sequence[Tensor]) -> State:
+        """x_0 = x_b + B^½ v."""
+        increment = self.increment(fields)
+        return {
+            key: values + increment[key] if key in increment else values
+            for key, values in self._problem.background.items()
+        }
+
+    def forcing(self, fields: Sequence[Tensor]) -> Forcing:
+        r"""Model error :math:`\eta` by step. Q is per unit of time: what acts for T seconds has variance Q T."""
+        forcing: dict[int, dict[str, Tensor]] = {}
+        for block, field in zip(self.blocks, fields, strict=True):
+            if block.steps:
+                lengths = [abs(self._problem.steps[step]) for step in block.steps]
+                total = sum(lengths)
+                for step, length in zip(block.steps, lengths, strict=True):
+                    at_step, share = forcing.setdefault(step, {}), field * (length / total**0.5)
+                    at_step[block.name] = at_step[block.name] + share if block.name in at_step else share
+        return forcing
+
+
+def _lay_out(problem: Problem) -> list[Block]:
+    """The blocks of the control one after the other, each specification bound once."""
+    groups: list[tuple[str, Any, tuple[int, ...]]] = [
+        (name, specification, ()) for name, specification in problem.background_error.items()
+    ]
+    if problem.model_error is not None:
+        for steps in problem.model_error.steps:
+            groups.extend((name, part, steps) for name, part in problem.model_error.covariance.items())
+    bound: dict[int, Covariance] = {}
+    blocks: list[Block] = []
+    end = 0
+    for name, specification, steps in groups:
+        if id(specification) not in bound:
+            bound[id(specification)] = bind(specification, problem.grid, problem.like)
+        covariance = bound[id(specification)]
+        shape = tuple(covariance.control_shape(tuple(problem.background[name].shape)))[1:]
+        begin, end = end, end + math.prod(shape)
+        blocks.append(Block(name, covariance, shape, begin, end, steps))
+    return blocks
+
+
+def _stacks(blocks: Sequence[Block]) -> list[_Stack]:
+    """Blocks that share a transform put together."""
+
+    def shared(block: Block) -> int:
+        covariance = block.covariance
+        return id(covariance.transform if isinstance(covariance, SpectralCovariance) else block)
+
+    return [_Stack(list(group)) for _, group in groupby(blocks, key=shared)]

@@ -1,0 +1,41 @@
+"""J of those windows of a batch that are still being minimised."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xvar.core.cost import Cost
+from xvar.core.linearisation import CoarseLinearisation, Linearisation
+from xvar.core.problem import Problem
+
+
+class CostOfBatch:
+    """J for the minimiser, which asks for fewer windows once some have converged."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.whole = Cost(problem)
+        self._part, self._windows = self.whole, torch.arange(problem.windows)
+        self._coarse: dict[int, Cost] = {}
+
+    def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """J and its gradient for the windows of the batch that are named."""
+        return self._of(windows).gradient(control)
+
+    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
+        """J about a control, for the windows that are named, its model on a grid of blocks of cells."""
+        cost = self._of(windows)
+        if factor == 1:
+            return Linearisation(cost, control)
+        if factor not in self._coarse:
+            self._coarse[factor] = Cost(self.whole.problem.with_coarse_model(factor))
+        coarse = self._coarse[factor]
+        every = len(windows) == self.whole.problem.windows
+        return CoarseLinearisation(cost, coarse if every else coarse.select(windows), control, factor)
+
+    def _of(self, windows: Tensor) -> Cost:
+        if not torch.equal(windows, self._windows):
+            whole = len(windows) == self.whole.problem.windows
+            self._part = self.whole if whole else self.whole.select(windows)
+            self._windows = windows
+        return self._part

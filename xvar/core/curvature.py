@@ -1,0 +1,48 @@
+"""What is known of the second derivative of J before it is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from xvar.core.control import Block
+from xvar.core.cost import Cost
+
+#: By which the curvature of J along a parameter is measured, in standard deviations.
+DIFFERENCE = 1e-3
+
+
+def inverse_hessian(cost: Cost) -> Tensor | None:
+    """What is known of the diagonal of the inverse Hessian of J (window, n); None where nothing is."""
+    problem = cost.problem
+    known = problem.curvature
+    if not known:
+        return None
+    diagonal = torch.ones_like(cost.zero())
+    for block in cost.space.blocks:
+        if not block.steps and block.name in known:
+            shape = tuple(problem.background[block.name].shape)
+            part = block.covariance.inverse_hessian(known[block.name], shape)
+            if part is not None:
+                diagonal[:, block.begin : block.end] = part.flatten(1)
+    unknown = [block for block in cost.space.blocks if block.name in problem.parameters and block.name not in known]
+    if unknown:
+        _measure(cost, unknown, diagonal)
+    return diagonal
+
+
+def _measure(cost: Cost, blocks: Sequence[Block], diagonal: Tensor) -> None:
+    """The curvature along the slope of each parameter, of which a model may make anything: by a difference."""
+    start = cost.zero()
+    _, slopes = cost.gradient(start)
+    for block in blocks:
+        own = slice(block.begin, block.end)
+        slope = slopes[:, own]
+        along = slope / slope.square().sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(slope.dtype).tiny)
+        moved = start.clone()
+        moved[:, own] = DIFFERENCE * along
+        _, found = cost.gradient(moved)
+        bent = ((found[:, own] - slope) * along).sum(1, keepdim=True) / DIFFERENCE
+        diagonal[:, own] = torch.where(bent.isfinite(), 1 / bent.clamp_min(1.0), 1.0)

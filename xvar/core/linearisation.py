@@ -1,0 +1,121 @@
+"""J about a control: the quadratic that the inner loops of Gauss-Newton minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from xvar.core.cost import Cost
+from xvar.core.grid import coarser
+
+
+class Linearisation:
+    r"""J about a control, by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
+
+    G is the tangent linear of the residuals by the fields of the control and W the weight that the norm gives them
+    (one where it is quadratic, and :math:`\rho'(r) / r` where it is not, which makes the quadratic an upper bound).
+    Both come from one integration: its graph is kept, and each product runs through it once forward, as the derivative
+    of a backward pass, and once backward.
+
+    Parameters
+    ----------
+    cost : Cost
+        J.
+    control : Tensor (window, n)
+        Where it is linearised.
+    """
+
+    def __init__(self, cost: Cost, control: Tensor) -> None:
+        with torch.no_grad():
+            stacked = cost.space.sqrt(control)
+        self._linearise(cost, stacked)
+
+    def _linearise(self, cost: Cost, stacked: Sequence[Tensor]) -> None:
+        """Keep the graph of the residuals, and of its derivative, at some fields."""
+        self._cost = cost
+        self._fields = [part.requires_grad_() for part in stacked]
+        with torch.enable_grad():
+            found = cost.residuals(cost.space.apart(self._fields))
+            self._residuals = [residual for _, residual in found]
+            self._weights = [observation.weight(residual.detach()) for observation, residual in found]
+            self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
+            self._backward = torch.autograd.grad(
+                self._residuals, self._fields, self._probes, create_graph=True, materialize_grads=True
+            )
+
+    def restrict(self, gradient: Tensor) -> Tensor:
+        """A gradient in the space of the inner loop."""
+        return gradient
+
+    def prolong(self, step: Tensor) -> Tensor:
+        """A step of the inner loop in the control."""
+        return step
+
+    def product(self, control: Tensor) -> Tensor:
+        """The Gauss-Newton Hessian times a control (window, n)."""
+        return control + self._misfit_product(control)
+
+    def _misfit_product(self, control: Tensor) -> Tensor:
+        """Without that of the prior."""
+        space = self._cost.space
+        fields = space.sqrt(control)
+        tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
+        weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
+        adjoints = torch.autograd.grad(
+            self._residuals, self._fields, weighted, retain_graph=True, materialize_grads=True
+        )
+        return space.sqrt_transpose([a + b for a, b in zip(adjoints, self._penalised(fields), strict=True)])
+
+    def _penalised(self, fields: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The penalties' own Hessian: they are quadratic, so it is their gradient at the fields."""
+        with torch.enable_grad():
+            leaves = [field.detach().requires_grad_() for field in fields]
+            values = [value.sum() for _, value in self._cost.penalties(self._cost.space.apart(leaves))]
+            if not values:
+                return [torch.zeros_like(field) for field in fields]
+            return torch.autograd.grad(values, leaves, materialize_grads=True)
+
+
+class CoarseLinearisation(Linearisation):
+    r"""J about a control with the tangent linear model on a coarser grid: :math:`L^T L + B^{T/2} G^T W G B^{1/2}`.
+
+    L takes the control of the coarse grid to that of the same waves on the fine one. What is observed is compared on
+    the fine grid, to which the coarse states are interpolated: the gradient is that of J itself, and only the Hessian
+    is that of the coarse model.
+
+    Parameters
+    ----------
+    fine, coarse : Cost
+        J, and J with its model on the coarser grid, see `Problem.with_coarse_model`.
+    control : Tensor (window, n)
+        Where it is linearised, on the fine grid.
+    factor : int
+        Side of a coarse cell.
+    """
+
+    def __init__(self, fine: Cost, coarse: Cost, control: Tensor, factor: int) -> None:
+        self._fine, self._factor = fine, factor
+        with torch.no_grad():
+            fields = [coarser(field, factor) for field in fine.space.fields(control)]
+            stacked = coarse.space.together(fields)
+        self._linearise(coarse, stacked)
+
+    def restrict(self, gradient: Tensor) -> Tensor:
+        """By the adjoint of L."""
+        with torch.enable_grad():
+            leaf = self._cost.zero().requires_grad_()
+            return torch.autograd.grad(self._embed(leaf), leaf, gradient)[0]
+
+    def prolong(self, step: Tensor) -> Tensor:
+        """By L."""
+        with torch.no_grad():
+            return self._embed(step)
+
+    def _embed(self, control: Tensor) -> Tensor:
+        return self._fine.space.embed(self._cost.space, control, self._factor)
+
+    def product(self, control: Tensor) -> Tensor:
+        """The Hessian times a control of the coarse grid."""
+        return self.restrict(self.prolong(control)) + self._misfit_product(control)
