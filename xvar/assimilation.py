@@ -216,6 +216,7 @@ def assimilate(
         dy=dy,
         sort=sort,
         strict=strict,
+        own_model=dynamics is not None,
     )
     schedule = None
     if record is not None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import xvar
+from tests.records import storm
 from xvar.cf.values import Screen, undeclared_fill
 
 
@@ -54,3 +57,31 @@ def test_a_fill_value_stands_apart() -> None:
     assert undeclared_fill(np.array([-99.0, -99.0])) == -99
     assert undeclared_fill(np.array([65535, 65535, 3], dtype="uint16")) == 65535
     assert undeclared_fill(np.array([np.nan])) is None
+
+
+def _amounts(total: bool) -> xr.Dataset:
+    radar = storm()
+    depth = radar["rain"].clip(min=0) / 12
+    return radar.assign(rain=(depth.cumsum("time") if total else depth).assign_attrs(units="mm"))
+
+
+def test_rain_that_was_summed_up_since_the_start_is_refused() -> None:
+    assert _amounts(total=False).var4d.assimilate()["status"].item() in (1, 2)
+    for radar in (_amounts(total=True), _amounts(total=True).rename(time="t")):
+        with pytest.raises(xvar.InputError, match=r"decrease at no point in 4 frames") as caught:
+            radar.var4d.assimilate()
+        time = radar["rain"].dims[0]
+        assert f"ds['rain'] = ds['rain'].diff('{time}')" in str(caught.value)
+    with pytest.raises(xvar.InputError, match=r"decrease at no point in 4 frames"):
+        _amounts(total=True).chunk(time=2).var4d.assimilate().compute()
+
+
+def test_rain_that_only_begins_is_no_total() -> None:
+    screen = Screen.of("rain", "rain", "mm", 300.0)
+    frames = np.zeros((4, 20, 20))
+    frames[:, 3, 3:5] = np.array([0.0, 0.1, 0.2, 0.3])[:, None]  # half a percent of the points
+    assert screen.problem(frames) is None
+    frames[:, 3:9, 3:9] = np.array([0.0, 0.1, 0.2, 0.3])[:, None, None]
+    assert "decrease at no point" in str(screen.problem(frames))
+    assert Screen.of("rain", "rain", "mm h-1", None).problem(frames) is None
+    assert screen.problem(frames[:2]) is None

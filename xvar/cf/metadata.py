@@ -33,8 +33,7 @@ class _Entry:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-_TABLE: dict[str, _Entry] = {
-    # coordinates
+_COORDINATES: dict[str, _Entry] = {
     "window": _Entry("assimilation window"),
     "step": _Entry("observation time within the window"),
     "interval": _Entry("interval of the window on which the model error forcing acts"),
@@ -45,26 +44,31 @@ _TABLE: dict[str, _Entry] = {
     "stage": _Entry("stage of the minimisation", "", flags=STAGES),
     "threshold": _Entry("threshold of the event", None),
     "scale": _Entry("side of the neighbourhood", "m"),
-    # fields
+}
+#: Of a variable, under its own name or one made of it.
+_OF_A_VARIABLE: dict[str, _Entry] = {
     "analysis": _Entry("analysis of {variable}", None),
     "state": _Entry("analysis of {variable}", ""),
-    "u": _Entry("motion towards increasing x", "m s-1"),
-    "v": _Entry("motion towards increasing y", "m s-1"),
     "observed": _Entry("last observed frame of {variable}", None),
-    "u_transient": _Entry("part of the motion towards increasing x that fades", "m s-1"),
-    "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
-    "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
-    "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
-    "source": _Entry("change of {variable} that is not motion", None, difference=True),
     "forcing": _Entry("model error forcing of {variable}", None, difference=True),
     "background": _Entry("background of {variable}", None),
     "increment": _Entry("increment of {variable}: analysis minus background", None, difference=True),
     "innovation": _Entry("innovation of {variable}: observation minus background", None, difference=True),
     "residual": _Entry("residual of {variable}: observation minus analysis", None, difference=True),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
+}
+_FIELDS: dict[str, _Entry] = {
+    "u": _Entry("motion towards increasing x", "m s-1"),
+    "v": _Entry("motion towards increasing y", "m s-1"),
+    "u_transient": _Entry("part of the motion towards increasing x that fades", "m s-1"),
+    "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
+    "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
+    "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
+    "source": _Entry("change of {variable} that is not motion", None, difference=True),
     "land": _Entry("land", "", flags=("water", "land")),
     "origin": _Entry("where the value of the forecast comes from", "", flags=ORIGINS),
-    # diagnostics of a window
+}
+_DIAGNOSTICS: dict[str, _Entry] = {
     "status": _Entry("what became of the window", "", "status_flag", flags=STATUS),
     "background_source": _Entry("where the background of the window comes from", "", flags=BACKGROUND_SOURCES),
     "cost": _Entry("cost function J"),
@@ -78,7 +82,8 @@ _TABLE: dict[str, _Entry] = {
     "number_of_rejected_observations": _Entry("values of the window that were taken as missing: gross errors"),
     "observed_fraction": _Entry("fraction of the points of the window that were observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
-    # scores
+}
+_SCORES: dict[str, _Entry] = {
     "bias": _Entry("mean of forecast minus truth of {variable}", None, difference=True),
     "rmse": _Entry("root mean square error of {variable}", None, difference=True),
     "mae": _Entry("mean absolute error of {variable}", None, difference=True),
@@ -101,6 +106,12 @@ _TABLE: dict[str, _Entry] = {
     "number_of_pairs": _Entry("pairs of a forecast and a true value"),
     "number_without_truth": _Entry("forecast times without a truth"),
 }
+_TABLE = {**_COORDINATES, **_OF_A_VARIABLE, **_FIELDS, **_DIAGNOSTICS, **_SCORES}
+
+#: Names of what is written beside any variable, and of the fields that are written beside images that xvar's own
+#: models move.
+NAMES = frozenset({**_COORDINATES, **_DIAGNOSTICS, **_SCORES})
+NAMES_OF_FIELDS = frozenset(_FIELDS)
 
 
 def flag_attributes(meanings: tuple[str, ...]) -> dict[str, Any]:

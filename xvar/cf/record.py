@@ -15,6 +15,7 @@ from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
+from xvar.cf.names import without_clash
 from xvar.cf.quantities import without_quantities
 from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
@@ -140,6 +141,7 @@ def read_record(
     dy: float | None = None,
     sort: bool = False,
     strict: bool = False,
+    own_model: bool = False,
 ) -> Record | None:
     """Understand a Dataset as a sequence of images.
 
@@ -153,6 +155,8 @@ def read_record(
         Takes all that is wrong.
     land, units, dx, dy, sort, strict
         What the user states: see `xvar.assimilation.assimilate`.
+    own_model : bool
+        Whether a model of the user's own moves the images.
 
     Returns
     -------
@@ -179,13 +183,14 @@ def read_record(
         return None
     what = kind(array if units is None else array.assign_attrs(units=own_units))
     interval = interval_of(array, axes.time, times.seconds, dataset)
-    screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what))
-    codes: list[str] = []
-    image = detected(image, what, (screen.low, screen.high), codes)
+    screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what), axes.time)
+    done: list[str] = []
+    image = detected(image, what, (screen.low, screen.high), done)
+    image = without_clash(image, axes, problems, done, own_model=own_model)
     mask, statement = find_land(dataset, image, axes, land, problems)
     if times.order is not None:
         image = image.isel({axes.time: times.order})
-    notes = [f"grid: {grid.description}", f"land: {statement}", *codes]
+    notes = [f"grid: {grid.description}", f"land: {statement}", *done]
     if times.note:
         notes.append(times.note)
     given = array.attrs.get("units")

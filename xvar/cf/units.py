@@ -65,7 +65,10 @@ _SPELLINGS = {
 _AMOUNT_PER_MINUTES = re.compile(r"^(?P<amount>.*\S)\s*/\s*(?P<count>\d+)\s*(?P<unit>min|h|hr|s)$")
 
 _RAIN_WORDS = frozenset(
-    {"rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe", "rainfallrate"}
+    {
+        *("rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe", "rainfallrate"),
+        *("rainc", "rainnc"),
+    }
 )
 _REFLECTIVITY_WORDS = frozenset({"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"})
 _TEMPERATURE_WORDS = frozenset({"temperature", "sst", "temp", "analysed_sst", "thetao", "tos", "theta", "potemp"})
@@ -282,7 +285,8 @@ def kind(array: xr.DataArray) -> Kind:
         The kind, by which defaults are chosen.
     """
     parts = str(array.attrs.get("standard_name", "")).split()
-    standard_name = parts[0] if parts else ""
+    # A decoder of GRIB writes "unknown" where its tables have no standard name.
+    standard_name = parts[0] if parts and parts[0] != "unknown" else ""
     units = array.attrs.get("units")
     if standard_name:
         meant: Kind = "other"

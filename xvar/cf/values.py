@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, 9999.0, 32767.0, 65535.0, 9.9692
 #: What nothing on Earth exceeds: rain in mm h-1 (38 mm fell within a minute once), dBZ, K.
 RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
 ANYTHING = (-1e15, 1e15)
+
+#: Share of the points at which a total of rain grows from frame to frame, at least, to be told from rain that begins.
+GROWING = 0.01
 
 Floats = NDArray[Any]
 
@@ -39,6 +43,10 @@ class Screen:
         What no value exceeds, in the units of the variable.
     nodata : float, optional
         What the highest code of a packed image stands for, where the file declares no missing value.
+    amount : bool
+        Rain that fell over an interval, and no rate.
+    time : hashable
+        Its dimension of time.
     """
 
     variable: str
@@ -46,13 +54,22 @@ class Screen:
     low: float = ANYTHING[0]
     high: float = ANYTHING[1]
     nodata: float | None = None
+    amount: bool = False
+    time: Hashable = "time"
 
     @classmethod
     def of(
-        cls, variable: object, kind: Kind, units: str, interval: float | None, nodata: float | None = None
+        cls,
+        variable: object,
+        kind: Kind,
+        units: str,
+        interval: float | None,
+        nodata: float | None = None,
+        time: Hashable = "time",
     ) -> Screen:
         """The limits of a kind of variable, in its own units; `interval` is that of an amount of rain, in seconds."""
         low, high = ANYTHING
+        amount = kind == "rain" and rain_rate_factor(units, None) is None
         if kind == "rain":
             factor = rain_rate_factor(units, interval)
             if factor is not None:
@@ -61,7 +78,7 @@ class Screen:
             low, high = REFLECTIVITY
         elif kind == "temperature" and are_convertible(units, "K"):
             low, high = (convert(limit, "K", units) for limit in TEMPERATURE)
-        return cls(str(variable), kind, low, high, nodata)
+        return cls(str(variable), kind, low, high, nodata, amount, time)
 
     def rejected(self, values: Floats) -> NDArray[np.bool_]:
         """Values (..., y, x) that are none: infinite, beyond the limits, or a fill value that nobody declared."""
@@ -85,6 +102,7 @@ class Screen:
             _refuse_infinite(values, self.variable, problems)
         if fill and not _refuse_fill(values, self, problems):
             _refuse_negative(values, self, problems)
+            _refuse_total(values, self, problems)
         return problems.first
 
 
@@ -125,7 +143,7 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
     empty = int((~valid.any(axis=(1, 2))).sum())
     if empty:
         notes.append(f"{empty} of {len(values)} frames without any value")
-    if _refuse_fill(values, screen, problems) or _refuse_negative(values, screen, problems):
+    if any(refuse(values, screen, problems) for refuse in (_refuse_fill, _refuse_negative, _refuse_total)):
         return notes
     infinite = np.isinf(values)
     gross = valid & ((values < screen.low) | (values > screen.high))
@@ -201,6 +219,28 @@ def _refuse_negative(values: Floats, screen: Screen, problems: Problems) -> bool
         found=f"{int(wrong.sum())} negative values, the least {float(values[wrong].min()):g}",
         expected="rain of zero or more",
         fix=f"{label} = {label}.clip(min=0), or {label}.where({label} >= 0) where they stand for missing",
+    )
+    return True
+
+
+def _refuse_total(values: Floats, screen: Screen, problems: Problems) -> bool:
+    """Refuse rain that has been summed up since the start of a run: its motion is that of no echo."""
+    if not screen.amount or len(values) < 3:
+        return False
+    growing = 1.0
+    for before, after in pairwise(values):
+        if bool((after < before).any()):
+            return False
+        growing = min(growing, float(np.mean(after > before)))
+    if growing < GROWING:
+        return False
+    label = f"ds[{screen.variable!r}]"
+    problems.add(
+        variable=screen.variable,
+        found=f"amounts that decrease at no point in {len(values)} frames, and grow at {growing:.0%} of the points or "
+        "more in each: a total since some time before?",
+        expected="what fell between one frame and the next",
+        fix=f"ds[{screen.variable!r}] = {label}.diff({str(screen.time)!r})",
     )
     return True
 

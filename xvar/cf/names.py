@@ -1,0 +1,67 @@
+"""Names that the output takes, and what of the input has one of them."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xvar.cf.axes import Axes
+from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
+from xvar.errors import Problems
+
+#: Dimensions of an analysis, a forecast and scores, beside those of the grid.
+DIMENSIONS = ("window", "step", "interval", "stage", "lead_time", "threshold")
+
+
+def without_clash(
+    array: xr.DataArray, axes: Axes, problems: Problems, notes: list[str], *, own_model: bool = False
+) -> xr.DataArray:
+    """Coordinates that go with the grid into the output, under names that the output leaves free.
+
+    A decoder of GRIB adds a scalar ``step`` to each field, where ``step`` is a dimension of an analysis: it goes on as
+    ``step_of_input``.
+
+    Parameters
+    ----------
+    array : DataArray (time, y, x)
+        The variable.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes a variable or a dimension of the grid whose name is taken: these are named in calls, and keep their names.
+    notes : list of str
+        Takes what was renamed.
+    own_model : bool
+        The variable belongs to the state of a model of the user's own, which may well have a ``u``.
+
+    Returns
+    -------
+    DataArray
+        The same where nothing clashes.
+    """
+    taken = {*DIMENSIONS, *NAMES}
+    for dim in (axes.y, axes.x):
+        if dim in DIMENSIONS:
+            problems.add(
+                variable=array.name,
+                dimension=dim,
+                found=f"a dimension of the grid with the name {str(dim)!r}",
+                expected=f"a name that no dimension of the output has: {', '.join(DIMENSIONS)}",
+                fix=f'rename it, ds.rename({{"{dim}": "{"y" if dim == axes.y else "x"}"}})',
+            )
+    if str(array.name) in (taken if own_model else taken | NAMES_OF_FIELDS):
+        problems.add(
+            variable=array.name,
+            found=f"a variable with the name {str(array.name)!r}, which is one of the output's own",
+            expected="another name: the analysis keeps it",
+            fix=f'rename it, ds.rename({{"{array.name}": "image"}})',
+        )
+    clashing = {
+        name: f"{name}_of_input"
+        for name, part in array.coords.items()
+        if name not in array.dims and axes.time not in part.dims and str(name) in taken | NAMES_OF_FIELDS
+    }
+    if not clashing:
+        return array
+    words = ", ".join(f"{str(name)!r} as {new!r}" for name, new in clashing.items())
+    notes.append(f"coordinates that are also names of the output: {words}")
+    return array.rename(clashing)
