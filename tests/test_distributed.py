@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 
 import xvar
-from tests.runs.records import OPTIONS, Failing, Killing, Locking, Slow, marked, same, shower
+from tests.runs.records import OPTIONS, Failing, Killing, Locking, Noting, Slow, marked, same, shower
 from xvar import workers
 from xvar.batches import WindowError
 from xvar.runs import Report, status
@@ -141,6 +141,39 @@ def test_a_killed_worker_costs_nothing(client: Any, whole: xr.Dataset, tmp_path:
     assert next(victims, None) is None  # it was killed
     assert (report.done, report.failed) == (4, {})
     assert same(load(tmp_path / "a.zarr"), whole) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("options", [{"window": 4}, {"window": 3, "background": "cycled"}], ids=["alone", "chain"])
+def test_what_is_stored_is_not_solved_again_where_its_worker_dies(
+    options: dict[str, Any], client: Any, tmp_path: pathlib.Path
+) -> None:
+    # Fault 70: dask forgets what the dead worker held, and the beginning of a chain with it.
+    sign, windows = tmp_path / "minimisations", 16
+    record = shower(3 * windows + 1)
+
+    def call(seconds: float) -> dict[str, Any]:
+        minimizer = Noting(evaluations=12, decrease=0.99, seconds=seconds, sign=str(sign))
+        return {**options, "minimizer": minimizer, "batch": 1}
+
+    undisturbed = record.chunk(time=10).var4d.assimilate(**call(0)).compute(scheduler="synchronous")
+    each = len(sign.read_text().split()) // windows
+    sign.unlink()
+    killed: list[int] = []
+
+    def progress(report: Report) -> None:
+        if report.done >= 12 and not killed:
+            workers_of = sign.read_text().split()
+            killed.append(int(max(workers_of, key=workers_of.count)))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with client.as_current():
+        report = xvar.run(record.chunk(time=10), tmp_path / "a.zarr", **call(0.1), progress=progress)
+    assert killed
+    assert (report.done, report.failed) == (windows, {})
+    assert same(load(tmp_path / "a.zarr"), undisturbed) == []
+    # The window in flight, and those whose report was on its way.
+    assert len(sign.read_text().split()) <= each * (windows + 3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -143,14 +143,14 @@ def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tup
         names = keys[-1:] if len(parts) == 1 else [f"assimilate-part-{name(part)}" for part in parts]
         for number, (part, key) in enumerate(zip(parts, names, strict=True)):
             blocks, held = frames_of(part, (index, number))
-            layer[key] = (_solve_task, shared, part, held, shape, blocks, None if number else handover)
+            layer[key] = (solve_task, shared, part, held, shape, blocks, None if number else handover)
         if len(parts) > 1:
             layer[keys[-1]] = (_join_task, names)
         last_part = parts[-1], names[-1]
     return layer, keys, handovers
 
 
-def _solve_task(
+def solve_task(
     work: Work,
     batch: Batch,
     held: NDArray[np.intp],

@@ -98,6 +98,16 @@ class Slow(LBFGS):
 
 
 @dataclass(frozen=True)
+class Noting(Slow):
+    """A slow minimiser that adds a line with its process to a file, `sign`, for each minimisation."""
+
+    def __call__(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        with pathlib.Path(self.sign).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return super().__call__(function, *arguments, **options)
+
+
+@dataclass(frozen=True)
 class Locking(LBFGS):
     """A minimiser that holds what cannot be pickled."""
 

@@ -346,8 +346,11 @@ class _Run:
 
     def _tasks(self, wanted: Sequence[int]) -> tuple[Mapping[Any, Any], list[Task]]:
         """Graph and tasks of batches; chains go on from what the store holds."""
-        handovers = stored_handovers(self.deferred, self.store.reader(), self.states, wanted)
-        return write_tasks(self.analysis, self.deferred, self.store.writer(), wanted, handovers=handovers)
+        reader = self.store.reader()
+        handovers = stored_handovers(self.deferred, reader, self.states, wanted)
+        return write_tasks(
+            self.analysis, self.deferred, self.store.writer(), wanted, reader=reader, handovers=handovers
+        )
 
     def _give_up(self, batch: Batch, reason: str) -> None:
         for row in range(len(batch)):
@@ -402,10 +405,14 @@ class _Run:
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
         while wanted:
-            graph, tasks = self._tasks(wanted)
-            futures = self.client.get(graph, [task.key for task in tasks], sync=False)
-            self._one_by_one(self._gather({future: task.batch for future, task in zip(futures, tasks, strict=True)}))
+            self._one_by_one(self._gather(self._submitted(wanted)))
             wanted = self._wanted()
+
+    def _submitted(self, wanted: Sequence[int]) -> dict[Any, Batch]:
+        """Batches by their futures."""
+        graph, tasks = self._tasks(wanted)
+        futures = self.client.get(graph, [task.key for task in tasks], sync=False)
+        return {future: task.batch for future, task in zip(futures, tasks, strict=True)}
 
     def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
         """Note what is finished as it comes in; gives the batches that killed their workers, of a chain the first."""
@@ -431,6 +438,7 @@ class _Run:
                 waiting.update(lost)  # type: ignore[no-untyped-call]
                 for future in done:
                     del batches[future]
+                    future.release()  # what is noted is not computed again with its worker's death
                 for future in sorted(broken, key=lambda future: batches[future].begin):
                     batch = batches.pop(future)
                     if states[future] == "cancelled":  # this says nothing of its windows

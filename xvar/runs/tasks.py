@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import WITHOUT_ANALYSIS, Batch, Deferred, Fields, Solved, last_fields
+from xvar.batches import WITHOUT_ANALYSIS, Batch, Deferred, Fields, Solved, Work, last_fields
+from xvar.graph import solve_task
 from xvar.runs.store import Written, few_numbers, per_window
 
 
@@ -56,6 +58,16 @@ def _store_windows(write: _Write, begin: int, solved: Solved, arrays: Sequence[N
     return Written(begin, numbers, solved.failures)
 
 
+def _solve_unless_noted(
+    reader: Any, begin: int, end: int, solve: Callable[..., Solved], work: Work, part: Batch, *rest: Any
+) -> Solved:
+    """A part of a batch; where the store already has the batch, only what the part hands on."""
+    if not reader.is_noted(begin, end):
+        return solve(work, part, *rest)
+    last = reader(part.end - 1, [*work.carried, "status"])
+    return Solved({name: values[None] for name, values in last.items()})
+
+
 def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
     return last_fields(reader(window, names), frames, status)
 
@@ -98,6 +110,7 @@ def write_tasks(
     wanted: Sequence[int],
     *,
     alone: bool = False,
+    reader: Any = None,
     handovers: Mapping[str, Any] | None = None,
 ) -> tuple[dict[Any, Any], list[Task]]:
     """Graph of the batches that are wanted.
@@ -114,6 +127,9 @@ def write_tasks(
         Which batches.
     alone : bool
         See `ZarrWriter`.
+    reader : callable, optional
+        Of the store. Where windows form chains, what is noted is then taken from there: what one window hands on to the
+        next is lost with the worker that keeps it, and dask would solve the chain again from its beginning.
     handovers : mapping of str to task, optional
         See `stored_handovers`.
 
@@ -153,7 +169,15 @@ def write_tasks(
     graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
     keys = [task.key for task in tasks]
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
-    return dict(optimize(cull({**graph.to_dict(), **(handovers or {})}, keys)[0], keys)), tasks
+    needed = cull({**graph.to_dict(), **(handovers or {})}, keys)[0]
+    assert deferred.work is not None
+    if reader is not None and deferred.work.carried:
+        ends = [batch.end for batch in deferred.batches]
+        for key, task in needed.items():
+            if isinstance(task, tuple) and task[0] is solve_task:
+                batch = deferred.batches[bisect_right(ends, task[2].begin)]
+                needed[key] = (_solve_unless_noted, reader, batch.begin, batch.end, *task)
+    return dict(optimize(needed, keys)), tasks
 
 
 def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:

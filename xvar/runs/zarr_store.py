@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xvar.errors import InputError, Problem
 from xvar.runs.manifest import ATTRIBUTE, Manifest
+from xvar.runs.report import NOT_RUN
 from xvar.runs.store import (
     FAILURES,
     Fields,
@@ -238,6 +239,10 @@ class ZarrReader:
     def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Variables of one window."""
         return {name: np.asarray(_open(Path(self.path), name, mode="r")[window]) for name in names}
+
+    def is_noted(self, begin: int, end: int) -> bool:
+        """Whether the run has noted windows as done, and asks for them no more."""
+        return bool((_open(Path(self.path), "status", mode="r")[begin:end] != NOT_RUN).all())
 
 
 def _open(store: Path, name: str, mode: Any = "r+") -> Any:
