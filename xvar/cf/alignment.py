@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_number, plane_of
-from xvar.cf.grid import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
+from xvar.cf.grid.line import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
 from xvar.cf.units import length_factor
 from xvar.errors import Problems
 

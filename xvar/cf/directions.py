@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import Axes, in_memory
-from xvar.cf.geodesy import Floats, directions_of_positions, mapping_name, projected_directions
-from xvar.cf.grid import HorizontalGrid, coordinate_along, measured, metres_per_unit, plane_coordinates, projection_of
+from xvar.cf.geodesy import Floats, directions_of_positions, mapping_name, projected_directions, projection_of
+from xvar.cf.grid import HorizontalGrid
+from xvar.cf.grid.coordinates import coordinate_along, measured, metres_per_unit, plane_coordinates
 from xvar.errors import Problems
 
 

@@ -84,6 +84,19 @@ def mapping_name(array: xr.DataArray) -> str | None:
     return value.split()[0].rstrip(":")
 
 
+def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset | None) -> Any | None:
+    """The projection that the variable points at, where it is there and can be read."""
+    if isinstance(mapping, xr.Dataset):
+        name = mapping_name(array)
+        attributes = None if name is None else mapping_attributes(mapping, name)
+    elif mapping is not None:
+        attributes = dict(mapping)
+    else:
+        name = mapping_name(array)
+        attributes = None if name is None else mapping_attributes(array, name)
+    return None if not attributes else projection(attributes)
+
+
 def projection(attributes: Mapping[str, Any]) -> Any | None:
     """The coordinate reference system of a grid mapping variable, or None where it cannot be read."""
     known = {key: value for key, value in attributes.items() if not key.startswith("proj4")}

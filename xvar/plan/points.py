@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from xvar import bridge
 from xvar.cf.axes import Axes, find_axes
 from xvar.cf.conventions import finish
-from xvar.cf.grid import HorizontalGrid, horizontal_grid, measured
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.grid.coordinates import measured
 from xvar.cf.metadata import attributes, flag_attributes
 from xvar.cf.positions import along_line, on_curvilinear
 from xvar.cf.times import parse_duration

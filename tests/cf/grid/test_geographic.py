@@ -1,0 +1,94 @@
+"""Latitude and longitude along the axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cf.grid.records import EARTH, SPHERE, geographic, grid, on, refusal
+from tests.cf.test_axes import images
+
+
+@given(
+    st.floats(-80.0, 80.0),
+    st.floats(0.01, 1.0),
+    st.floats(0.01, 1.0),
+    st.floats(-180.0, 180.0),
+    st.booleans(),
+)
+def test_spherical_spacing_is_that_of_geodesics(south, dlat, dlon, west, down):
+    """Fault 45: exact on the sphere, within 0.5 % of the ellipsoid's mean radius of curvature or so."""
+    latitude, longitude = south + dlat * np.arange(5), west + dlon * np.arange(6)
+    result = grid(geographic(latitude[:: -1 if down else 1], longitude))
+    assert result.kind == "geographic"
+    assert result.ascending == (not down, True)
+    for geod, tolerance in ((SPHERE, 1e-4), (EARTH, 7e-3)):
+        for row in range(5):
+            _, _, length = geod.inv(longitude[2], latitude[row], longitude[3], latitude[row])
+            assert result.metric[1, row, 2] == pytest.approx(length, rel=tolerance)
+        _, _, length = geod.inv(west, latitude[1], west, latitude[2])
+        assert result.metric[0, 1, 2] == pytest.approx(length, rel=tolerance)
+
+
+@pytest.mark.parametrize("latitude", [20.0, 36.0, 48.0, 60.0])
+def test_within_half_a_percent_of_the_ellipsoid(latitude):
+    result = grid(geographic(latitude + 0.02 * np.arange(-2, 3), 0.02 * np.arange(6)))
+    ahead = EARTH.inv(0.02, latitude, 0.04, latitude)[2]
+    up = EARTH.inv(0.0, latitude, 0.0, latitude + 0.02)[2]
+    assert result.metric[1, 2, 2] == pytest.approx(ahead, rel=5e-3)
+    assert result.metric[0, 2, 2] == pytest.approx(up, rel=5e-3)
+
+
+@given(st.floats(-175.0, 175.0), st.booleans())
+def test_numbering_of_longitude_makes_no_difference(west, greenwich):
+    """Faults 43 and 44: 0 to 360, -180 to 180, with or without a seam inside."""
+    longitude = west + 0.5 * np.arange(40)
+    plain = grid(geographic(np.arange(5.0), longitude))
+    wrapped = longitude % 360 if greenwich else (longitude + 180) % 360 - 180
+    result = grid(geographic(np.arange(5.0), wrapped))
+    np.testing.assert_allclose(result.metric, plain.metric, rtol=1e-9)
+    assert result.ascending == (True, True)
+    assert not result.periodic_x
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_around_the_globe(dtype):
+    longitude = np.arange(0, 360, 1.5).astype(dtype)
+    assert grid(geographic(np.arange(-60.0, 60.0, 2.0), longitude)).periodic_x
+    assert not grid(geographic(np.arange(-60.0, 60.0, 2.0), longitude[:-1])).periodic_x
+
+
+def test_a_column_that_repeats_the_first():
+    assert "repeat" in refusal(geographic(np.arange(5.0), np.arange(0, 361, 1.0)))
+
+
+def test_near_the_pole():
+    """Fault 45."""
+    text = refusal(geographic(np.arange(80.0, 90.5), np.arange(6.0)))
+    assert "|lat| = 90" in text
+    assert "89" in text
+
+
+def test_latitude_beyond_the_pole():
+    """Fault 51."""
+    text = refusal(geographic(np.arange(100.0, 105.0), np.arange(6.0)))
+    assert "|lat| > 90" in text
+    assert "swapped" in text
+
+
+def test_rotated_pole_is_relative_to_the_grid():
+    y = (np.arange(5.0), {"units": "degrees", "standard_name": "grid_latitude"})
+    x = (np.arange(6.0), {"units": "degrees", "standard_name": "grid_longitude"})
+    result = grid(on(y[0], x[0], y[1], x[1]))
+    assert result.kind == "curvilinear"
+    assert result.spacing[0] == pytest.approx(111194.9, rel=1e-6)
+
+
+def test_two_dimensional_coordinates_that_only_repeat_rows_and_columns():
+    latitude, longitude = np.meshgrid(np.arange(50, 45, -1.0), np.arange(6.0), indexing="ij")
+    array = images(shape=(2, 5, 6)).assign_coords(lat=(("y", "x"), latitude), lon=(("y", "x"), longitude))
+    result = grid(array)
+    assert (result.kind, result.ascending) == ("geographic", (False, True))
+    np.testing.assert_allclose(result.metric[1, :, 0], 111194.9 * np.cos(np.deg2rad(np.arange(46, 51))), rtol=1e-6)

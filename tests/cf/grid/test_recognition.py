@@ -1,0 +1,73 @@
+"""What kind of grid the coordinates make, of made and of real files."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tests.cf.grid.records import grid, metres, on, refusal
+from tests.cf.outputs import FILES
+from tests.cf.test_axes import images
+from xvar.cf.axes import Axes
+
+
+def test_coordinates_without_units():
+    """Fault 49."""
+    text = refusal(on(np.arange(5.0), np.arange(6.0)))
+    assert "coordinate 'y' without units" in text
+    assert "dx=..., dy=..." in text
+
+
+def test_coordinates_in_something_else():
+    assert "coordinate 'y' in 'pixels'" in refusal(metres(np.arange(5.0), np.arange(6.0), "pixels"))
+
+
+def test_no_coordinates():
+    """Fault 50."""
+    text = refusal(images())
+    assert "no coordinate on 'y'" in text
+    assert "dx=..., dy=..." in text
+    assert "variable 'rain'" in text
+
+
+def test_one_row():
+    """Fault 55."""
+    assert "1 point along 'y'" in refusal(metres(np.array([0.0]), np.arange(6.0)))
+
+
+def test_latitude_along_x():
+    """Fault 51."""
+    array = on(np.arange(5.0), np.arange(6.0), {"units": "degrees_east"}, {"units": "degrees_north"})
+    assert "longitude along the y dimension" in refusal(array)
+
+
+def test_misspelt_degrees():
+    """Fault 37."""
+    array = on(np.arange(5.0), np.arange(6.0), {"units": "degrees North"}, {"units": "degrees East"})
+    assert grid(array).kind == "geographic"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_real_files(file, shared_data):
+    name, expected = FILES[file]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Duplicate dimension names")
+        dataset = xr.open_dataset(shared_data / file)
+    array = dataset[name]
+    result = grid(array, Axes(*array.dims), mapping=dataset)
+    assert result.kind == expected
+    assert result.shape == array.shape[1:]
+    if file == "ocean-arctic20-20160201.nc":
+        # 2 to 7 % of map factor.
+        factor = 20e3 / result.metric
+        assert (factor.min(), factor.max()) == pytest.approx((0.936, 0.979), abs=2e-3)
+        latitude = dataset.latitude.values
+        for row, column in ((3, 4), (25, 50), (48, 80)):
+            exact = 20e3 * (1 + np.sin(np.deg2rad(latitude[row, column]))) / (1 + np.sin(np.deg2rad(60)))
+            np.testing.assert_allclose(result.metric[:, row, column], exact, rtol=1e-3)
+    if file == "radar-meteonet-brest-20180103.nc":
+        assert result.spacing == (1200.0, 1200.0)
+        assert result.ascending == (False, True)

@@ -1,0 +1,137 @@
+"""From the coordinates of a variable to its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from xvar.cf.axes import Axes
+from xvar.cf.geodesy import projection_of
+from xvar.cf.grid.base import HorizontalGrid
+from xvar.cf.grid.coordinates import coordinate_along, measured, metres_per_unit, plane_coordinates
+from xvar.cf.grid.curvilinear import curvilinear_grid
+from xvar.cf.grid.geographic import geographic_grid, is_mesh
+from xvar.cf.grid.line import Line, ascends, coordinate_line
+from xvar.cf.grid.projected import projected_grid
+from xvar.cf.grid.stated import stated_grid
+from xvar.errors import Problems
+
+
+def horizontal_grid(
+    array: xr.DataArray,
+    axes: Axes,
+    problems: Problems,
+    dx: float | None = None,
+    dy: float | None = None,
+    *,
+    mapping: Mapping[str, Any] | xr.Dataset | None = None,
+) -> HorizontalGrid | None:
+    """Spacing of the grid in true metres, from the coordinates of a variable.
+
+    In this order: `dx` and `dy` as given; 2-D latitude and longitude, by great circles; x and y in a unit of length,
+    by the local factor of the grid mapping where it can be read, else as they are; 1-D latitude and longitude,
+    R dlat and R cos(lat) dlon on the sphere of 6371 km.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable with its coordinates.
+    axes : Axes
+        Its dimensions.
+    problems : Problems
+        Takes what is missing or inconsistent.
+    dx, dy : float, optional
+        Metres between columns and rows, stated by the user.
+    mapping : mapping or Dataset, optional
+        Attributes of the grid mapping variable, or the Dataset that holds it: it is no coordinate of `array`.
+
+    Returns
+    -------
+    HorizontalGrid or None
+        None where a problem was added.
+    """
+    count = len(problems)
+    shape = (array.sizes[axes.y], array.sizes[axes.x])
+    if dx is not None or dy is not None:
+        return stated_grid(array, axes, problems, shape, dx, dy)
+
+    for dim in (axes.y, axes.x):
+        if array.sizes[dim] < 2:
+            problems.add(
+                variable=array.name,
+                dimension=dim,
+                found=f"{array.sizes[dim]} point along {str(dim)!r}",
+                expected="two or more: one has no spacing",
+                fix="give a larger domain",
+            )
+    if len(problems) > count:
+        return None
+    y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
+    kinds = (measured(y), measured(x))
+    plane = plane_coordinates(array, axes, problems)
+    if len(problems) > count:
+        return None
+    if kinds in (("latitude", "longitude"), ("angle", "angle")) and y is not None and x is not None:
+        # Axes that are themselves latitude and longitude need no 2-D ones, unless the pole is rotated.
+        if kinds[0] == "latitude" or plane is None:
+            return geographic_grid(y, x, axes, problems, rotated=kinds[0] == "angle")
+    elif kinds == ("longitude", "latitude"):
+        problems.add(
+            variable=array.name,
+            found=f"longitude along the y dimension {str(axes.y)!r} and latitude along x",
+            expected="latitude along y, longitude along x",
+            fix="check the units and standard names of both coordinates",
+        )
+        return None
+
+    if plane is not None and is_mesh(*plane):
+        latitude, longitude = plane
+        return geographic_grid(
+            xr.DataArray(latitude[:, 0], dims="y", name=axes.y, attrs={"units": "degrees_north"}),
+            xr.DataArray(longitude[0, :], dims="x", name=axes.x, attrs={"units": "degrees_east"}),
+            axes,
+            problems,
+            rotated=False,
+        )
+
+    lines: tuple[Line, Line] | None = None
+    if y is not None and x is not None and kinds == ("length", "length"):
+        pair = tuple(coordinate_line(c, metres_per_unit(c), problems) for c in (y, x))
+        if pair[0] is None or pair[1] is None:
+            return None
+        lines = (pair[0], pair[1])
+    reference = projection_of(array, mapping)
+    if plane is not None:
+        return curvilinear_grid(array, plane, lines, _orientation(y, x), shape, problems, reference)
+    if lines is not None:
+        return projected_grid(array, lines, shape, problems, reference)
+    _missing(array, axes, y, x, problems)
+    return None
+
+
+def _orientation(y: xr.DataArray | None, x: xr.DataArray | None) -> tuple[bool, bool]:
+    """Direction of both axes; along the index where there is no coordinate to tell."""
+    first, second = (None if c is None or measured(c) == "none" else ascends(c) for c in (y, x))
+    return first is not False, second is not False
+
+
+def _missing(
+    array: xr.DataArray, axes: Axes, y: xr.DataArray | None, x: xr.DataArray | None, problems: Problems
+) -> None:
+    """Say what there is instead of coordinates in metres or degrees."""
+    parts = []
+    for dim, coordinate in ((axes.y, y), (axes.x, x)):
+        if coordinate is None:
+            parts.append(f"no coordinate on {str(dim)!r}")
+        elif "units" not in coordinate.attrs:
+            parts.append(f"coordinate {str(coordinate.name)!r} without units")
+        else:
+            parts.append(f"coordinate {str(coordinate.name)!r} in {coordinate.attrs['units']!r}")
+    problems.add(
+        variable=array.name,
+        found="; ".join(parts),
+        expected="x and y in a unit of length (attrs['units'] = 'm' or 'km'), or latitude and longitude in degrees",
+        fix="state the spacing in metres, dx=..., dy=..., or write the units of the coordinates",
+    )
