@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
 from xvar.cf.units import normalise_units
 from xvar.errors import Problems
 
@@ -235,6 +236,14 @@ def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:
     return bool(_VELOCITY_NAMES.match(str(name).lower()))
 
 
+def _call_with(candidates: list[Hashable]) -> str:
+    """A call with the first of the candidates whose name the output leaves free, or with one renamed."""
+    free = [key for key in candidates if str(key) not in NAMES | NAMES_OF_FIELDS]
+    if free:
+        return f'assimilate("{free[0]}")'
+    return f'rename one, ds.rename({{"{candidates[0]}": "image"}}).var4d.assimilate("image")'
+
+
 def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems) -> Hashable | None:
     """The variable to assimilate: the one asked for, or the only one there is.
 
@@ -305,7 +314,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
         problems.add(
             found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
             expected="the name of one of them",
-            fix=f'assimilate("{preferred[0]}")',
+            fix=_call_with(preferred),
         )
     else:
         single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)
