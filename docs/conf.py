@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version as installed_version
 
 project = "xvar"
@@ -10,7 +11,7 @@ copyright = "2026, the xvar developers"
 release = version = installed_version("xvar")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
@@ -20,6 +21,15 @@ exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+# The tutorials are notebooks in Markdown, run anew by each build: their pictures are those of the code as it is. A cell
+# that fails fails the build. What they write goes to a temporary folder.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 300  # seconds a cell
+nb_merge_streams = True
+os.environ.pop("MPLBACKEND", None)  # a notebook shows its pictures only by a backend of its own
+
 # A prompt is not part of a command, nor is what the command prints.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

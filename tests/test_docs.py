@@ -6,8 +6,10 @@ import pathlib
 import re
 import sys
 import types
+from collections.abc import Iterator
 
 import pytest
+import xarray as xr
 
 import xvar
 
@@ -15,40 +17,44 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    """The code of a page: blocks in Python, and the cells of a notebook without their options."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"```(?:python|\{code-cell\} python)\n(?::[^\n]*\n)*(.*?)```", text, re.DOTALL)
 
 
-def test_the_nowcasting_page_runs_as_written() -> None:
+@pytest.fixture
+def page(tmp_path, monkeypatch) -> Iterator[types.ModuleType]:
+    """Where the code of a page runs: a module, for that is where dataclasses look for their names."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
-    names: dict[str, object] = {}
-    try:
-        for code in blocks("docs/nowcasting.md"):
-            if "open_mfdataset" not in code:
-                exec(code, names)
-    finally:
-        pyplot.close("all")
-    assert "scores" in names
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    yield module
+    pyplot.close("all")
 
 
-def test_the_page_on_currents_runs_as_written(shared_data, monkeypatch) -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    monkeypatch.chdir(shared_data)
-    names: dict[str, object] = {}
-    try:
-        for code in blocks("docs/currents.md"):
-            exec(code, names)
-    finally:
-        pyplot.close("all")
-    assert "scores" in names
-
-
-def test_the_page_on_operators_of_your_own_runs_as_written(monkeypatch) -> None:
-    page = types.ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", page)  # where its dataclass looks for its names
-    for code in blocks("docs/own-operators.md"):
+def run(page: types.ModuleType, name: str) -> None:
+    for code in blocks(name):
         exec(code, vars(page))
+
+
+def test_the_tutorial_of_the_nowcaster_runs_as_written(page) -> None:
+    run(page, "docs/tutorials/nowcaster.md")
+    assert 40 < float(page.analysis["u"].mean()) < 60  # "moves east at 50 m/s"
+    assert (page.scores["rmse"] < 0.6 * page.scores["rmse_persistence"]).all()
+    with xr.open_dataset("forecast.nc") as forecast:
+        assert forecast.sizes["lead_time"] == 3
+
+
+def test_the_page_on_currents_runs_as_written(page, shared_data, monkeypatch) -> None:
+    monkeypatch.chdir(shared_data)
+    run(page, "docs/currents.md")
+    assert "scores" in vars(page)
+
+
+def test_the_page_on_operators_of_your_own_runs_as_written(page) -> None:
+    run(page, "docs/own-operators.md")
     conformance = page.TestTapered()
     conformance.test_it_is_symmetric()
     conformance.test_solve_inverts_apply()
@@ -56,21 +62,14 @@ def test_the_page_on_operators_of_your_own_runs_as_written(monkeypatch) -> None:
     conformance.test_samples_have_the_stated_covariance()
 
 
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.switch_backend("agg")
-    xvar.datasets.sample().to_netcdf(tmp_path / "radar.nc")
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    try:
-        for code in blocks("README.md")[:2]:  # the third names data of the reader's own
-            exec(code, names)
-    finally:
-        pyplot.close("all")
-    assert "scores" in names
+def test_the_example_of_the_readme_runs(page) -> None:
+    xvar.datasets.sample().to_netcdf("radar.nc")
+    for code in blocks("README.md")[:2]:  # the third names data of the reader's own
+        exec(code, vars(page))
+    assert "scores" in vars(page)
 
 
 def test_the_pictures_of_the_pages_are_there_and_small() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).stat().st_size < 200_000
