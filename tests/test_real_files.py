@@ -96,7 +96,7 @@ def interval(analysis: xr.Dataset) -> float:
 def test_whole_files(shared_data, file) -> None:
     with xr.open_dataset(shared_data / file) as record:
         if file in SEVERAL:
-            with pytest.raises(InputError, match="fix: .*assimilate"):
+            with pytest.raises(InputError, match=r"fix: .*assimilate"):
                 record.var4d.assimilate()
             kept = [n for n in record.data_vars if n == "mask" or "grid_mapping_name" in record[n].attrs]
             record = record[[FILES[file][0], *kept]].rename({"u": "image"} if FILES[file][0] == "u" else {})

@@ -11,12 +11,14 @@ from importlib.metadata import version
 from typing import Any
 
 from xvar.accessor import DataArrayAccessor, DatasetAccessor
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError, InputWarning
 
 __all__ = [
+    "AnalysisWarning",
     "DataArrayAccessor",
     "DatasetAccessor",
     "InputError",
+    "InputWarning",
     "__version__",
     "background",
     "check",

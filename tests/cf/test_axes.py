@@ -57,7 +57,7 @@ def test_the_only_variable_of_a_real_file_is_found(file, shared_data):
         ("ocean-arctic20-20160201.nc", 'assimilate("temperature")'),
         ("ocean-norkyst800-20160114.nc", 'assimilate("temperature")'),
         ("currents-duacs-ionian-202401.nc", 'assimilate("adt")'),
-        ("currents-norkyst800-20151116.nc", 'assimilate("u")'),
+        ("currents-norkyst800-20151116.nc", 'rename({"u": "image"}).var4d.assimilate("image")'),
     ],
 )
 def test_several_variables_are_named_with_the_line_that_chooses(file, fix, shared_data):

@@ -319,7 +319,8 @@ def _mend_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, 
     if name is None:
         return
     canonical = _CANONICAL.get(str(name).split(" ")[0])
-    if not _STANDARD_NAME.match(str(name)):
+    # A decoder of GRIB writes "unknown" where its tables have no standard name.
+    if not _STANDARD_NAME.match(str(name)) or str(name) == "unknown":
         why = "no standard name of CF"
     elif canonical is not None and units is not None and not are_convertible(str(units), canonical):
         why = f"it needs units of {canonical}, not {units}"

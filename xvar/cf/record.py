@@ -17,6 +17,8 @@ from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
 from xvar.cf.names import without_clash
 from xvar.cf.quantities import without_quantities
+from xvar.cf.repeated_positions import positions_of_one_frame
+from xvar.cf.scan_angles import in_metres
 from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
 from xvar.cf.units import Kind, kind, normalise_units, units_of
@@ -167,11 +169,14 @@ def read_record(
     name = find_variable(dataset, variable, problems)
     if name is None:
         return None
+    done: list[str] = []
+    dataset = in_metres(dataset, name, done)
     array = dataset[name]
     own_units = units_of(array, units, problems)
     axes = find_axes(array, problems)
     if axes is None:
         return None
+    array = positions_of_one_frame(array, axes, problems)
     image = canonical(array, axes, problems)
     if not check_size(array, axes, problems):
         return None
@@ -184,7 +189,6 @@ def read_record(
     what = kind(array if units is None else array.assign_attrs(units=own_units))
     interval = interval_of(array, axes.time, times.seconds, dataset)
     screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what), axes.time)
-    done: list[str] = []
     image = detected(image, what, (screen.low, screen.high), done)
     image = without_clash(image, axes, problems, done, own_model=own_model)
     mask, statement = find_land(dataset, image, axes, land, problems)

@@ -12,6 +12,7 @@ import xarray as xr
 from xvar.cf.axes import find_axes, is_number
 from xvar.cf.conventions import finish, identity
 from xvar.cf.metadata import attributes
+from xvar.cf.scan_angles import in_metres
 from xvar.errors import Problems
 from xvar.verify.truth import read_truth
 
@@ -113,7 +114,7 @@ def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, problem
             fix="rename the true velocities to 'u' and 'v', ds.rename(...)",
         )
         return None
-    variable = truth[found[0]]
+    variable = in_metres(truth, found[0], [])[found[0]]
     turned = "towards increasing" not in str(data[component].attrs.get("long_name", "")) or "eastward" in data
     if _is_geographic(variable) and not turned:
         problems.add(

@@ -11,6 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, canonical, find_axes, is_number
+from xvar.cf.repeated_positions import positions_of_one_frame
+from xvar.cf.scan_angles import in_metres
 from xvar.cf.times import read_times
 from xvar.cf.units import Kind, are_convertible, convert, kind, length_factor, normalise_units, rain_rate_factor
 from xvar.errors import Problems
@@ -114,7 +116,7 @@ def read_truth(
     if timeless and ("time" in array.coords or steady):
         array = array.expand_dims("time")
     own = find_axes(array, problems)
-    frames = None if own is None else canonical(array, own, problems)
+    frames = None if own is None else canonical(positions_of_one_frame(array, own, problems), own, problems)
     if own is None or frames is None:
         return None
     always = timeless and "time" not in array.coords
@@ -265,11 +267,11 @@ def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, problems
     if isinstance(truth, xr.DataArray):
         return truth
     if name in truth.data_vars:
-        return truth[name]
+        return in_metres(truth, name, [])[name]
     numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
     alike = [key for key in numbers if kind(truth[key]) == what]
     if len(alike) == 1 and what != "other":
-        return truth[alike[0]]
+        return in_metres(truth, alike[0], [])[alike[0]]
     known = ", ".join(repr(str(key)) for key in numbers) or "none"
     problems.add(
         variable=name,

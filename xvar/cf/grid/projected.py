@@ -35,8 +35,8 @@ def projected_grid(
                 variable=array.name,
                 found=f"x and y outside the domain of the grid mapping {name!r}",
                 expected="coordinates that belong to the mapping",
-                fix="check the units of x and y and the attributes of the grid mapping, or drop the grid_mapping "
-                "attribute",
+                fix="check the units of x and y and the attributes of the grid mapping, crop what lies outside of the "
+                "Earth's disk, or drop the grid_mapping attribute",
             )
             return None
         low, high = float((rows.step / metric[0]).min()), float((rows.step / metric[0]).max())
