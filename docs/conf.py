@@ -41,3 +41,5 @@ numpydoc_show_class_members = False
 # Dark mode follows the reader's system, the layout her screen; nothing is fetched but MathJax.
 html_theme = "furo"
 html_title = "xvar"
+html_static_path = ["_static"]
+html_css_files = ["page.css"]

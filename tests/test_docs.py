@@ -16,10 +16,10 @@ import xvar
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def blocks(page: str) -> list[str]:
+def blocks(page: str, fence: str = r"(?:python|\{code-cell\} python)") -> list[str]:
     """The code of a page: blocks in Python, and the cells of a notebook without their options."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(r"```(?:python|\{code-cell\} python)\n(?::[^\n]*\n)*(.*?)```", text, re.DOTALL)
+    return re.findall(rf"```{fence}\n(?::[^\n]*\n)*(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture
@@ -34,27 +34,36 @@ def page(tmp_path, monkeypatch) -> Iterator[types.ModuleType]:
     pyplot.close("all")
 
 
-def run(page: types.ModuleType, name: str) -> None:
-    for code in blocks(name):
-        exec(code, vars(page))
+def run(page: types.ModuleType, code: list[str]) -> None:
+    for block in code:
+        exec(block, vars(page))
 
 
 def test_the_tutorial_of_the_nowcaster_runs_as_written(page) -> None:
-    run(page, "docs/tutorials/nowcaster.md")
+    run(page, blocks("docs/tutorials/nowcaster.md"))
     assert 40 < float(page.analysis["u"].mean()) < 60  # "moves east at 50 m/s"
     assert (page.scores["rmse"] < 0.6 * page.scores["rmse_persistence"]).all()
     with xr.open_dataset("forecast.nc") as forecast:
         assert forecast.sizes["lead_time"] == 3
 
 
-def test_the_page_on_currents_runs_as_written(page, shared_data, monkeypatch) -> None:
+def test_the_tutorial_of_the_oceanographer_runs_as_written(page) -> None:
+    run(page, blocks("docs/tutorials/oceanographer.md", r"\{code-cell\} python"))
+    assert (page.scores["vector_correlation"] > 0.97).all()
+    assert (page.skill["rmse"] < 0.6 * page.skill["rmse_persistence"]).all()
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:trajectories cross in 4 of 4 windows:xvar.errors.AnalysisWarning")
+def test_the_tutorial_of_the_oceanographer_runs_on_the_real_files(page, shared_data, monkeypatch) -> None:
     monkeypatch.chdir(shared_data)
-    run(page, "docs/currents.md")
-    assert "scores" in vars(page)
+    run(page, blocks("docs/tutorials/oceanographer.md", "python"))
+    assert float(page.scores["vector_correlation"][-1]) > 0.8
+    assert page.judged["rmse"][0] > page.judged["rmse_persistence"][0]  # "no nearer"
 
 
 def test_the_page_on_operators_of_your_own_runs_as_written(page) -> None:
-    run(page, "docs/own-operators.md")
+    run(page, blocks("docs/own-operators.md"))
     conformance = page.TestTapered()
     conformance.test_it_is_symmetric()
     conformance.test_solve_inverts_apply()
@@ -64,8 +73,7 @@ def test_the_page_on_operators_of_your_own_runs_as_written(page) -> None:
 
 def test_the_example_of_the_readme_runs(page) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
-    for code in blocks("README.md")[:2]:  # the third names data of the reader's own
-        exec(code, vars(page))
+    run(page, blocks("README.md")[:2])  # the third names data of the reader's own
     assert "scores" in vars(page)
 
 

@@ -106,7 +106,8 @@ def draw_key(ax: Axes, arrows: Any, typical: float, units: str, *, figure: bool 
     if arrows is None:
         return
     reference = _round(typical)
-    place: tuple[float, float, Any] = (0.985, 0.975, "figure") if figure else (0.98, 1.03, "axes")
+    # Not at the very edge: a notebook cuts what lies beyond axes and labels, of which a key is none.
+    place: tuple[float, float, Any] = (0.93, 0.975, "figure") if figure else (0.98, 1.03, "axes")
     ax.quiverkey(
         arrows,
         place[0],
