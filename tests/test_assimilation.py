@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask
 import dask.array
 import numpy as np
@@ -11,7 +13,7 @@ import xarray as xr
 import xvar
 from tests.cf.strict import strict_cf
 from tests.records import analysis, drifting, storm
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 TERMS = ("cost", "cost_background", "cost_observation")
@@ -115,7 +117,7 @@ def test_the_file_is_strict_cf_and_has_no_fill_value_where_none_is_meant(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "saved", [("increment",), ("innovation",), ("residual",), ("increment", "innovation", "residual")]
+    "saved", [("increment",), ("innovation",), ("residual",), ("increment", "innovation", "residual", "descent")]
 )
 def test_what_is_saved_on_request(tmp_path, saved) -> None:
     radar = storm()
@@ -131,6 +133,57 @@ def test_what_is_saved_on_request(tmp_path, saved) -> None:
     result.to_netcdf(tmp_path / "saved.nc")
     status, words = strict_cf(tmp_path / "saved.nc")
     assert status == 0, words
+
+
+def records_of_descents() -> dict[str, tuple[xr.Dataset, dict]]:
+    return {
+        "rain": (storm(frames=7), {}),
+        "currents": (drifting(), {"constraint": "weak"}),
+        "model": (storm(), {"dynamics": "advection", "minimizer": xvar.minimize.LBFGS(evaluations=12)}),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::xvar.errors.AnalysisWarning")
+@pytest.mark.parametrize("kind", ["rain", "currents", "model"])
+def test_a_descent_leads_to_the_cost_and_changes_no_bit(kind, tmp_path) -> None:
+    record, options = records_of_descents()[kind]
+    plain = record.var4d.assimilate(**options)
+    told = record.var4d.assimilate(**options, save=("descent",))
+    xr.testing.assert_identical(told[list(plain)].drop_attrs(deep=False), plain.drop_attrs(deep=False))
+    taken = told["minimisation"] > 0
+    np.testing.assert_array_equal(taken.sum("evaluation"), told["evaluations"])
+    for name in (str(name) for name in plain if str(name).startswith("cost")):
+        descent = told[name.replace("cost", "descent")]
+        assert (descent.notnull() == taken).all()
+        last = descent.isel(evaluation=taken.sum("evaluation") - 1)
+        np.testing.assert_allclose(last, plain[name].isel(stage=1), rtol=1e-5)
+    # J falls, but where another minimisation begins.
+    falls = told["descent"].diff("evaluation") <= 0
+    begins = told["minimisation"].diff("evaluation") > 0
+    assert (falls | begins | ~taken.isel(evaluation=slice(1, None))).all()
+    assert told["minimisation"].attrs["flag_meanings"].split()[-1].endswith("whole_grid")
+    told.to_netcdf(tmp_path / "told.nc")
+    status, words = strict_cf(tmp_path / "told.nc")
+    assert status == 0, words
+
+
+def test_a_descent_is_no_field_where_it_has_the_shape_of_the_grid() -> None:
+    """Six windows of twelve evaluations on a grid of 6 x 12, in descending order of rows and with land."""
+    x, y, time = np.arange(12) * 1e3, np.arange(6)[::-1] * 1e3, np.arange(12) * 120.0
+    dye = 2 + np.sin((x - time[:, None, None] * 5) / 1.5e3 + y[:, None] / 3e3)
+    record = xr.Dataset(
+        {"dye": (("time", "y", "x"), dye, {"units": "1"}), "land": (("y", "x"), np.eye(6, 12, dtype=bool))},
+        {"time": np.datetime64("2020-01-01", "ns") + (time * 1e9).astype("timedelta64[ns]"), "y": y, "x": x},
+    )
+    for name in "yx":
+        record[name].attrs["units"] = "m"
+    options = {"minimizer": xvar.minimize.LBFGS(evaluations=12), "save": ("descent",)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AnalysisWarning)
+        told = record.var4d.assimilate("dye", window=2, stride=2, land="land", **options)
+    assert told["descent"].shape == told["u"].shape[-2:] == (6, 12)
+    np.testing.assert_array_equal(told["descent"].notnull().sum("evaluation"), told["evaluations"])
+    np.testing.assert_allclose(told["descent"].isel(evaluation=0), told["cost"].isel(stage=0), rtol=1e-6)
 
 
 # ---- what is found

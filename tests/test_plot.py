@@ -91,6 +91,21 @@ def test_latitude_and_longitude_are_drawn_in_degrees_in_proportion(ax) -> None:
     assert ax.get_ylabel() == "latitude (degrees north)"
 
 
+def test_a_descent_that_is_long_is_drawn_in_powers_of_ten(ax) -> None:
+    told = xr.Dataset(
+        {
+            "descent": (("window", "evaluation"), [[1e6, 1e3, 10.0], [9.0, 8.0, np.nan]]),
+            "minimisation": (("window", "evaluation"), [[1, 1, 1], [1, 1, 0]], {"flag_meanings": "none whole_grid"}),
+        },
+        {"evaluation": [1, 2, 3]},
+    )
+    told.var4d.plot.descent(window=0, ax=ax)
+    assert ax.get_yscale() == "log"
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 1e6], [2, 1e3], [3, 10.0]])
+    with pytest.raises(InputError, match="window 2"):
+        told.var4d.plot.descent(window=2)
+
+
 def test_cost_forecast_and_skill(ax) -> None:
     radar = xvar.datasets.sample()
     forecast = analysis().var4d.forecast("15min")

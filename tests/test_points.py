@@ -126,6 +126,22 @@ def test_the_weak_constraint_has_a_forcing_with_its_times() -> None:
     assert float(analysis["cost_model_error"].isel(stage=1).item()) > 0
 
 
+def test_the_descent_of_every_window(tmp_path: Path) -> None:
+    starts = xr.concat([background(), background().assign_coords(time=BEGIN + 4 * HOUR)], "time")
+    plain = assimilate(given=starts, background_error=Diagonal(1.0), dynamics=still)
+    told = assimilate(given=starts, background_error=Diagonal(1.0), dynamics=still, save=("descent",))
+    xr.testing.assert_identical(told[list(plain)].drop_attrs(deep=False), plain.drop_attrs(deep=False))
+    taken = told["minimisation"] > 0
+    assert taken.sum("evaluation").values.tolist() == told["evaluations"].values.tolist()
+    last = told["descent_observation"].isel(evaluation=taken.sum("evaluation") - 1)
+    np.testing.assert_allclose(last, told["cost_observation"].isel(stage=1), rtol=1e-9)
+    told.to_netcdf(tmp_path / "told.nc")
+    code, words = strict_cf(tmp_path / "told.nc")
+    assert code == 0, words
+    with pytest.raises(InputError, match=r"save=\('descent',\)"):
+        points().var4d.assimilate(dynamics=still, background=background(), save=("residual",))
+
+
 def test_velocities_of_a_c_grid_are_compared_where_they_are() -> None:
     """A velocity that is x plus ten y, half a cell off the heights."""
     model = ShallowWater(1.0, variables=("a", "u", "v"))

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from xvar.core.parameters import Parameter
 
 Duration = Any  # a number of frames, "15min", datetime.timedelta or numpy.timedelta64
-Saved = Literal["increment", "innovation", "residual"]
+Saved = Literal["increment", "innovation", "residual", "descent"]
 Constraint = Literal["strong", "weak"]
 
 CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
-SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual")
+SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "descent")
 ERRORS: tuple[Errors, ...] = ("raise", "continue")
 DTYPES = ("float32", "float64")
 
@@ -134,9 +134,9 @@ def assimilate(
         Device of torch, such as "cuda".
     minimizer : xvar.minimize.LBFGS, optional
         How J is minimised.
-    save : sequence of {"increment", "innovation", "residual"}
-        Further fields of the result: the increment of the motion, observation minus background, observation minus
-        analysis.
+    save : sequence of {"increment", "innovation", "residual", "descent"}
+        What else is in the result: the increment of the motion, observation minus background, observation minus
+        analysis; how J and its terms fell by ``evaluation``, in one ``minimisation`` after the other.
 
     Returns
     -------
@@ -189,6 +189,7 @@ def assimilate(
                 "dtype": dtype,
                 "device": device,
                 "minimizer": minimizer,
+                "save": save,
             },
             refused={
                 "variable": variable,
@@ -256,10 +257,17 @@ def assimilate(
     stated = any(part is not None for part in own.values())
     if stated or (constraint == "weak" and not default.currents):
         plan = plan_experiment(
-            record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, **own
+            record,
+            schedule,
+            configuration,
+            problems,
+            constraint=constraint,
+            minimizer=minimizer,
+            descent="descent" in save,
+            **own,
         )
     else:
-        plan = plan_motion(record, schedule, configuration, minimizer)
+        plan = plan_motion(record, schedule, configuration, minimizer, descent="descent" in save)
     problems.refuse()
     assert plan is not None
     sizes = {
@@ -268,6 +276,7 @@ def assimilate(
         "y": record.grid.shape[0],
         "x": record.grid.shape[1],
         "stage": 2,
+        "evaluation": plan.evaluations,
     }
     outputs = {
         name: Output(
@@ -368,6 +377,7 @@ def _assimilate_table(
             )
     if constraint == "weak" and options["model_error"] is None:
         problems.add(found='constraint="weak" without model_error=', expected="Q, in a second", fix="model_error={...}")
+    _check_save(problems, options["save"], ("descent",))
     if not _is_table(data):
         problems.add(
             found="observations at points beside images",
@@ -396,10 +406,14 @@ def _check_options(problems: Problems, **options: Any) -> None:
             expected='a number of windows, 1 or more, or a memory such as "500MiB"',
             fix="batch=8, or leave it out",
         )
-    save = options["save"]
-    unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in SAVED]
+    _check_save(problems, options["save"], SAVED)
+
+
+def _check_save(problems: Problems, save: Any, known: Sequence[Saved]) -> None:
+    """Refuse to save what there is not."""
+    unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in known]
     if isinstance(save, str) or unknown:
-        problems.add(found=f"save={save!r}", expected=f"a sequence of {', '.join(SAVED)}", fix=f"save=({SAVED[0]!r},)")
+        problems.add(found=f"save={save!r}", expected=f"a sequence of {', '.join(known)}", fix=f"save=({known[0]!r},)")
 
 
 def _labelled(
@@ -459,6 +473,9 @@ def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashabl
         ),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
     }
+    if plan.evaluations:
+        numbers = np.arange(1, plan.evaluations + 1, dtype="int32")
+        coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
     if plan.forced:
         frames = window_times(record.times.values, schedule)
         first = [min(int(share), frames.shape[1] - 2) for share in plan.forced]

@@ -275,14 +275,19 @@ def _numbers(
 
 def _at_sea(values: Array, land: Array | None) -> Array:
     """Fields (..., y, x) with nothing on land; everything else as it is."""
-    if land is None or values.shape[-2:] != land.shape or values.dtype.kind != "f":
+    if land is None or not _is_field(values, land.shape) or values.dtype.kind != "f":
         return values
     return np.where(land, np.asarray(np.nan, dtype=values.dtype), values)
 
 
 def _in_order(values: Array, grid: HorizontalGrid) -> Array:
     """Fields in the order of the input; everything else as it is."""
-    return np.ascontiguousarray(ascending(values, grid)) if values.shape[-2:] == grid.shape else values
+    return np.ascontiguousarray(ascending(values, grid)) if _is_field(values, grid.shape) else values
+
+
+def _is_field(values: Array, shape: tuple[int, ...]) -> bool:
+    """Whether an array is (window, ..., y, x): a table (window, n) may have as many rows and columns as the grid."""
+    return values.ndim > 2 and values.shape[-2:] == shape
 
 
 def extrapolate_windows(

@@ -228,6 +228,22 @@ def test_cost():
 
 
 @compared()
+def test_descent():
+    """J and two terms, in two minimisations."""
+    number, background = np.repeat([1, 2, 0], [8, 6, 4]), np.r_[np.arange(8) / 8, 1 + np.arange(6) / 6, [np.nan] * 4]
+    observation = np.r_[4 * 0.7 ** np.arange(8), 9 * 0.8 ** np.arange(6), [np.nan] * 4]
+    terms = {"descent": background + observation, "descent_background": background, "descent_observation": observation}
+    told = xr.Dataset(
+        {name: (("window", "evaluation"), values[None]) for name, values in terms.items()},
+        {"evaluation": np.arange(1, 19)},
+    )
+    told["minimisation"] = (("window", "evaluation"), number[None], {"flag_meanings": "none blocks_of_2 whole_grid"})
+    figure = canvas()
+    told.var4d.plot.descent(ax=figure.subplots())
+    return bare(figure)
+
+
+@compared()
 def test_forecast_above_what_was_observed():
     return bare(forecast().var4d.plot.forecast(xvar.datasets.sample(), figure=canvas(7, 4.2, layout="compressed")))
 

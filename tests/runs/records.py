@@ -15,7 +15,11 @@ import xarray as xr
 from xvar.core.minimize import LBFGS
 
 SIZE = 12
-OPTIONS: dict[str, Any] = {"window": 4, "minimizer": LBFGS(evaluations=12, decrease=0.99)}
+OPTIONS: dict[str, Any] = {
+    "window": 4,
+    "minimizer": LBFGS(evaluations=12, decrease=0.99),
+    "save": ("descent",),
+}
 
 
 def shower(frames: int = 13) -> xr.Dataset:

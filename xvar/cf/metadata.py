@@ -42,6 +42,7 @@ _COORDINATES: dict[str, _Entry] = {
     "lead_time": _Entry("time since the end of the window", "", "forecast_period"),
     "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
     "stage": _Entry("stage of the minimisation", "", flags=STAGES),
+    "evaluation": _Entry("evaluation of the cost function and its gradient, counted from 1"),
     "threshold": _Entry("threshold of the event", None),
     "scale": _Entry("side of the neighbourhood", "m"),
 }
@@ -75,6 +76,8 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "cost_background": _Entry("background term of the cost function"),
     "cost_observation": _Entry("observation term of the cost function"),
     "cost_model_error": _Entry("model error term of the cost function"),
+    "descent": _Entry("lowest cost function J of the minimisation, so far"),
+    "minimisation": _Entry("minimisation that the evaluation belongs to", ""),
     "gradient_norm": _Entry("norm of the gradient of the cost function in the control space"),
     "evaluations": _Entry("evaluations of the cost function and its gradient"),
     "iterations": _Entry("iterations of the minimiser"),
@@ -105,6 +108,11 @@ _SCORES: dict[str, _Entry] = {
     "correct_negatives": _Entry("points below the threshold in forecast and truth"),
     "number_of_pairs": _Entry("pairs of a forecast and a true value"),
     "number_without_truth": _Entry("forecast times without a truth"),
+}
+#: Of a term of the cost function, whatever its name.
+_TERMS = {
+    "cost": "{term} term of the cost function",
+    "descent": "{term} term of the cost function where it is lowest, so far",
 }
 _TABLE = {**_COORDINATES, **_OF_A_VARIABLE, **_FIELDS, **_DIAGNOSTICS, **_SCORES}
 
@@ -169,7 +177,7 @@ def attributes(
     Parameters
     ----------
     name : str
-        A row of the table, or ``cost_<term>`` of any term.
+        A row of the table, or ``cost_<term>`` or ``descent_<term>`` of any term.
     variable : str
         Name of the assimilated variable, for the long name.
     units : str or None
@@ -194,8 +202,9 @@ def attributes(
         Where the table has no such row.
     """
     entry = _TABLE.get(name)
-    if entry is None and name.startswith("cost_"):
-        entry = _Entry(f"{name.removeprefix('cost_').replace('_', ' ')} term of the cost function")
+    kind_of_number, _, term = name.partition("_")
+    if entry is None and kind_of_number in _TERMS and term:
+        entry = _Entry(_TERMS[kind_of_number].format(term=term.replace("_", " ")))
     if entry is None:
         message = f"no output variable {name!r} in the table of metadata"
         raise KeyError(message)

@@ -163,7 +163,7 @@ def assimilate(
     batch: Annotated[str | None, typer.Option(help="Windows of a task, or its memory: 8, 500MiB.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of torch, such as cuda.")] = None,
-    save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual.")] = None,
+    save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual, descent.")] = None,
     workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     group: Group = None,
@@ -359,7 +359,7 @@ def plot(
     ] = Path("picture.png"),
     kind: Annotated[
         str,
-        typer.Option(help="motion, field, innovation, residual, increment, forcing, cost, forecast or skill."),
+        typer.Option(help="motion, field, innovation, residual, increment, forcing, cost, descent, forecast or skill."),
     ] = "motion",
     style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
     window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,

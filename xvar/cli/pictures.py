@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "increment": ("window", "col"),
     "forcing": ("window", "col"),
     "cost": (),
+    "descent": ("window",),
     "forecast": ("window",),
     "skill": ("score",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 
 import torch
@@ -153,17 +153,28 @@ class Cost:
         """J of each window (window,)."""
         return total(self.terms(control))
 
-    def gradient(self, control: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, control: Tensor, tell: Callable[[dict[str, Tensor]], object] | None = None
+    ) -> tuple[Tensor, Tensor]:
         r"""J (window,) and its gradient by the control (window, n).
 
         The derivative by the fields is left to autograd, :math:`B^{1/2}` and its adjoint are not:
         :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
+
+        Parameters
+        ----------
+        control : Tensor (window, n)
+        tell : callable, optional
+            Is given the terms of J.
         """
         with torch.no_grad():
             control = control.detach()
             stacked = [part.requires_grad_() for part in self.space.sqrt(control)]
         with torch.enable_grad():
-            cost = total(self._terms(control, self.space.apart(stacked)))
+            terms = self._terms(control, self.space.apart(stacked))
+            if tell is not None:
+                tell(terms)
+            cost = total(terms)
             if not cost.requires_grad:  # nothing was observed
                 return cost, control.clone()
             sensitivities = torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)

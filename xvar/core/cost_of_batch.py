@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
+from xvar.core.descent import Descent
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
 from xvar.core.problem import Problem
 
 
 class CostOfBatch:
-    """J for the minimiser, which asks for fewer windows once some have converged."""
+    """J for the minimiser, which asks for fewer windows once some have converged.
 
-    def __init__(self, problem: Problem) -> None:
+    Parameters
+    ----------
+    problem : Problem
+        The windows.
+    descent : Descent, optional
+        Is told the terms of J at each evaluation.
+    """
+
+    def __init__(self, problem: Problem, descent: Descent | None = None) -> None:
         self.whole = Cost(problem)
+        self.descent = descent
         self._part, self._windows = self.whole, torch.arange(problem.windows)
         self._coarse: dict[int, Cost] = {}
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
         """J and its gradient for the windows of the batch that are named."""
-        return self._of(windows).gradient(control)
+        tell = None if self.descent is None else partial(self.descent.note, windows)
+        return self._of(windows).gradient(control, tell)
 
     def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
         """J about a control, for the windows that are named, its model on a grid of blocks of cells."""

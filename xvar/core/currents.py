@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.covariance.stream_potential import period_around
+from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.drift import Drift, ImageAgainstLater
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
@@ -74,6 +75,8 @@ class Currents:
     levels : tuple of int
         See `solve`.
     minimizer : LBFGS
+    descent : bool
+        Whether J is told by evaluation.
     """
 
     std: float = 0.6
@@ -90,6 +93,11 @@ class Currents:
     threshold: float = 2.0
     levels: tuple[int, ...] = (4, 2, 1)
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=50, gradient=1e-3, decrease=5e-3))
+    descent: bool = False
+
+    def minimisations(self, grid: Grid) -> list[Minimisation]:
+        """Those of all levels."""
+        return minimisations(fitting(self.levels, grid), self.minimizer)
 
     def forecast_error(self, seconds: float, frame: float) -> float:
         r"""By what the standard deviation of the motion's error grows from one window of a chain to the next.
@@ -253,7 +261,7 @@ class Currents:
             ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` and ``source`` (window, y, x), the latter per
             second; with model error ``u_forcing``, ``v_forcing`` (window, interval, y, x) in m/s²; ``image_scale``, the
             deviation of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
-            ``number_of_observations`` and ``status`` (window,).
+            ``number_of_observations`` and ``status`` (window,); of a descent, what `Descent.numbers` gives.
         """
         return in_groups(frames, lambda part, _, own: self._analyse(part, seconds, grid, own, elapsed), guess)
 
@@ -263,7 +271,8 @@ class Currents:
         """Analyse windows that are alike."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid, guess, elapsed)
-        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
+        descent = Descent(len(frames), self.minimisations(grid)) if self.descent else None
+        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), descent=descent)
         state = result.trajectory[0]
         motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
@@ -288,6 +297,7 @@ class Currents:
             "evaluations": result.minimum.evaluations,
             "number_of_observations": count,
             "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
+            **({} if descent is None else descent.numbers()),
         }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xvar import errors
 from xvar.core.covariance import Diagonal, grown
+from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid, bind
@@ -152,6 +153,8 @@ class Experiment:
         Trade time for memory.
     levels, minimizer
         See `solve`.
+    descent : bool
+        Whether J is told by evaluation.
     """
 
     dynamics: Any
@@ -171,6 +174,11 @@ class Experiment:
     checkpoint: bool = False
     levels: tuple[int, ...] = (1,)
     minimizer: LBFGS = field(default_factory=LBFGS)
+    descent: bool = False
+
+    def minimisations(self, grid: Grid) -> list[Minimisation]:
+        """Those of all levels."""
+        return minimisations(fitting(self.levels, grid), self.minimizer)
 
     def following(
         self, state: State, lead: float, elapsed: float, frame: float, grid: Grid
@@ -372,10 +380,11 @@ class Experiment:
             The model error of each interval or step in which it acts, per second; empty for the strong constraint.
         numbers : dict of Tensor (window, ...)
             ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
-            ``status`` (window,); and the parameters by their names.
+            ``status`` (window,); the parameters by their names; of a descent, what `Descent.numbers` gives.
         """
         problem = self.problem(frames, std, background, seconds, grid)
-        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid))
+        descent = Descent(len(frames), self.minimisations(grid)) if self.descent else None
+        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), descent=descent)
         count = problem.number_of_observations()
         times = torch.tensor(problem.times(), dtype=torch.float64)
         at_frames = torch.searchsorted(times + 1e-6, torch.tensor(seconds, dtype=torch.float64)).tolist()
@@ -394,6 +403,7 @@ class Experiment:
                 "number_of_observations": count,
                 "status": status_of(result, count == 0),
                 **self._estimated(result.trajectory[0]),
+                **({} if descent is None else descent.numbers()),
             },
         )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance import Matern, Tikhonov
+from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.grid import Grid, prolong
 from xvar.core.interpolate import sample
 from xvar.core.minimize import LBFGS, Reason
@@ -120,6 +121,8 @@ class ImageMotion:
         Of the first loop, see `solve`; a steady motion is smooth enough to be found on the last of them.
     minimizer : LBFGS, optional
         Of both loops and all levels. Default: one that suits each.
+    descent : bool
+        Whether J is told by evaluation.
     """
 
     transform: Transform = "none"
@@ -131,6 +134,23 @@ class ImageMotion:
     truncation: float = 0.5
     levels: tuple[int, ...] = (8, 4, 2)
     minimizer: LBFGS | None = None
+    descent: bool = False
+
+    def minimisations(self, grid: Grid) -> list[Minimisation]:
+        """Those of both loops."""
+        *_, finest = levels = fitting(self.levels, grid)
+        relative = [level // finest for level in levels]
+        steady, coarse = self._minimizers()
+        first = minimisations(relative, steady, coarse, loop="steady", finest=finest)
+        if self.transient is None:
+            return first
+        return first + minimisations(
+            fitting(self.transient.levels, grid), self.minimizer or TRANSIENT, loop="transient"
+        )
+
+    def _minimizers(self) -> tuple[LBFGS, LBFGS]:
+        """Of the first loop, at its last level and at those before."""
+        return self.minimizer or (ALONE if self.transient is None else STEADY), self.minimizer or COARSE
 
     def steady_problem(
         self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid, guess: Tensor | None = None
@@ -260,7 +280,7 @@ class ImageMotion:
             ``u_transient``, ``v_transient`` and ``growth`` (window, y, x) at the end of the window, the growth of the
             compared variable in a frame over its deviation; ``image_scale``, that deviation in the units of the
             variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
-            ``number_of_observations`` and ``status`` (window,).
+            ``number_of_observations`` and ``status`` (window,); of a descent, what `Descent.numbers` gives.
         """
         return in_groups(frames, lambda part, kept, own: self._analyse(part, seconds, kept, grid, own), guess)
 
@@ -276,11 +296,14 @@ class ImageMotion:
         images = values / scale
         problem = self.steady_problem(images, times, frame, grid, guess)
         *_, finest = levels = fitting(self.levels, grid)
+        descent = Descent(len(frames), self.minimisations(grid)) if self.descent else None
+        steady_minimizer, coarse = self._minimizers()
         result = solve(
             problem.coarsen(finest),
-            self.minimizer or (ALONE if self.transient is None else STEADY),
+            steady_minimizer,
             levels=[level // finest for level in levels],
-            coarse=self.minimizer or COARSE,
+            coarse=coarse,
+            descent=descent,
         )
         if guess is None:
             steady = prolong(result.trajectory[0]["velocity"], finest, grid.shape)
@@ -294,7 +317,7 @@ class ImageMotion:
             if len(kept) > 1:
                 about = self.transient_problem(images, times, frame, grid, motion.steady, self.transient)
                 minimizer = self.minimizer or TRANSIENT
-                result = solve(about, minimizer, levels=fitting(self.transient.levels, grid))
+                result = solve(about, minimizer, levels=fitting(self.transient.levels, grid), descent=descent)
                 state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
                 motion = replace(motion, transient=state["transient"], lifetime=self.transient.lifetime * frame)
                 faded = math.exp((times[-1] - seconds[-1]) / (self.transient.source_lifetime * frame))
@@ -315,6 +338,7 @@ class ImageMotion:
             "evaluations": evaluations,
             "number_of_observations": count,
             "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
+            **({} if descent is None else descent.numbers()),
         }
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
+from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Dynamics, State, start
 from xvar.core.grid import Grid, bind, block_mean
@@ -250,6 +251,8 @@ class PointExperiment:
     checkpoint : bool, optional
         Trade time for memory. Default: where the adjoint would otherwise hold more than `PLENTY`.
     minimizer : LBFGS
+    descent : bool
+        Whether J is told by evaluation.
     """
 
     dynamics: Any
@@ -263,6 +266,11 @@ class PointExperiment:
     penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool | None = None
     minimizer: LBFGS = field(default_factory=LBFGS)
+    descent: bool = False
+
+    def minimisations(self) -> list[Minimisation]:
+        """The one that there is."""
+        return minimisations((1,), self.minimizer)
 
     def problem(
         self, background: State, table: PointTable, seconds: Sequence[float], grid: Grid
@@ -333,7 +341,8 @@ class PointExperiment:
         problem, placed = self.problem(background, table, seconds, grid)
         cost = Cost(problem)
         before = cost.trajectory(cost.zero())
-        result = solve(problem, self.minimizer)
+        descent = Descent(1, self.minimisations()) if self.descent else None
+        result = solve(problem, self.minimizer, descent=descent)
         equivalents = {
             name: _equivalents(states, placed, table)
             for name, states in (("background", before), ("analysis", result.trajectory))
@@ -361,6 +370,7 @@ class PointExperiment:
                     else parameter.value(result.trajectory[0][name]).flatten()
                     for name, parameter in self.parameters.items()
                 },
+                **({} if descent is None else descent.numbers()),
             },
         )
 

@@ -13,6 +13,7 @@ from xvar import errors
 from xvar.core.control import ControlSpace
 from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.curvature import inverse_hessian
+from xvar.core.descent import Descent, minimizer_of
 from xvar.core.dynamics import Forcing, State
 from xvar.core.memory import keep_freed_memory
 from xvar.core.minimize import LBFGS, Minimum
@@ -51,6 +52,7 @@ def solve(
     *,
     levels: Sequence[int] = (1,),
     coarse: LBFGS | None = None,
+    descent: Descent | None = None,
 ) -> Analysis:
     """Minimise J for every window of a problem.
 
@@ -65,6 +67,8 @@ def solve(
         larger than the structures of the image need coarse levels. Each starts from the analysis of the level before.
     coarse : LBFGS, optional
         How J is minimised at all levels but the last.
+    descent : Descent, optional
+        Is told the terms of J at each evaluation.
 
     Raises
     ------
@@ -87,11 +91,12 @@ def solve(
     evaluations = torch.zeros((), dtype=torch.int64)
     found: tuple[ControlSpace, Tensor] | None = None
     for coarser, level in zip((0, *levels), levels, strict=False):
-        function = CostOfBatch(problem.coarsen(level))
+        if descent is not None:
+            descent.begin()
+        function = CostOfBatch(problem.coarsen(level), descent)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
-        each = coarse if coarse is not None and level != levels[-1] else minimizer
-        minimum = each(function, control, inverse_hessian(cost))
+        minimum = minimizer_of(level, levels, minimizer, coarse)(function, control, inverse_hessian(cost))
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
     with torch.no_grad():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from xvar.cf.metadata import flag_attributes
 from xvar.configuration import Configuration
+
+if TYPE_CHECKING:
+    from xvar.core.descent import Minimisation
 
 Solve = Callable[..., Mapping[str, NDArray[Any]]]
 
@@ -63,6 +67,8 @@ class Plan:
     artefacts : bool
         Whether what instruments add to images is taken out, see `xvar.cf.artefacts`: where the user states no problem
         of her own.
+    minimisations : sequence of Minimisation
+        Those whose descent is told.
     """
 
     configuration: Configuration
@@ -74,6 +80,12 @@ class Plan:
     carried: tuple[str, ...] = ()
     control: int = -1
     artefacts: bool = False
+    minimisations: Sequence[Minimisation] = ()
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of J that a descent has room for."""
+        return sum(one.evaluations for one in self.minimisations)
 
 
 def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
@@ -84,9 +96,24 @@ def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
     }
 
 
-def diagnostics(terms: tuple[str, ...], *, motion: bool = True) -> dict[str, Variable]:
-    """What every analysis says of its windows; of one with a motion also whether its trajectories cross."""
-    costs = ("cost", *(f"cost_{term}" for term in terms))
+def diagnostics(
+    terms: tuple[str, ...], *, motion: bool = True, minimisations: Sequence[Minimisation] = ()
+) -> dict[str, Variable]:
+    """What every analysis says of its windows.
+
+    Parameters
+    ----------
+    terms : tuple of str
+        Of J.
+    motion : bool
+        Whether there is one, whose trajectories may cross.
+    minimisations : sequence of Minimisation
+        Those whose descent is told.
+    """
+    suffixes = ("", *(f"_{term}" for term in terms))
+    descents = {f"descent{suffix}": Variable(("evaluation",), "float64", f"descent{suffix}") for suffix in suffixes}
+    flags = flag_attributes(("none", *(one.name for one in minimisations)))
+    descents["minimisation"] = Variable(("evaluation",), "int8", "minimisation", attrs=flags)
     numbers = {
         "gradient_norm": "float64",
         "evaluations": "int32",
@@ -96,6 +123,7 @@ def diagnostics(terms: tuple[str, ...], *, motion: bool = True) -> dict[str, Var
         "status": "int8",
     }
     return {
-        **{name: Variable(("stage",), "float64", name) for name in costs},
+        **{f"cost{suffix}": Variable(("stage",), "float64", f"cost{suffix}") for suffix in suffixes},
         **{name: Variable((), dtype, name) for name, dtype in numbers.items()},
+        **(descents if minimisations else {}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from xvar.plan.control import checked_parameters, checked_penalties, parameter_v
 from xvar.windows import Schedule
 
 if TYPE_CHECKING:
+    from xvar.core.descent import Minimisation
     from xvar.core.experiment import Acting, Experiment
 
 Components = dict[str, tuple[str, ...]]
@@ -47,6 +48,7 @@ def plan_experiment(
     minimizer: Any = None,
     parameters: Any = None,
     penalties: Any = None,
+    descent: bool = False,
 ) -> Plan | None:
     """Plan a 4D-Var of the user's own making: see `xvar.core.experiment.Experiment`.
 
@@ -144,7 +146,9 @@ def plan_experiment(
         first_frame=name in fields,
         shared_error=advection,
         minimizer=minimizer or LBFGS(evaluations=200),
+        descent=descent,
     )
+    minimisations = experiment.minimisations(bridge.core_grid(record.grid)) if descent else ()
     solve = partial(
         bridge.solve_experiment,
         name=name,
@@ -157,7 +161,7 @@ def plan_experiment(
         device=configuration.device,
         cycled=configuration.frame if configuration.cycled else None,
     )
-    variables = _variables(name, components, experiment, configuration.dtype)
+    variables = _variables(name, components, experiment, configuration.dtype, minimisations)
     parts = tuple(part for names in components.values() for part in names)
     if configuration.cycled:
         variables |= backgrounds(parts, configuration.dtype)
@@ -177,6 +181,7 @@ def plan_experiment(
         step=experiment.step,
         carried=parts if configuration.cycled else (),
         control=0,
+        minimisations=minimisations,
     )
 
 
@@ -435,7 +440,9 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
     return values
 
 
-def _variables(name: str, components: Components, experiment: Experiment, dtype: str) -> dict[str, Variable]:
+def _variables(
+    name: str, components: Components, experiment: Experiment, dtype: str, minimisations: Sequence[Minimisation]
+) -> dict[str, Variable]:
     known = {name: "analysis", "u": "u", "v": "v"}
     variables = {f"{name}_observed": Variable(("y", "x"), dtype, "observed")}
     for key, names in components.items():
@@ -448,4 +455,5 @@ def _variables(name: str, components: Components, experiment: Experiment, dtype:
     terms += [penalty.name for penalty in experiment.penalties]
     terms += ["divergence" for part in experiment.background_error.values() if getattr(part, "divergence", 0)]
     motion = {"u", "v"} <= set(variables)
-    return {**variables, **diagnostics((*dict.fromkeys(terms), "observation"), motion=motion)}
+    named = (*dict.fromkeys(terms), "observation")
+    return {**variables, **diagnostics(named, motion=motion, minimisations=minimisations)}

@@ -14,7 +14,14 @@ from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
 from xvar.windows import Schedule
 
 
-def plan_motion(record: Record, schedule: Schedule, configuration: Configuration, minimizer: Any = None) -> Plan:
+def plan_motion(
+    record: Record,
+    schedule: Schedule,
+    configuration: Configuration,
+    minimizer: Any = None,
+    *,
+    descent: bool = False,
+) -> Plan:
     """Plan the problem of `xvar.core.motion.ImageMotion`, or of `xvar.core.currents.Currents` for the sea."""
     name, dtype = str(record.name), configuration.dtype
     variables = {
@@ -40,17 +47,25 @@ def plan_motion(record: Record, schedule: Schedule, configuration: Configuration
         grown = " grown by the model error since then" if configuration.model_error else " as about rest"
         configuration = replace(configuration, notes=(*configuration.notes, words + grown))
     terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
+    motion = replace(configuration.motion(minimizer), descent=descent)
+    minimisations = motion.minimisations(bridge.core_grid(record.grid)) if descent else ()
     solve = partial(
         bridge.solve_motion,
         name=name,
         grid=record.grid,
         land=record.land,
-        motion=configuration.motion(minimizer),
+        motion=motion,
         dtype=dtype,
         device=configuration.device,
         cycled=configuration.cycled,
         zero=0.0 if configuration.kelvin is None else float(convert(0.0, "degree_Celsius", record.units)),
     )
     return Plan(
-        configuration, solve, {**variables, **diagnostics(terms)}, forced=forced, carried=carried, artefacts=True
+        configuration,
+        solve,
+        {**variables, **diagnostics(terms, minimisations=minimisations)},
+        forced=forced,
+        carried=carried,
+        artefacts=True,
+        minimisations=minimisations,
     )

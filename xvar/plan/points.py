@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial as bound
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ from xvar.plan.experiment import errors_by_component
 if TYPE_CHECKING:
     from xvar.core.digital_filter import DigitalFilter
     from xvar.core.parameters import Parameter
+    from xvar.core.points import PointExperiment
 
 Array = NDArray[Any]
 
@@ -135,6 +136,7 @@ def assimilate_points(
     minimizer: Any = None,
     parameters: Any = None,
     penalties: Any = None,
+    save: Sequence[str] = (),
 ) -> xr.Dataset:
     r"""Find the state of a model from observations at points, by 4D-Var in a window, or in several.
 
@@ -161,8 +163,8 @@ def assimilate_points(
     dtype : {"float32", "float64"}, optional
     device : str, optional
     minimizer : xvar.minimize.LBFGS, optional
-    parameters, penalties
-        See `xvar.assimilation.assimilate`.
+    parameters, penalties, save
+        See `xvar.assimilation.assimilate`; only the descent can be saved.
 
     Returns
     -------
@@ -233,12 +235,13 @@ def assimilate_points(
     table["position"] = position
     table["dry"] = _dry(position, grid, land, np.isin(table["variable"], [names.index(name) for name in staggered]))
     seconds = _output_times(length, every)
+    experiment = _experiment(points, dynamics, errors, forced, minimizer, estimated, filters, descent="descent" in save)
     solve = bound(
         bridge.solve_points,
         seconds=seconds,
         grid=grid,
         land=land,
-        experiment=_experiment(points, dynamics, errors, forced, minimizer, estimated, filters),
+        experiment=experiment,
         components=components,
         dtype=dtype or "float32",
         device=device,
@@ -257,7 +260,7 @@ def assimilate_points(
             last[key] = np.concatenate([last[key], values], axis=-1)
     result = _joined(
         [
-            _labelled(results, rows, start, points, names, plane, begin, seconds, estimated)
+            _labelled(results, rows, start, points, names, plane, begin, seconds, experiment)
             for (results, rows), start, begin in zip(parts, starts, begins, strict=True)
         ]
     )
@@ -353,7 +356,9 @@ def _experiment(
     minimizer: Any,
     parameters: Mapping[str, Parameter],
     penalties: tuple[DigitalFilter, ...],
-) -> Any:
+    *,
+    descent: bool,
+) -> PointExperiment:
     from xvar.core.minimize import LBFGS
     from xvar.core.points import PointExperiment
 
@@ -368,6 +373,7 @@ def _experiment(
         threshold=points.threshold,
         step=getattr(dynamics, "step", None),
         minimizer=minimizer or LBFGS(evaluations=200),
+        descent=descent,
     )
 
 
@@ -625,7 +631,7 @@ def _labelled(
     plane: tuple[Hashable, Hashable],
     begin: np.datetime64,
     seconds: tuple[float, ...],
-    parameters: Mapping[str, Parameter],
+    experiment: PointExperiment,
 ) -> xr.Dataset:
     times = begin + (np.array(seconds) * 1e9).astype("int64").astype("timedelta64[ns]")
     fields: dict[Hashable, Any] = {}
@@ -636,13 +642,15 @@ def _labelled(
             units = f"{own['units']} s-1" if "units" in own else None
             attrs = attributes("forcing", variable=name, units=units)
             fields[f"{name}_forcing"] = (("window", "interval", *plane), results[f"{name}_forcing"], attrs)
-    for name, part in parameter_variables(parameters, {}, False, None, "float32").items():
+    for name, part in parameter_variables(experiment.parameters, {}, False, None, "float32").items():
         attrs = {**attributes("parameter", variable=name), **part.attrs}
         fields[name] = (("window", *(plane if part.dims else ())), results[name], attrs)
     terms = [name.removeprefix("cost_") for name in results if name.startswith("cost_")]
-    for name, part in diagnostics(tuple(terms)).items():
+    minimisations = experiment.minimisations() if experiment.descent else ()
+    for name, part in diagnostics(tuple(terms), minimisations=minimisations).items():
         if name in results:
-            fields[name] = (("window", *part.dims), np.asarray(results[name]).astype(part.dtype), attributes(name))
+            attrs = attributes(name) | dict(part.attrs)
+            fields[name] = (("window", *part.dims), np.asarray(results[name]).astype(part.dtype), attrs)
     words = {
         "value": "value as observed",
         "background": "equivalent of the background",
@@ -683,6 +691,9 @@ def _labelled(
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
         "observation_time": ("observation", dates.astype("datetime64[ns]"), attributes("time")),
     }
+    if "descent" in fields:
+        numbers = np.arange(1, np.shape(results["descent"])[1] + 1, dtype="int32")
+        coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
     if any(name.endswith("_forcing") for name in results):
         middle = times[:-1] + (times[1:] - times[:-1]) / 2
         attrs = attributes("forcing_time")

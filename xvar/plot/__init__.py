@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xvar.plot.animation import animation, check_film, write_animation
-from xvar.plot.diagnostics import cost, skill
+from xvar.plot.diagnostics import cost, descent, skill
 from xvar.plot.fields import departure, field, forcing, increment
 from xvar.plot.forecasts import forecast
 from xvar.plot.motion import motion
@@ -25,6 +25,7 @@ __all__ = [
     "check_film",
     "cost",
     "departure",
+    "descent",
     "field",
     "forcing",
     "forecast",
@@ -74,6 +75,10 @@ class Plot:
     def cost(self, **options: Any) -> Axes:
         """Terms of the cost function of an analysis before and after, see `xvar.plot.cost`."""
         return cost(self._data, **options)
+
+    def descent(self, **options: Any) -> Axes:
+        """Terms of the cost function by evaluation, see `xvar.plot.descent`."""
+        return descent(self._data, **options)
 
     def forecast(self, truth: xr.Dataset | xr.DataArray | None = None, **options: Any) -> Any:
         """Forecast by lead time, above what was observed, see `xvar.plot.forecast`."""

@@ -13,6 +13,8 @@ from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DECADES = 30.0  # J that falls by more than this factor is drawn on a scale of powers of ten
+
 
 def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """Draw the terms of the cost function of each window, at the background and at the analysis.
@@ -62,6 +64,80 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ax.set_title("terms of the cost function")
     ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.legend(fontsize="small", frameon=False, loc="upper center", ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def descent(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Axes:
+    """Draw how the cost function and its terms fell, evaluation by evaluation.
+
+    Parameters
+    ----------
+    data : Dataset
+        An analysis with ``save=("descent",)``. At each evaluation J is the lowest that its minimisation has met; a
+        minimisation on a coarser grid, or of another loop, has a J of its own, and a line where it ends.
+    window : int
+        Which.
+    ax : matplotlib Axes, optional
+        Where to draw.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    InputError
+        Where the analysis was made without it, or there is no such window.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if "descent" not in data:
+        fix = "assimilate(..., save=('descent',))"
+        raise InputError(Problem("an analysis without 'descent'", "one that was made with it", fix))
+    windows = data.sizes.get("window", 1)
+    if not -windows <= window < windows:
+        raise InputError(Problem(f"window {window}", f"one of the {windows}", "window=-1"))
+    one = data.isel(window=window) if "window" in data.dims else data
+    one = one.isel(evaluation=one["minimisation"].values > 0)
+    ax = own_axes(ax)
+    number = one["minimisation"].values
+    begins = np.flatnonzero(np.diff(number, prepend=0))
+    names = [str(name) for name in one.data_vars if str(name).startswith("descent")]
+    highest = max((float(np.nanmax(one[name].values, initial=0.0)) for name in names), default=0.0)
+    lowest = float(np.nanmin(one["descent"].values, initial=np.inf))
+    for colour, name in zip(("black", *(f"C{place}" for place in range(len(names)))), names, strict=False):
+        label = "J" if name == "descent" else name.removeprefix("descent_").replace("_", " ")
+        for begin, end in zip(begins, (*begins[1:], number.size), strict=True):
+            where = slice(begin, end)
+            ax.plot(
+                one["evaluation"].values[where],
+                one[name].values[where],
+                color=colour,
+                linewidth=2.0 if name == "descent" else 1.4,
+                drawstyle="steps-post",
+                label=label if begin == 0 else None,
+            )
+    if highest > DECADES * lowest > 0:
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=lowest / DECADES)
+    else:
+        room = 1.4 if begins.size > 1 else 1.08  # for the names of the minimisations
+        ax.set_ylim(0, room * highest if highest else None)
+    words = str(one["minimisation"].attrs["flag_meanings"]).split()
+    for begin in begins if begins.size > 1 else ():
+        place = float(one["evaluation"].values[begin]) - 0.5
+        if begin:
+            ax.axvline(place, color="0.6", linewidth=0.8, linestyle=":")
+        text = words[number[begin]].replace("_", " ")
+        across = ax.get_xaxis_transform()
+        ax.text(place, 0.98, f" {text}", rotation=90, va="top", color="0.4", size=7, transform=across)
+    ax.set_xlabel("evaluations of J and its gradient")
+    ax.set_ylabel("cost function J")
+    ax.set_title("descent of the cost function", pad=22)
+    above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99)}
+    ax.legend(fontsize="small", frameon=False, ncols=len(names), **above)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -93,6 +93,11 @@ class GaussNewton:
                 Problem(f"resolution={self.resolution}", "sides of blocks, 1 or more cells", "resolution=(4, 2, 1)")
             )
 
+    @property
+    def calls(self) -> int:
+        """Evaluations of J and its gradient that a window takes at most, without the products of the inner loops."""
+        return 1 + self.outer * HALVINGS
+
     def __call__(self, function: Linearisable, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
         """Minimise J; the parameters are those of `LBFGS.__call__`. Each product counts as an evaluation."""
         control = control.clone()

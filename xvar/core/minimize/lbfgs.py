@@ -54,6 +54,11 @@ class LBFGS:
     decrease: float = 1e-7
     memory: int = 10
 
+    @property
+    def calls(self) -> int:
+        """Evaluations of J and its gradient that a window takes at most."""
+        return max(1, self.evaluations)
+
     def __call__(self, function: Function, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
         """Minimise ``function(control (window, n), windows) -> (J (window,), gradient (window, n))``.
 
