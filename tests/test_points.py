@@ -157,14 +157,14 @@ def test_velocities_of_a_c_grid_are_compared_where_they_are() -> None:
     assert analysis["observation_background"].values == pytest.approx(expected, rel=1e-9)
 
 
-def test_drifters_help_temperatures() -> None:
-    """Both in one table: the velocity from images and a dozen drifters is nearer to the truth than from images."""
+def velocity_errors(seed: int) -> dict[str, float]:
+    """RMSE of the velocity: at rest, from images under clouds, and from these with a dozen drifters in one table."""
     size, spacing = 24, 2e3
     error = Helmholtz(0.15, 12e3, 0.15)
     from xvar.core.grid import Grid
 
     w = error.bind(Grid((size, size), (spacing, spacing)), dtype=torch.float64).sample(
-        (1, 2, size, size), torch.Generator().manual_seed(3)
+        (1, 2, size, size), torch.Generator().manual_seed(seed)
     )[0]
     coords = {
         "time": pd.date_range(BEGIN, periods=2, freq="6h"),
@@ -178,11 +178,11 @@ def test_drifters_help_temperatures() -> None:
         },
         coords=coords,
     )
-    images = twin(truth, times="3h", noise=0.05, clouds=0.5)
+    images = twin(truth, times="3h", noise=0.05, clouds=0.9)
     clear = twin(truth, times="3h", noise=0.05)
     table = pixels(images["temperature"].isel(time=slice(1, None)), 0.05)
     assert table.sizes["point"] == int(images["temperature"].isel(time=slice(1, None)).notnull().sum())
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     rows, columns = generator.integers(1, size - 1, (2, 12))
     drifters = xr.concat(
         [
@@ -205,7 +205,7 @@ def test_drifters_help_temperatures() -> None:
         u=xr.zeros_like(first["temperature"]).assign_attrs(units="m s-1"),
         v=xr.zeros_like(first["temperature"]).assign_attrs(units="m s-1"),
     )
-    errors = {}
+    errors = {"nothing": float(w.square().sum(0).mean().sqrt())}
     for name, part in (("images", table), ("both", xr.concat([table, drifters], "point"))):
         analysis = assimilate_points(
             part,
@@ -216,9 +216,14 @@ def test_drifters_help_temperatures() -> None:
         )
         difference = np.stack([analysis[key].values[0, 0] for key in "uv"]) - w.numpy()
         errors[name] = float(np.sqrt((difference**2).sum(0).mean()))
-    nothing = float(w.square().sum(0).mean().sqrt())
-    assert errors["both"] < 0.9 * errors["images"]
-    assert errors["images"] < 0.8 * nothing
+    return errors
+
+
+def test_drifters_help_temperatures() -> None:
+    """Both in one table: nearer to the truth than the images alone, and these nearer than rest."""
+    pooled = pd.DataFrame([velocity_errors(seed) for seed in range(3)]).pow(2).mean().pow(0.5)
+    assert pooled["both"] < 0.95 * pooled["images"]
+    assert pooled["images"] < 0.8 * pooled["nothing"]
 
 
 @pytest.mark.parametrize(
