@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
-from xvar.cf.units import normalise_units
+from xvar.cf.units import are_convertible, normalise_units
 from xvar.errors import Problems
 
 #: Rows and columns below which no motion can be found: the stencil of a cubic sampler.
@@ -51,6 +51,7 @@ _MASK_NAMES = re.compile(r"(^|_)(mask|lsm|landmask|flag|flags|quality|qc|valid)(
 _MASK_STANDARD_NAMES = frozenset(
     {"area_type", "land_binary_mask", "sea_binary_mask", "status_flag", "quality_flag", "region"}
 )
+_VERTICAL = frozenset({"depth", "height", "altitude", "depth_below_geoid", "height_above_geoid"})
 _LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures", "formula_terms", "mesh")
 
 
@@ -369,7 +370,7 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
             dimension=dim,
             found=f"an extra dimension {str(dim)!r} of size {size}",
             expected=f"dimensions ({', '.join(str(name) for name in order)})",
-            fix=f"choose one, ds.isel({dim}=0)",
+            fix=_one_of(array, dim),
         )
     for label, dim in (("rows", axes.y), ("columns", axes.x)):
         if array.sizes[dim] < MINIMUM_POINTS:
@@ -383,6 +384,23 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
     if len(problems) > count:
         return None
     return array.isel(single).transpose(*order)
+
+
+def _one_of(array: xr.DataArray, dim: Hashable) -> str:
+    """How one of several images is chosen: of levels that nearest the surface, by what their coordinate says."""
+    level = array.coords.get(dim)
+    if level is None or not is_number(level) or not np.isfinite(level.values).all():
+        return f"choose one, ds = ds.isel({dim}=0)"
+    standard, units = (str(level.attrs.get(key, "")) for key in ("standard_name", "units"))
+    if standard.startswith("atmosphere_") or "pressure" in standard or are_convertible(units, "Pa"):
+        nearest = int(level.values.argmax())
+    elif level.attrs.get("positive") in ("up", "down") or level.attrs.get("axis") == "Z" or standard in _VERTICAL:
+        # Depths, heights and the ocean's own coordinates are zero at the surface, whichever way they count.
+        nearest = int(np.abs(level.values).argmin())
+    else:
+        return f"choose one, ds = ds.isel({dim}=0)"
+    value = f"{float(level.values[nearest]):g} {units}".strip()
+    return f"choose one, ds = ds.isel({dim}={nearest}) for that nearest the surface ({value})"
 
 
 def _check_values(array: xr.DataArray, problems: Problems) -> None:

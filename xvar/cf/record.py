@@ -16,6 +16,7 @@ from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
 from xvar.cf.names import without_clash
+from xvar.cf.quality import quality_notes
 from xvar.cf.quantities import without_quantities
 from xvar.cf.repeated_positions import positions_of_one_frame
 from xvar.cf.scan_angles import in_metres
@@ -194,7 +195,7 @@ def read_record(
     mask, statement = find_land(dataset, image, axes, land, problems)
     if times.order is not None:
         image = image.isel({axes.time: times.order})
-    notes = [f"grid: {grid.description}", f"land: {statement}", *done]
+    notes = [f"grid: {grid.description}", f"land: {statement}", *done, *quality_notes(dataset, array, axes)]
     if times.note:
         notes.append(times.note)
     given = array.attrs.get("units")

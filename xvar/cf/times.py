@@ -41,6 +41,10 @@ class Times:
     note: str = ""
 
 
+#: With which a number begins that spells a date.
+_CENTURIES = ("18", "19", "20", "21")
+
+
 def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool = False) -> Times | None:
     """Times of the frames, checked: decoded, complete, unique, ascending.
 
@@ -218,7 +222,13 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
         return np.asarray(coordinate.values)
     if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
-        if units is None:
+        digits = _digits_of_dates(coordinate)
+        if units is None and digits is not None:
+            found = f"{dtype} times that spell dates, first {int(coordinate.values.flat[0])}"
+            fix = f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values.astype('int64').astype(str), "
+            fix += f"format={digits!r})"
+            expected = "datetime64, or cftime dates of one calendar"
+        elif units is None:
             found = f"{dtype} times without units"
             fix = f"ds[{label!r}].attrs['units'] = 'seconds since 2020-01-01', or what they are; xarray.decode_cf(ds)"
             expected = "dates: time has no CF units; decode_times?"
@@ -250,6 +260,22 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         fix=f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values, utc=True).tz_localize(None)",
     )
     return None
+
+
+def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
+    """The format of numbers that spell dates, such as 202406011200; None where they do not."""
+    values = np.asarray(coordinate.values).ravel()
+    if not values.size or not np.isfinite(values).all() or (values != np.floor(values)).any() or values.min() < 0:
+        return None
+    texts = [str(int(value)) for value in values]
+    fmt = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(texts[0]))
+    if fmt is None or any(not text.startswith(_CENTURIES) for text in texts):
+        return None
+    try:
+        pd.to_datetime(texts, format=fmt)
+    except ValueError:
+        return None
+    return fmt
 
 
 def _decodable(units: str, coordinate: xr.DataArray) -> bool:

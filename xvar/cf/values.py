@@ -17,7 +17,7 @@ from xvar.cf.units import Kind, are_convertible, convert, rain_rate_factor
 from xvar.errors import InputWarning, Problem, Problems
 
 #: What files write for missing and do not declare.
-UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, 9999.0, 32767.0, 65535.0, 9.96921e36, 1e20, 1e30)
+UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 9999.0, 32767.0, 65535.0, 9.96921e36, 1e20, 1e30)
 
 #: What nothing on Earth exceeds: rain in mm h-1 (38 mm fell within a minute once), dBZ, K.
 RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
@@ -25,6 +25,10 @@ ANYTHING = (-1e15, 1e15)
 
 #: Share of the points at which a total of rain grows from frame to frame, at least, to be told from rain that begins.
 GROWING = 0.01
+
+#: Share of the values that are not zero, and of all values, of which so many beyond what anything reaches are no gross
+#: errors.
+MOST, MANY = 0.5, 0.01
 
 Floats = NDArray[Any]
 
@@ -47,6 +51,8 @@ class Screen:
         Rain that fell over an interval, and no rate.
     time : hashable
         Its dimension of time.
+    units : str
+        Of the variable, for messages.
     """
 
     variable: str
@@ -56,6 +62,7 @@ class Screen:
     nodata: float | None = None
     amount: bool = False
     time: Hashable = "time"
+    units: str = ""
 
     @classmethod
     def of(
@@ -78,7 +85,7 @@ class Screen:
             low, high = REFLECTIVITY
         elif kind == "temperature" and are_convertible(units, "K"):
             low, high = (convert(limit, "K", units) for limit in TEMPERATURE)
-        return cls(str(variable), kind, low, high, nodata, amount, time)
+        return cls(str(variable), kind, low, high, nodata, amount, time, units)
 
     def rejected(self, values: Floats) -> NDArray[np.bool_]:
         """Values (..., y, x) that are none: infinite, beyond the limits, or a fill value that nobody declared."""
@@ -100,9 +107,8 @@ class Screen:
         problems = Problems()
         if strict:
             _refuse_infinite(values, self.variable, problems)
-        if fill and not _refuse_fill(values, self, problems):
-            _refuse_negative(values, self, problems)
-            _refuse_total(values, self, problems)
+        if fill:
+            _refuse_any(values, self, problems)
         return problems.first
 
 
@@ -143,7 +149,7 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
     empty = int((~valid.any(axis=(1, 2))).sum())
     if empty:
         notes.append(f"{empty} of {len(values)} frames without any value")
-    if any(refuse(values, screen, problems) for refuse in (_refuse_fill, _refuse_negative, _refuse_total)):
+    if _refuse_any(values, screen, problems):
         return notes
     infinite = np.isinf(values)
     gross = valid & ((values < screen.low) | (values > screen.high))
@@ -186,6 +192,31 @@ def _refuse_infinite(values: Floats, name: object, problems: Problems) -> bool:
         found=f"{int(infinite.sum())} infinite values",
         expected="finite values, or NaN where nothing was observed (strict=True)",
         fix="strict=False takes them as missing",
+    )
+    return True
+
+
+def _refuse_any(values: Floats, screen: Screen, problems: Problems) -> bool:
+    """Refuse values that no analysis should be made of, for the first reason that there is."""
+    return any(
+        refuse(values, screen, problems) for refuse in (_refuse_fill, _refuse_negative, _refuse_units, _refuse_total)
+    )
+
+
+def _refuse_units(values: Floats, screen: Screen, problems: Problems) -> bool:
+    """Refuse values of which most are what nothing reaches: those of another unit, with none of their motion left."""
+    known = values[np.isfinite(values) & (values != 0)].astype("float64")
+    known = known[np.abs(known) < ANYTHING[1]]
+    beyond = known[(known < screen.low) | (known > screen.high)]
+    # One number at many points is a fill value that nobody declared.
+    if beyond.size < max(2.0, MOST * known.size, MANY * values.size) or beyond.min() == beyond.max():
+        return False
+    problems.add(
+        variable=screen.variable,
+        found=f"{beyond.size} of {known.size} values other than zero beyond {screen.low:g} to {screen.high:g} "
+        f"{screen.units}, which nothing reaches; their median is {float(np.median(known)):g}",
+        expected=f"values in {screen.units}",
+        fix=f"write the units that they are in, ds[{screen.variable!r}].attrs['units'] = \"...\"",
     )
     return True
 

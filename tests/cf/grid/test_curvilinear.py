@@ -42,11 +42,49 @@ def test_mapping_that_contradicts_the_coordinates():
     assert "crs" in text
 
 
-@pytest.mark.parametrize(("value", "word"), [(np.nan, "1 of 63 points"), (95.0, "|lat| > 90")])
-def test_faults_of_two_dimensional_coordinates(value, word):
-    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), np.arange(7) * 1e4, np.arange(9) * 1e4)
-    plane["latitude"][1][2, 3] = value
-    assert word in refusal(images(shape=(2, 7, 9)).assign_coords(plane))
+def polar(**changed):
+    """Points on 2-D latitude and longitude, some of which are changed: name=(index, value)."""
+    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), 2e6 + np.arange(7) * 1e4, np.arange(9) * 1e4)
+    for name, (index, value) in changed.items():
+        plane[name][1][index] = value
+    return images(shape=(2, 7, 9)).assign_coords(plane)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"latitude": ((2, 3), np.nan)}, ("index (2, 3)", "1 of 63 points without latitude or longitude")),
+        ({"longitude": ((2, 3), np.inf)}, ("index (2, 3)", "1 of 63 points without latitude or longitude")),
+        ({"latitude": ((2, 3), 95.0)}, ("index (2, 3)", "1 of 63 points at latitude 95", "abs(ds['latitude']) <= 90")),
+        (
+            {"latitude": (np.s_[:, 7:], 0.0), "longitude": (np.s_[:, 7:], 0.0)},
+            ("index (0, 7)", "14 of 63 points at latitude 0, longitude 0", "ds['latitude'] != 0"),
+        ),
+        ({"latitude": ((2, 3), 0.0), "longitude": ((2, 3), 0.0)}, ("km from its neighbours, where most are 10.41 km",)),
+    ],
+)
+def test_faults_of_two_dimensional_coordinates(changed, words):
+    text = refusal(polar(**changed))
+    for word in words:
+        assert word in text
+
+
+def test_exchanged_two_dimensional_coordinates():
+    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), 2e6 + np.arange(7) * 1e4, 2e6 + np.arange(9) * 1e4)
+    north, east = (plane[name] for name in ("latitude", "longitude"))
+    north[1][:], east[1][:] = east[1].copy(), north[1].copy()
+    assert abs(north[1]).max() > 90
+    assert "may be swapped" in refusal(images(shape=(2, 7, 9)).assign_coords(plane))
+
+
+def test_columns_that_a_grid_of_the_globe_repeats_are_no_fill_values():
+    """As those of ocean models: the last column lies on the first."""
+    turn = 45.0 * np.arange(9) % 360
+    north = 40 + 10.0 * np.arange(5)[:, None] + np.cos(np.deg2rad(turn))
+    plane = {"lat": (("y", "x"), north), "lon": (("y", "x"), np.broadcast_to(turn, north.shape))}
+    result = grid(images(shape=(2, 5, 9)).assign_coords(plane))
+    assert result.kind == "curvilinear"
+    np.testing.assert_allclose(result.metric[:, :, 0], result.metric[:, :, -1], rtol=0.1)
 
 
 def test_lazy_coordinates_are_read_without_the_scheduler_of_the_windows():

@@ -92,3 +92,23 @@ def test_two_dimensional_coordinates_that_only_repeat_rows_and_columns():
     result = grid(array)
     assert (result.kind, result.ascending) == ("geographic", (False, True))
     np.testing.assert_allclose(result.metric[1, :, 0], 111194.9 * np.cos(np.deg2rad(np.arange(46, 51))), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [(359.0, "(ds['x'] + 180) % 360 - 180"), (179.0, "ds['x'] % 360")],
+)
+@pytest.mark.parametrize("down", [False, True])
+def test_columns_that_were_sorted_across_the_seam(first, line, down):
+    """Fault 44: the east of the area stands before its west, and sorting again would change nothing."""
+    longitude = first + 0.25 * np.arange(9)
+    torn = np.sort(longitude % 360 if first > 180 else (longitude + 180) % 360 - 180)[:: -1 if down else 1]
+    text = refusal(geographic(np.arange(5.0), torn))
+    assert f"longitudes {torn.min():g} to {torn.max():g}" in text
+    assert f"ds = ds.assign_coords({{'x': {line}}}).sortby('x')" in text
+    mended = np.sort((torn + 180) % 360 - 180 if first > 180 else torn % 360)
+    assert grid(geographic(np.arange(5.0), mended)).metric[1, 0, 0] == pytest.approx(0.25 * 111194.9, rel=1e-6)
+
+
+def test_two_columns_half_the_globe_apart_are_two_columns():
+    assert grid(geographic(np.arange(5.0), np.array([0.0, 179.0]))).kind == "geographic"

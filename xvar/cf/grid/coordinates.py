@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_number
 from xvar.cf.geodesy import Floats
@@ -15,6 +16,9 @@ from xvar.errors import Problems
 
 _LATITUDE = ("degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN")
 _LONGITUDE = ("degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE")
+
+#: Points that may share a position: grids of the globe repeat their first columns, and are folded at a pole.
+FOLDED = 2
 
 
 def coordinate_along(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
@@ -73,21 +77,55 @@ def plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tu
         key: np.asarray(in_memory(value.transpose(axes.y, axes.x)), dtype=np.float64) for key, value in found.items()
     }
     latitude, longitude = values["latitude"], values["longitude"]
-    bad = int(np.count_nonzero(~(np.isfinite(latitude) & np.isfinite(longitude))))
-    if bad:
-        problems.add(
-            variable=found["latitude"].name,
-            found=f"{bad} of {latitude.size} points without latitude or longitude",
-            expected="finite 2-D latitude and longitude",
-            fix="give the position of every point, or drop both coordinates and state dx=, dy=",
-        )
-        return None
-    if np.abs(latitude).max() > 90 + 1e-6:
-        problems.add(
-            variable=found["latitude"].name,
-            found=f"latitude {latitude.flat[int(np.abs(latitude).argmax())]:g}: |lat| > 90",
-            expected="latitudes between -90 and 90",
-            fix="latitude and longitude may be swapped",
-        )
+    if _is_refused(latitude, longitude, found["latitude"], found["longitude"], axes, problems):
         return None
     return latitude, longitude
+
+
+def _is_refused(
+    latitude: Floats, longitude: Floats, north: xr.DataArray, east: xr.DataArray, axes: Axes, problems: Problems
+) -> bool:
+    """Whether 2-D coordinates do not say where each point lies: a problem was added."""
+    finite = np.isfinite(latitude) & np.isfinite(longitude)
+    beyond = finite & (np.abs(latitude) > 90 + 1e-6)
+    repeated, place = _repeated(latitude, longitude, finite)
+    names = (str(north.name), str(east.name))
+    if beyond.any() and np.abs(latitude[finite]).max() <= 360 and np.abs(longitude[finite]).max() <= 90:
+        problems.add(
+            variable=north.name,
+            found=f"latitude {latitude[beyond][0]:g}: |lat| > 90, and no longitude beyond 90",
+            expected="latitudes between -90 and 90",
+            fix="latitude and longitude may be swapped: check the units and the names of both",
+        )
+        return True
+    for wrong, what, kept in (
+        (~finite, "without latitude or longitude", ""),
+        (beyond, f"at latitude {latitude[beyond][:1].sum():g}, which is none", f"abs(ds[{names[0]!r}]) <= 90"),
+        (repeated, f"at latitude {place[0]:g}, longitude {place[1]:g}", f"ds[{names[0]!r}] != {place[0]!r}"),
+    ):
+        count = int(np.count_nonzero(wrong))
+        if not count:
+            continue
+        where = f".where({kept})" if kept else ""
+        problems.add(
+            variable=north.name,
+            index=tuple(int(axis[0]) for axis in np.nonzero(wrong)),
+            found=f"{count} of {latitude.size} points {what}: filled where nothing is known?",
+            expected="2-D latitude and longitude of every point, on land too",
+            fix=f"ds = ds.assign_coords({{n: ds[n]{where}.interpolate_na({str(axes.x)!r}, use_coordinate=False, "
+            f"fill_value='extrapolate') for n in {names!r}}}), or drop both, ds.drop_vars({list(names)!r}), and state "
+            "dx=, dy=",
+        )
+        return True
+    return False
+
+
+def _repeated(
+    latitude: Floats, longitude: Floats, finite: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+    """Points that share one position, where more do than the two that fold or overlap in a grid of the globe."""
+    places, counts = np.unique(latitude[finite] + 1j * longitude[finite], return_counts=True)
+    if not counts.size or counts.max() <= FOLDED:
+        return np.zeros(latitude.shape, dtype=bool), (np.nan, np.nan)
+    most = places[counts.argmax()]
+    return (latitude == most.real) & (longitude == most.imag), (float(most.real), float(most.imag))

@@ -16,6 +16,9 @@ from xvar.errors import Problems
 #: Lengths by the mapping and by latitude and longitude that differ more than any choice of ellipsoid explains.
 INCONSISTENT = 0.02
 
+#: Neighbours so many times farther apart than most are none: one of them is not where it stands.
+FARTHEST = 50.0
+
 
 def curvilinear_grid(
     array: xr.DataArray,
@@ -37,6 +40,18 @@ def curvilinear_grid(
             index=(int(row), int(column)),
             found="neighbouring points at the same latitude and longitude",
             expected="a position of its own for every point",
+            fix="correct the 2-D latitude and longitude, or drop them and state dx=, dy=",
+        )
+        return None
+    ratio = metric / np.median(metric, axis=(1, 2), keepdims=True)
+    if ratio.max() > FARTHEST:
+        axis, row, column = np.unravel_index(int(ratio.argmax()), metric.shape)
+        problems.add(
+            variable=array.name,
+            index=(int(row), int(column)),
+            found=f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours, where most are "
+            f"{np.median(metric[axis]) / 1e3:.4g} km apart",
+            expected="2-D latitude and longitude that go on smoothly",
             fix="correct the 2-D latitude and longitude, or drop them and state dx=, dy=",
         )
         return None

@@ -41,6 +41,17 @@ def geographic_grid(
             fix=f"ds.where(abs(ds[{str(y.name)!r}]) <= {HIGHEST_LATITUDE:g}, drop=True), or a polar projection",
         )
     rows = coordinate_line(y, 1.0, problems)
+    if _is_torn(x):
+        low, high = (float(in_memory(x).min()), float(in_memory(x).max()))
+        problems.add(
+            variable=x.name,
+            dimension=axes.x,
+            found=f"longitudes {low:g} to {high:g} in ascending order, with a gap of half the globe or more between "
+            "two columns: an area across the meridian where they begin, sorted",
+            expected="columns from west to east",
+            fix=_turned(x),
+        )
+        return None
     columns = coordinate_line(_unwrapped(x), 1.0, problems)
     if rows is None or columns is None or len(problems) > count:
         return None
@@ -73,6 +84,19 @@ def geographic_grid(
         periodic,
         f"from {name} on a sphere of {EARTH_RADIUS / 1e3:g} km" + (", columns around the globe" if periodic else ""),
     )
+
+
+def _is_torn(longitude: xr.DataArray) -> bool:
+    """Whether sorting has put the east of an area before its west: in order, but for a gap of half the globe."""
+    steps = np.diff(np.asarray(in_memory(longitude), dtype=np.float64))
+    return bool(steps.size > 1 and ((steps > 0).all() or (steps < 0).all()) and np.abs(steps).max() > 180)
+
+
+def _turned(longitude: xr.DataArray) -> str:
+    """The line that numbers the columns so that they go on across the meridian."""
+    name, values = str(longitude.name), in_memory(longitude)
+    other = f"(ds[{name!r}] + 180) % 360 - 180" if values.max() > 180 else f"ds[{name!r}] % 360"
+    return f"ds = ds.assign_coords({{{name!r}: {other}}}).sortby({name!r})"
 
 
 def _unwrapped(longitude: xr.DataArray) -> xr.DataArray:

@@ -107,7 +107,7 @@ def horizontal_grid(
         return curvilinear_grid(array, plane, lines, _orientation(y, x), shape, problems, reference)
     if lines is not None:
         return projected_grid(array, lines, shape, problems, reference)
-    _missing(array, axes, y, x, problems)
+    _missing(array, axes, y, x, problems, _in_plane(mapping, axes))
     return None
 
 
@@ -117,8 +117,22 @@ def _orientation(y: xr.DataArray | None, x: xr.DataArray | None) -> tuple[bool, 
     return first is not False, second is not False
 
 
+def _in_plane(dataset: Mapping[str, Any] | xr.Dataset | None, axes: Axes) -> list[str]:
+    """Names of the data variables that hold latitude and longitude of the points, which nothing calls coordinates."""
+    if not isinstance(dataset, xr.Dataset):
+        return []
+    plane = [name for name, v in dataset.data_vars.items() if set(v.dims) == {axes.y, axes.x}]
+    found = {measured(dataset[name]): str(name) for name in plane}
+    return [found["latitude"], found["longitude"]] if {"latitude", "longitude"} <= set(found) else []
+
+
 def _missing(
-    array: xr.DataArray, axes: Axes, y: xr.DataArray | None, x: xr.DataArray | None, problems: Problems
+    array: xr.DataArray,
+    axes: Axes,
+    y: xr.DataArray | None,
+    x: xr.DataArray | None,
+    problems: Problems,
+    positions: list[str],
 ) -> None:
     """Say what there is instead of coordinates in metres or degrees."""
     parts = []
@@ -133,5 +147,7 @@ def _missing(
         variable=array.name,
         found="; ".join(parts),
         expected="x and y in a unit of length (attrs['units'] = 'm' or 'km'), or latitude and longitude in degrees",
-        fix="state the spacing in metres, dx=..., dy=..., or write the units of the coordinates",
+        fix=f"ds = ds.set_coords({positions}): these data variables say where the points lie"
+        if positions
+        else "state the spacing in metres, dx=..., dy=..., or write the units of the coordinates",
     )
