@@ -92,8 +92,25 @@ def test_a_film_without_ffmpeg_is_refused_before_it_is_drawn(folder, monkeypatch
     from matplotlib.animation import FFMpegWriter
 
     monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
-    with pytest.raises(InputError, match="ffmpeg"):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(InputError, match=r"pip install 'xvar\[film\]'"):
         write_animation(None, "storm.mp4")
+    done = CliRunner().invoke(application, ["animate", "analysis.nc", "-o", "film.mp4"])
+    assert done.exit_code == 2
+    assert "xvar[film]" in done.output
+    assert not (folder / "film.mp4").exists()
+
+
+def test_a_film_for_players(folder) -> None:
+    """H.264 in four bits of colour for twelve, even sides, and a frame for each time."""
+    reader = pytest.importorskip("imageio_ffmpeg")
+    words = ["animate", "analysis.nc", "radar.nc", "-o", "film.mp4", "--lead", "5min", "--window", "0"]
+    assert CliRunner().invoke(application, words).exit_code == 0
+    about = next(reader.read_frames("film.mp4"))
+    assert about["codec"] == "h264"
+    assert about["pix_fmt"].startswith("yuv420p")
+    assert [side % 2 for side in about["size"]] == [0, 0]
+    assert reader.count_frames_and_secs("film.mp4")[0] == 5  # four of the window and one ahead
 
 
 @pytest.mark.long

@@ -388,7 +388,8 @@ def animate(
     analysis: Annotated[str, typer.Argument(metavar="FILE", help="What `xvar assimilate` or `forecast` wrote.")],
     truth: Truth = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg (the extra film)."),
     ] = Path("film.gif"),
     lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
     window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,

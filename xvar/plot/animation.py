@@ -225,7 +225,8 @@ def write_animation(
     film : matplotlib FuncAnimation
         What `animation` gives.
     path : str or Path
-        A ``.gif``, which pillow writes, or an ``.mp4``, which needs the program ffmpeg.
+        A ``.gif``, which pillow writes, or an ``.mp4``, which needs the program ffmpeg: that on the PATH (or where
+        matplotlib's ``animation.ffmpeg_path`` says), else the one that the extra ``xvar[film]`` brings.
     frames_per_second : int
     dots_per_inch : float
 
@@ -238,6 +239,7 @@ def write_animation(
     InputError
         Where the suffix is another, or ffmpeg is not installed.
     """
+    import matplotlib as mpl
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
     target = check_film(path)
@@ -249,7 +251,10 @@ def write_animation(
             codec="h264",
             extra_args=["-pix_fmt", "yuv420p", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"],
         )
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder,
+        mpl.rc_context({"animation.ffmpeg_path": _ffmpeg() or "ffmpeg"}),
+    ):
         whole = Path(folder) / target.name
         film.save(whole, writer=writer, dpi=dots_per_inch)
         whole.replace(target)
@@ -273,13 +278,25 @@ def check_film(path: str | Path) -> Path:
     InputError
         Where the suffix is neither ``.gif`` nor ``.mp4``, or is the latter without the program ffmpeg.
     """
-    from matplotlib.animation import FFMpegWriter
-
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise InputError(Problem(f"{target.name!r}", f"a name that ends in {' or '.join(SUFFIXES)}", "film.gif"))
-    if target.suffix.lower() == ".mp4" and not FFMpegWriter.isAvailable():
-        raise InputError(
-            Problem(f"{target.name!r} without the program ffmpeg", "ffmpeg on the PATH", "write a .gif, or install it")
-        )
+    if target.suffix.lower() == ".mp4" and _ffmpeg() is None:
+        fix = "pip install 'xvar[film]', or apt, brew or conda install ffmpeg; or write a .gif"
+        raise InputError(Problem(f"{target.name!r} without the program ffmpeg", "one that writes films", fix))
     return target
+
+
+def _ffmpeg() -> str | None:
+    """The program that writes films: the one that matplotlib finds, else that of the extra."""
+    import matplotlib as mpl
+    from matplotlib.animation import FFMpegWriter
+
+    if FFMpegWriter.isAvailable():
+        return str(mpl.rcParams["animation.ffmpeg_path"])
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return None
