@@ -135,8 +135,9 @@ def assimilate(
     minimizer : xvar.minimize.LBFGS, optional
         How J is minimised.
     save : sequence of {"increment", "innovation", "residual", "descent"}
-        What else is in the result: the increment of the motion, observation minus background, observation minus
-        analysis; how J and its terms fell by ``evaluation``, in one ``minimisation`` after the other.
+        What else is in the result: the increment of the motion (with a model of your own, of all variables of the
+        state at the beginning of the window), observation minus background, observation minus analysis; how J and its
+        terms fell by ``evaluation``, in one ``minimisation`` after the other.
 
     Returns
     -------
@@ -254,17 +255,10 @@ def assimilate(
         "penalties": penalties,
     }
     plan: Plan | None
-    stated = any(part is not None for part in own.values())
-    if stated or (constraint == "weak" and not default.currents):
+    experiment = any(part is not None for part in own.values()) or (constraint == "weak" and not default.currents)
+    if experiment:
         plan = plan_experiment(
-            record,
-            schedule,
-            configuration,
-            problems,
-            constraint=constraint,
-            minimizer=minimizer,
-            descent="descent" in save,
-            **own,
+            record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, save=save, **own
         )
     else:
         plan = plan_motion(record, schedule, configuration, minimizer, descent="descent" in save)
@@ -316,7 +310,8 @@ def assimilate(
         step = record.cadence if plan.step is None else min(plan.step, record.cadence)
         reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
         warn_of(arrays, bound(_window_name, record, schedule), (reach[1], reach[0]))
-    return _labelled(arrays, plan, dataset, record, schedule, save)
+    # A problem of the user's own has solved for what is saved; of images that were moved it follows from the result.
+    return _labelled(arrays, plan, dataset, record, schedule, () if experiment else save)
 
 
 def _left_out(record: Record, schedule: Schedule) -> list[str]:
@@ -442,7 +437,7 @@ def _labelled(
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
             own_words = {} if part.of is None else {"variable": part.of}
-            if part.entry == "background":
+            if part.entry in ("background", "increment"):
                 own_words["units"] = {"u": "m s-1", "v": "m s-1", str(record.name): record.units}.get(str(part.of), "")
             if part.entry in ("forcing", "source"):
                 own_words["units"] = _per_second("m s-1" if part.of in ("u", "v") else record.units)
@@ -451,7 +446,7 @@ def _labelled(
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, schedule, plan))
     if save:
-        result = _with_saved(result, record, schedule, save, describe, plan)
+        result = _with_saved(result, record, schedule, save, describe, cycled=plan.configuration.cycled)
     configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     return finish(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())
@@ -507,9 +502,9 @@ def window_times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:
 
 
 def _with_saved(
-    result: xr.Dataset, record: Record, schedule: Schedule, save: Sequence[Saved], describe: Any, plan: Plan
+    result: xr.Dataset, record: Record, schedule: Schedule, save: Sequence[Saved], describe: Any, *, cycled: bool
 ) -> xr.Dataset:
-    """Add what was asked for beside the analysis."""
+    """Add what was asked for beside the motion of images, which is controlled at the last frame."""
     plane = (record.axes.y, record.axes.x)
     shape = (*schedule.frames.shape, *record.grid.shape)
     frames = record.array.data[np.maximum(schedule.frames, 0).ravel()].reshape(shape)
@@ -519,8 +514,8 @@ def _with_saved(
     name = record.name
     if "increment" in save:
         for component in ("u", "v"):
-            analysed = result[component].isel(step=plan.control if plan.configuration.cycled else -1)
-            if plan.configuration.cycled:  # else the background is rest
+            analysed = result[component].isel(step=-1)
+            if cycled:  # else the background is rest
                 analysed = (analysed - result[f"{component}_background"]).assign_attrs(result[component].attrs)
             result[f"{component}_increment"] = analysed.assign_attrs(
                 long_name=f"increment of the {result[component].attrs['long_name']}"

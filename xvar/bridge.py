@@ -186,6 +186,7 @@ def solve_experiment(
     dtype: str,
     device: str | None,
     cycled: float | None = None,
+    save: tuple[str, ...] = (),
 ) -> dict[str, Array]:
     """Analyse one batch of windows with a model and statistics of the user's own.
 
@@ -214,6 +215,8 @@ def solve_experiment(
     cycled : float, optional
         Where windows form chains: the longest step of a forecast whose model states none. The result has the
         backgrounds too.
+    save : tuple of str
+        See `Experiment.analyse`.
 
     Returns
     -------
@@ -226,7 +229,7 @@ def solve_experiment(
         return to_tensor(ascending(values, grid), dtype=dtype, device=device)
 
     images, std = (frames, None) if frames.ndim == 4 else (frames[:, :, 0], frames[:, :, 1])
-    images = _at_sea(images, land)
+    images, sea = _at_sea(images, land), core_grid(grid, land)
     begin = background if handover is None else {n: _filled(part, land) for n, part in handover.fields.items()}
     known = {
         key: tensor(np.broadcast_to(np.stack([begin[n] for n in names]), (len(frames), len(names), *grid.shape)))
@@ -235,9 +238,9 @@ def solve_experiment(
     }
     if handover is not None:
         assert cycled is not None
-        experiment, known = experiment.following(known, handover.lead, handover.elapsed, cycled, core_grid(grid))
-    states, forcing, numbers = experiment.analyse(
-        tensor(images), None if std is None else tensor(std), known, seconds, core_grid(grid)
+        experiment, known = experiment.following(known, handover.lead, handover.elapsed, cycled, sea)
+    states, forcing, numbers, saved = experiment.analyse(
+        tensor(images), None if std is None else tensor(std), known, seconds, sea, save
     )
     results = _numbers(numbers, experiment.parameters, grid, land)
     if cycled is not None:
@@ -254,6 +257,11 @@ def solve_experiment(
             if forcing and key in forcing[0]:
                 fields = [_in_order(to_array(error[key][:, index]), grid) for error in forcing]
                 results[f"{part}_forcing"] = _at_sea(np.stack(fields, axis=1), land)
+            if "increment" in saved:
+                increment = saved["increment"][key][:, index]
+                results[f"{part}_increment"] = _at_sea(_in_order(to_array(increment), grid), land)
+    for word in {"innovation", "residual"} & set(saved):
+        results[f"{name}_{word}"] = _at_sea(_in_order(to_array(saved[word][experiment.observed]), grid), land)
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import xvar  # noqa: F401 -- the accessor
+from tests.cf.strict import strict_cf
 from tests.core.numerics import random, smooth
-from xvar.core.covariance import Diagonal, Tikhonov
+from xvar.control import Parameter
+from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.experiment import Experiment, Images, ModelError, first_known
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
@@ -440,6 +443,138 @@ def test_direct_insertion_replaces_the_variable_where_it_was_seen() -> None:
     known = np.isfinite(data["sst"].values)
     np.testing.assert_array_equal(analysis["sst"].values[0][known], data["sst"].values[known])
     assert np.isfinite(analysis["sst"].values[0][~known]).all()
+
+
+# ---- what is saved on request
+
+
+def run(state: dict[str, Array], frames: int = 4) -> list[Array]:
+    """The temperature of the model at the frames."""
+    now = {name: torch.from_numpy(np.array(state[name]))[None, None] for name in ("sst", "flux")}
+    found = [now["sst"][0, 0].numpy()]
+    for _ in range(frames - 1):
+        now = Heat()(now, FRAME)
+        found.append(now["sst"][0, 0].numpy())
+    return found
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_increment_innovation_and_residual_of_a_model_of_ones_own(tmp_path: Path, lazy: bool) -> None:
+    data, background = heat_record()
+    words = ("increment", "innovation", "residual")
+    analysis = assimilate(data.chunk(time=2) if lazy else data, background, Heat(), save=words).load()
+    for name in ("sst", "flux"):
+        expected = analysis[name][0, 0] - background[name]
+        assert float(np.abs(expected).max()) > 0.01
+        np.testing.assert_allclose(analysis[f"{name}_increment"][0], expected, atol=1e-12)
+    before = run({name: background[name].values for name in STD})
+    np.testing.assert_allclose(analysis["sst_innovation"][0], data["sst"] - np.stack(before), atol=1e-12)
+    np.testing.assert_allclose(analysis["sst_residual"][0], data["sst"] - analysis["sst"][0].values, atol=1e-12)
+    for name in ("sst_increment", "sst_innovation", "sst_residual"):
+        assert analysis[name].attrs["units"] == "degree_Celsius"
+        assert analysis[name].attrs["units_metadata"] == "temperature: difference"
+    analysis.to_netcdf(tmp_path / "saved.nc")
+    status, complaints = strict_cf(tmp_path / "saved.nc")
+    assert status == 0, complaints
+    plain = assimilate(data, background, Heat())
+    assert set(analysis.data_vars) - set(plain.data_vars) == {
+        "sst_increment",
+        "flux_increment",
+        "sst_innovation",
+        "sst_residual",
+    }
+
+
+def test_departures_under_the_weak_constraint_are_of_the_analysed_trajectory() -> None:
+    """The background has no model error; what is in no control has no increment."""
+    data, background = heat_record()
+    analysis = data.var4d.assimilate(
+        dynamics=Heat(),
+        background=background,
+        background_error={"sst": Diagonal(STD["sst"])},
+        observation_error=NOISE,
+        constraint="weak",
+        model_error={"sst": Diagonal(0.02)},
+        minimizer=TIGHT,
+        dtype="float64",
+        save=("increment", "innovation", "residual"),
+    )
+    assert float(np.abs(analysis["sst_forcing"]).max()) > 0
+    np.testing.assert_array_equal(analysis["flux_increment"], 0)
+    before = run({name: background[name].values for name in STD})
+    np.testing.assert_allclose(analysis["sst_innovation"][0], data["sst"] - np.stack(before), atol=1e-12)
+    np.testing.assert_allclose(analysis["sst_residual"][0], data["sst"] - analysis["sst"][0].values, atol=1e-12)
+
+
+def test_departures_are_of_what_the_instrument_shows_before_any_transform() -> None:
+    data, background = heat_record()
+    offset = Parameter(prior=1.0, error=0.5, units="K")
+    analysis = assimilate(
+        data,
+        background,
+        Heat(),
+        observation=Images(offset=offset, transform=torch.sqrt),
+        save=("innovation", "residual"),
+    )
+    before = np.stack(run({name: background[name].values for name in STD}))
+    np.testing.assert_allclose(analysis["sst_innovation"][0], data["sst"] - (before + 1), atol=1e-12)
+    shown = analysis["sst"][0].values + analysis["offset"][0].values[:, None, None]
+    np.testing.assert_allclose(analysis["sst_residual"][0], data["sst"] - shown, atol=1e-12)
+
+
+def test_departures_are_taken_before_the_observation_replaces_the_state() -> None:
+    data, background = heat_record(holes=False)
+    analysis = assimilate(data, background, Heat(), observation=Images(reset="observation"), save=("residual",))
+    np.testing.assert_array_equal(analysis["sst"][0], data["sst"])
+    before = analysis["sst"].values[0, 2]
+    state = {
+        "sst": torch.from_numpy(before)[None, None],
+        "flux": torch.from_numpy(analysis["flux"].values[0, 2])[None, None],
+    }
+    expected = data["sst"].values[3] - Heat()(state, FRAME)["sst"][0, 0].numpy()
+    np.testing.assert_allclose(analysis["sst_residual"][0, 3], expected, atol=1e-12)
+
+
+def test_what_is_saved_of_the_papers_model_is_at_the_beginning_of_the_window() -> None:
+    """Its control is the motion at the first frame, and its background rest: images that stay as the first."""
+    y, x = np.mgrid[:12, :16]
+    values = np.stack([15 + np.sin(0.5 * (x - 0.5 * k)) * np.cos(0.4 * y) for k in range(4)])
+    analysis = record(values).var4d.assimilate(dynamics="advection", dtype="float64", save=("increment", "innovation"))
+    assert float(np.abs(analysis["u_increment"]).max()) > 0.1
+    np.testing.assert_array_equal(analysis["u_increment"][0], analysis["u"][0, 0])
+    np.testing.assert_allclose(analysis["sst_innovation"][0], values - values[0], atol=1e-12)
+    assert analysis["u_increment"].attrs["units"] == "m s-1"
+
+
+# ---- land
+
+
+def test_land_reaches_covariances_of_ones_own() -> None:
+    """A diffusion does not leak through a wall of land; neither does Q."""
+    values = np.zeros((2, 9, 21))
+    values[:, :, 11:] = np.nan
+    data, analyses = record(values, "height", "m"), {}
+    first = on_grid({"height": np.full((9, 21), -1.0)}, data)
+    wall = xr.DataArray(np.zeros((9, 21), dtype=bool), dims=("y", "x"))
+    wall[:, 10] = True
+    for name, land in (("open", ~wall & wall), ("closed", wall)):
+        analyses[name] = data.var4d.assimilate(
+            dynamics=stays,
+            background=first,
+            background_error={"height": Diffusion(1.0, 4e3)},
+            constraint="weak",
+            model_error={"height": Diffusion(0.01, 4e3)},
+            observation_error=0.1,
+            land=land,
+            save=("increment",),
+        )
+    beyond = {"x": 13e3, "y": 4e3}
+    for name in ("height_increment", "height_forcing"):
+        leak = {key: float(np.abs(analysis[name].sel(beyond)).max()) for key, analysis in analyses.items()}
+        near = float(np.abs(analyses["closed"][name].sel(x=8e3, y=4e3)).max())
+        assert leak["open"] > 0.1 * near > 0, name
+        assert leak["closed"] < 1e-6 * near, name
+    assert np.isnan(analyses["closed"]["height_increment"].sel(x=10e3)).all()
 
 
 # ---- forecasts by the user's model

@@ -59,7 +59,7 @@ def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) ->
     found = experiment(observation=Images(offset=offset, calibration=calibration)).analyse(
         frames, std, background, SECONDS, GRID
     )
-    states, _, numbers = found
+    states, _, numbers, _ = found
     count = 3 if calibration == "frame" else 1
     assert numbers["offset"].shape == ((2, 3) if calibration == "frame" else (2,))
     root = Matern(1.0, 3e3).bind(GRID, dtype=torch.float64)
@@ -94,7 +94,7 @@ def test_a_known_gain_and_offset_are_found(minimizer: Any) -> None:
     offsets = torch.tensor([[0.0, -1.0, 2.0], [0.0, 0.5, -2.0]], dtype=torch.float64)
     frames = gains[..., None, None] * truth + offsets[..., None, None]
     images = Images(gain=Parameter(1.0, 0.5), offset=Parameter(0.0, 3.0, "K"))
-    _, _, numbers = experiment(
+    _, _, numbers, _ = experiment(
         observation=images, background_error={"a": Diagonal(1e-3)}, minimizer=minimizer, first_frame=False
     ).analyse(frames, torch.full((1, 1, 1, 1), 1e-3, dtype=torch.float64), {"a": truth}, SECONDS, GRID)
     torch.testing.assert_close(numbers["gain"], gains, rtol=0, atol=5e-3)
@@ -111,7 +111,7 @@ def test_a_known_diffusivity_is_found(positive: bool) -> None:
             state = {**diffusive(state, 100.0), "diffusivity": state["diffusivity"]}
         frames.append(state["a"][:, 0])
     parameter = Parameter(100.0, 0.7 if positive else 80.0, "m2 s-1", positive)
-    _, _, numbers = experiment(
+    _, _, numbers, _ = experiment(
         dynamics=diffusive,
         parameters={"diffusivity": parameter},
         background_error={"a": Diagonal(1e-3)},
@@ -139,7 +139,7 @@ def test_a_parameter_may_be_a_field() -> None:
         minimizer=LBFGS(evaluations=300, gradient=1e-8, decrease=0.0),
     )
     std = torch.full((1,) * 4, 0.01, dtype=torch.float64)
-    _, _, numbers = made.analyse(torch.cat(frames, 1), std, {"a": frames[0]}, SECONDS, grid)
+    _, _, numbers, _ = made.analyse(torch.cat(frames, 1), std, {"a": frames[0]}, SECONDS, grid)
     found = numbers["diffusivity"]
     assert found.shape == (1, 12, 14)
     assert float((found - kappa[:, 0]).square().mean().sqrt()) < 0.2 * 30
@@ -148,7 +148,7 @@ def test_a_parameter_may_be_a_field() -> None:
 def test_without_knowledge_of_it_a_parameter_keeps_its_prior() -> None:
     frames = torch.full((1, 3, 6, 7), torch.nan, dtype=torch.float64)
     images = Images(gain=Parameter(1.1, 0.5))
-    _, _, numbers = experiment(observation=images).analyse(
+    _, _, numbers, _ = experiment(observation=images).analyse(
         frames, torch.ones(1, 1, 1, 1, dtype=torch.float64), {"a": random((1, 1, 6, 7), 2)}, SECONDS, GRID
     )
     assert (numbers["gain"] == 1.1).all()

@@ -134,20 +134,24 @@ class Cost:
             parts = [states[position] for states in weighted if states[position]]
             yield penalty, {key: sum(part[key] for part in parts) for key in penalty.std}  # type: ignore[misc]
 
-    def trajectory(self, control: Tensor) -> list[State]:
-        """The states at all steps, the initial one first, without gradients."""
+    def trajectory(self, control: Tensor, *, as_observed: bool = False) -> list[State]:
+        """The states at all steps, the initial one first, without gradients.
+
+        Where observations replace what was observed, those are the states after that, or `as_observed` before it.
+        """
         with torch.no_grad():
             fields = self.space.fields(control)
             state = start(self.dynamics, self.space.initial_state(fields))
 
             def visit(index: int, before: State, after: State) -> tuple[State, State]:  # noqa: ARG001
+                moved = after
                 for observation, _ in self._seen.get(index, ()):
-                    after = observation.insert(after)
-                return after, after
+                    moved = observation.insert(moved)
+                return moved, after if as_observed else moved
 
-            state, _ = visit(-1, state, state)
+            state, first = visit(-1, state, state)
             _, states = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self.space.forcing(fields))
-        return [state, *states]
+        return [first, *states]
 
     def value(self, control: Tensor) -> Tensor:
         """J of each window (window,)."""

@@ -20,7 +20,7 @@ from xvar.core.motion import costs_of, deviation, fitting, status_of
 from xvar.core.observation import Component, Compose, Observation, Operator
 from xvar.core.parameters import Calibrated, Holding, Parameter
 from xvar.core.problem import ForcedSteps, Problem, TimeInterpolation, frame_steps
-from xvar.core.solve import solve
+from xvar.core.solve import Analysis, solve
 
 Acting = Literal["step", "interval", "window"]
 
@@ -275,13 +275,18 @@ class Experiment:
             checkpoint=self.checkpoint,
         )
 
-    def _operator(self, index: int) -> Operator:
-        """From a state to what a frame shows."""
+    def _image(self, index: int) -> Operator:
+        """From a state to what a frame shows, in the units of the variable."""
         operator: Operator = Component(self.observed)
         images = self.observation
         if images.parameters:
             operator = Calibrated(operator, images.gain, images.offset, index if images.calibration == "frame" else 0)
-        return operator if images.transform is None else Compose(operator, images.transform)
+        return operator
+
+    def _operator(self, index: int) -> Operator:
+        """From a state to what is compared with a frame."""
+        operator, transform = self._image(index), self.observation.transform
+        return operator if transform is None else Compose(operator, transform)
 
     def _with_parameters(
         self, background: State, errors: Mapping[str, Any], frames: int, grid: Grid
@@ -368,9 +373,20 @@ class Experiment:
         return known
 
     def analyse(
-        self, frames: Tensor, std: Tensor | None, background: State, seconds: Sequence[float], grid: Grid
-    ) -> tuple[list[State], list[State], dict[str, Tensor]]:
-        """Analyse a batch of windows: see `problem` for the parameters.
+        self,
+        frames: Tensor,
+        std: Tensor | None,
+        background: State,
+        seconds: Sequence[float],
+        grid: Grid,
+        save: Sequence[str] = (),
+    ) -> tuple[list[State], list[State], dict[str, Tensor], dict[str, State]]:
+        r"""Analyse a batch of windows: see `problem` for the other parameters.
+
+        Parameters
+        ----------
+        save : sequence of {"increment", "innovation", "residual"}
+            What is wanted beside the analysis.
 
         Returns
         -------
@@ -381,6 +397,10 @@ class Experiment:
         numbers : dict of Tensor (window, ...)
             ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
             ``status`` (window,); the parameters by their names; of a descent, what `Descent.numbers` gives.
+        saved : dict of dict of Tensor
+            By the words of `save`: :math:`x_a - x_b` of each component (window, component, y, x) at the beginning,
+            nothing where it is not in the control; :math:`y_k - H_k(x_b)` and :math:`y_k - H_k(x_a)` of the observed
+            one (window, frame, y, x), before any transform.
         """
         problem = self.problem(frames, std, background, seconds, grid)
         descent = Descent(len(frames), self.minimisations(grid)) if self.descent else None
@@ -405,7 +425,19 @@ class Experiment:
                 **self._estimated(result.trajectory[0]),
                 **({} if descent is None else descent.numbers()),
             },
+            {word: self._saved(word, result, frames, at_frames) for word in save},
         )
+
+    def _saved(self, word: str, result: Analysis, frames: Tensor, at_frames: Sequence[int]) -> State:
+        """One of the fields that are written on request, see `analyse`."""
+        if word == "increment":
+            return {
+                key: result.increment.get(key, torch.zeros_like(values)) for key, values in result.trajectory[0].items()
+            }
+        control = result.cost.zero() if word == "innovation" else result.minimum.control
+        states = result.cost.trajectory(control, as_observed=True)
+        shown = [self._image(index)(states[step])[:, 0] for index, step in enumerate(at_frames)]
+        return {self.observed: frames - torch.stack(shown, dim=1)}
 
 
 def first_known(frames: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xvar.core.cost import Cost
 from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Dynamics, State, start
@@ -339,10 +338,9 @@ class PointExperiment:
             As of `xvar.core.experiment.Experiment.analyse`, parameters among them.
         """
         problem, placed = self.problem(background, table, seconds, grid)
-        cost = Cost(problem)
-        before = cost.trajectory(cost.zero())
         descent = Descent(1, self.minimisations()) if self.descent else None
         result = solve(problem, self.minimizer, descent=descent)
+        before = result.cost.trajectory(result.cost.zero())
         equivalents = {
             name: _equivalents(states, placed, table)
             for name, states in (("background", before), ("analysis", result.trajectory))

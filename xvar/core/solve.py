@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xvar import errors
 from xvar.core.control import ControlSpace
+from xvar.core.cost import Cost
 from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.curvature import inverse_hessian
 from xvar.core.descent import Descent, minimizer_of
@@ -36,6 +37,8 @@ class Analysis:
         The terms of J before and after.
     minimum : Minimum
         How the minimisation on the grid itself ended; its evaluations count those on coarse grids too.
+    cost : Cost
+        J on the grid itself, whose zero control is the background.
     """
 
     trajectory: list[State]
@@ -44,6 +47,7 @@ class Analysis:
     cost_background: dict[str, Tensor]
     cost_analysis: dict[str, Tensor]
     minimum: Minimum
+    cost: Cost
 
 
 def solve(
@@ -108,4 +112,5 @@ def solve(
             cost_background=cost.terms(cost.zero()),
             cost_analysis=cost.terms(minimum.control),
             minimum=replace(minimum, evaluations=evaluations),
+            cost=cost,
         )

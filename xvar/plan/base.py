@@ -62,8 +62,6 @@ class Plan:
         Longest step of the model in seconds.
     carried : tuple of str
         Variables that the next window of a chain takes over.
-    control : int
-        The step of the window at which the control is the state: the first or the last.
     artefacts : bool
         Whether what instruments add to images is taken out, see `xvar.cf.artefacts`: where the user states no problem
         of her own.
@@ -78,7 +76,6 @@ class Plan:
     std: NDArray[Any] | None = None
     step: float | None = None
     carried: tuple[str, ...] = ()
-    control: int = -1
     artefacts: bool = False
     minimisations: Sequence[Minimisation] = ()
 

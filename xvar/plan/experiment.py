@@ -48,7 +48,7 @@ def plan_experiment(
     minimizer: Any = None,
     parameters: Any = None,
     penalties: Any = None,
-    descent: bool = False,
+    save: Sequence[str] = (),
 ) -> Plan | None:
     """Plan a 4D-Var of the user's own making: see `xvar.core.experiment.Experiment`.
 
@@ -62,6 +62,7 @@ def plan_experiment(
     from xvar.core.minimize import LBFGS
 
     before = len(problems)
+    descent, fields_saved = "descent" in save, tuple(word for word in save if word != "descent")
     name = str(record.name)
     model = _model(dynamics, problems)
     notes: list[str] = []
@@ -160,9 +161,11 @@ def plan_experiment(
         dtype=configuration.dtype,
         device=configuration.device,
         cycled=configuration.frame if configuration.cycled else None,
+        save=fields_saved,
     )
     variables = _variables(name, components, experiment, configuration.dtype, minimisations)
     parts = tuple(part for names in components.values() for part in names)
+    variables |= _saved(name, parts, fields_saved, configuration.dtype)
     if configuration.cycled:
         variables |= backgrounds(parts, configuration.dtype)
     per_frame = images.calibration == "frame"
@@ -180,7 +183,6 @@ def plan_experiment(
         std=std,
         step=experiment.step,
         carried=parts if configuration.cycled else (),
-        control=0,
         minimisations=minimisations,
     )
 
@@ -370,7 +372,7 @@ def _refuse_no_covariance(
 
     for option, parts in given.items():
         for key, part in parts.items():
-            wrong = refusal(part, bridge.core_grid(record.grid), len(components[key]))
+            wrong = refusal(part, bridge.core_grid(record.grid, record.land), len(components[key]))
             if wrong is not None:
                 problems.add(
                     variable=f"{option} of {key!r}",
@@ -438,6 +440,14 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
             fix="NaN in the data takes an observation out; a small number stands for no error to speak of",
         )
     return values
+
+
+def _saved(name: str, parts: tuple[str, ...], save: Sequence[str], dtype: str) -> dict[str, Variable]:
+    """What is written on request: the increment of the state, and the departures of the images."""
+    variables = {f"{name}_{word}": Variable(("step", "y", "x"), dtype, word) for word in save if word != "increment"}
+    if "increment" in save:
+        variables |= {f"{part}_increment": Variable(("y", "x"), dtype, "increment", of=part) for part in parts}
+    return variables
 
 
 def _variables(
