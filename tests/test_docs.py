@@ -62,6 +62,16 @@ def test_the_tutorial_of_the_oceanographer_runs_on_the_real_files(page, shared_d
     assert page.judged["rmse"][0] > page.judged["rmse_persistence"][0]  # "no nearer"
 
 
+def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
+    run(page, blocks("docs/tutorials/researcher.md"))
+    error = (page.fields - page.last).std(["y", "x"])
+    assert error.sel(of="analysis") < 0.2 * error.sel(of="background")
+    right, wrong = (2 * float(one["cost"][0, 1]) / page.count for one in (page.analysis, page.still))
+    assert right < 1.15  # "about the number of observations"
+    assert wrong > 1.3
+    assert (page.still["height"][0, -1] - page.last).std() > 2 * error.sel(of="analysis")
+
+
 def test_the_page_on_operators_of_your_own_runs_as_written(page) -> None:
     run(page, blocks("docs/own-operators.md"))
     conformance = page.TestTapered()
