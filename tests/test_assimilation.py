@@ -383,7 +383,7 @@ def test_lazy_input_computes_nothing_and_gives_the_same_bits() -> None:
         ({"errors": "ignore"}, "errors='ignore'"),
         ({"partial": "some"}, "partial='some'"),
         ({"batch": 0}, "batch=0"),
-        ({"save": "residual"}, r"save=\('increment',\)"),
+        ({"save": "residual"}, r"save=\('residual',\)"),
         ({"variable": "rian"}, 'did you mean assimilate\\("rain"\\)'),
     ],
 )

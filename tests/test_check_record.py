@@ -92,8 +92,9 @@ def test_a_prior_that_holds_the_motion_down_is_found() -> None:
 
 def test_a_model_of_ones_own_is_checked_at_the_background() -> None:
     background = warm()["sst"].isel(time=0, drop=True).to_dataset()
+    error = xvar.covariance.Diagonal(std=1.0)
     right, wrong = (
-        warm().var4d.check(dynamics=model, background=background)
+        warm().var4d.check(dynamics=model, background=background, background_error={"sst": error})
         for model in (
             lambda state, seconds: {"sst": 0.9 * state["sst"]},
             lambda state, seconds: {"sst": state["sst"].detach() * state["sst"]},
@@ -103,6 +104,8 @@ def test_a_model_of_ones_own_is_checked_at_the_background() -> None:
     assert not wrong.passed
     assert "autograd does not see" in str(wrong)
     assert torch.is_grad_enabled()
+    without = warm().var4d.check(dynamics=lambda state, seconds: state, background=background)
+    assert "no background_error" in str(without.problems[0])  # as the call itself would say
 
 
 def test_warnings_are_part_of_it() -> None:

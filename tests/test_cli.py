@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
 import xvar
+from tests.runs.records import Failing, marked, shower
 from xvar.cli import application
 from xvar.store import write
 
@@ -135,9 +137,38 @@ def test_zarr_is_written_and_read(folder) -> None:
     assert call(*other).exit_code == 2
     done = call(*other, "--overwrite")
     assert done.exit_code == 0, done.output
-    told = json.loads(call("status", folder / "analysis.zarr", "--json").stdout)
-    assert told == {"windows": 3, "done": 3, "failed": {}, "not_run": [], "running": None}
+    told = call("status", folder / "analysis.zarr", "--json")
+    assert told.exit_code == 0
+    expected = {"windows": 3, "done": 3, "failed": {}, "not_run": [], "outcomes": {"converged": 3}, "running": None}
+    assert json.loads(told.stdout) == expected
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.nc"])
+def test_status_tells_a_run_that_is_done_from_one_that_is_not(name, tmp_path) -> None:
+    pytest.importorskip("zarr")
+    store, options = tmp_path / name, {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99), "batch": 1}
+
+    def stop(report):
+        if report.done + len(report.failed) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), dask.config.set(scheduler="synchronous"):
+        xvar.run(marked(shower(), 6), store, **options, errors="continue", progress=stop)
+    told = call("status", store)
+    assert told.exit_code == 4
+    assert "2 not run" in told.stdout
+    assert "the same xvar assimilate goes on" in told.stdout
+    assert call("status", store, "--json").exit_code == 4
+    xvar.run(marked(shower(), 6), store, **options, errors="continue")
+    told = call("status", store)
+    assert told.exit_code == 3
+    assert told.stdout.splitlines() == [
+        f"{store}: 3 of 4 windows done, 1 failed, 0 not run",
+        "outcomes: 3 converged, 1 failed",
+        "window 1 failed: ArithmeticError: no motion in this frame",
+    ]
+    assert call("status", tmp_path / "b.zarr").exit_code == 2
 
 
 def test_info_says_what_was_recognised(folder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.quantities import without_quantities
-from xvar.errors import InputError, Problem
+from xvar.errors import InputError, Problem, refuse_unknown
 
 if TYPE_CHECKING:
     from xvar.check import Examination
@@ -22,19 +21,8 @@ if TYPE_CHECKING:
 def _forward(function: Callable[..., xr.Dataset], data: Any, *arguments: Any, **options: Any) -> xr.Dataset:
     """Call a function, with a message that helps where it has no such option."""
     known = [name for name in inspect.signature(function).parameters if name != "data"]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(*(_unknown_option(name, known, function.__name__) for name in unknown))
+    refuse_unknown(options, known, f"{function.__name__}()")
     return function(data, *arguments, **options)
-
-
-def _unknown_option(name: str, known: list[str], call: str) -> Problem:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return Problem(
-        found=f"no option {name!r} of {call}()",
-        expected=f"one of {', '.join(known)}",
-        fix=f"did you mean {close[0]!r}?" if close else "leave it out",
-    )
 
 
 class _Accessor:
@@ -63,9 +51,7 @@ class _Accessor:
         from xvar.check import record
 
         known = [name for name in inspect.signature(assimilate).parameters if name != "data"]
-        unknown = [name for name in options if name not in known]
-        if unknown:
-            raise InputError(*(_unknown_option(name, known, "check") for name in unknown))
+        refuse_unknown(options, known, "check()")
         return record(self._data, *arguments, **options)
 
 

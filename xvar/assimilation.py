@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.background import CYCLED, Cycled, read_background
-from xvar.batches import Errors, Output, batch_sizes, is_batch, run_batches
+from xvar.batches import Errors, Output, batch_sizes, run_batches
 from xvar.cf.axes import is_lazy
 from xvar.cf.conventions import finish
 from xvar.cf.metadata import attributes
@@ -22,6 +22,7 @@ from xvar.cf.units import are_convertible, convert
 from xvar.configuration import ATTRIBUTE, DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.guard import Guard, warn_of
+from xvar.options import SAVED, Constraint, Saved, check_options
 from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.plan.points import Points, assimilate_points
 from xvar.windows import Partial, Schedule, make_schedule
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
     from xvar.core.parameters import Parameter
 
 Duration = Any  # a number of frames, "15min", datetime.timedelta or numpy.timedelta64
-Saved = Literal["increment", "innovation", "residual", "descent"]
-Constraint = Literal["strong", "weak"]
-
-CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
-SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "descent")
-ERRORS: tuple[Errors, ...] = ("raise", "continue")
-DTYPES = ("float32", "float64")
 
 
 def assimilate(
@@ -174,8 +168,24 @@ def assimilate(
     {'window': 2, 'step': 4, 'y': 128, 'x': 128}
     """
     problems = Problems()
+    at_points = isinstance(observation, Points) or (observation is None and _is_table(data))
+    check_options(
+        problems,
+        {
+            "constraint": constraint,
+            "sort": sort,
+            "strict": strict,
+            "errors": errors,
+            "batch": batch,
+            "dtype": dtype,
+            "device": device,
+            "minimizer": minimizer,
+            "save": save,
+        },
+        savable=("descent",) if at_points else SAVED,
+    )
     cycled, background = read_background(background, problems)
-    if isinstance(observation, Points) or (observation is None and _is_table(data)):
+    if at_points:
         return _assimilate_table(
             data,
             observation,
@@ -207,7 +217,6 @@ def assimilate(
             problems=problems,
         )
     dataset, name = as_dataset(data, problems)
-    _check_options(problems, errors=errors, dtype=dtype, batch=batch, save=save, constraint=constraint)
     record = read_record(
         dataset,
         variable if name is None else name,
@@ -372,7 +381,6 @@ def _assimilate_table(
             )
     if constraint == "weak" and options["model_error"] is None:
         problems.add(found='constraint="weak" without model_error=', expected="Q, in a second", fix="model_error={...}")
-    _check_save(problems, options["save"], ("descent",))
     if not _is_table(data):
         problems.add(
             found="observations at points beside images",
@@ -381,34 +389,6 @@ def _assimilate_table(
         )
     problems.refuse()
     return assimilate_points(Points(data) if observation is None else replace(observation, dataset=data), **options)
-
-
-def _check_options(problems: Problems, **options: Any) -> None:
-    """Refuse values that an option does not take."""
-    choices: Mapping[str, tuple[Any, ...]] = {
-        "errors": ERRORS,
-        "dtype": (None, *DTYPES),
-        "constraint": CONSTRAINTS,
-    }
-    for name, allowed in choices.items():
-        if options[name] not in allowed:
-            words = ", ".join(map(repr, allowed))
-            problems.add(found=f"{name}={options[name]!r}", expected=f"one of {words}", fix=f"{name}={allowed[-1]!r}")
-    batch = options["batch"]
-    if not is_batch(batch):
-        problems.add(
-            found=f"batch={batch!r}",
-            expected='a number of windows, 1 or more, or a memory such as "500MiB"',
-            fix="batch=8, or leave it out",
-        )
-    _check_save(problems, options["save"], SAVED)
-
-
-def _check_save(problems: Problems, save: Any, known: Sequence[Saved]) -> None:
-    """Refuse to save what there is not."""
-    unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in known]
-    if isinstance(save, str) or unknown:
-        problems.add(found=f"save={save!r}", expected=f"a sequence of {', '.join(known)}", fix=f"save=({known[0]!r},)")
 
 
 def _labelled(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from xvar.errors import Problems
+from xvar.errors import Problems, nearest
 
 __all__ = ["Cycled"]
 
@@ -58,11 +57,10 @@ def read_background(given: Any, problems: Problems) -> tuple[bool, xr.Dataset | 
         return True, given.first
     if isinstance(given, str):
         if given != CYCLED:
-            close = difflib.get_close_matches(given, [CYCLED], n=1)
             problems.add(
                 found=f"background={given!r}",
                 expected=f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before",
-                fix=f"did you mean {CYCLED!r}?" if close else f"background={CYCLED!r}",
+                fix=nearest(given, [CYCLED], f"background={CYCLED!r}"),
             )
         return True, None
     return False, given

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xvar import workers
 from xvar.bridge import Handover
 from xvar.cf.size import WORKING_FIELDS
+from xvar.devices import take_device
 from xvar.errors import DivergedError, InputError
 from xvar.windows import Schedule
 
@@ -360,6 +361,7 @@ def run_batches(
     if tasks is None and not hasattr(data, "dask"):
         (whole,) = make_batches(schedule, len(schedule.frames), times)
         workers.refuse_fork()
+        take_device(device)
         return solve_batch(work, whole, data, np.arange(len(data))).arrays
     from xvar import graph
 

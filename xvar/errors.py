@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -52,6 +54,25 @@ class InputError(ValueError):
         return type(self), self.problems
 
 
+def nearest(word: object, known: Iterable[object], otherwise: str) -> str:
+    """How to mend a word that is none of those known: by the nearest of them, where one is near."""
+    names = {str(name): name for name in known}
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    return f"did you mean {names[close[0]]!r}?" if close else otherwise
+
+
+def refuse_unknown(options: Iterable[str], known: Iterable[str], call: str) -> None:
+    """Raise InputError where options are none of a call's, each with the nearest that is."""
+    known = list(known)
+    problems = [
+        Problem(f"no option {name!r} of {call}", f"one of {', '.join(known)}", nearest(name, known, "leave it out"))
+        for name in options
+        if name not in known
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
 class DivergedError(InputError):
     """J of a window has no finite value at the background: nothing can be minimised from there."""
 
@@ -86,6 +107,15 @@ class Problems:
         """Note a problem and go on."""
         name, dim = (None if label is None else str(label) for label in (variable, dimension))
         self._found.append(Problem(found, expected, fix, name, dim, index))
+
+    def check_choice(self, name: str, value: object, allowed: Sequence[object], usual: object) -> None:
+        """Note a value that an option does not take."""
+        if value not in allowed:
+            self.add(
+                found=f"{name}={value!r}",
+                expected=f"one of {', '.join(map(repr, allowed))}",
+                fix=nearest(value, allowed, f"{name}={usual!r}"),
+            )
 
     @property
     def first(self) -> Problem | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xvar import workers
 from xvar.batches import Batch, Deferred, Fields, Solved, Work, handed_on, solve_batch
+from xvar.devices import take_device
 
 Layer = dict[Any, Any]
 
@@ -161,7 +162,7 @@ def solve_task(
     """A batch in a worker, whose threads already share the cores; the bits do not depend on how many there are."""
     workers.refuse_fork()
     with workers.one_torch_thread():
-        workers.take_device(work.device)
+        take_device(work.device)
         frames = _assembled([np.asarray(block) for block in blocks], shape)
         return solve_batch(work, batch, frames, held, before)
 

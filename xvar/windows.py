@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def make_schedule(
         where a problem was added.
     """
     count = len(problems)
-    _check_choice("partial", partial, PARTIALS, problems)
+    problems.check_choice("partial", partial, PARTIALS, PARTIALS[0])
     frames = len(seconds)
     cadence = float(np.median(np.diff(seconds)))
     length = _length(window, "window", problems)
@@ -178,12 +178,6 @@ def _length(value: object, name: str, problems: Problems) -> int | float | None:
             return None
         return int(value)
     return parse_duration(value, name, problems)
-
-
-def _check_choice(name: str, value: object, choices: tuple[Any, ...], problems: Problems) -> None:
-    if value not in choices:
-        words = ", ".join(map(repr, choices))
-        problems.add(found=f"{name}={value!r}", expected=f"one of {words}", fix=f"{name}={choices[0]!r}")
 
 
 def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]:

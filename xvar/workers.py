@@ -147,30 +147,6 @@ def cluster_threads() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def take_device(device: str | None) -> None:
-    """Where windows go to "cuda" without a number, give each worker of a machine a device of its own."""
-    if device is None or device != "cuda":
-        return
-    import torch
-
-    if torch.cuda.device_count() > 1:
-        torch.cuda.set_device(_rank() % torch.cuda.device_count())
-
-
-def _rank() -> int:
-    """The number of this worker among those of its cluster."""
-    if "distributed" in sys.modules:
-        import distributed
-
-        try:
-            name = str(distributed.get_worker().name)
-        except ValueError:
-            return 0
-        digits = "".join(c for c in name.rsplit("-", 1)[-1] if c.isdigit())
-        return int(digits) if digits else 0
-    return 0
-
-
 # --- processes ---
 
 

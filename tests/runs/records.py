@@ -6,7 +6,7 @@ import os
 import pathlib
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,9 +71,11 @@ def _is_marked(function: Any) -> bool:
 class Failing(LBFGS):
     """A minimiser that raises where the last frame of a window has one value."""
 
+    error: Exception = field(default_factory=lambda: ArithmeticError("no motion\nin this frame"))
+
     def __call__(self, function: Any, *arguments: Any, **options: Any) -> Any:
         if _is_marked(function):
-            raise ArithmeticError("no motion\nin this frame")
+            raise self.error
         return super().__call__(function, *arguments, **options)
 
 

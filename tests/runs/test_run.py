@@ -21,6 +21,7 @@ import xarray as xr
 import xvar
 from tests.runs.records import OPTIONS, Failing, marked, same, shower
 from xvar.batches import WindowError
+from xvar.errors import DivergedError, Problem
 from xvar.runs import Interrupted, Report, status
 from xvar.runs.store import StoreError
 from xvar.runs.zarr_store import ZarrWriter
@@ -279,6 +280,17 @@ def test_a_window_that_fails_is_marked_with_its_reason(name: str, whole: xr.Data
     found = load(tmp_path / name)
     assert np.isnan(found["u"][1]).all()
     assert same(found.isel(window=[0, 3]), whole.isel(window=[0, 3])) == []
+
+
+def test_a_window_without_a_finite_cost_counts_as_failed(tmp_path: pathlib.Path) -> None:
+    error = DivergedError(Problem("no finite J", "one at the background", "another background"))
+    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99, error=error), "batch": 2}
+    report = xvar.run(marked(shower(), 6), tmp_path / "a.zarr", **options, errors="continue")
+    for told in (report, status(tmp_path / "a.zarr")):
+        assert list(told.failed) == [1]
+        assert "no finite J" in told.failed[1]
+        assert (told.done, told.left) == (3, 0)
+        assert told.outcomes == {"converged": 3, "diverged": 1}
 
 
 def test_a_window_that_raises_ends_the_run_and_keeps_the_others(tmp_path: pathlib.Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Hashable
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_lazy, is_number
 from xvar.cf.units import kind
-from xvar.errors import Problems
+from xvar.errors import Problems, nearest
 
 Mask = NDArray[np.bool_]
 
@@ -68,13 +67,12 @@ def find_land(
         return _never_valid(array, axes, problems, asked=True)
     if land is not None:
         if land not in dataset.variables:
-            names = [str(name) for name in dataset.variables]
-            close = difflib.get_close_matches(str(land), names, n=1, cutoff=0.4)
+            names = ["never_valid", *map(str, dataset.variables)]
             problems.add(
                 variable=land,
                 found=f"land={str(land)!r}, no variable of the dataset",
                 expected='the name of a mask variable, a DataArray, or "never_valid"',
-                fix=f'land="{close[0]}"' if close else 'land="never_valid"',
+                fix=nearest(land, names, 'land="never_valid"'),
             )
             return None, "no land"
         return _given(dataset[land], array, axes, problems, f"variable {str(land)!r}")

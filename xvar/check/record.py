@@ -103,7 +103,8 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
         pattern, moved by a known motion of 1.5 cells in a frame at most, on its spacing and cadence, with its missing
         values): the share of the motion that is recovered, the same call twice, a window alone and in a batch, and
         the gradient of J against differences. Errors that are stated are checked as by `covariance`, on the spacing of
-        the record; a model of your own as by `dynamics`, on the background.
+        the record; a model of your own as by `dynamics`, on the background. What `assimilate` would refuse is a
+        problem here, too.
 
     Examples
     --------
@@ -124,6 +125,10 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
             known = facts(found)
         except InputError as error:
             return Examination({}, error.problems, _texts(caught))
+    try:
+        _call(data, variable, options)
+    except InputError as error:
+        return Examination(known, error.problems, _texts(caught))
     own = {key: value for key, value in options.items() if key not in READING}
     model = own.get("dynamics")
     try:
@@ -135,6 +140,15 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
     except InputError as error:
         return Examination(known, error.problems, _texts(caught))
     return Examination(known, (), _texts(caught), reports)
+
+
+def _call(data: xr.Dataset | xr.DataArray, variable: Hashable | None, options: Mapping[str, Any]) -> None:
+    """The call itself, up to where windows would be solved: it refuses what it cannot do."""
+    from xvar.assimilation import assimilate
+
+    with deferred(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of reading are caught already
+        assimilate(data, variable, **options)
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
@@ -209,7 +223,8 @@ def _twin(record: Record, options: Mapping[str, Any]) -> Report:
         except WindowError as failure:
             row("the analysis runs", 1.0, 0.0, str(failure))
             return Report(subject, tuple(rows))
-    inner = (..., slice(EDGE, -EDGE), slice(EDGE, -EDGE))
+    edge = min(EDGE, *(side // 4 for side in pattern.shape))
+    inner = (..., slice(edge, pattern.shape[0] - edge), slice(edge, pattern.shape[1] - edge))
     seen = pattern[inner]
     error = np.hypot(*(analysis[n].values[:, -1][inner] - truth[n][inner] for n in ("u", "v")))[:, seen]
     size = np.hypot(truth["u"], truth["v"])[inner][seen]

@@ -19,6 +19,7 @@ from xvar.errors import InputError
 # Exit codes.
 PROBLEM = 2  # a call, an input or a file cannot be used
 FAILED = 3  # some windows failed
+UNFINISHED = 4  # some windows were not run
 INTERRUPTED = 130
 
 
@@ -43,7 +44,8 @@ application = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 3 windows failed, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 a call, an input or a file that cannot be used, 3 windows failed, "
+    "4 windows were not run, 130 interrupted.",
 )
 
 Output = Annotated[
@@ -227,7 +229,7 @@ def assimilate(
         raise typer.Exit(INTERRUPTED) from None
     except (WindowError, WorkerError) as error:
         typer.echo(f"xvar: {error}", err=True)
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(FAILED if isinstance(error, WindowError) else UNFINISHED) from None
     for index, reason in report.failed.items():
         typer.echo(f"xvar: window {index} failed: {reason}", err=True)
     if report.before == report.windows:
@@ -239,12 +241,15 @@ def assimilate(
         raise typer.Exit(FAILED)
 
 
-@application.command()
+@application.command(
+    epilog="Exit codes: 0 all windows done, 3 all were run and some failed, 4 some were not run. "
+    "Example: xvar status analysis.zarr && xvar forecast analysis.zarr -o forecast.nc"
+)
 def status(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="What `xvar assimilate -o` writes or wrote.")],
     json: AsJson = False,
 ) -> None:
-    """Say which windows of a run are done, failed (and why), or not run."""
+    """Say which windows of a run are done, failed (and why), or not run; the exit code says whether all are done."""
     import json as format_json
 
     from xvar.runs import status as call
@@ -253,15 +258,23 @@ def status(
     report = call(store)
     if json:
         known = {"windows": report.windows, "done": report.done, "failed": report.failed, "not_run": report.not_run}
-        typer.echo(format_json.dumps({**known, "running": report.running}))
-        return
-    typer.echo(str(report))
-    if report.running:
-        typer.echo(f"running: {report.running}")
-    for window, reason in report.failed.items():
-        typer.echo(f"window {window} failed: {reason}")
+        typer.echo(format_json.dumps({**known, "outcomes": report.outcomes, "running": report.running}))
+    else:
+        typer.echo(str(report))
+        typer.echo(f"outcomes: {', '.join(f'{count} {word}' for word, count in report.outcomes.items())}")
+        for window, reason in report.failed.items():
+            typer.echo(f"window {window} failed: {reason}")
+        if report.left:
+            typer.echo(f"not run: {ranges(report.not_run)}")
+            typer.echo(
+                f"running: {report.running}"
+                if report.running
+                else "nobody runs it: the same xvar assimilate goes on with what is missing"
+            )
     if report.left:
-        typer.echo(f"not run: {ranges(report.not_run)}")
+        raise typer.Exit(UNFINISHED)
+    if report.failed:
+        raise typer.Exit(FAILED)
 
 
 @application.command(epilog="Example: xvar forecast analysis.nc -o forecast.nc --lead 30min")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import typer
 
-from xvar.errors import InputError, Problem
+from xvar.errors import InputError, Problem, refuse_unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,18 +41,7 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
     table = _tables(path).get(str(context.info_name), {})
     known = _options(context)
     given = {name.replace("-", "_"): value for name, value in table.items()}
-    problems = []
-    for name in sorted(given.keys() - set(known)):
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        problems.append(
-            Problem(
-                f"{path}: no option {name!r} of xvar {context.info_name}",
-                f"one of {', '.join(known)}",
-                f"did you mean {close[0]!r}?" if close else "leave it out",
-            )
-        )
-    if problems:
-        raise InputError(*problems)
+    refuse_unknown(sorted(given), known, f"xvar {context.info_name}, in {path}")
     context.default_map = {
         name: value if isinstance(value, (bool, list)) else str(value) for name, value in given.items()
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from xvar.cf.record import Record
 from xvar.cf.times import check_calendar
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
 from xvar.configuration import Configuration, describe_model, named_models
-from xvar.errors import Problems
+from xvar.errors import Problems, nearest
 from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
 from xvar.plan.control import checked_parameters, checked_penalties, parameter_variables
 from xvar.windows import Schedule
@@ -118,6 +117,13 @@ def plan_experiment(
     std = _observation_error(record, observation_error, problems, notes)
     estimated = checked_parameters(parameters, components, record.grid.shape, problems)
     filters = checked_penalties(penalties, components, problems)
+    if observation is not None and not isinstance(observation, Images):
+        problems.add(
+            found=f"observation of type {type(observation).__name__}",
+            expected="how images are compared, or observations at points",
+            fix="observation=xvar.observation.Images(), or Points(table)",
+        )
+        return None
     images = observation or Images()
     if estimated and advection:
         problems.add(
@@ -233,11 +239,10 @@ def _model(dynamics: Any, problems: Problems) -> Any:
     if isinstance(dynamics, str):
         if dynamics in known:
             return known[dynamics]
-        close = difflib.get_close_matches(dynamics, known, n=1)
         problems.add(
             found=f"dynamics={dynamics!r}",
             expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
-            fix=f"did you mean {close[0]!r}?" if close else f"dynamics={next(iter(known))!r}",
+            fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}"),
         )
         return None
     if not callable(dynamics) and not hasattr(dynamics, "bind"):
@@ -428,7 +433,15 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
         label = "observation_error"
         values = _in_units(values, given, record.units, label, problems, notes, difference=True)
     else:
-        values = np.broadcast_to(np.asarray(given, dtype="float64"), shape)
+        try:
+            values = np.broadcast_to(np.asarray(given, dtype="float64"), shape)
+        except (TypeError, ValueError):
+            problems.add(
+                found=f"observation_error={given!r}",
+                expected="a number, in the units of the variable, or a DataArray",
+                fix="observation_error=0.1",
+            )
+            return None
     wrong = ~(values > 0)
     if wrong.any():
         index = tuple(int(axis[0]) for axis in np.nonzero(wrong))

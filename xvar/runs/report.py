@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.batches import FAILED
+from xvar.batches import DIVERGED, FAILED
+from xvar.cf.metadata import STATUS
 
 NOT_RUN = 0
 
@@ -24,9 +25,9 @@ class Report:
     path : Path
         Its store.
     status : ndarray of int8 (window,)
-        As in the output: 0 not run, 5 failed, anything else done.
+        As in the output.
     reasons : mapping of int to str
-        Why windows failed.
+        Why windows have no result.
     before : int
         Windows that an earlier run had already finished.
     running : str, optional
@@ -46,9 +47,16 @@ class Report:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Windows that failed, with the reason."""
-        indices = np.flatnonzero(self.status == FAILED)
-        return {int(index): self.reasons.get(int(index), "reason unknown") for index in indices}
+        """Windows that failed, with the reason; one that diverged from its very background is among them."""
+        without = {int(index): "reason unknown" for index in np.flatnonzero(self.status == FAILED)}
+        ends = np.isin(self.status, (DIVERGED, FAILED))
+        return without | {index: reason for index, reason in sorted(self.reasons.items()) if ends[index]}
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many windows ended in which way, by the words that `status` has in the output."""
+        counts = np.bincount(self.status, minlength=len(STATUS))
+        return {word: int(count) for word, count in zip(STATUS, counts, strict=True) if count}
 
     @property
     def left(self) -> int:
@@ -58,7 +66,7 @@ class Report:
     @property
     def done(self) -> int:
         """How many windows have a result."""
-        return self.windows - self.left - int((self.status == FAILED).sum())
+        return self.windows - self.left - len(self.failed)
 
     @property
     def not_run(self) -> list[int]:

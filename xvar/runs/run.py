@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import os
@@ -20,7 +19,7 @@ import xarray as xr
 from xvar import workers as processes
 from xvar.assimilation import assimilate
 from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_of
-from xvar.errors import InputError, Problem
+from xvar.errors import InputError, Problem, refuse_unknown
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
@@ -101,7 +100,8 @@ def run(
     three times again is marked failed, and the run goes on.
     """
     processes.refuse_start_in_import()
-    _check_options(options)
+    known = {**inspect.signature(run).parameters, **inspect.signature(assimilate).parameters}
+    refuse_unknown(options, [name for name in known if name not in ("data", "store", "options")], "run()")
     target = _target(store)
     holder: Store = (
         NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
@@ -151,18 +151,6 @@ def status(store: str | os.PathLike[str]) -> Report:
             )
         )
     return Report(path, numbers, holder.failures(), running=holder_of(path))
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    known = [name for name in inspect.signature(assimilate).parameters if name != "data"]
-    problems = []
-    for name in options:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            fix = f"did you mean {close[0]!r}?" if close else "leave it out"
-            problems.append(Problem(f"no option {name!r} of run()", f"one of {', '.join(known)}", fix))
-    if problems:
-        raise InputError(*problems)
 
 
 def _target(store: str | os.PathLike[str]) -> Path:

@@ -16,6 +16,7 @@ from xvar.cf.conventions import finish
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.times import parse_duration
 from xvar.configuration import ATTRIBUTE, Configuration, describe_model
+from xvar.devices import take_device
 from xvar.errors import Problems
 from xvar.plan.control import checked_parameters, checked_penalties
 from xvar.plan.experiment import errors_by_component
@@ -141,6 +142,7 @@ def assimilate_points(
     shift = np.array([offsets.get(name, (0.0, 0.0)) for name in names]).T
     table["position"] = position
     table["dry"] = is_dry(position, grid, land, np.isin(table["variable"], [names.index(name) for name in staggered]))
+    take_device(device)
     seconds = output_times(length, every)
     experiment = _experiment(points, dynamics, errors, forced, minimizer, estimated, filters, descent="descent" in save)
     solve = bound(
