@@ -43,6 +43,7 @@ FLOOR = {
     "penalty": 2,
     "plan": 2,
     "radar": 2,
+    "remote": 2,
     "runs": 2,
     "series": 2,
     "store": 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from xvar.cf.units import normalise_units, same_units
 from xvar.classic import broken_header
 from xvar.errors import InputError, Problem
 from xvar.odim import is_odim, open_odim
+from xvar.remote import fetch, is_url, zarr_options
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 ZARR = (".zarr",)
@@ -28,7 +30,8 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
     Parameters
     ----------
     names : sequence of str or Path
-        Files of NetCDF or any other format that xarray reads, Zarr stores, or patterns such as ``radar_*.nc``.
+        Files of NetCDF or any other format that xarray reads, Zarr stores, or patterns such as ``radar_*.nc``; URLs of
+        these as fsspec takes them, ``s3://bucket/radar_*.nc``. Files at URLs are copied first, Zarr stores are not.
     group : str, optional
         The group of the file that holds the record.
 
@@ -43,7 +46,9 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
         Where a file is not there, cannot be read, or does not fit the others; where all it has is in groups and none
         was named.
     """
-    paths = [path for name in names for path in _matching(str(name))]
+    if len(names) == 1 and is_url(str(names[0])) and str(names[0]).rstrip("/").endswith(ZARR):
+        return _open_remote_zarr(str(names[0]), group)
+    paths = [path for name in names for path in (fetch(str(name)) if is_url(str(name)) else _matching(str(name)))]
     for path in paths:
         if path.is_file() and not path.stat().st_size:
             raise InputError(_unreadable([path], "empty, 0 bytes", "copy or download it again"))
@@ -87,6 +92,15 @@ def open_files(names: Sequence[str | Path], group: str | None = None) -> xr.Data
                 )
             )
     return opened
+
+
+def _open_remote_zarr(url: str, group: str | None) -> xr.Dataset:
+    options = zarr_options(url)
+    try:
+        return xr.open_dataset(url, group=group, **options)
+    except Exception as error:  # as of files
+        what = f"{url!r}: no data that xarray can open: {_first_line(error)}"
+        raise InputError(Problem(what, "a Zarr store", "check the address")) from error
 
 
 def _broken(path: Path) -> str | None:
@@ -206,6 +220,9 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> Path:
     InputError
         Where the suffix says neither NetCDF nor Zarr, the folder is missing, or there is something already.
     """
+    if re.match(r"\w{2,}::?/", str(path)):  # a Path has one stroke less
+        fix = "-o analysis.nc, and then copy it there"
+        raise InputError(Problem(f"output {str(path)!r}", "a place on this machine", fix))
     target = Path(path).expanduser()
     if target.suffix.lower() not in (*NETCDF, *ZARR):
         raise InputError(

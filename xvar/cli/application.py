@@ -61,7 +61,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE... [VARIABLE]",
-        help="A file, several, a pattern such as 'radar_*.nc', or - for NetCDF from a pipe; "
+        help="A file, several, a pattern such as 'radar_*.nc', a URL, or - for NetCDF from a pipe; "
         "then the variable, where there are several.",
     ),
 ]
