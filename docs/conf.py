@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
+import re
 from importlib.metadata import version as installed_version
+from typing import Any
+
+import xvar  # noqa: F401  (registers the accessor that the reference shows)
 
 project = "xvar"
 author = "The xvar developers"
@@ -15,6 +21,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
+    "sphinx_autosummary_accessors",
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
@@ -34,6 +41,7 @@ os.environ.pop("MPLBACKEND", None)  # a notebook shows its pictures only by a ba
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+default_role = "py:obj"  # `names` in docstrings are links where the reference has them
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's Parameters sections name the types
 numpydoc_show_class_members = False
@@ -43,3 +51,21 @@ html_theme = "furo"
 html_title = "xvar"
 html_static_path = ["_static"]
 html_css_files = ["page.css"]
+
+
+def forwarded_signature(
+    app: Any, what: str, name: str, member: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """A method of the accessor shows the arguments of the function that it forwards to, which its docstring names."""
+    function = re.search(r"see `(xvar\.[\w.]+)\.(\w+)`", member.__doc__ or "")
+    if ".var4d." not in name or function is None:
+        return None
+    target = getattr(importlib.import_module(function[1]), function[2])
+    _, *arguments = inspect.signature(target).parameters.values()  # without the data
+    plain = [one.replace(annotation=inspect.Parameter.empty) for one in arguments]
+    return str(inspect.Signature(plain)), returns
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", forwarded_signature)
