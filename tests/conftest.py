@@ -10,6 +10,8 @@ from hypothesis import settings
 
 # Machines that run tests are shared: a slow example is no fault, and a red run must be red again.
 settings.register_profile("xvar", deadline=None, derandomize=True)
+# Beside CI, for an hour or so: `pytest --hypothesis-profile thorough tests/test_properties.py`, other examples each time.
+settings.register_profile("thorough", deadline=None, max_examples=4800)
 settings.load_profile("xvar")
 
 # Real data lie beside the project, not in it.

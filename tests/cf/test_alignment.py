@@ -34,6 +34,7 @@ def test_other_orders_names_and_units_are_the_same_points() -> None:
         frame().assign_coords(km),
         frame().rename(y="south_north", x="west_east"),
         frame().drop_vars(["y", "x"]),
+        frame().assign_coords(x=("x", [f"column {i}" for i in range(24)])),
     ):
         found, text = aligned(field)
         assert text == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import pathlib
 import warnings
 
@@ -187,6 +188,67 @@ def test_what_no_file_can_hold_is_dropped_and_noted(tmp_path):
     strict(result, tmp_path)
 
 
+def test_attributes_of_every_kind_are_kept_as_far_as_a_file_holds_them(tmp_path):
+    area = (("lat", "lon"), np.full((4, 5), 1e10), {"units": "m2", "standard_name": "cell_area"})
+    source = RECORD.assign_coords(seen=("lat", np.array([True, False, True, True])), area=area)
+    source["sst"].attrs = {
+        "units": "K",
+        "comment": b"bytes \xff",
+        "words": ["a", "b\x1b"],
+        "numbers": [1, 2],
+        "ragged": [[1], [2, 3]],
+        "square": np.ones((2, 2)),
+        "cell_measures": "area: area",
+        "cell_methods": "lat: mean (interval: 1 degree comment: by hand)",
+        "flag_values": "two",
+    }
+    source["lat"].attrs |= {"cell_methods": "made_up: mean", "cell_measures": "area: absent"}
+    result = finished(source)
+    read = strict(result, tmp_path)
+    assert read["sst"].attrs["comment"] == "bytes \ufffd"
+    assert read["sst"].attrs["words"] == ["a", "b\\x1b"]
+    np.testing.assert_array_equal(read["sst"].attrs["numbers"], [1, 2])
+    assert read["sst"].attrs["cell_measures"] == "area: area"
+    assert read["sst"].attrs["cell_methods"] == source["sst"].attrs["cell_methods"]
+    assert not {"ragged", "square", "flag_values"} & set(read["sst"].attrs)
+    assert not {"cell_methods", "cell_measures"} & set(read["lat"].attrs)
+    history = read.attrs["history"]
+    assert "attribute ragged of sst dropped: list" in history
+    assert "attribute flag_values of sst dropped: str" in history
+    assert "cell_methods of lat dropped: made_up: mean" in history
+    assert "cell_measures of lat dropped: area: absent is not in the output" in history
+    np.testing.assert_array_equal(read["seen"], [1, 0, 1, 1])
+    assert read["seen"].attrs["flag_meanings"] == "false true"
+    assert read["seen"].attrs["flag_values"].dtype == read["seen"].dtype == np.int8
+
+
+def test_units_that_udunits_cannot_read_are_dropped_and_noted(tmp_path):
+    result = finished(RECORD.assign_coords(depth=((), 3.0, {"units": "bananas"})))
+    assert "units of depth dropped: 'bananas' is none of UDUNITS" in result.attrs["history"]
+    assert "units" not in strict(result, tmp_path)["depth"].attrs
+
+
+def test_dates_of_other_calendars_to_the_microsecond(tmp_path):
+    dates = [
+        cftime.datetime(2000, 2, 30, 0, 0, second, micro, calendar="360_day") for second, micro in enumerate((0, 7))
+    ]
+    source = RECORD.isel(time=[0, 1]).assign_coords(time=("time", dates))
+    output = RECORD.isel(time=[0, 1])[["sst"]].assign_coords(time=("time", dates))
+    result = finish(output, source, action="assimilate")
+    assert result["time"].encoding["units"].startswith("microseconds")
+    result.to_netcdf(tmp_path / "dates.nc")
+    with netCDF4.Dataset(tmp_path / "dates.nc") as file:
+        np.testing.assert_array_equal(np.diff(file["time"][:]), [1000007])
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert "xvar unknown" in finished().attrs["history"]
+
+
 def test_text_coordinates_are_dropped_and_noted(tmp_path):
     source = RECORD.assign_coords(platform="Metop-B", member=3)
     result = finished(source)
@@ -205,12 +267,16 @@ def test_text_coordinates_are_dropped_and_noted(tmp_path):
     ],
     ids=["plain", "wkt", "unknown"],
 )  # fmt: skip
-@pytest.mark.parametrize("kind", ["S1", "i8", "coordinate"])
+@pytest.mark.parametrize("kind", ["S1", "i8", "coordinate", "S1 coordinate"])
 def test_grid_mappings_of_any_type(mapping, kind, tmp_path):
     source = RECORD.copy()
-    source["crs"] = ((), np.array(b"") if kind == "S1" else np.int64(7), {**mapping, "_CoordinateAxisTypes": "GeoX"})
+    source["crs"] = (
+        (),
+        np.array(b"") if kind.startswith("S1") else np.int64(7),
+        {**mapping, "_CoordinateAxisTypes": "GeoX"},
+    )
     source["sst"] = source["sst"].assign_attrs(grid_mapping="crs", units="K")
-    if kind == "coordinate":
+    if kind.endswith("coordinate"):
         source = source.set_coords("crs")
         source["sst"].encoding["grid_mapping"] = source["sst"].attrs.pop("grid_mapping")
     output = analysis(source, "sst")

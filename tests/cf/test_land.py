@@ -11,7 +11,7 @@ import xarray as xr
 from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
 from xvar.cf.land import find_land
-from xvar.errors import Problems
+from xvar.errors import InputError, Problems
 
 AXES = Axes("time", "y", "x")
 LAND = np.zeros((5, 6), bool)
@@ -73,6 +73,35 @@ def test_data_decide_where_custom_is_wrong():
     found, statement = land_of(sea(mask=mask(LAND.astype("f4"))))
     np.testing.assert_array_equal(found, LAND)
     assert "1 = land" in statement
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_mask_that_is_all_land_or_all_sea_says_nothing(value):
+    found, statement = land_of(sea(mask=mask(np.full(LAND.shape, value))))
+    np.testing.assert_array_equal(found, LAND)
+    assert "mask 'mask' not used" in statement
+
+
+def test_a_mask_of_several_levels_is_none_of_the_surface():
+    levels = ("level", "y", "x"), np.stack([~LAND, ~LAND]).astype("f4"), {}
+    found, statement = land_of(sea(mask=levels))
+    np.testing.assert_array_equal(found, LAND)
+    assert "never valid" in statement
+    assert "mask" not in statement
+
+
+def test_a_mask_that_is_named_is_read_by_custom_where_the_data_are_lazy():
+    np.testing.assert_array_equal(land_of(sea(mask_rho=mask((~LAND).astype("f4"))), "mask_rho", lazy=True)[0], LAND)
+    with pytest.raises(InputError, match="nothing that says which are land"):
+        land_of(sea(odd=mask((~LAND).astype("f4"))), "odd", lazy=True)
+
+
+def test_a_mask_that_is_named_is_read_as_the_data_have_it():
+    """Whichever way round it is, the data decide: no value lies on land."""
+    for values in (LAND, ~LAND):
+        np.testing.assert_array_equal(land_of(sea(odd=mask(values.astype("f4"))), "odd")[0], LAND)
+    with pytest.raises(InputError, match="nothing that says which are land"):
+        land_of(sea(odd=mask(np.roll(LAND, 3, axis=0).astype("f4"))), "odd")
 
 
 def test_a_mask_with_values_on_its_land_is_not_used():

@@ -188,8 +188,6 @@ def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes, name: Hashable
     values = _plane_values(mask, axes)
     if values is None:
         return None, f"mask {str(name)!r} changes in time and is lazy: not used"
-    if values.shape[1:] != (array.sizes[axes.y], array.sizes[axes.x]):
-        return None, f"mask {str(name)!r} is of another grid: not used"
     ever = _ever_valid(array, axes)
     meaning = _meaning(mask)
     readings = [meaning] if meaning is not None else _customary(name, values)
