@@ -20,6 +20,7 @@ FLOOR = {
     "cli": 3,
     "plot": 3,
     "view": 3,
+    "analysis": 2,
     "assimilation": 2,
     "background": 2,
     "batches": 2,
