@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import re
 import sys
@@ -72,13 +73,57 @@ def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
     assert (page.still["height"][0, -1] - page.last).std() > 2 * error.sel(of="analysis")
 
 
-def test_the_page_on_operators_of_your_own_runs_as_written(page) -> None:
-    run(page, blocks("docs/own-operators.md"))
+@pytest.mark.parametrize("name", ["cf-output", "gpu", "own-model", "own-operator", "resume"])
+def test_the_how_to_pages_run_as_written(page, name) -> None:
+    xvar.datasets.sample().to_netcdf("radar.nc")
+    run(page, blocks(f"docs/howto/{name}.md"))
+    expected = {
+        "cf-output": lambda: all(pathlib.Path(f"{file}.nc").exists() for file in ("analysis", "motion", "record")),
+        "gpu": lambda: page.analysis.sizes["window"] == 2,
+        "own-model": lambda: page.forecast.sizes["lead_time"] > 0,
+        "own-operator": lambda: page.analysis["status"][0] == 1,
+        "resume": lambda: page.done.sizes["window"] == page.report.windows == 2,
+    }
+    assert expected[name]()
+
+
+def test_the_page_on_covariances_of_your_own_runs_as_written(page) -> None:
+    run(page, blocks("docs/howto/own-covariance.md"))
     conformance = page.TestTapered()
     conformance.test_it_is_symmetric()
     conformance.test_solve_inverts_apply()
     conformance.test_adjoint_of_the_root()
     conformance.test_samples_have_the_stated_covariance()
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::xvar.workers.WorkerWarning")  # of this machine
+def test_the_page_on_clusters_runs_as_written(page) -> None:
+    pytest.importorskip("distributed")
+    xvar.datasets.sample().to_netcdf("radar.nc")
+    page.__name__ = "__main__"  # as in a script
+    run(page, blocks("docs/howto/cluster.md"))
+    assert page.report.done == page.again.done == 2
+    one, two = (xr.open_zarr(f"{name}.zarr") for name in ("analysis", "again"))
+    assert one["u"].identical(two["u"])
+    assert page.mean.shape == (128, 128)
+
+
+def test_the_page_on_pysteps_runs_as_written(page, monkeypatch) -> None:
+    """With pysteps where it is there; else up to where it begins, with what it is given looked at."""
+    if importlib.util.find_spec("pysteps") is None:
+        given = {}
+        steps = types.SimpleNamespace(forecast=lambda *fields, **options: given.update(fields=fields) or fields[0])
+        interface = types.SimpleNamespace(_methods={})
+        motion = types.SimpleNamespace(interface=interface, get_method=interface._methods.get)
+        monkeypatch.setitem(sys.modules, "pysteps", types.SimpleNamespace(motion=motion))
+        monkeypatch.setitem(sys.modules, "pysteps.nowcasts", types.SimpleNamespace(steps=steps))
+        run(page, blocks("docs/howto/pysteps.md"))
+        assert given["fields"][0].shape == (3, 128, 128)
+    else:
+        run(page, blocks("docs/howto/pysteps.md"))
+        assert page.rain.shape == (4, 6, 128, 128)
+    assert page.velocity.shape == (2, 128, 128)
 
 
 def test_the_example_of_the_readme_runs(page) -> None:
