@@ -40,6 +40,14 @@ def run(page: types.ModuleType, code: list[str]) -> None:
         exec(block, vars(page))
 
 
+def test_the_first_picture_in_five_lines(page) -> None:
+    xvar.datasets.sample().to_netcdf("radar.nc")
+    (code,) = blocks("docs/installation.md")
+    run(page, [code])
+    assert len(list(filter(None, code.splitlines()))) == 5
+    assert pathlib.Path("motion.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_tutorial_of_the_nowcaster_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/nowcaster.md"))
     assert 40 < float(page.analysis["u"].mean()) < 60  # "moves east at 50 m/s"
