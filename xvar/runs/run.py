@@ -7,7 +7,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,12 @@ from xvar.runs.zarr_store import ZarrStore
 logger = logging.getLogger(__name__)
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
+# Ctrl-C reaches all processes of a terminal. It is for the run, which ends its workers itself, in peace.
+DEAF = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+"""
 DEATHS = 3  # of workers, before a batch is taken for what killed them
 
 Progress = Callable[[Report], None]
@@ -211,13 +217,20 @@ def _started(workers: int | None) -> Iterator[Any]:
         threads_per_worker=1,
         processes=True,
         dashboard_address=":0",  # whatever port is free: another cluster may have the usual one
+        preload=[DEAF],
         # A batch that kills its third worker is given up.
         scheduler_kwargs={"allowed_failures": DEATHS - 1},
     )
     # A worker that takes longer than this to come back is dropped for good, and with the last one the run would hang.
     patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
-    with patience, cluster, distributed.Client(cluster, set_as_default=False) as client, client.as_current():
-        yield client
+    nannies = logging.getLogger("distributed.nanny")
+    with ExitStack() as end, patience, cluster, distributed.Client(cluster, set_as_default=False) as client:
+        end.callback(nannies.setLevel, nannies.level)
+        with client.as_current():
+            try:
+                yield client
+            finally:
+                nannies.setLevel(logging.ERROR)  # that a worker with torch takes its time to end is no news
 
 
 class _Run:
