@@ -37,6 +37,18 @@ def whole() -> xr.Dataset:
     return shower().var4d.assimilate(**OPTIONS)
 
 
+def test_the_log_has_a_line_for_each_window(whole: xr.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="xvar"):
+        shower().var4d.assimilate(**OPTIONS)
+    lines = [record.getMessage() for record in caplog.records if record.name == "xvar.batches"]
+    assert len(lines) == whole.sizes["window"]
+    before, after = whole["cost"].values[0]
+    assert lines[0] == (
+        f"window 0 (2020-01-01T00:00:00 to 2020-01-01T00:15:00): converged, "
+        f"J {before:.4g} to {after:.4g} in {int(whole['evaluations'][0])} evaluations"
+    )
+
+
 # --- the graph ---
 
 

@@ -43,6 +43,7 @@ FLOOR = {
     "options": 2,
     "penalty": 2,
     "plan": 2,
+    "progress": 2,
     "radar": 2,
     "remote": 2,
     "runs": 2,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xvar import workers
 from xvar.bridge import Handover
+from xvar.cf.metadata import STATUS
 from xvar.cf.size import WORKING_FIELDS
 from xvar.devices import take_device
 from xvar.errors import DivergedError, InputError
@@ -461,12 +462,24 @@ def _solve_rows(
         solved.arrays["status"][rows] = DIVERGED if isinstance(error, DivergedError) else FAILED
         logger.error("%s failed: %s", name, reason_of(error))
         return
+    _log(batch, rows, results)
     for key, target in solved.arrays.items():
         values = results[key]
         if target.ndim > 1 and values.shape[1] < target.shape[1]:  # fewer frames than the longest window has
             target[rows, : values.shape[1]] = values
         else:
             target[rows] = values
+
+
+def _log(batch: Batch, rows: NDArray[np.intp], results: Fields) -> None:
+    """A line a window for who listens to the logger ``xvar``."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    told = zip(rows, results["status"], results["cost"], results["evaluations"], strict=True)
+    for row, status, (before, after), evaluations in told:
+        words = STATUS[int(status)].replace("_", " ")
+        line = "%s: %s, J %.4g to %.4g in %d evaluations"
+        logger.info(line, batch.name(int(row)), words, before, after, evaluations)
 
 
 def named_error(error: BaseException, name: str) -> Exception:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,22 @@ def test_a_finished_run_has_nothing_to_do(name: str, tmp_path: pathlib.Path, mon
     report = xvar.run(shower(), tmp_path / name, **OPTIONS)
     assert report.before == report.windows == report.done == 4
     assert str(status(tmp_path / name)) == f"{tmp_path / name}: 4 of 4 windows done, 0 failed, 0 not run"
+
+
+def test_a_bar_says_what_is_done_and_how_far_j_fell(
+    whole: xr.Dataset, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich, a terminal
+    monkeypatch.setenv("COLUMNS", "160")
+    report = xvar.run(shower(), tmp_path / "a.nc", **OPTIONS, batch=1, progress=True)
+    fall = float((1 - whole["cost"].isel(stage=1) / whole["cost"].isel(stage=0)).median())
+    assert report.fall == pytest.approx(fall)
+    assert 0 < fall < 1
+    told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert f"4/4 0 failed, 0 left, J fell by {fall:.0%}" in told
+    monkeypatch.delenv("FORCE_COLOR")
+    assert xvar.run(shower(), tmp_path / "b.nc", **OPTIONS, progress=True).done == 4
+    assert capsys.readouterr().err == ""  # into a file or a pipe
 
 
 class Stopping:

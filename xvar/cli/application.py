@@ -177,7 +177,6 @@ def assimilate(
     import time
 
     from xvar.batches import WindowError
-    from xvar.cli.progress import watched
     from xvar.runs import Interrupted, run
     from xvar.store import check_target, open_files
     from xvar.workers import WorkerError
@@ -212,7 +211,6 @@ def assimilate(
             incoming(files) as paths,
             open_files(paths, group) as record,
             outgoing(output) as target,
-            watched(str(output)) as progress,
         ):
             report = run(
                 record.assign_attrs({ATTRIBUTE: as_toml(context)}),
@@ -221,7 +219,7 @@ def assimilate(
                 overwrite=overwrite,
                 workers=workers,
                 scheduler=scheduler,
-                progress=progress,
+                progress=True,
                 **options,
             )
     except Interrupted as end:

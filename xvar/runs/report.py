@@ -32,6 +32,8 @@ class Report:
         Windows that an earlier run had already finished.
     running : str, optional
         Who holds the lock of the store.
+    fall : float, optional
+        Share of J by which it fell from background to analysis, the median over the windows that this run finished.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Report:
     reasons: Mapping[int, str] = field(default_factory=dict)
     before: int = 0
     running: str | None = None
+    fall: float | None = None
 
     @property
     def windows(self) -> int:

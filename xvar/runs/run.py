@@ -20,6 +20,7 @@ from xvar import workers as processes
 from xvar.assimilation import assimilate
 from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_of
 from xvar.errors import InputError, Problem, refuse_unknown
+from xvar.progress import watched
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
@@ -51,7 +52,7 @@ def run(
     overwrite: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
-    progress: Progress | None = None,
+    progress: bool | Progress = False,
     zarr_format: int | None = None,
     **options: Any,
 ) -> Report:
@@ -76,8 +77,9 @@ def run(
     scheduler : str, optional
         Address of a scheduler of dask.distributed, such as ``tcp://host:8786``. By default the client that is active,
         if there is one.
-    progress : callable (Report), optional
-        Called at the beginning and whenever windows are finished.
+    progress : bool or callable (Report)
+        Whether a bar shows how far the run is, in a terminal or a notebook; or what is called at the beginning and
+        whenever windows are finished.
     zarr_format : {2, 3}, optional
         Of a new Zarr store; default: that of the zarr package.
     **options
@@ -117,8 +119,8 @@ def run(
     with _connected(scheduler) as client:
         # What is wrong with the input is said before workers are started, and before anything is locked.
         with dask.config.set({} if workers is None else {"num_workers": workers}):
-            task = _Run(data, holder, options, progress)
-        with locked(target), _started(workers) as own:
+            task = _Run(data, holder, options)
+        with locked(target), _started(workers) as own, _watched(progress, target.name) as task.progress:
             return task.execute(client if own is None else own, overwrite=overwrite)
 
 
@@ -187,6 +189,18 @@ def _distributed() -> Any:
 
 
 @contextmanager
+def _watched(progress: bool | Progress, title: str) -> Iterator[Progress | None]:
+    """Who is told how far the run is."""
+    if not isinstance(progress, bool):
+        yield progress
+    elif progress:
+        with watched(title) as tell:
+            yield tell
+    else:
+        yield None
+
+
+@contextmanager
 def _connected(scheduler: str | None) -> Iterator[Any]:
     """The client of a scheduler; without an address the one that is active, None where there is none."""
     if scheduler is None:
@@ -241,13 +255,13 @@ class _Run:
         data: xr.Dataset | xr.DataArray,
         store: Store,
         options: Mapping[str, Any],
-        progress: Progress | None,
     ) -> None:
         self.data = data
         self.store = store
         self.options = dict(options)
         self.client: Any = None
-        self.progress = progress
+        self.progress: Progress | None = None
+        self.falls: list[float] = []
         self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
     def _lazy(self, batch: Any) -> tuple[xr.Dataset, Deferred]:
@@ -318,7 +332,8 @@ class _Run:
 
     def report(self) -> Report:
         """How far the run is."""
-        return Report(self.store.path, self.states.copy(), dict(self.reasons), self.before)
+        fall = float(np.median(self.falls)) if self.falls else None
+        return Report(self.store.path, self.states.copy(), dict(self.reasons), self.before, fall=fall)
 
     def _tell(self) -> None:
         if self.progress is not None:
@@ -332,6 +347,9 @@ class _Run:
             states = batch.numbers["status"]
             self.states[batch.begin : batch.begin + len(states)] = states
             self.reasons.update(batch.failures)
+            before, after = batch.numbers["cost"].T
+            known = (before > 0) & np.isfinite(after)  # not where a window failed
+            self.falls += (1 - after[known] / before[known]).tolist()
         self._tell()
 
     def _is_missing(self, batch: Batch) -> bool:
