@@ -51,8 +51,8 @@ def test_unknown_options_are_refused_with_the_closest_match(call, option, meant)
 def test_the_signature_is_the_one_that_was_designed() -> None:
     names = (
         "data variable window stride partial constraint dynamics background background_error observation "
-        "observation_error model_error parameters penalties land units dx dy sort strict errors batch dtype device "
-        "minimizer save"
+        "observation_error model_error parameters penalties land coast units dx dy sort strict errors batch dtype "
+        "device minimizer save"
     )
     assert list(inspect.signature(xvar.assimilation.assimilate).parameters) == names.split()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import xarray as xr
 
 import xvar
 from tests.cf.strict import strict_cf
-from xvar.errors import AnalysisWarning
+from xvar.errors import AnalysisWarning, InputError
 
 # Few evaluations are allowed: what was found by then is judged here, not whether more would be found.
 pytestmark = pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
@@ -220,6 +222,67 @@ def test_nothing_comes_from_land() -> None:
         results.append(sea.var4d.assimilate(constraint="weak", land=land))
     for other in results[1:]:
         same(other, results[0], ("u", "v", "source", "u_forcing", "cost", "number_of_observations"))
+
+
+@functools.lru_cache
+def beside_a_wall() -> xr.Dataset:
+    """Images that a current carries along a coast in the west, as fast at the coast as anywhere."""
+    truth = eddies(4)
+    x = truth["x"] - 12e3
+    truth["u"][:] = 0
+    truth["v"][:] = 0.3 * np.cos(2 * np.pi * x / 30e3)
+    twin = xvar.datasets.twin(truth, noise=0.05, clouds=0.3, seed=2)
+    return twin.assign(u_true=truth["u"].isel(time=-1), v_true=truth["v"].isel(time=-1)).where(truth["x"] > 11.5e3)
+
+
+def test_no_flow_through_a_coast_where_it_is_asked_for(tmp_path: pathlib.Path) -> None:
+    sea = beside_a_wall()
+    results = {
+        coast: sea.var4d.assimilate("temperature", constraint="weak", coast=coast) for coast in ("free", "no_flow")
+    }
+    beside = {"x": slice(12e3, 13e3)}  # two cells
+    across, error = {}, {}
+    for coast, result in results.items():
+        last = result.isel(window=0, step=-1)
+        across[coast] = float(np.abs(last["u"].sel(beside)).mean())
+        error[coast] = float(
+            np.hypot(last["u"] - sea["u_true"], last["v"] - sea["v_true"]).sel(x=slice(12e3, 16e3)).mean()
+        )
+        assert np.isnan(last["u"].sel(x=slice(0, 11e3))).all()
+        assert json.loads(result.attrs["xvar_configuration"])["coast"] == coast
+    # The cells are half a cell and one and a half from the coast, where the flow is none.
+    assert across["no_flow"] < 0.5 * across["free"]
+    assert error["no_flow"] < 0.95 * error["free"]
+    results["no_flow"].to_netcdf(tmp_path / "a.nc")
+    code, words = strict_cf(tmp_path / "a.nc")
+    assert code == 0, words
+
+
+def test_where_there_is_no_coast_there_is_nothing_to_close() -> None:
+    sea = record()
+    closed = sea.var4d.assimilate(coast="no_flow")
+    same(closed, sea.var4d.assimilate(), ("u", "v", "cost"))
+    assert "no coast to close" in closed.attrs["xvar_configuration"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"coast": "closed"}, "coast='closed'"),
+        ({"coast": "no_flow", "dynamics": "advection"}, "a problem of your own"),
+        ({"coast": "no_flow", "observation_error": 0.1}, "a problem of your own"),
+    ],
+)
+def test_a_coast_that_nothing_is_known_of_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        record().var4d.assimilate(**options)
+
+
+def test_rain_knows_no_coast() -> None:
+    rain = record().rename(temperature="rain")
+    rain["rain"] = abs(rain["rain"]).assign_attrs(units="mm h-1")
+    with pytest.raises(InputError, match="images that are not of the sea"):
+        rain.var4d.assimilate(coast="no_flow")
 
 
 @pytest.mark.parametrize("frame", [0, -1])

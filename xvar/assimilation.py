@@ -20,7 +20,7 @@ from xvar.cf.units import convert
 from xvar.configuration import DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.guard import Guard, warn_of
-from xvar.options import SAVED, Constraint, Saved, check_options
+from xvar.options import SAVED, Coast, Constraint, Saved, check_options
 from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.plan.points import Points, assimilate_points
 from xvar.windows import Partial, Schedule, make_schedule
@@ -49,6 +49,7 @@ def assimilate(
     parameters: Mapping[str, Parameter] | None = None,
     penalties: Any = None,
     land: Any = None,
+    coast: Coast = "free",
     units: str | None = None,
     dx: float | None = None,
     dy: float | None = None,
@@ -107,6 +108,10 @@ def assimilate(
         Terms of J on the trajectory.
     land : str, DataArray or "never_valid", optional
         Where nothing moves. Default: a mask of the file, else what is never valid.
+    coast : {"free", "no_flow"}
+        What the currents of the sea know of land beside that: nothing, or that none goes through the coast. The flow
+        through a face between water and land is the mean of the cells at its sides; with ``"no_flow"`` those on land
+        are such that it is zero, and B's variances and correlations beside the coast are what follows from that.
     units : str, optional
         Units of the variable, where the file does not state them.
     dx, dy : float, optional
@@ -171,6 +176,7 @@ def assimilate(
         problems,
         {
             "constraint": constraint,
+            "coast": coast,
             "sort": sort,
             "strict": strict,
             "errors": errors,
@@ -205,6 +211,7 @@ def assimilate(
                 "stride": stride,
                 "observation_error": observation_error,
                 "land": land,
+                "coast": None if coast == "free" else coast,
                 "units": units,
                 "dx": dx,
                 "dy": dy,
@@ -242,6 +249,7 @@ def assimilate(
         transient=None if default.transient is None else dict(default.transient),
         kelvin=float(convert(1.0, "K", record.units, difference=True)) if default.currents else None,
         model_error=default.currents and constraint == "weak",
+        coast=coast,
         frame=record.cadence,
         interval=record.interval,
         dx=dx,
@@ -263,6 +271,13 @@ def assimilate(
     }
     plan: Plan | None
     experiment = any(part is not None for part in own.values()) or (constraint == "weak" and not default.currents)
+    if coast != "free" and (experiment or not default.currents):
+        problems.add(
+            variable=record.name,
+            found=f"coast={coast!r} with {'a problem of your own' if experiment else 'images that are not of the sea'}",
+            expected="currents from the temperature of the sea, without a model, errors or a background of your own",
+            fix="leave it out; xvar.covariance.Helmholtz(coast='no_flow') of a motion and Diffusion know the coast",
+        )
     if experiment:
         plan = plan_experiment(
             record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, save=save, **own

@@ -132,7 +132,7 @@ def solve_motion(
     shifted = np.subtract(frames, zero, dtype="float64") if zero else frames
     images = to_tensor(ascending(_at_sea(shifted, land), grid), dtype=dtype, device=device)
     guess, options = (None, {}) if handover is None else _guess(handover, seconds, grid, motion, dtype, device)
-    results = motion.analyse(images, seconds, core_grid(grid), guess, **options)
+    results = motion.analyse(images, seconds, core_grid(grid, land), guess, **options)
     own = {"analysis": name, "observed": f"{name}_observed"}
     arrays = {own.get(key, key): _at_sea(_in_order(to_array(values), grid), land) for key, values in results.items()}
     if zero:

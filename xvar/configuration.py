@@ -76,6 +76,8 @@ class Configuration:
         One kelvin in the units of the variable, where its motion is that of the sea.
     model_error : bool
         Whether the motion of the sea has a model error: the weak constraint.
+    coast : {"free", "no_flow"}
+        What it knows of land.
     frame : float
         Seconds between frames.
     dx, dy : float, optional
@@ -103,6 +105,7 @@ class Configuration:
     frame: float
     kelvin: float | None = None
     model_error: bool = False
+    coast: str = "free"
     dx: float | None = None
     dy: float | None = None
     dtype: str = "float32"
@@ -126,6 +129,7 @@ class Configuration:
                 error=currents.error * self.kelvin,
                 source_std=currents.source_std * self.kelvin,
                 model_error=currents.model_error if self.model_error else 0.0,
+                coast=self.coast,  # type: ignore[arg-type]
             )
         transient = None
         if self.transient is not None:

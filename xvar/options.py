@@ -10,15 +10,18 @@ from xvar.errors import Problems, nearest
 
 Saved = Literal["increment", "innovation", "residual", "descent"]
 Constraint = Literal["strong", "weak"]
+Coast = Literal["free", "no_flow"]
 
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "descent")
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # those that people have; torch knows others
 _CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
+_COASTS: tuple[Coast, ...] = ("no_flow", "free")
 _ERRORS: tuple[Errors, ...] = ("raise", "continue")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "errors": _ERRORS,
     "dtype": (None, "float32", "float64"),
     "constraint": _CONSTRAINTS,
+    "coast": _COASTS,
     "sort": (False, True),
     "strict": (False, True),
 }
@@ -32,8 +35,8 @@ def check_options(problems: Problems, options: Mapping[str, Any], *, savable: Se
     problems : Problems
         Takes what is wrong.
     options : mapping of str to value
-        Of `assimilate`, by name: those of `errors`, `dtype`, `constraint`, `sort`, `strict`, `batch`, `save`, `device`
-        and `minimizer`.
+        Of `assimilate`, by name: those of `errors`, `dtype`, `constraint`, `coast`, `sort`, `strict`, `batch`, `save`,
+        `device` and `minimizer`.
     savable : sequence of str
         What `save` may name.
     """

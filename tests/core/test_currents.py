@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.core.moving import pattern
 from tests.core.numerics import adjoint_error, random, smooth
 from xvar.core.cost import Cost
+from xvar.core.covariance.coast import CoastFaces
 from xvar.core.currents import Currents, _Changing, neighbour_difference
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
@@ -218,3 +219,20 @@ def test_the_motion_between_two_times_is_its_mean() -> None:
     assert torch.equal(changing.at(10.0), velocity)
     torch.testing.assert_close(changing.between(4.0, 8.0), (changing.at(4.0) + changing.at(8.0)) / 2)
     assert torch.equal(_Changing(velocity, None, 10.0).between(1.0, 2.0), velocity)
+
+
+def test_no_analysed_current_crosses_the_coast_at_any_step() -> None:
+    """Nor does its change: the flow through a face, the mean of the cells at both its sides, is none."""
+    water = torch.ones(GRID.shape, dtype=torch.bool)
+    water[:, :7] = False
+    water[20:26, 18:22] = False
+    grid, faces = replace(GRID, water=water), CoastFaces.of(water)
+    images = torch.where(water, carried((0.1, 0.3), (0.05, 0.05)), torch.nan)
+    largest = {}
+    for coast in ("free", "no_flow"):
+        results = Currents(coast=coast).analyse(images, TIMES, grid)  # type: ignore[arg-type]
+        flow = torch.stack([faces.through(motion(results, step)) for step in range(4)])
+        largest[coast] = float(flow.abs().max())
+        assert float(motion(results)[..., 10:30, 10:16].abs().mean()) > 0.1
+    assert largest["free"] > 0.1
+    assert largest["no_flow"] < 1e-3

@@ -156,6 +156,9 @@ def assimilate(
         str | None, typer.Option(help='"cycled": each window begins from the forecast of the one before.')
     ] = None,
     land: Annotated[str | None, typer.Option(help='Variable with the land, or "never_valid".')] = None,
+    coast: Annotated[
+        str | None, typer.Option(help="free, or no_flow: no current of the sea crosses the coast.")
+    ] = None,
     units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
     dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
     dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
@@ -194,6 +197,7 @@ def assimilate(
         constraint=constraint,
         background=background,
         land=land,
+        coast=coast,
         units=units,
         dx=dx,
         dy=dy,

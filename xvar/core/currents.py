@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
+from xvar.core.covariance.coast import Coast
 from xvar.core.covariance.stream_potential import period_around
 from xvar.core.descent import Descent, Minimisation, minimisations
 from xvar.core.drift import Drift, ImageAgainstLater
@@ -72,6 +73,9 @@ class Currents:
         Images with holes are compared with so many later ones.
     threshold : float
         Of the pseudo-Huber norm, in σ.
+    coast : {"free", "no_flow"}
+        Whether the motion goes on over land as if it were sea, or nothing flows through the coast; see
+        `xvar.core.covariance.coast.NoFlowCovariance`.
     levels : tuple of int
         See `solve`.
     minimizer : LBFGS
@@ -91,6 +95,7 @@ class Currents:
     correlated: float = 15.0
     reach: int = 3
     threshold: float = 2.0
+    coast: Coast = "free"
     levels: tuple[int, ...] = (4, 2, 1)
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(evaluations=50, gradient=1e-3, decrease=5e-3))
     descent: bool = False
@@ -201,6 +206,7 @@ class Currents:
             self.mean * factor,
             potential_ratio=self.potential_ratio,
             period=period,
+            coast=self.coast,
         )
 
     def _later(self, age: int, whole: bool) -> Sequence[int]:

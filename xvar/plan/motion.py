@@ -46,6 +46,9 @@ def plan_motion(
         words = "the motion of a window has that of the window before as its background, with B"
         grown = " grown by the model error since then" if configuration.model_error else " as about rest"
         configuration = replace(configuration, notes=(*configuration.notes, words + grown))
+    if configuration.coast == "no_flow":
+        words = "no flow through the coast" if record.land is not None else "no land, and so no coast to close"
+        configuration = replace(configuration, notes=(*configuration.notes, words))
     terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
     motion = replace(configuration.motion(minimizer), descent=descent)
     minimisations = motion.minimisations(bridge.core_grid(record.grid)) if descent else ()

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xvar.core.covariance.base import Covariance, Shape, Specification
+from xvar.core.covariance.coast import Coast, with_coast
 from xvar.core.covariance.iterative import conjugate_gradients
 from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import Matern, matern_scale
@@ -94,7 +95,8 @@ class Helmholtz(Specification):
     Matérn family. With free edges the statistics are those of a larger periodic grid, of which the domain is a part:
     the same at every point, and opposite edges are as far from each other as the margin is wide, where the correlation
     is below a tenth. (It falls with the square of the distance, however short the length, since one part is free of
-    divergence.) Land is not seen.
+    divergence.) Land is not seen, unless ``coast="no_flow"``: the statistics are then those on condition that nothing
+    flows through the coast, see `xvar.core.covariance.coast.NoFlowCovariance`.
 
     Parameters
     ----------
@@ -108,6 +110,7 @@ class Helmholtz(Specification):
         :math:`\nu` of the velocity.
     potential_ratio : float
         r, the power of the potential over that of the stream function, positive.
+    coast : {"free", "no_flow"}
     edges : {"free", "periodic"}, optional
         Default: the grid's. Zeros beyond the edges are not compatible with either part, and are refused.
 
@@ -123,6 +126,7 @@ class Helmholtz(Specification):
     smoothness: int = 1
     potential_ratio: float = 0.2
     edges: Literal["free", "periodic"] | None = None
+    coast: Coast = "free"
 
     def bind(
         self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
@@ -137,7 +141,7 @@ class Helmholtz(Specification):
         edges = self.edges or grid.edges
         self._check(grid, edges)
         if edges == "periodic":
-            return self._periodic(grid, dtype, device)
+            return self._with_coast(self._periodic(grid, dtype, device), grid, grid)
         scale = matern_scale(self.length, self.smoothness)
         # Twice the distance at which the correlation has fallen to 0.13.
         reach = 2 * scale * math.sqrt(8 * self.smoothness)
@@ -148,7 +152,13 @@ class Helmholtz(Specification):
         )
         operator = self._periodic(larger, dtype, device)
         precise = operator if dtype == torch.float64 else self._periodic(larger, torch.float64, device)
-        return WindowedCovariance(operator, precise, grid.shape, larger.shape)
+        return self._with_coast(WindowedCovariance(operator, precise, grid.shape, larger.shape), grid, larger)
+
+    def _with_coast(self, free: Covariance, grid: Grid, larger: Grid) -> Covariance:
+        def everywhere() -> Covariance:
+            return self._periodic(larger, torch.float64, None)
+
+        return with_coast(free, everywhere, larger.shape, grid, self.coast)
 
     def _periodic(self, grid: Grid, dtype: torch.dtype, device: torch.device | str | None) -> PeriodicVectorCovariance:
         squares = laplacian_eigenvalues(grid.shape, grid.spacing, "periodic")

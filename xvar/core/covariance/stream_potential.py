@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape, Specification
+from xvar.core.covariance.coast import Coast, with_coast
 from xvar.core.covariance.helmholtz import fast_size
 from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import Matern, matern_scale
@@ -216,7 +217,9 @@ class StreamPotential(Specification):
     .. math:: w = \overline{w} + \nabla^\perp \psi + \nabla \chi
 
     with the statistics of `Helmholtz` on free edges. Its control leaves out the shortest waves, which long correlations
-    leave next to nothing anyway, and makes the Hessian nearly diagonal.
+    leave next to nothing anyway, and makes the Hessian nearly diagonal. Where the grid has land the motion goes on over
+    it, or, with ``coast="no_flow"``, the statistics are those on condition that nothing flows through the coast, see
+    `NoFlowCovariance`.
 
     Parameters
     ----------
@@ -235,6 +238,7 @@ class StreamPotential(Specification):
     period : tuple of float, optional
         Of the larger grid along (y, x) in metres, see `period_around`: with the same one at all resolutions the waves
         of a coarse grid are waves of a fine one.
+    coast : {"free", "no_flow"}
 
     References
     ----------
@@ -248,11 +252,18 @@ class StreamPotential(Specification):
     potential_ratio: float = 0.2
     truncation: float = 0.5
     period: tuple[float, ...] | None = None
+    coast: Coast = "free"
 
     def bind(
         self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> StreamPotentialCovariance:
-        """Operator on this grid."""
+    ) -> Covariance:
+        """Operator on this grid.
+
+        Raises
+        ------
+        InputError
+            Where the coast is longer than can be closed.
+        """
         period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")
@@ -262,7 +273,10 @@ class StreamPotential(Specification):
         variance = variance * self.std**2 / (variance.mean() * (1 + self.potential_ratio) / 2)
         across, along = variance.clone(), variance * self.potential_ratio
         across[0, 0] = along[0, 0] = larger.size * self.mean_std**2
-        symbols = difference_symbols(larger)
-        return StreamPotentialCovariance(
-            across.sqrt(), along.sqrt(), symbols, grid.shape, self.truncation, dtype=dtype, device=device
-        )
+        parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
+        free = StreamPotentialCovariance(*parts, grid.shape, self.truncation, dtype=dtype, device=device)
+
+        def everywhere() -> Covariance:
+            return StreamPotentialCovariance(*parts, larger.shape, self.truncation, dtype=torch.float64)
+
+        return with_coast(free, everywhere, larger.shape, grid, self.coast)
