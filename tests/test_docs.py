@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import pkgutil
 import re
 import sys
 import types
@@ -13,6 +14,7 @@ import pytest
 import xarray as xr
 
 import xvar
+from xvar.cf.metadata import STATUS
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -138,6 +140,28 @@ def test_the_example_of_the_readme_runs(page) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
     run(page, blocks("README.md")[:2])  # the third names data of the reader's own
     assert "scores" in vars(page)
+
+
+def test_the_proofs_name_tests_that_are_there() -> None:
+    found = 0
+    file = ROOT / "tests"
+    for text in re.findall(r"`([^`\n]+)`", (ROOT / "docs/proofs.md").read_text(encoding="utf-8")):
+        path, _, name = text.rpartition("::")
+        file = ROOT / path if path else file
+        if name.startswith("test_"):
+            assert f"def {name}(" in file.read_text(encoding="utf-8"), text
+            found += 1
+    assert found > 50
+
+
+def test_the_symbols_of_the_mathematics_stand_beside_names_that_are_there() -> None:
+    text = (ROOT / "docs/mathematics.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(core\.[\w.]+)`", text))
+    assert len(names) > 10
+    for name in names:
+        assert pkgutil.resolve_name(f"xvar.{name}") is not None
+    for code, word in enumerate(STATUS):
+        assert f"| {code} {word} |" in text
 
 
 def test_the_pictures_of_the_pages_are_there_and_small() -> None:
