@@ -10,7 +10,7 @@ from hypothesis import settings
 
 # Machines that run tests are shared: a slow example is no fault, and a red run must be red again.
 settings.register_profile("xvar", deadline=None, derandomize=True)
-# Beside CI, for an hour or so, other examples each time: `pytest --hypothesis-profile thorough tests/test_properties.py`
+# Beside CI, for an hour or so, other examples each time: pytest --hypothesis-profile thorough tests/test_properties.py
 settings.register_profile("thorough", deadline=None, max_examples=4800)
 settings.load_profile("xvar")
 

@@ -80,6 +80,7 @@ def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
     right, wrong = (2 * float(one["cost"][0, 1]) / page.count for one in (page.analysis, page.still))
     assert right < 1.15  # "about the number of observations"
     assert wrong > 1.3
+    assert float((page.innovation * page.residual).mean()) ** 0.5 == pytest.approx(0.02, rel=0.1)
     assert (page.still["height"][0, -1] - page.last).std() > 2 * error.sel(of="analysis")
 
 
