@@ -28,6 +28,10 @@ STEADY, STANDING = 0.35, 0.5
 #: A blocked sector has a line of so many points, this share of all edges of rain; half its width in points at most.
 LINE, LINES, SECTOR = 20, 0.2, 24
 
+#: A broken line of a scanner differs from those beside it by so many deviations of a pixel from its neighbours, over so
+#: many points.
+BROKEN, ALONG = 6.0, 20
+
 #: Points from the edge of a cloud that its rim may colour, and how much colder than at other times, in deviations.
 RIM, COLD = 3, 6.0
 
@@ -46,7 +50,7 @@ def artefacts(window: Floats, kind: Kind) -> Mask:
     -------
     array of bool (frame, y, x)
         Frames without any echo between frames of rain; points of the ground, constant in time and above all around
-        them; sectors where the beam is blocked; the cold rims of clouds.
+        them; sectors where the beam is blocked; the cold rims of clouds; broken lines of a scanner.
     """
     none = np.zeros(window.shape, dtype=bool)
     if len(window) < FRAMES or not np.isfinite(window).any():
@@ -58,7 +62,8 @@ def artefacts(window: Floats, kind: Kind) -> Mask:
         fixed = ground(others) | blocked(others) if len(others) >= FRAMES else np.zeros(values.shape[1:], dtype=bool)
         return np.asarray(dry[:, None, None] | fixed[None] & np.isfinite(values))
     if kind == "temperature":
-        return cloud_rims(window.astype("float64"))
+        values = window.astype("float64")
+        return cloud_rims(values) | broken_lines(values)
     return none
 
 
@@ -152,6 +157,32 @@ def cloud_rims(window: Floats) -> Mask:
         return rejected
     with np.errstate(invalid="ignore"):
         return np.asarray(_grown(clouds, RIM) & (anomaly < -COLD * deviation))
+
+
+def broken_lines(window: Floats) -> Mask:
+    """Rows and columns of a frame that stand apart from both beside them, all along and by more than pixels do."""
+    found = np.zeros(window.shape, dtype=bool)
+    for frame, mask in zip(window, found, strict=True):
+        for values, lines in ((frame, mask), (frame.T, mask.T)):
+            apart, pixels = line_differences(values)
+            peak = np.abs(np.pad(np.nan_to_num(apart), 1))
+            highest = (peak[1:-1] >= peak[:-2]) & (peak[1:-1] >= peak[2:])  # those beside a broken line differ by half
+            lines[1:-1][highest & (peak[1:-1] > BROKEN * pixels)] = True
+    return found & np.isfinite(window)
+
+
+def line_differences(values: Floats) -> tuple[Floats, float]:
+    """Median difference of each line (y,) from the mean of both beside it, and the usual one of a pixel.
+
+    NaN where too few points are known; the first and the last line have none.
+    """
+    apart = values[1:-1] - (values[:-2] + values[2:]) / 2
+    known = np.isfinite(apart).sum(axis=1) >= ALONG
+    result = np.full(len(apart), np.nan)
+    if not known.any():
+        return result, np.inf
+    result[known] = np.nanmedian(apart[known], axis=1)
+    return result, 1.4826 * float(np.nanmedian(np.abs(apart[known])))
 
 
 def _grown(mask: Mask, points: int) -> Mask:

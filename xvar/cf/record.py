@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
+from xvar.cf.cadence import shifted_frames
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
@@ -21,6 +22,7 @@ from xvar.cf.quantities import without_quantities
 from xvar.cf.repeated_positions import positions_of_one_frame
 from xvar.cf.scan_angles import in_metres
 from xvar.cf.size import check_size
+from xvar.cf.stripes import stripe_notes
 from xvar.cf.times import Times, read_times
 from xvar.cf.units import Kind, kind, normalise_units, units_of
 from xvar.cf.values import Screen, check_values
@@ -204,6 +206,8 @@ def read_record(
     elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
         notes.append(f"units {given!r} read as {own_units!r}")
     notes.extend(check_values(image, screen, problems, strict=strict))
+    notes.extend(stripe_notes(image, axes, what))
+    notes.extend(shifted_frames(times, axes.time))
     if len(problems) > before:
         return None
     return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes), interval)
