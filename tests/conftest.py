@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from xvar.errors import Problem
 
 # Machines that run tests are shared: a slow example is no fault, and a red run must be red again.
 settings.register_profile("xvar", deadline=None, derandomize=True)
@@ -24,3 +28,20 @@ def shared_data() -> pathlib.Path:
     if not DATA.is_dir():
         pytest.skip(f"no real data in {DATA}: set XVAR_TEST_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _every_problem_in_words() -> Iterator[None]:
+    """Whatever a test provokes says in words what was found, what was expected and what mends it."""
+    made = Problem.__init__
+
+    def checked(self: Problem, *texts: str, **more: object) -> None:
+        made(self, *texts, **more)
+        for text in (self.found, self.expected, self.fix):
+            assert isinstance(text, str), self
+            assert re.match(r"(?![A-Z]{2,}[a-z])\S", text), self
+            assert not text.isupper(), self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Problem, "__init__", checked)
+        yield

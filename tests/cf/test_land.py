@@ -162,7 +162,7 @@ def refusal(dataset, land) -> str:
 def test_faults_of_given_masks():
     """Faults 53 and 58."""
     dataset = sea(mask=mask((~LAND).astype("i1")))
-    assert 'land="mask"' in refusal(dataset, "msk")
+    assert "did you mean 'mask'?" in refusal(dataset, "msk")
     small = xr.DataArray(LAND[:4], dims=("y", "x"))
     text = refusal(dataset, small)
     assert "size 4 of the mask" in text

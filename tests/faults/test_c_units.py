@@ -75,6 +75,7 @@ def test_rates_and_fluxes() -> str:
 
 
 @small
+@pytest.mark.filterwarnings("ignore:dimension 'time'. frame:xvar.errors.InputWarning")
 @fault(
     34,
     "amounts of rain over an interval",

@@ -46,6 +46,7 @@ def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
         return []
     notes = []
     frames = in_memory(array).astype("float64")
+    frames = np.where(np.isfinite(frames), frames, np.nan)
     for across, along, values in ((axes.y, axes.x, frames), (axes.x, axes.y, frames.transpose(0, 2, 1))):
         found = [size for size in map(stripes, values) if size > 0]
         if 2 * len(found) <= len(values):
