@@ -14,7 +14,7 @@ import xvar.forecast
 import xvar.series
 import xvar.verify
 from tests.records import analysis, storm
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError
 
 
 def test_what_is_registered() -> None:
@@ -59,13 +59,30 @@ def test_the_signature_is_the_one_that_was_designed() -> None:
 
 def test_the_summary_says_what_became_of_the_windows() -> None:
     text = str(analysis().var4d.summary())
-    for word in ("2 windows of 4 frames: 2 converged", "2018-01-03T22:45:00", "m/s", "evaluations", "grid:", "land:"):
+    words = ("2 windows of 4 frames\n", "\n2 converged\n", "2018-01-03T22:45:00", "a frame each 5 min", "m/s")
+    for word in (*words, "evaluations in a window", "compared as its square root", "- grid:", "- land:"):
         assert word in text
     speed = np.hypot(analysis()["u"], analysis()["v"])
     assert f"speed: {float(speed.median()):.3g} m/s" in text
     assert repr(analysis().var4d.summary()) == text
     with pytest.raises(InputError, match="no analysis"):
         storm().var4d.summary()
+
+
+def test_the_summary_of_windows_that_did_not_end_well_says_what_to_do() -> None:
+    record = storm(frames=7)
+    record["rain"][3:] = 0.0  # of the second window
+    dry = str(record.var4d.assimilate().var4d.summary())
+    assert "1 converged (window 0)" in dry
+    assert "1 background only (window 1): nothing was observed, or nothing varies" in dry
+    with pytest.warns(AnalysisWarning, match="not converged"):
+        short = storm().var4d.assimilate(dynamics="advection", minimizer=xvar.minimize.LBFGS(evaluations=3))
+    text = str(short.var4d.summary())
+    assert "1 not converged: the evaluations were used up: minimizer=xvar.minimize.LBFGS(evaluations=...)" in text
+    ratio = 2 * float(short["cost"].isel(stage=1).item()) / int(short["number_of_observations"].item())
+    assert f"2 J over the number of observations: {ratio:.3g} (" in text
+    assert "strong constraint, model Advection" in text
+    assert "square root" not in text  # rain itself is what the model of the user's choice is compared in
 
 
 def test_a_file_of_another_version_is_refused() -> None:

@@ -171,6 +171,16 @@ def test_status_tells_a_run_that_is_done_from_one_that_is_not(name, tmp_path) ->
     assert call("status", tmp_path / "b.zarr").exit_code == 2
 
 
+def test_info_of_an_analysis_is_its_summary(folder) -> None:
+    done = call("info", folder / "analysis.nc")
+    assert done.exit_code == 0, done.output
+    told = json.loads(call("info", folder / "analysis.nc", "--json").stdout)["analysis"]
+    with xr.open_dataset(folder / "analysis.nc") as analysis:
+        assert told == str(analysis.var4d.summary()).splitlines()
+    for line in told:
+        assert line.rstrip() in done.stdout
+
+
 def test_info_says_what_was_recognised(folder) -> None:
     done = call("info", folder / "radar.nc")
     assert done.exit_code == 0, done.output

@@ -452,14 +452,18 @@ def info(
     dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how a file is understood: variable, axes, spacing, units, times and their gaps."""
-    from xvar.cli.information import describe
+    """Say how a file is understood: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
+    from xvar.cli.information import describe, describe_analysis, is_analysis
     from xvar.cli.tables import print_facts
     from xvar.store import open_files
 
     files, variable = _split(inputs)
     with incoming(files) as paths, open_files(paths) as record:
-        print_facts(describe(record, variable, units=units, dx=dx, dy=dy), as_json=as_json)
+        if is_analysis(record):
+            facts = describe_analysis(record)
+        else:
+            facts = describe(record, variable, units=units, dx=dx, dy=dy)
+        print_facts(facts, as_json=as_json)
 
 
 @application.command(epilog="Example: xvar check radar.nc. Exit codes: 0 all passed, 1 a test failed, 2 unusable.")

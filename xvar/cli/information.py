@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from xvar.check.understanding import describe
+from typing import Any
 
-__all__ = ["describe"]
+import xarray as xr
+
+from xvar.check.understanding import describe
+from xvar.configuration import ATTRIBUTE
+from xvar.summary import summary
+
+__all__ = ["describe", "describe_analysis", "is_analysis"]
+
+
+def is_analysis(data: xr.Dataset) -> bool:
+    """Whether a file is what `assimilate` wrote."""
+    return ATTRIBUTE in data.attrs and "status" in data
+
+
+def describe_analysis(data: xr.Dataset) -> dict[str, Any]:
+    """What became of an analysis, and what was assumed for it."""
+    return {"analysis": str(summary(data)).splitlines()}
