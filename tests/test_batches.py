@@ -19,7 +19,8 @@ import xarray as xr
 import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
 from xvar import workers
-from xvar.batches import Sizes, WindowError, batch_sizes, make_batches
+from xvar.batch_sizes import Sizes, batch_sizes
+from xvar.batches import WindowError, make_batches
 from xvar.windows import Schedule
 
 

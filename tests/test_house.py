@@ -23,6 +23,7 @@ FLOOR = {
     "analysis": 2,
     "assimilation": 2,
     "background": 2,
+    "batch_sizes": 2,
     "batches": 2,
     "check": 2,
     "classic": 2,

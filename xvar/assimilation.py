@@ -13,7 +13,8 @@ import xarray as xr
 
 from xvar.analysis import labelled
 from xvar.background import CYCLED, Cycled, read_background
-from xvar.batches import Errors, Output, batch_sizes, run_batches
+from xvar.batch_sizes import batch_sizes
+from xvar.batches import Errors, Output, is_deferred, run_batches
 from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.units import convert
@@ -303,7 +304,8 @@ def assimilate(
         for name, part in plan.variables.items()
     }
     points = int(np.prod(record.grid.shape))
-    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"], lazy=is_lazy(record.array))
+    lazy = is_lazy(record.array) or is_deferred()
+    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"], lazy=lazy)
     frames = record.array.data
     if plan.std is not None:
         kept = frames.dtype if frames.dtype.kind == "f" else np.dtype("float64")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from xvar.batches import Errors, is_batch
+from xvar.batch_sizes import is_batch
+from xvar.batches import Errors
 from xvar.errors import Problems, nearest
 
 Saved = Literal["increment", "innovation", "residual", "descent"]

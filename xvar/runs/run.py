@@ -7,7 +7,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xvar.assimilation import assimilate
 from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_of
 from xvar.errors import InputError, Problem, refuse_unknown
 from xvar.progress import watched
+from xvar.runs.cluster import DEATHS, connected, started
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
@@ -32,13 +33,6 @@ from xvar.runs.zarr_store import ZarrStore
 logger = logging.getLogger(__name__)
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
-# Ctrl-C reaches all processes of a terminal. It is for the run, which ends its workers itself, in peace.
-DEAF = """
-import logging, signal
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
-"""
-DEATHS = 3  # of workers, before a batch is taken for what killed them
 
 Progress = Callable[[Report], None]
 # Errors that say what they are of; any other comes from the reading of frames.
@@ -116,11 +110,11 @@ def run(
     )
     if workers is not None and scheduler is not None:
         raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
-    with _connected(scheduler) as client:
+    with connected(scheduler) as client:
         # What is wrong with the input is said before workers are started, and before anything is locked.
         with dask.config.set({} if workers is None else {"num_workers": workers}):
             task = _Run(data, holder, options)
-        with locked(target), _started(workers) as own, _watched(progress, target.name) as task.progress:
+        with locked(target), started(workers) as own, _watched(progress, target.name) as task.progress:
             return task.execute(client if own is None else own, overwrite=overwrite)
 
 
@@ -178,16 +172,6 @@ def _target(store: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise InputError(
-            Problem("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
-        ) from error
-    return distributed
-
-
 @contextmanager
 def _watched(progress: bool | Progress, title: str) -> Iterator[Progress | None]:
     """Who is told how far the run is."""
@@ -198,53 +182,6 @@ def _watched(progress: bool | Progress, title: str) -> Iterator[Progress | None]
             yield tell
     else:
         yield None
-
-
-@contextmanager
-def _connected(scheduler: str | None) -> Iterator[Any]:
-    """The client of a scheduler; without an address the one that is active, None where there is none."""
-    if scheduler is None:
-        yield processes.active_client()
-        return
-    distributed = _distributed()
-    try:
-        client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        problem = Problem(
-            f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs"
-        )
-        raise InputError(problem) from error
-    with client, client.as_current():
-        yield client
-
-
-@contextmanager
-def _started(workers: int | None) -> Iterator[Any]:
-    """The client of workers of our own; None where none are asked for."""
-    if workers is None:
-        yield None
-        return
-    distributed = _distributed()
-    processes.refuse_fork_method()
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",  # whatever port is free: another cluster may have the usual one
-        preload=[DEAF],
-        # A batch that kills its third worker is given up.
-        scheduler_kwargs={"allowed_failures": DEATHS - 1},
-    )
-    # A worker that takes longer than this to come back is dropped for good, and with the last one the run would hang.
-    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
-    nannies = logging.getLogger("distributed.nanny")
-    with ExitStack() as end, patience, cluster, distributed.Client(cluster, set_as_default=False) as client:
-        end.callback(nannies.setLevel, nannies.level)
-        with client.as_current():
-            try:
-                yield client
-            finally:
-                nannies.setLevel(logging.ERROR)  # that a worker with torch takes its time to end is no news
 
 
 class _Run:
