@@ -47,6 +47,18 @@ def test_arrows_point_the_way_and_the_image_is_the_right_way_up(ax, descending) 
     assert ax.get_aspect() == 1
 
 
+def test_a_window_of_fewer_frames_is_drawn_at_its_own_end() -> None:
+    radar = xvar.datasets.sample().isel(time=slice(0, 6))
+    result = radar.var4d.assimilate(partial="keep")
+    _, axes = result.var4d.plot.motion(col="window").axs.flat
+    assert axes.get_title() == "2018-01-03 23:10 UTC"
+    (arrows,) = of_type(axes, Quiver)
+    (mesh,) = of_type(axes, QuadMesh)
+    assert np.nanmean(arrows.U) > 40
+    observed = radar["rain"].isel(time=-1).values * 0.12
+    np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(128, 128), observed, rtol=1e-6)
+
+
 def test_streamlines_and_colours(ax) -> None:
     other = Figure().subplots()
     analysis().var4d.plot.motion(style="streamlines", ax=ax)

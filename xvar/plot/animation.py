@@ -15,7 +15,16 @@ from xvar.cf.axes import Axes as AxisNames
 from xvar.configuration import Configuration
 from xvar.errors import InputError, Problem, Problems
 from xvar.forecast import forecast as extrapolate
-from xvar.plot.canvas import Canvas, configuration_of, make_canvas, moment, new_figure, seconds_of, unit_of_time
+from xvar.plot.canvas import (
+    Canvas,
+    configuration_of,
+    last_step,
+    make_canvas,
+    moment,
+    new_figure,
+    seconds_of,
+    unit_of_time,
+)
 from xvar.plot.colours import field_scale
 from xvar.plot.vectors import draw_arrows, draw_key, typical_speed
 from xvar.verify.truth import find_truth, read_truth
@@ -178,7 +187,8 @@ def make_film(
         parts.append((steps.values[present], analysed.transpose("step", *canvas.dims).values[present]))
         reference = steps.values[present][-1]
         if {"u", "v"} <= set(chosen.data_vars):
-            last = chosen[["u", "v"]].isel({dim: -1 for dim in ("window", "step") if dim in chosen["u"].dims})
+            own = {"window": 0, "step": last_step(chosen, 0)}
+            last = chosen[["u", "v"]].isel({dim: place for dim, place in own.items() if dim in chosen["u"].dims})
             u, v = (last[part].transpose(*canvas.dims).values.astype(np.float64) for part in ("u", "v"))
             motion = (u, v)
         chosen = extrapolate(chosen, span if lead is None else lead)

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -246,8 +247,18 @@ def own_axes(ax: Axes | None, canvas: Canvas | None = None) -> Axes:
     return made
 
 
+def last_step(data: xr.Dataset, window: int) -> int:
+    """The step of the last frame of a window, which may have fewer frames than others."""
+    if "step" not in data["time"].dims:
+        return data.sizes["step"] - 1
+    times = data["time"].isel({dim: window for dim in ("window",) if dim in data["time"].dims})
+    return int(np.flatnonzero(times.notnull().values)[-1])
+
+
 def moment(value: Any) -> str:
     """A time as a title has it."""
+    if pd.isnull(value):
+        return ""
     return f"{str(value).replace('T', ' ')[:16]} UTC"
 
 

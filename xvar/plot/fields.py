@@ -97,8 +97,8 @@ def _water(data: xr.Dataset, canvas: Canvas) -> Any:
     """Where something moves, at any time; None where the data have no motion."""
     if "u" not in data:
         return None
-    last = data["u"].isel({dim: -1 for dim in ("window", "step") if dim in data["u"].dims})
-    return np.isfinite(last.transpose(*canvas.dims).values)
+    first = data["u"].isel({dim: 0 for dim in ("window", "step") if dim in data["u"].dims})  # every window has it
+    return np.isfinite(first.transpose(*canvas.dims).values)
 
 
 def _scale(array: xr.DataArray, values: list[Any], configuration: Configuration) -> Scale:

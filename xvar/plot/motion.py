@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xvar.configuration import Configuration
 from xvar.errors import InputError, Problem
-from xvar.plot.canvas import configuration_of, make_canvas, moment
+from xvar.plot.canvas import configuration_of, last_step, make_canvas, moment
 from xvar.plot.colours import draw_wheel, field_scale, motion_colours
 from xvar.plot.facets import SIZE, Panels, make_panels
 from xvar.plot.vectors import draw_arrows, draw_key, draw_streamlines, typical_speed
@@ -86,13 +86,16 @@ def motion(
     panels = make_panels(
         data["u"], canvas, {"window": window, "step": step}, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size
     )
+    ends = [last_step(data, index.get("window", 0)) if "step" in index else 0 for _, index in panels.shown]
+    if "step" not in (col, row):
+        for (_, index), end in zip(panels.shown, ends, strict=True):
+            index.update({"step": min(index["step"], end)} if "step" in index else {})
     parts = [data.isel({dim: place for dim, place in index.items() if dim in data.dims}) for _, index in panels.shown]
     pairs = [_components(part, canvas.dims) for part in parts]
     panels.prepare(canvas)
-    last = data.sizes.get("step", 1) - 1
     images = [
-        image_under(part, configuration, last=index.get("step", last) == last)
-        for part, (_, index) in zip(parts, panels.shown, strict=True)
+        image_under(part, configuration, last=index.get("step", end) == end)
+        for part, (_, index), end in zip(parts, panels.shown, ends, strict=True)
     ]
     if style == "colours":
         known = [np.hypot(*pair) for pair in pairs]
