@@ -40,6 +40,7 @@ FLOOR = {
     "guard": 2,
     "minimize": 2,
     "observation": 2,
+    "composite": 2,
     "odim": 2,
     "options": 2,
     "penalty": 2,

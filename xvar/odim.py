@@ -1,4 +1,4 @@
-"""Radar volumes of ODIM_H5, opened by xradar, as a record of images around the radar."""
+"""Radar volumes of ODIM_H5, opened by xradar, as a record of images around the radar; composites as they are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xvar.cf.detection import detected
 from xvar.cf.units import kind
 from xvar.cf.values import Screen
+from xvar.composite import OBJECTS, object_of, open_composite
 from xvar.errors import InputError, Problem
 
 #: What ODIM calls a quantity, in CF.
@@ -37,11 +38,12 @@ def is_odim(path: Path) -> bool:
 def open_odim(
     paths: str | Path | Sequence[str | Path], quantity: str | None = None, *, sweep: int = 0, spacing: float = 1000.0
 ) -> xr.Dataset:
-    r"""Open polar volumes or scans of one radar, a file a time, as images on a plane around it.
+    r"""Open composites, or polar volumes or scans of one radar, a file a time.
 
-    A point of the plane takes the value of the gate that lies nearest, by azimuth and by distance along the ground
-    [1]_; nothing is smoothed. What is beyond the last gate, or was not looked at (nodata), is missing; where nothing
-    was seen (undetect) there is the least reflectivity, or no rain.
+    Composites keep their map. Volumes and scans become images on a plane around the radar: a point of it takes the
+    value of the gate that lies nearest, by azimuth and by distance along the ground [1]_; nothing is smoothed. What is
+    beyond the last gate, or was not looked at (nodata), is missing; where nothing was seen (undetect) there is the
+    least reflectivity, or no rain.
 
     Parameters
     ----------
@@ -50,14 +52,15 @@ def open_odim(
     quantity : str, optional
         As ODIM names it; by default ``DBZH``, or what there is of reflectivity or rain.
     sweep : int
-        The elevation, counted from the first of the file.
+        Of volumes, the elevation, counted from the first of the file.
     spacing : float
-        Metres between the points.
+        Of volumes, metres between the points.
 
     Returns
     -------
     Dataset
-        The quantity (time, y, x), with an azimuthal equidistant grid mapping centred on the radar.
+        The quantity (time, y, x), with the grid mapping of the composite, or an azimuthal equidistant one centred on
+        the radar.
 
     Raises
     ------
@@ -74,10 +77,17 @@ def open_odim(
         import xradar  # noqa: F401  (registers the engine)
     except ImportError as error:
         raise _refused(names[0], "a radar volume of ODIM_H5, without the package xradar", "xradar", EXTRA) from error
-    images = [_image(path, quantity, sweep, spacing) for path in names]
+    images = [
+        open_composite(path, quantity, QUANTITIES)
+        if object_of(path) in OBJECTS
+        else _image(path, quantity, sweep, spacing)
+        for path in names
+    ]
     for path, other in zip(names, images, strict=True):
-        if other["crs"].attrs != images[0]["crs"].attrs or other.sizes != images[0].sizes:
-            raise _refused(path, f"another radar or range than {names[0]}", "files of one radar", "run them apart")
+        same = other["crs"].attrs == images[0]["crs"].attrs and all(other[n].equals(images[0][n]) for n in ("y", "x"))
+        if not same:
+            found = f"another radar, range or map than {names[0]}"
+            raise _refused(path, found, "files of one radar or map", "run them apart")
         if set(other.data_vars) != set(images[0].data_vars):
             raise _refused(path, "another quantity", f"{sorted(map(str, images[0].data_vars))}", 'quantity="..."')
     crs = images[0]["crs"]
@@ -94,7 +104,9 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
             rays = get_x_y_z(opened.load())
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         what = f"no sweep {sweep} that xradar can read: {type(error).__name__}: {str(error)[:200]}"
-        raise _refused(path, what, "a volume or a scan of ODIM_H5", "sweep=0; copy or download it again") from error
+        raise _refused(
+            path, what, "a volume, a scan or a composite of ODIM_H5", "sweep=0; copy or download it again"
+        ) from error
     known = [str(name) for name in rays.data_vars if name in QUANTITIES]
     name = quantity or next((name for name in QUANTITIES if name in known), None)
     if name is None or name not in known:
