@@ -9,6 +9,8 @@ the folder of `--folder`, and another call goes on from there. Needs mutmut (``p
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -131,6 +133,14 @@ def _meet(mutant: str, tests: list[str], left_out: set[str], told: pathlib.Path)
         os._exit(code)
 
 
+def _load(paths: set[str]) -> None:
+    """Import the tests, and what they import, once and not in each process."""
+    import pytest
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sorted(paths)])
+
+
 def met(mutant: str, file: str, left_out: set[str], sound: set[str]) -> tuple[str, str]:
     """What became of a mutant; a test that fails without it too counts for nothing."""
     for tests in filter(None, tests_of(file)):
@@ -168,8 +178,7 @@ def main() -> int:
     rows = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
     left_out, sound, known = set[str](), set[str](), {row["mutant"] for row in rows}
     until = time.monotonic() + 60 * options.minutes
-    import torch  # noqa: F401  (once, not in each process)
-
+    _load({path for mutant in sample for part in tests_of(names[mutant]) for path in part})
     with done.open("a") as file:
         for mutant in sample:
             if mutant not in known and time.monotonic() < until:

@@ -104,6 +104,19 @@ def in_kelvin() -> Dataset:
     return record
 
 
+def steps(*coordinates: str) -> Callable[[], Dataset]:
+    """A forecast as decoders of GRIB open it: durations, with the time of its start and the valid times where asked."""
+
+    def make() -> Dataset:
+        record = warm()
+        start, valid = record["time"].values[0], record["time"].values
+        record = record.rename(time="step").assign_coords(step=valid - start)
+        known = {"time": ((), start), "valid_time": ("step", valid)}
+        return record.assign_coords({name: known[name] for name in coordinates})
+
+    return make
+
+
 #: What is untidy, the file, the tidy file that it stands for, and what its owner knows where she is asked.
 Case = tuple[str, Callable[[], Dataset], Callable[[], Dataset], dict[str, object]]
 CASES: list[Case] = [
@@ -117,6 +130,9 @@ CASES: list[Case] = [
     ("times as text without signs", dated(lambda times: list(times.strftime("%Y%m%d%H%M"))), warm, {}),
     ("times as digits", dated(lambda times: times.strftime("%Y%m%d%H%M").astype("int64")), warm, {}),
     ("times as digits in a float", dated(lambda times: times.strftime("%Y%m%d%H%M%S").astype("float64")), warm, {}),
+    ("steps of a forecast with their times", steps("time", "valid_time"), warm, {}),
+    ("steps of a forecast and its start", steps("time"), warm, {}),
+    ("steps of a forecast", steps(), warm, {}),
     ("a time twice", lambda: xr.concat([warm(), warm().isel(time=[2])], "time").sortby("time"), warm, {}),
     ("times backwards", lambda: warm().isel(time=slice(None, None, -1)), warm, {}),
     ("transposed", lambda: warm().transpose("x", "time", "y"), warm, {}),
@@ -154,7 +170,7 @@ def as_it_says(record: Dataset, problem: Problem, options: dict[str, object], kn
         assert asked, problem.fix
         options |= {name: known[name] for name in asked}
         return record
-    scope: dict[str, object] = {"ds": record, "pandas": pd}
+    scope: dict[str, object] = {"ds": record, "pandas": pd, "numpy": np}
     if " = " in line[1].partition("(")[0]:
         exec(line[1], scope)
     else:

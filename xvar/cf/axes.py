@@ -147,6 +147,8 @@ def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
         dims = [dim for dim in array.dims if stated.get(dim) == axis]
         if not dims:
             dims = [dim for dim in array.dims if dim not in stated and str(dim).lower() in names]
+        if not dims and axis == "T":  # durations, as decoders of GRIB name the steps of a forecast
+            dims = [dim for dim in array.dims if dim not in stated and array[dim].dtype.kind == "m"]
         if len(dims) > 1:
             # A dimension of one value is not what a sequence runs along.
             dims = [dim for dim in dims if array.sizes[dim] > 1] or dims

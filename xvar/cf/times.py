@@ -199,14 +199,14 @@ def _is_scalar_date(coordinate: xr.DataArray) -> bool:
 
 
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
-    """The coordinate of the time dimension: of its name, else the one 1-D coordinate along it that holds dates."""
-    if dim in array.coords:
-        own: xr.DataArray = array.coords[dim]
+    """The coordinate of the time dimension: of its name, unless it holds durations; else the one that holds dates."""
+    own: xr.DataArray | None = array.coords[dim] if dim in array.coords else None
+    if own is not None and own.dtype.kind != "m":
         return own
-    along: list[xr.DataArray] = [c for c in array.coords.values() if c.dims == (dim,)]
+    along: list[xr.DataArray] = [c for c in array.coords.values() if c.dims == (dim,) and c.name != dim]
     named = [c for c in along if c.attrs.get("standard_name") == "time" or c.attrs.get("axis") == "T"]
     dated = named or [c for c in along if _is_date(c)]
-    return dated[0] if len(dated) == 1 else None
+    return dated[0] if len(dated) == 1 else own
 
 
 def _is_date(coordinate: xr.DataArray) -> bool:
@@ -221,6 +221,16 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
     units = coordinate.attrs.get("units")
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
         return np.asarray(coordinate.values)
+    if isinstance(dtype, np.dtype) and dtype.kind == "m":
+        since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and _is_date(c)]
+        start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
+        problems.add(
+            **where,
+            found=f"durations, first {pd.Timedelta(coordinate.values.flat[0])}",
+            expected="dates",
+            fix=f"ds = ds.assign_coords({label}={start} + ds[{label!r}])" + ("" if since else ", or since when it is"),
+        )
+        return None
     if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
         digits = _digits_of_dates(coordinate)
         if units is None and digits is not None:

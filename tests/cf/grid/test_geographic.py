@@ -58,6 +58,8 @@ def test_around_the_globe(dtype):
     longitude = np.arange(0, 360, 1.5).astype(dtype)
     assert grid(geographic(np.arange(-60.0, 60.0, 2.0), longitude)).periodic_x
     assert not grid(geographic(np.arange(-60.0, 60.0, 2.0), longitude[:-1])).periodic_x
+    for step in (3.59, 3.61):  # the last column comes within half a step of the first, on either side of it
+        assert grid(geographic(np.arange(-60.0, 60.0, 2.0), (step * np.arange(100)).astype(dtype))).periodic_x
 
 
 def test_a_column_that_repeats_the_first():
