@@ -41,6 +41,7 @@ def test_seconds_since_the_first_frame(unit):
     assert times.order is None
 
 
+@pytest.mark.skipif(not hasattr(xr, "coders"), reason="before 2025 xarray held nanoseconds alone")
 def test_a_millennium_does_not_overflow():
     times = read_times(at(np.array(["1000-01-01", "3000-01-01"], "M8[s]")), AXES, Problems())
     assert times.seconds[1] == 730485 * 86400.0
