@@ -457,9 +457,11 @@ def run(*arguments: str) -> str:
 
 @pytest.mark.long
 def test_currents_from_heights_along_tracks() -> None:
-    figures = json.loads(run("examples/shallow_water_tracks.py", "--json", "-"))
-    assert figures["velocity_error_ratio"] < 0.4
-    assert figures["ageostrophic_energy_analysis"] < 1.25 * figures["ageostrophic_energy_truth"]
+    """Over fifteen days; what the example's twenty-five give stands in docs/howto/own-model.md."""
+    short = ("--days", "15", "--evaluations", "30", "--json", "-")
+    figures = json.loads(run("examples/shallow_water_tracks.py", *short))
+    assert figures["velocity_error_ratio"] < 0.33
+    assert figures["ageostrophic_energy_analysis"] < figures["ageostrophic_energy_truth"]
     assert figures["residual_over_noise"] == pytest.approx(1, abs=0.1)
 
 

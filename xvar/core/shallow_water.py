@@ -45,7 +45,9 @@ class ShallowWater:
     larger y (Arakawa's C grid), so that walls, where the grid is closed, run through the last u and the last v. The
     vector-invariant differences of Sadourny (1975) keep the mass to rounding, and what is asked for of energy or, for
     flow without divergence, potential enstrophy, but for the error of the steps in time (Runge and Kutta's of fourth
-    order). They are of second order in space. Water slips freely along walls and coasts.
+    order). They are of second order in space. Water slips freely along walls and coasts. On latitude and longitude the
+    lengths of the cells are all that the sphere asks for: written with vorticity and head the equations have no terms
+    :math:`u v \tan\phi / R`. f is that of a beta plane.
 
     For one active layer above a deep one at rest, give the equivalent depth :math:`H = c^2 / g`, c the speed of the
     internal waves: :math:`\eta` is then the height of the sea surface, and H some 0.5 to 1 m.

@@ -302,6 +302,31 @@ def test_flow_in_geostrophic_balance_is_steady(edges: Any) -> None:
     assert float((run(model, unbalanced, 10 * 86400.0, 10) - flow)[:, 0].norm() / flow[:, 0].norm()) > 0.1
 
 
+def test_a_solid_body_rotation_of_the_sphere_is_steady_with_metric_terms_and_all() -> None:
+    r"""A zonal flow with :math:`u^2 \tan\phi / R = -g\, \partial_\phi \eta / R` on latitude and longitude.
+
+    The equations are written with the vorticity and the head, which need no terms of their own for the turning of the
+    axes: lengths are enough. What is left of them falls with the square of the spacing.
+    """
+    radius, speed, gravity, left = 6371e3, 30.0, 9.81, []
+    for rows in (20, 40, 80):
+        step = math.radians(40.0) / rows
+        latitude = math.radians(30.0) + step * (torch.arange(rows, dtype=torch.float64) + 0.5)
+        metric = radius * step * torch.stack([torch.ones(rows, 8), latitude.cos()[:, None].expand(rows, 8)]).double()
+        grid = Grid((rows, 8), (radius * step, radius * step * 0.6), metric)
+        model = bound(ShallowWater(1000.0, 0.0, gravity=gravity, edges="channel"), grid)
+        flow = torch.zeros(1, 3, rows, 8, dtype=torch.float64)
+        flow[0, 0] = -0.5 * speed**2 / gravity * latitude.sin().square()[:, None]
+        flow[0, 1] = speed * latitude.cos()[:, None]
+        rate = model.tendency(flow)[0, :, 1:-2]  # the walls are no part of the solution
+        assert float(rate[:2].abs().max()) < 1e-15  # nothing changes along a circle of latitude
+        turning = (speed * latitude.cos()).square() * latitude.tan() / radius
+        left.append(float((rate[2].abs().max(1).values / turning[1:-2]).max()))
+    assert left[-1] < 1e-3
+    assert left[0] / left[1] == pytest.approx(4, rel=0.1)
+    assert left[1] / left[2] == pytest.approx(4, rel=0.1)
+
+
 def test_a_pair_of_eddies_carries_itself_along() -> None:
     """And keeps its extremes, its energy and its enstrophy."""
     grid = Grid((48, 48), (15e3, 15e3), edges="periodic")
