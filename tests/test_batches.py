@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import zarr
 
 import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
@@ -135,7 +136,8 @@ def test_what_dask_does_with_it(whole: xr.Dataset, way: str, tmp_path: pathlib.P
     else:
         lazy.to_zarr(tmp_path / "a.zarr", compute=False)
         empty = xr.open_zarr(tmp_path / "a.zarr").load()
-        assert (empty["status"] == 0).all()
+        if int(zarr.__version__.partition(".")[0]) >= 3:  # before, integers that were not written are whatever is there
+            assert (empty["status"] == 0).all()
         assert np.isnan(empty["u"]).all()
         part = lazy.isel(window=slice(2, 4))
         part.drop_vars([n for n in part.variables if "window" not in part[n].dims]).to_zarr(

@@ -47,6 +47,7 @@ def failed(model: Callable[[State, float], State], given: State | None = None, s
         assert row.passed or len(row.words) > 10
     assert ("failed" if names else "passed") in str(report).splitlines()[0]
     assert str(report).count("FAIL") == len(names)
+    assert repr(report) == str(report)  # what a notebook shows
     return names
 
 

@@ -38,6 +38,7 @@ def holed() -> xr.Dataset:
 def test_a_good_record_passes(record) -> None:
     examination = record().var4d.check()
     assert examination, str(examination)
+    assert repr(examination) == str(examination)
     (report,) = examination.reports
     assert tuple(row.name for row in report.rows) == TESTS
     for word in ("passed", "spacing", " m, dx ", "cadence", "ok "):

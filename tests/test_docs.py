@@ -62,6 +62,8 @@ def test_the_tutorial_of_the_oceanographer_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/oceanographer.md", r"\{code-cell\} python"))
     assert (page.scores["vector_correlation"] > 0.97).all()
     assert (page.skill["rmse"] < 0.6 * page.skill["rmse_persistence"]).all()
+    assert page.lazy["u"].chunks is not None
+    assert float(abs(page.first["u"] - page.analysis["u"].isel(window=0, step=-1)).mean()) < 0.01
 
 
 @pytest.mark.long

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -71,7 +73,10 @@ def test_what_is_written_is_whole_or_is_not(tmp_path, suffix) -> None:
     with open_files([target]) as read:
         assert read.sizes["time"] == 5
 
-    def fails(*arguments: object, **options: object) -> None:
+    def fails(dataset: xr.Dataset, path: pathlib.Path, **options: object) -> None:
+        if suffix == ".zarr":  # a part of it is there
+            path.mkdir()
+            (path / "zarr.json").write_text("{")
         raise OSError(28, "No space left on device")
 
     failing = warm()
@@ -97,6 +102,17 @@ def test_without_zarr_the_package_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "zarr", None)
     refused(lambda: write(warm(), tmp_path / "a.zarr"), "without the package zarr", "xvar[zarr]", "-o NAME.nc")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_whose_groups_cannot_be_read_has_none(tmp_path, monkeypatch) -> None:
+    xr.Dataset(attrs={"title": "empty"}).to_netcdf(tmp_path / "empty.nc")
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(store.xr, "open_datatree", broken)
+    with open_files([tmp_path / "empty.nc"]) as opened:
+        assert not opened.data_vars
 
 
 def test_groups_are_named_and_what_has_none_is_left_to_the_reader(tmp_path) -> None:

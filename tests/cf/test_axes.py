@@ -214,3 +214,20 @@ def test_input_is_not_changed():
     for _ in itertools.repeat(None, 2):
         canonical(array, find_axes(array, Problems()), Problems())
     xr.testing.assert_identical(array, before)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_a_variable_with_one_dimension_twice_is_none():
+    dataset = images().to_dataset().assign(twice=xr.Variable(("a", "a"), np.zeros((2, 2))))
+    assert find_variable(dataset, None, Problems()) == "rain"
+    problems = Problems()
+    assert find_variable(dataset, "twice", problems) is None
+    assert "'a') , one of them twice".replace(" ,", ",") in message(problems)
+
+
+def test_images_of_several_members_are_chosen_by_position():
+    for coords in ({}, {"member": ["a", "b"]}, {"member": [7, 8]}, {"member": [1.0, np.nan]}):
+        array = xr.concat([images(), images()], "member").assign_coords(coords)
+        problems = Problems()
+        assert canonical(array, Axes("time", "y", "x"), problems) is None
+        assert message(problems).endswith("fix: choose one, ds = ds.isel(member=0)")

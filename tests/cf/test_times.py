@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
-from xvar.cf.times import parse_duration, read_times
+from xvar.cf.times import check_calendar, parse_duration, read_times
 from xvar.errors import Problems
 
 AXES = Axes("time", "y", "x")
@@ -41,6 +41,7 @@ def test_seconds_since_the_first_frame(unit):
     assert times.order is None
 
 
+@pytest.mark.skipif(not hasattr(xr, "coders"), reason="before 2025 xarray held nanoseconds alone")
 def test_a_millennium_does_not_overflow():
     times = read_times(at(np.array(["1000-01-01", "3000-01-01"], "M8[s]")), AXES, Problems())
     assert times.seconds[1] == 730485 * 86400.0
@@ -196,3 +197,59 @@ def test_no_durations(value):
     assert parse_duration(value, "lead", problems) is None
     assert "lead=" in message(problems)
     assert "30min" in message(problems)
+
+
+@pytest.mark.parametrize(
+    ("times", "spelled"),
+    [
+        ([20240229, 20240301], "%Y%m%d"),
+        ([2024022923, 2024030100], "%Y%m%d%H"),
+        ([18991231.0, 19000101.0], "%Y%m%d"),
+        ([20240229, 20240230], None),  # no such day
+        ([20240229.5, 20240301.0], None),
+        ([20240229, -1], None),
+        ([20240229.0, np.nan], None),
+        ([17891231, 17900101], None),  # as well a number of seconds
+        ([2024, 2025], None),
+        ([], None),
+    ],
+)
+def test_numbers_that_spell_dates(times, spelled):
+    text = refusal(at(np.array(times)))
+    assert ("that spell dates" in text) is (spelled is not None)
+    assert (f"format={spelled!r}" in text) is (spelled is not None)
+
+
+def test_durations_are_dated_by_what_they_are_counted_from():
+    steps = np.array([0, 1], "m8[h]")
+    assert "fix: ds = ds.assign_coords(time=numpy.datetime64('2020-01-01') + ds['time']), or since" in refusal(
+        at(steps)
+    )
+    array = at(steps).assign_coords(start=np.datetime64("2000-01-01", "ns"))
+    assert refusal(array).endswith("fix: ds = ds.assign_coords(time=ds['start'] + ds['time'])")
+    valid = array.assign_coords(valid=("time", array["start"].values + steps))
+    np.testing.assert_array_equal(read_times(valid, AXES, Problems()).seconds, [0, 3600])
+
+
+def test_times_that_a_file_keeps_to_enough_digits():
+    array = at(DAYS)
+    array["time"].encoding = {"dtype": "float32", "units": "days since 2000-01-01"}
+    assert read_times(array, AXES, Problems()) is not None
+    array["time"].encoding["units"] = "seconds since 1800-01-01"
+    assert read_times(array, AXES, Problems()) is not None  # 512 s of a day
+    array["time"].encoding["dtype"] = "float16"
+    array["time"].encoding["units"] = "days since 1900-01-01"
+    problems = Problems()
+    read_times(array, AXES, problems)
+    assert "rounded to" in message(problems)
+
+
+def test_a_field_of_the_same_calendar_is_welcome():
+    problems = Problems()
+    for time in (np.datetime64("2020-01-01", "ns"), cftime.datetime(2020, 1, 1, calendar="standard")):
+        check_calendar(images().isel(time=0).assign_coords(when=time), DAYS.values, problems, "background")
+    assert not len(problems)
+    check_calendar(
+        images().assign_coords(when=cftime.datetime(2020, 1, 1, calendar="noleap")), DAYS.values, problems, "b"
+    )
+    assert "calendar 'noleap', where the record has 'standard'" in message(problems)

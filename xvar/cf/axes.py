@@ -390,8 +390,10 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
 
 def _one_of(array: xr.DataArray, dim: Hashable) -> str:
     """How one of several images is chosen: of levels that nearest the surface, by what their coordinate says."""
-    level = array.coords.get(dim)
-    if level is None or not is_number(level) or not np.isfinite(level.values).all():
+    if dim not in array.coords:
+        return f"choose one, ds = ds.isel({dim}=0)"
+    level = array.coords[dim]
+    if not is_number(level) or not np.isfinite(level.values).all():
         return f"choose one, ds = ds.isel({dim}=0)"
     standard, units = (str(level.attrs.get(key, "")) for key in ("standard_name", "units"))
     if standard.startswith("atmosphere_") or "pressure" in standard or are_convertible(units, "Pa"):

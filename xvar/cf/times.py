@@ -200,9 +200,11 @@ def _is_scalar_date(coordinate: xr.DataArray) -> bool:
 
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     """The coordinate of the time dimension: of its name, unless it holds durations; else the one that holds dates."""
-    own: xr.DataArray | None = array.coords[dim] if dim in array.coords else None
-    if own is not None and own.dtype.kind != "m":
-        return own
+    own: xr.DataArray | None = None
+    if dim in array.coords:  # get() makes one up where there is none
+        own = array.coords[dim]
+        if own.dtype.kind != "m":
+            return own
     along: list[xr.DataArray] = [c for c in array.coords.values() if c.dims == (dim,) and c.name != dim]
     named = [c for c in along if c.attrs.get("standard_name") == "time" or c.attrs.get("axis") == "T"]
     dated = named or [c for c in along if _is_date(c)]

@@ -63,6 +63,10 @@ class Report:
     def __bool__(self) -> bool:
         return self.passed
 
+    def __repr__(self) -> str:
+        """The text itself, for a notebook or a prompt."""
+        return str(self)
+
     def __str__(self) -> str:
         width = max(len(row.name) for row in self.rows)
         lines = [f"{self.subject}: {'passed' if self.passed else 'failed'}"]

@@ -61,6 +61,10 @@ class Examination:
     def __bool__(self) -> bool:
         return self.passed
 
+    def __repr__(self) -> str:
+        """The text itself, for a notebook or a prompt."""
+        return str(self)
+
     def __str__(self) -> str:
         width = max((len(name) for name in self.facts), default=0)
         lines = [f"{'passed' if self.passed else 'failed'}"]

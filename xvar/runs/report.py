@@ -76,6 +76,10 @@ class Report:
         """Windows that were not run."""
         return [int(index) for index in np.flatnonzero(self.status == NOT_RUN)]
 
+    def __repr__(self) -> str:
+        """The text itself, for a notebook or a prompt."""
+        return str(self)
+
     def __str__(self) -> str:
         parts = [f"{self.done} of {self.windows} windows done", f"{len(self.failed)} failed", f"{self.left} not run"]
         return f"{self.path}: {', '.join(parts)}"

@@ -41,11 +41,15 @@ class ZarrStore(Store):
     def __init__(self, path: Path, *, zarr_format: int | None = None) -> None:
         super().__init__(path)
         try:
-            import zarr  # noqa: F401
+            import zarr
         except ImportError as error:
             raise InputError(
                 Problem(f"{str(path)!r} without the package zarr", "zarr", "pip install 'xvar[zarr]', or a name in .nc")
             ) from error
+        formats = (2, 3) if hasattr(zarr, "config") else (2,)
+        if zarr_format not in (None, *formats):
+            found, words = f"zarr_format={zarr_format} with zarr {zarr.__version__}", " or ".join(map(str, formats))
+            raise InputError(Problem(found, words, "zarr_format=2, or pip install -U zarr"))
         self.zarr_format = zarr_format
         self.new = path.with_name(f".{path.name}.new")
         self.instead = False  # whether the new store takes the place of another

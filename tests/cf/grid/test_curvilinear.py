@@ -98,3 +98,28 @@ def test_lazy_coordinates_are_read_without_the_scheduler_of_the_windows():
 
     with dask.config.set(scheduler=forbidden):
         np.testing.assert_array_equal(grid(array.chunk()).metric, grid(array).metric)
+
+
+def test_positions_as_the_files_of_wrf_name_them():
+    array = polar()
+    bare = array.rename(latitude="XLAT", longitude="XLONG")
+    for name in ("XLAT", "XLONG"):
+        bare[name].attrs = {}
+    np.testing.assert_array_equal(grid(bare).metric, grid(array).metric)
+
+
+def test_two_neighbours_at_one_place():
+    plane = polar().coords
+    text = refusal(
+        polar(latitude=((0, 3), float(plane["latitude"][1, 3])), longitude=((0, 3), float(plane["longitude"][1, 3])))
+    )
+    assert "neighbouring points at the same latitude and longitude" in text
+    assert "index (0, 3)" in text
+
+
+def test_a_rotated_pole_with_positions_takes_the_positions():
+    array = polar().assign_coords(
+        y=("y", np.arange(7.0), {"units": "degrees", "standard_name": "grid_latitude"}),
+        x=("x", np.arange(9.0), {"units": "degrees", "standard_name": "grid_longitude"}),
+    )
+    assert grid(array).spacing == grid(polar()).spacing

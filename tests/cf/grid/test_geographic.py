@@ -114,3 +114,7 @@ def test_columns_that_were_sorted_across_the_seam(first, line, down):
 
 def test_two_columns_half_the_globe_apart_are_two_columns():
     assert grid(geographic(np.arange(5.0), np.array([0.0, 179.0]))).kind == "geographic"
+
+
+def test_a_longitude_that_is_missing():
+    assert "index 2: found value nan" in refusal(geographic(np.arange(5.0), np.array([0.0, 1.0, np.nan, 3.0])))

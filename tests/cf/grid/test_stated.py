@@ -23,3 +23,8 @@ def test_stated_spacing_keeps_the_direction_of_the_coordinates():
 @pytest.mark.parametrize(("dx", "dy"), [(None, 1.0), (1.0, None), (0.0, 1.0), (-5, 1.0), (np.nan, 1), ("wide", 1)])
 def test_half_or_no_spacing_stated(dx, dy):
     assert "both dx= and dy=" in refusal(images(), dx=dx, dy=dy)
+
+
+def test_stated_spacing_of_coordinates_that_go_to_and_fro():
+    text = refusal(on(np.array([0.0, 1.0, 3.0, 2.0, 4.0]), np.arange(6.0)), dx=1.0, dy=1.0)
+    assert "index 3: found 2 at index 3 after 3: not monotonic" in text
