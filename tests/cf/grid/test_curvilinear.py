@@ -117,9 +117,14 @@ def test_two_neighbours_at_one_place():
     assert "index (0, 3)" in text
 
 
-def test_a_rotated_pole_with_positions_takes_the_positions():
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+def test_a_rotated_pole_with_positions_takes_the_positions(down, left):
+    """The axes then say nothing but which way they go."""
     array = polar().assign_coords(
         y=("y", np.arange(7.0), {"units": "degrees", "standard_name": "grid_latitude"}),
         x=("x", np.arange(9.0), {"units": "degrees", "standard_name": "grid_longitude"}),
     )
-    assert grid(array).spacing == grid(polar()).spacing
+    found = grid(array.isel(y=slice(None, None, -1 if down else 1), x=slice(None, None, -1 if left else 1)))
+    assert found.ascending == (not down, not left)
+    np.testing.assert_array_equal(found.metric, grid(polar()).metric)
