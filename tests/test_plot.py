@@ -15,7 +15,7 @@ from matplotlib.quiver import Quiver  # noqa: E402
 import xvar  # noqa: E402
 from tests.records import analysis  # noqa: E402
 from xvar.errors import InputError  # noqa: E402
-from xvar.plot.colours import motion_colours  # noqa: E402
+from xvar.plot.colours import in_symbols, motion_colours  # noqa: E402
 
 
 @pytest.fixture
@@ -101,6 +101,32 @@ def test_latitude_and_longitude_are_drawn_in_degrees_in_proportion(ax) -> None:
     result.var4d.plot.motion(ax=ax)
     np.testing.assert_allclose(ax.get_aspect(), 1 / np.cos(np.deg2rad(48)))
     assert ax.get_ylabel() == "latitude (degrees north)"
+
+
+@pytest.mark.parametrize(
+    ("units", "printed"),
+    [
+        ("mm h-1", "mm h$^{-1}$"),
+        ("degree_Celsius", "°C"),
+        ("0.01 mm (5 min)-1", "0.01 mm (5 min)$^{-1}$"),
+        ("kg m-2 s-1", "kg m$^{-2}$ s$^{-1}$"),
+        ("dBZ", "dBZ"),
+    ],
+)
+def test_units_in_print(units: str, printed: str) -> None:
+    assert in_symbols(units) == printed
+
+
+def test_no_colour_is_dark_where_no_motion_stands_out(ax) -> None:
+    turning = analysis().isel(window=[0]).copy(deep=True)
+    turning["u"][:], turning["v"][:] = np.linspace(1, 2, turning["u"].size).reshape(turning["u"].shape), 0.0
+    turning.var4d.plot.motion(style="colours", ax=ax)
+    rim = ax.child_axes[0].texts[0].get_text()
+    assert rim == "2 m/s"
+    turning["u"][0, -1, 5, 5] = 100.0  # one point that is wrong does not make all others pale
+    other = Figure().subplots()
+    turning.var4d.plot.motion(style="colours", ax=other)
+    assert other.child_axes[0].texts[0].get_text() == "2 m/s"
 
 
 def test_a_descent_that_is_long_is_drawn_in_powers_of_ten(ax) -> None:

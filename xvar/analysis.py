@@ -121,7 +121,7 @@ def _times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:
     missing = schedule.frames < 0
     if missing.any():
         table = table.copy()
-        table[missing] = np.datetime64("NaT") if table.dtype.kind == "M" else None
+        table[missing] = np.datetime64("NaT", "s") if table.dtype.kind == "M" else None
     return table
 
 

@@ -127,7 +127,7 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
         "semi_major_axis": 6378137.0,
         "inverse_flattening": 298.257223563,
     }
-    time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT")
+    time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT", "ns")
     attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
     return xr.Dataset(
         {name: (("time", "y", "x"), plane[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},

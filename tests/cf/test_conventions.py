@@ -125,7 +125,7 @@ def test_times_are_exact(unit, name, tmp_path):
 def test_missing_times(tmp_path):
     result = analysis(RECORD, "sst")
     times = result.time.values.copy()
-    times[1, -1] = np.datetime64("NaT")
+    times[1, -1] = np.datetime64("NaT", "ns")
     result = finish(
         result.assign_coords(time=(("window", "step"), times, result.time.attrs)), RECORD, action="assimilate"
     )

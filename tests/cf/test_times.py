@@ -98,7 +98,7 @@ def test_sorting_restores_any_order(order):
 def test_missing_time():
     """Fault 4."""
     values = DAYS.values.copy()
-    values[3] = np.datetime64("NaT")
+    values[3] = np.datetime64("NaT", "ns")
     text = refusal(at(values))
     assert "NaT" in text
     assert "index 3" in text
@@ -189,7 +189,13 @@ def test_durations(value, seconds):
     "value",
     [
         *("15", "", "soon", "-5min", "0min", "NaT", 15, 1.5, None, True),
-        *(np.timedelta64(1, "M"), np.timedelta64(5), np.timedelta64("NaT"), datetime.timedelta(0), pd.NaT),
+        *(
+            np.timedelta64(1, "M"),
+            *np.array([5]).astype("m8"),
+            np.timedelta64("NaT", "s"),
+            datetime.timedelta(0),
+            pd.NaT,
+        ),
     ],
 )
 def test_no_durations(value):

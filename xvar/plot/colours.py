@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def field_scale(field: xr.DataArray, configuration: Configuration) -> Scale:
         if factor is not None:
             return _classes(RATES, factor, "rain rate (mm h$^{-1}$)")
     if configuration.kind == "reflectivity":
-        return _classes(REFLECTIVITIES, 1.0, f"reflectivity ({units})")
+        return _classes(REFLECTIVITIES, 1.0, f"reflectivity ({in_symbols(units)})")
     values = field.values[np.isfinite(field.values)]
     low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
     name = str(field.name or configuration.variable)
@@ -82,7 +83,14 @@ def field_scale(field: xr.DataArray, configuration: Configuration) -> Scale:
         own = OWN["temperature"]
     colours: Any = colormaps["viridis"] if own is None else _ocean(*own)
     style = {"cmap": colours, "vmin": float(low), "vmax": float(high)}
-    return Scale(1.0, f"{name.removesuffix('_observed').replace('_', ' ')} ({units})", style, {"extend": "both"})
+    label = f"{name.removesuffix('_observed').replace('_', ' ')} ({in_symbols(units)})"
+    return Scale(1.0, label, style, {"extend": "both"})
+
+
+def in_symbols(units: str) -> str:
+    """Units as they are printed: exponents raised, degrees as a sign."""
+    raised = re.sub(r"(?<=[A-Za-z)])(-?\d+)\b", r"$^{\1}$", units)
+    return re.sub(r"(?i)\bdeg(ree)?s?[ _]c(elsius)?\b", "°C", raised)
 
 
 def difference_scale(values: NDArray[Any], label: str, factor: float = 1.0) -> Scale:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from xvar.errors import InputError, Problem
 from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
+from xvar.plot.colours import in_symbols
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -173,9 +174,10 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     thresholds = scores["threshold"].values if "threshold" in scores[score].dims else [None]
     kept = scores.get(f"{score}_persistence")
     dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}
+    events = in_symbols(scores["threshold"].attrs.get("units", "")) if "threshold" in scores.coords else ""
     for number, threshold in enumerate(thresholds):
         at = {} if threshold is None else {"threshold": number}
-        label = "forecast" if threshold is None else f"at {threshold:g} {scores['threshold'].attrs.get('units', '')}"
+        label = "forecast" if threshold is None else f"at {threshold:g} {events}"
         ax.plot(times, scores[score].isel(at).values, marker="o", color=f"C{number}", label=label)
         if kept is not None:
             ax.plot(times, kept.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
@@ -183,7 +185,7 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
         ax.plot([], [], color="0.4", label="persistence", **dashed)
     units = scores[score].attrs.get("units", "1")
     name = score.upper() if len(score) <= 4 and score != "bias" else score.replace("_", " ")
-    ax.set_ylabel(name if units == "1" else f"{name} ({units})")
+    ax.set_ylabel(name if units == "1" else f"{name} ({in_symbols(units)})")
     ax.set_xlabel(f"lead time ({unit})")
     ax.set_title(str(scores[score].attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
     ax.set_xticks(times if times.size <= 12 else times[:: times.size // 12 + 1])

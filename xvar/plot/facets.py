@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xarray.plot.facetgrid import FacetGrid
 
 SIZE = 3.2  # inches, of the height of a panel
+LABEL = 24  # characters beside the colour bar of a row of panels, all in one line
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Panels:
     def bar(self, mesh: Any, scale: Scale) -> None:
         """One colour bar for all panels."""
         axes = self.result if self.single else [ax for ax, _ in self.shown]
-        self.shown[0][0].figure.colorbar(mesh, ax=axes, label=scale.label, shrink=0.85, **scale.bar)
+        rows = 1 if self.single else self.result.axs.shape[0]
+        label = scale.label if self.single or len(scale.label) < LABEL * rows else scale.label.replace(" (", "\n(")
+        self.shown[0][0].figure.colorbar(mesh, ax=axes, label=label, shrink=0.85, **scale.bar)
 
     def title(self, text: str) -> None:
         """What all panels show."""

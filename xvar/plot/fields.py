@@ -12,7 +12,7 @@ import xarray as xr
 from xvar.configuration import Configuration
 from xvar.errors import InputError, Problem
 from xvar.plot.canvas import Canvas, configuration_of, make_canvas, moment, seconds_of, unit_of_time
-from xvar.plot.colours import Scale, difference_scale, field_scale, speed_scale
+from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, speed_scale
 from xvar.plot.facets import SIZE, Panels, every, make_panels
 from xvar.plot.vectors import draw_arrows, draw_key, typical_speed
 
@@ -111,7 +111,7 @@ def _scale(array: xr.DataArray, values: list[Any], configuration: Configuration)
         known = field_scale(xr.DataArray(together, attrs=array.attrs, name=configuration.variable), configuration)
         if known.factor != 1.0 or "mm h" in known.label:
             return difference_scale(together, "difference of the rain rate (mm h$^{-1}$)", known.factor)
-    return difference_scale(together, f"{name.replace('_', ' ')}" + (f" ({units})" if units != "1" else ""))
+    return difference_scale(together, f"{name.replace('_', ' ')}" + (f" ({in_symbols(units)})" if units != "1" else ""))
 
 
 def _when(data: xr.Dataset, index: dict[Hashable, int]) -> str:

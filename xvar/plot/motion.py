@@ -100,7 +100,7 @@ def motion(
     if style == "colours":
         known = [np.hypot(*pair) for pair in pairs]
         together = np.concatenate([speed[np.isfinite(speed)] for speed in known])
-        rim = fastest or (float(np.percentile(together, 99)) if together.size else 0.0) or 1.0
+        rim = fastest or _rim(together)
         for (axes, _), pair in zip(panels.shown, pairs, strict=True):
             canvas.image(axes, motion_colours(*pair, rim))
             canvas.ground(axes, np.isfinite(pair[0]))
@@ -149,3 +149,11 @@ def _titles(panels: Panels, parts: list[xr.Dataset], what: str) -> None:
             return
         axes.set_title(when, fontsize=9)
     panels.title(what)
+
+
+def _rim(speeds: NDArray[Any]) -> float:
+    """The highest speed, or where a few are far above all others what these do not exceed."""
+    if not speeds.size:
+        return 1.0
+    highest, usual = float(speeds.max()), float(np.percentile(speeds, 99))
+    return (highest if highest <= 1.5 * usual else usual) or 1.0

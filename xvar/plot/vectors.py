@@ -107,7 +107,8 @@ def draw_key(ax: Axes, arrows: Any, typical: float, units: str, *, figure: bool 
         return
     reference = _round(typical)
     # Not at the very edge: a notebook cuts what lies beyond axes and labels, of which a key is none.
-    place: tuple[float, float, Any] = (0.93, 0.975, "figure") if figure else (0.98, 1.03, "axes")
+    below = 0.12 / ax.figure.get_figure(root=True).get_size_inches()[1]
+    place: tuple[float, float, Any] = (0.93, 1 - below, "figure") if figure else (0.98, 1.03, "axes")
     ax.quiverkey(
         arrows,
         place[0],

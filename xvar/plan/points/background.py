@@ -82,5 +82,5 @@ def beginning_of(background: xr.Dataset, problems: Problems) -> np.datetime64:
             expected="a scalar coordinate time, where the window begins",
             fix='background.isel(time=0), or background.assign_coords(time=np.datetime64("2024-01-01"))',
         )
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "ns")
     return np.datetime64(time.values.ravel()[0])
