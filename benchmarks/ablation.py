@@ -28,6 +28,7 @@ from benchmarks.nowcast import (
     persistence,
     pooled,
 )
+from xvar.bridge import to_tensor
 from xvar.configuration import DEFAULTS, Configuration
 from xvar.core.grid import Grid
 from xvar.core.motion import ImageMotion
@@ -154,7 +155,8 @@ class Windows:
             rain = self.event.rain / self.event.factor
             stack = np.stack([rain[start + FRAMES - frames : start + FRAMES, rows] for start in self.starts])
             seconds = [index * self.event.seconds for index in range(frames)]
-            self.analysed[key] = motion.analyse(torch.from_numpy(stack.astype("float32")), seconds, self.grid)
+            frames_of_windows = to_tensor(stack, dtype="float32", device=None)
+            self.analysed[key] = motion.analyse(frames_of_windows, seconds, self.grid)
         return self.analysed[key]
 
     @property

@@ -17,6 +17,7 @@ from tests.cf.strict import strict_cf
 from xvar.control import Parameter
 from xvar.covariance import Diagonal, Matern
 from xvar.errors import AnalysisWarning, InputError
+from xvar.guard import warn_of
 from xvar.observation import Images
 from xvar.penalty import DigitalFilter
 
@@ -169,11 +170,22 @@ def test_a_background_that_is_elsewhere_is_not_carried_there_by_the_motion() -> 
     assert float(np.hypot(analysis["u"], analysis["v"]).max()) == pytest.approx(0.5 * 2e3 / 300, rel=0.1)
 
 
-def test_a_motion_that_leaves_the_grid_is_told() -> None:
+def test_images_that_were_never_there_do_not_carry_a_motion_off() -> None:
+    """A first image of noise, and one elsewhere, both held: what moves the later images is found all the same."""
     data = moving()
     noise = 0.3 * np.random.default_rng(0).standard_normal((24, 24))
     given = data.isel(time=0).assign(tracer=data["tracer"].isel(time=0) * 0 + noise)
-    with pytest.warns(AnalysisWarning, match="leaves the grid within one step"):
-        data.var4d.assimilate(
-            "tracer", dynamics="steady", background=given, background_error={"tracer": Diagonal(1e-6)}
-        )
+    analysis = data.var4d.assimilate(
+        "tracer", dynamics="steady", background=given, background_error={"tracer": Diagonal(1e-6)}
+    )
+    assert float(np.hypot(analysis["u"], analysis["v"]).max()) < 2 * 2e3 / 300
+
+
+def test_a_motion_that_leaves_the_grid_is_told() -> None:
+    fields = np.zeros((2, 3, 4, 5))
+    fields[1, 2, 0, 0] = -25.0
+    arrays = {"u": fields, "v": fields * 0, "status": np.ones(2), "evaluations": np.ones(2)}
+    arrays["deformation_number"] = np.zeros(2)
+    with pytest.warns(AnalysisWarning, match=r"one step of the model in 1 of 2 windows: 25 m/s in window 1, where 20"):
+        warn_of(arrays, "window {}".format, (20.0, 10.0))
+    warn_of(arrays, "window {}".format, (26.0, 10.0))

@@ -240,7 +240,7 @@ def test_where_every_analysis_has_the_covariance_b_it_is_the_kalman_filter() -> 
 def test_an_advected_state_goes_on_by_the_model() -> None:
     data = drifting(frames=8)
     analysis = data.var4d.assimilate(
-        window=4, dynamics="steady", background="cycled", minimizer=LBFGS(evaluations=40), observation_error=0.05
+        window=4, dynamics="steady", background="cycled", minimizer=LBFGS(evaluations=200), observation_error=0.05
     )
     expected = analysis.isel(window=[0]).var4d.forecast("2min")["sst"].values[0, 0]
     np.testing.assert_array_equal(analysis["sst_background"].values[1], expected)

@@ -29,3 +29,14 @@ def test_the_known_inverse_hessian_is_exact_where_everything_is_diagonal() -> No
     assert relative(found, (1 / (1 + deviation**2 / std**2)).flatten(1)) < 1e-12
     some = Cost(replace(problem, curvature={"x": 1 / std**2}).select(torch.tensor([2, 0])))
     assert some.problem.curvature["x"].shape == (2, 1, SIZE)
+
+
+def test_what_is_not_known_is_measured_along_the_slope() -> None:
+    """Of two components the curvature of one is stated, that of the other follows from J, of which it is exact."""
+    deviation, std = 2.0, 0.5
+    seen = Observation(0.0, Component("x"), random((3, 1, SIZE), 31), torch.full((3, 1, SIZE), std).double())
+    problem = linear((seen,), 3, background_error={"x": Diagonal(deviation)})
+    stated = Cost(replace(problem, curvature={"elsewhere": torch.ones(3, 1, 1)}))
+    found = inverse_hessian(stated)
+    assert found is not None
+    assert relative(found, torch.full_like(found, 1 / (1 + deviation**2 / std**2))) < 1e-9

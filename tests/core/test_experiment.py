@@ -17,6 +17,7 @@ from torch import Tensor
 import xvar  # noqa: F401 -- the accessor
 from tests.cf.strict import strict_cf
 from tests.core.numerics import random, smooth
+from tests.records import drifting
 from xvar.control import Parameter
 from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.experiment import Experiment, Images, ModelError, first_known
@@ -601,3 +602,18 @@ def test_a_model_of_ones_own_is_in_no_file() -> None:
     analysis = assimilate(data, background, Heat())
     with pytest.raises(InputError, match="it is your own"):
         analysis.var4d.forecast("30min")
+
+
+@pytest.mark.parametrize("dynamics", ["steady", "advection"])
+def test_from_rest_the_motion_is_found_as_from_near_it(dynamics: str) -> None:
+    """At rest J bends down along its slope: a step by the slope alone would carry the images off the grid."""
+    data = drifting(size=24)
+    still = data["sst"].isel(time=0, drop=True)
+    near = xr.Dataset({"sst": still, "u": 0 * still + 8.0, "v": 0 * still - 4.0})
+    for component in ("u", "v"):
+        near[component].attrs = {"units": "m s-1"}
+    rest, informed = (data.var4d.assimilate(dynamics=dynamics, background=given) for given in (near[["sst"]], near))
+    inner = {"window": 0, "step": -1, "y": slice(8, -8), "x": slice(8, -8)}
+    for component, true in (("u", 10.0), ("v", -5.0)):
+        assert float(rest[component].isel(inner).mean()) == pytest.approx(true, rel=0.1)
+    assert float(rest["cost_observation"][0, 1]) == pytest.approx(float(informed["cost_observation"][0, 1]), rel=0.1)

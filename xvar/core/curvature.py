@@ -10,7 +10,7 @@ from torch import Tensor
 from xvar.core.control import Block
 from xvar.core.cost import Cost
 
-#: By which the curvature of J along a parameter is measured, in standard deviations.
+#: By which the curvature of J along its slope is measured, in standard deviations.
 DIFFERENCE = 1e-3
 
 
@@ -27,14 +27,18 @@ def inverse_hessian(cost: Cost) -> Tensor | None:
             part = block.covariance.inverse_hessian(known[block.name], shape)
             if part is not None:
                 diagonal[:, block.begin : block.end] = part.flatten(1)
-    unknown = [block for block in cost.space.blocks if block.name in problem.parameters and block.name not in known]
+    unknown = [block for block in cost.space.blocks if not block.steps and block.name not in known]
     if unknown:
         _measure(cost, unknown, diagonal)
     return diagonal
 
 
 def _measure(cost: Cost, blocks: Sequence[Block], diagonal: Tensor) -> None:
-    """The curvature along the slope of each parameter, of which a model may make anything: by a difference."""
+    """The curvature along the slope of what a model may make anything of: by a difference.
+
+    Where J bends down its size counts all the same, as it tells how far a slope is to be believed: a first step by the
+    slope alone may carry images off the grid, from where no slope leads back (Dauphin et al. 2014, arXiv:1406.2572).
+    """
     start = cost.zero()
     _, slopes = cost.gradient(start)
     for block in blocks:
@@ -45,4 +49,4 @@ def _measure(cost: Cost, blocks: Sequence[Block], diagonal: Tensor) -> None:
         moved[:, own] = DIFFERENCE * along
         _, found = cost.gradient(moved)
         bent = ((found[:, own] - slope) * along).sum(1, keepdim=True) / DIFFERENCE
-        diagonal[:, own] = torch.where(bent.isfinite(), 1 / bent.clamp_min(1.0), 1.0)
+        diagonal[:, own] = torch.where(bent.isfinite(), 1 / bent.abs().clamp_min(1.0), 1.0)
