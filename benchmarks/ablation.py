@@ -152,8 +152,10 @@ class Windows:
         key = (motion, frames)
         if key not in self.analysed:
             rows = slice(None, None, -1) if self.event.spacing[0] < 0 else slice(None)
-            rain = self.event.rain / self.event.factor
-            stack = np.stack([rain[start + FRAMES - frames : start + FRAMES, rows] for start in self.starts])
+            windows = [
+                self.event.window(start)[self.event.variable].transpose("time", "y", "x") for start in self.starts
+            ]
+            stack = np.stack([window.values[FRAMES - frames :, rows] for window in windows])
             seconds = [index * self.event.seconds for index in range(frames)]
             frames_of_windows = to_tensor(stack, dtype="float32", device=None)
             self.analysed[key] = motion.analyse(frames_of_windows, seconds, self.grid)
