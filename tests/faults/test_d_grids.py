@@ -30,7 +30,6 @@ def test_descending_rows() -> str:
     return "v: the same either way, positive towards increasing y"
 
 
-@small
 @fault(
     43,
     "longitudes of 0 to 360 against -180 to 180",
