@@ -204,6 +204,7 @@ def test_attributes_of_every_kind_are_kept_as_far_as_a_file_holds_them(tmp_path)
         "cell_methods": "lat: mean (interval: 1 degree comment: by hand)",
         "flag_values": "two",
         "1bad": "no name begins with a digit",
+        "_ChunkSizes": np.array([1, 4, 5]),
     }
     source["lat"].attrs["valid_min"] = np.float64(-90)
     source["lat"].attrs |= {"cell_methods": "made_up: mean", "cell_measures": "area: absent"}
@@ -214,7 +215,7 @@ def test_attributes_of_every_kind_are_kept_as_far_as_a_file_holds_them(tmp_path)
     np.testing.assert_array_equal(read["sst"].attrs["numbers"], [1, 2])
     assert read["sst"].attrs["cell_measures"] == "area: area"
     assert read["sst"].attrs["cell_methods"] == source["sst"].attrs["cell_methods"]
-    assert not {"ragged", "square", "flag_values"} & set(read["sst"].attrs)
+    assert not {"ragged", "square", "flag_values", "_ChunkSizes"} & set(read["sst"].attrs)
     assert not {"cell_methods", "cell_measures"} & set(read["lat"].attrs)
     history = read.attrs["history"]
     assert read["lat"].attrs["valid_min"] == -90

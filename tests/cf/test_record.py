@@ -48,3 +48,8 @@ def test_an_array_needs_a_name_of_its_own() -> None:
     assert as_dataset(warm(), problems)[1] is None
     with pytest.raises(InputError, match=r"own coordinate 'y'.*rename it, array\.rename\("):
         as_dataset(warm()["y"], Problems())
+
+
+def test_a_variable_that_is_named_needs_its_axes() -> None:
+    with pytest.raises(InputError, match=r"no x \(longitude\) dimension among \(time: 4, y: 24, q: 24\)"):
+        warm().rename(x="q").drop_attrs().drop_vars("q").var4d.assimilate("sst", units="K")

@@ -42,6 +42,7 @@ def test_a_lazy_window_has_the_same_rules_as_a_record_in_memory() -> None:
     infinite = np.where(good == 4, np.inf, good)
     assert rain.problem(infinite) is None
     assert "1 infinite values" in str(rain.problem(infinite, strict=True))
+    assert rain.problem(good, strict=True) is None
     assert "index (1, 0, 0)" in str(rain.problem(infinite, strict=True))
 
 

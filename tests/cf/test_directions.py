@@ -1,0 +1,31 @@
+"""Which way the axes of a grid go, where nothing or nothing good says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.cf.grid.records import AXES, grid
+from tests.cf.test_axes import images, message
+from xvar.cf.directions import axis_directions
+from xvar.errors import Problems
+
+
+def refusal(array) -> str:
+    problems = Problems()
+    assert axis_directions(array, AXES, grid(images(), dx=1.0, dy=1.0), problems) is None
+    return message(problems)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"), [(None, "no grid mapping"), ("crs", "a grid mapping 'crs' that is missing")]
+)
+def test_without_positions_or_a_map_nothing_says_where_north_is(mapping, words) -> None:
+    text = refusal(images(**({} if mapping is None else {"grid_mapping": mapping})))
+    assert "no 2-D latitude and longitude" in text
+    assert words in text
+
+
+def test_positions_that_are_none_are_refused() -> None:
+    plane = {name: (("y", "x"), np.full((5, 6), np.nan)) for name in ("lat", "lon")}
+    assert "30 of 30 points without latitude or longitude" in refusal(images().assign_coords(plane))
