@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import xvar  # noqa: F401  (the accessor)
+import xvar
+from tests.faults.images import warm
 from tests.runs.records import OPTIONS, shower
 from xvar.bridge import to_tensor
 
@@ -49,3 +50,33 @@ def test_the_bits_do_not_depend_on_where_the_frames_lie() -> None:
         found.add(hashlib.sha256(b"".join(numbers)).hexdigest())
     torch.set_num_threads(before)
     assert len(found) == 1
+
+
+@pytest.mark.filterwarnings("ignore::xvar.errors.AnalysisWarning")
+@pytest.mark.parametrize("down", [False, True])
+def test_what_is_saved_of_a_stated_problem_adds_up(down: bool) -> None:
+    record = warm().isel(y=slice(None, None, -1 if down else 1))
+    first = record.isel(time=0, drop=True)
+    result = record.var4d.assimilate(
+        dynamics="advection",
+        background=first,
+        background_error={"velocity": xvar.covariance.Matern(std=5.0, length=6e3)},
+        save=("increment", "innovation", "residual"),
+        dtype="float64",
+    ).isel(window=0)
+    np.testing.assert_allclose(result["sst"] + result["sst_residual"], record["sst"].values, atol=1e-9)
+    begin = result.isel(step=0)
+    np.testing.assert_allclose(begin["sst"] - result["sst_increment"], first["sst"].values, atol=1e-9)
+    for name in ("u", "v"):  # the background is at rest, and stays as it is
+        np.testing.assert_array_equal(begin[name], result[f"{name}_increment"])
+    np.testing.assert_allclose(result["sst_innovation"], (record["sst"] - first["sst"]).values, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::xvar.errors.AnalysisWarning")
+def test_images_of_any_kind_go_on_from_the_motion_of_the_window_before() -> None:
+    record = warm(9).rename(sst="height")
+    record["height"].attrs["units"] = "m"
+    result = record.var4d.assimilate(background="cycled")
+    np.testing.assert_array_equal(result["background_source"], [0] + [1] * (result.sizes["window"] - 1))
+    for name in ("u", "v"):
+        np.testing.assert_array_equal(result[f"{name}_background"][1], result[name][0, -1])
