@@ -104,7 +104,7 @@ def test_links(tmp_path) -> str:
     refused(lambda: xvar.open_untrusted(tmp_path / "virtual.nc"), "virtual dataset", "'/deep/copy'", "virtual.nc")
     refused(lambda: xvar.open_untrusted(tmp_path / "raw.nc"), "data in another file", "'/copy'")
     pytest.importorskip("zarr")
-    warm().to_zarr(tmp_path / "store.zarr", zarr_format=3, consolidated=False)
+    warm().to_zarr(tmp_path / "store.zarr", consolidated=False)
     with xvar.open_untrusted(tmp_path / "store.zarr") as opened:
         assert opened.sizes["y"] == 24
     (tmp_path / "store.zarr" / "way_out").symlink_to(tmp_path / "other.h5")

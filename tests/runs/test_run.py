@@ -453,7 +453,7 @@ def test_a_run_that_is_killed_goes_on(name: str, tmp_path: pathlib.Path) -> None
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_keeps_what_is_done(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.zarr"
-    with started(path, 1.5) as process:
+    with started(path, 0.4) as process:
         while status(path).done == 0:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
