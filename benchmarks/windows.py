@@ -182,7 +182,8 @@ def overhead(share: float) -> Figures:
     """CPU time of building and computing the graph over that of a plain loop over the same batches."""
     import torch
 
-    from xvar.batches import deferred, solve_batch
+    from xvar.batches import solve_batch
+    from xvar.execution import deferred
 
     torch.set_num_threads(1)
     record = radar().isel(time=slice(0, max(13, int(91 * share))))

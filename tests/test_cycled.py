@@ -17,12 +17,12 @@ from tests.cf.strict import strict_cf
 from tests.records import drifting
 from tests.runs.records import OPTIONS, Failing, Killing, marked, same, shower
 from xvar.background import Cycled
-from xvar.batches import deferred
 from xvar.core.covariance import Covariance, Matern
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.covariance import Diagonal
 from xvar.errors import InputError, Problems
+from xvar.execution import deferred
 from xvar.runs import Interrupted, Report
 from xvar.windows import Schedule, make_schedule
 

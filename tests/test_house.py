@@ -34,6 +34,7 @@ FLOOR = {
     "devices": 2,
     "dynamics": 2,
     "exchange": 2,
+    "execution": 2,
     "forecast": 2,
     "geographic": 2,
     "graph": 2,

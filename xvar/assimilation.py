@@ -14,12 +14,13 @@ import xarray as xr
 from xvar.analysis import labelled
 from xvar.background import CYCLED, Cycled, read_background
 from xvar.batch_sizes import batch_sizes
-from xvar.batches import Errors, Output, is_deferred, run_batches
+from xvar.batches import Errors, Output
 from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.units import convert
 from xvar.configuration import DEFAULTS, Configuration
 from xvar.errors import Problems
+from xvar.execution import is_deferred, run_batches
 from xvar.guard import Guard, warn_of
 from xvar.options import SAVED, Coast, Constraint, Saved, check_options
 from xvar.plan import Plan, plan_experiment, plan_motion

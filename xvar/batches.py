@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -14,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar import workers
-from xvar.batch_sizes import Sizes
 from xvar.bridge import Handover
 from xvar.cf.metadata import STATUS
-from xvar.devices import take_device
 from xvar.errors import DivergedError, InputError
 from xvar.windows import Schedule
 
@@ -230,78 +226,6 @@ class Deferred:
     handovers: list[str | None] = field(default_factory=list)
     work: Work | None = None
     outputs: dict[str, str] = field(default_factory=dict)
-
-
-_deferred: ContextVar[Deferred | None] = ContextVar("deferred", default=None)
-
-
-@contextmanager
-def deferred() -> Iterator[Deferred]:
-    """Make a call inside lazy, whether its data are in memory or not, and note its tasks."""
-    tasks = Deferred()
-    token = _deferred.set(tasks)
-    try:
-        yield tasks
-    finally:
-        _deferred.reset(token)
-
-
-def is_deferred() -> bool:
-    """Whether this is a call inside `deferred`."""
-    return _deferred.get() is not None
-
-
-def run_batches(
-    solve: Solve,
-    data: Array,
-    schedule: Schedule,
-    outputs: Mapping[str, Output],
-    sizes: Sizes,
-    errors: Errors,
-    *,
-    times: NDArray[Any] | None = None,
-    device: str | None = None,
-    carried: tuple[str, ...] = (),
-) -> dict[str, Array]:
-    """Solve every window of a schedule.
-
-    Parameters
-    ----------
-    solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array
-        Solves windows with the same frame times, from plain arrays. Where windows form chains it also takes the
-        `Handover` of the one window that it is given, or None.
-    data : array (time, ..., y, x)
-        The record; where it is a dask array nothing is computed, and each batch becomes a task that reads no more than
-        its own frames.
-    schedule : Schedule
-        The windows.
-    outputs : mapping of str to Output
-        What `solve` gives.
-    sizes : Sizes
-        Of the batches.
-    errors : {"raise", "continue"}
-        Whether a window that fails ends the run, or is marked in `status` and leaves the others alone.
-    times : ndarray (frame,), optional
-        Dates of the frames, for messages.
-    device : str, optional
-        Device of torch.
-    carried : tuple of str
-        Outputs that the next window of a chain takes over.
-
-    Returns
-    -------
-    dict of str to array (window, ...)
-    """
-    work = Work(solve, outputs, schedule.frames.shape[1], errors, sizes.together, device, carried)
-    tasks = _deferred.get()
-    if tasks is None and not hasattr(data, "dask"):
-        (whole,) = make_batches(schedule, len(schedule.frames), times)
-        workers.refuse_fork()
-        take_device(device)
-        return solve_batch(work, whole, data, np.arange(len(data))).arrays
-    from xvar import graph
-
-    return graph.lazy_batches(work, data, make_batches(schedule, sizes.task, times), tasks)
 
 
 def solve_batch(

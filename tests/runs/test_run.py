@@ -88,7 +88,7 @@ def test_both_formats_of_zarr(zarr_format: int, whole: xr.Dataset, tmp_path: pat
 @pytest.mark.parametrize("name", KINDS)
 def test_a_finished_run_has_nothing_to_do(name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     xvar.run(shower(), tmp_path / name, **OPTIONS)
-    monkeypatch.setattr("xvar.batches.solve_batch", None)  # nothing is solved any more
+    monkeypatch.setattr("xvar.execution.solve_batch", None)  # nothing is solved any more
     monkeypatch.setattr("xvar.graph.solve_batch", None)
     report = xvar.run(shower(), tmp_path / name, **OPTIONS)
     assert report.before == report.windows == report.done == 4

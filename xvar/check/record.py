@@ -12,13 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import WindowError, deferred
+from xvar.batches import WindowError
 from xvar.cf.axes import Axes
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.check.conformance import Report, Row, dynamics
 from xvar.check.covariance import covariance
 from xvar.check.understanding import facts
 from xvar.errors import AnalysisWarning, InputError, InputWarning, Problem, Problems
+from xvar.execution import deferred
 from xvar.plan.experiment import errors_by_component
 
 READING = ("land", "units", "dx", "dy", "sort", "strict")

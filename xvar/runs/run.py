@@ -18,8 +18,9 @@ import xarray as xr
 
 from xvar import workers as processes
 from xvar.assimilation import assimilate
-from xvar.batches import FAILED, Batch, Deferred, WindowError, deferred, reason_of
+from xvar.batches import FAILED, Batch, Deferred, WindowError, reason_of
 from xvar.errors import InputError, Problem, refuse_unknown
+from xvar.execution import deferred
 from xvar.progress import watched
 from xvar.runs.cluster import DEATHS, connected, started
 from xvar.runs.lock import holder_of, locked
