@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from xvar.errors import Problem
+
+# A job in the background of a shell ignores Ctrl-C, and so would the processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that run tests are shared: a slow example is no fault, and a red run must be red again.
 settings.register_profile("xvar", deadline=None, derandomize=True)
