@@ -229,6 +229,8 @@ class _Run:
             else:
                 self._on_cluster(wanted)
         except KeyboardInterrupt:
+            # What was noted last may not have been counted yet.
+            self.states, self.reasons = self.store.status(), self.store.failures()
             raise Interrupted(self.report()) from None
         # A run that was killed just before it gave its results their name has nothing else left to do.
         if wanted or not self.store.is_finished:
