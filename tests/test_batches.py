@@ -21,7 +21,8 @@ import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
 from xvar import workers
 from xvar.batch_sizes import Sizes, batch_sizes
-from xvar.batches import WindowError, make_batches
+from xvar.batches import Output, WindowError, make_batches
+from xvar.execution import run_batches
 from xvar.windows import Schedule
 
 
@@ -374,3 +375,25 @@ def test_the_place_of_what_cannot_be_pickled() -> None:
         with pytest.raises(xvar.InputError, match=place):
             workers.refuse_unpicklable(value)
     workers.refuse_unpicklable(lambda: 1)
+
+
+@pytest.mark.parametrize(("points", "threads"), [(64, 1), (2**9, 2)])
+def test_small_grids_take_one_thread_and_give_the_others_back(points: int, threads: int) -> None:
+    found = []
+
+    def solve(frames: np.ndarray, seconds: tuple[float, ...]) -> dict[str, np.ndarray]:
+        found.append(torch.get_num_threads())
+        return {"status": np.ones(len(frames), dtype="int8")}
+
+    schedule = Schedule(np.array([[0, 1]]), np.array([[0.0, 60.0]]))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run_batches(
+            solve, np.zeros((2, points, points), "float32"), schedule, {"status": Output((), "int8", 0)},
+            Sizes(1, 1), "raise",
+        )  # fmt: skip
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found == [threads]
