@@ -36,7 +36,7 @@ def test_what_is_not_known_is_measured_along_the_slope() -> None:
     deviation, std = 2.0, 0.5
     seen = Observation(0.0, Component("x"), random((3, 1, SIZE), 31), torch.full((3, 1, SIZE), std).double())
     problem = linear((seen,), 3, background_error={"x": Diagonal(deviation)})
-    stated = Cost(replace(problem, curvature={"elsewhere": torch.ones(3, 1, 1)}))
+    stated = Cost(replace(problem, measured=("x",)))
     found = inverse_hessian(stated)
     assert found is not None
     assert relative(found, torch.full_like(found, 1 / (1 + deviation**2 / std**2))) < 1e-9

@@ -216,10 +216,9 @@ class Currents:
     def _curvature(
         self, images: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], grid: Grid
     ) -> dict[str, Tensor]:
-        """About the second derivative of J_o by motion, model error, source and errors, (window, 1 or 2, 1, 1).
+        """About the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1).
 
-        It is that of comparisons with the last image alone, if it looked as the clearest one, of which the last counts;
-        of the errors of the last image nothing is believed, as they are what all else leaves.
+        It is that of comparisons with the last image alone, if it looked as the clearest one, of which the last counts.
         """
         count = valid.flatten(2).sum(2)
         clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
@@ -240,7 +239,6 @@ class Currents:
             "velocity": gradient * second,
             "model_error": gradient * fourth / 4,
             "source": CAUTION_SOURCE * precision.mean((1, 2, 3))[:, None, None, None] * second,
-            "error": torch.zeros_like(gradient[:, :1]),
         }
 
     def analyse(

@@ -18,7 +18,8 @@ def inverse_hessian(cost: Cost) -> Tensor | None:
     """What is known of the diagonal of the inverse Hessian of J (window, n); None where nothing is."""
     problem = cost.problem
     known = problem.curvature
-    if not known:
+    wanted = {*problem.parameters, *problem.measured} - set(known)
+    if not known and not problem.measured:
         return None
     diagonal = torch.ones_like(cost.zero())
     for block in cost.space.blocks:
@@ -27,7 +28,7 @@ def inverse_hessian(cost: Cost) -> Tensor | None:
             part = block.covariance.inverse_hessian(known[block.name], shape)
             if part is not None:
                 diagonal[:, block.begin : block.end] = part.flatten(1)
-    unknown = [block for block in cost.space.blocks if not block.steps and block.name not in known]
+    unknown = [block for block in cost.space.blocks if not block.steps and block.name in wanted]
     if unknown:
         _measure(cost, unknown, diagonal)
     return diagonal

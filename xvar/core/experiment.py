@@ -145,6 +145,8 @@ class Experiment:
     error : float
         Standard deviation of an observation, and of the observed component of the background, over that of the frames
         in the window, where no other is stated.
+    measured : tuple of str
+        Components whose curvature is measured beforehand, see `Problem`.
     parameters : mapping of str to Parameter
         Static parameters of the model, by the names under which its state holds them.
     penalties : tuple of DigitalFilter
@@ -169,6 +171,7 @@ class Experiment:
     first_frame: bool = False
     shared_error: bool = False
     error: float = 0.2
+    measured: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool = False
@@ -272,6 +275,7 @@ class Experiment:
             model_error=self._model_error(steps, seconds) if self.model_error else None,
             time_interpolation=self.observation.time_interpolation,
             curvature=self._curvature(observations) if transform is None else {},
+            measured=self.measured,
             checkpoint=self.checkpoint,
         )
 

@@ -67,6 +67,9 @@ class Problem:
     curvature : mapping of str to Tensor, broadcastable to the component
         What is known beforehand of the second derivative of J_o by each value of a component; it scales the control,
         so that a well observed value does not slow down the others. It changes the path, not the minimum.
+    measured : tuple of str
+        Components whose curvature is measured beforehand, along the slope of J: those whose error leaves so much free
+        that a step by the slope alone would carry the images off the grid.
     parameters : tuple of str
         Components of the initial state that are static parameters, of the model or of the observations: their prior is
         a term of J of its own. See `xvar.core.parameters`.
@@ -86,6 +89,7 @@ class Problem:
     held_errors: tuple[str, ...] = ()
     time_interpolation: TimeInterpolation = "linear"
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
+    measured: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     penalties: tuple[DigitalFilter, ...] = ()
     checkpoint: bool = False

@@ -85,8 +85,10 @@ def plan_experiment(
             else "background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each component)",
         )
     errors = errors_by_component(background_error, "background_error", components, problems)
+    measured: tuple[str, ...] = ()
     if advection and "velocity" not in errors:
-        errors["velocity"] = default_motion_error(record)
+        # It leaves the mean motion free, of which a step by the slope alone takes too much.
+        errors["velocity"], measured = default_motion_error(record), ("velocity",)
     elif not advection and not errors:
         problems.add(
             found="no background_error for a model of your own",
@@ -152,6 +154,7 @@ def plan_experiment(
         step=getattr(model, "step", None),
         first_frame=name in fields,
         shared_error=advection,
+        measured=measured,
         minimizer=minimizer or LBFGS(evaluations=200),
         descent=descent,
     )
