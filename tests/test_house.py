@@ -46,7 +46,6 @@ FLOOR = {
     "options": 2,
     "penalty": 2,
     "plan": 2,
-    "progress": 2,
     "radar": 2,
     "remote": 2,
     "runs": 2,

@@ -21,11 +21,11 @@ from xvar.assimilation import assimilate
 from xvar.batches import FAILED, Batch, Deferred, WindowError, reason_of
 from xvar.errors import InputError, Problem, refuse_unknown
 from xvar.execution import deferred
-from xvar.progress import watched
 from xvar.runs.cluster import DEATHS, connected, started
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
+from xvar.runs.progress import watched
 from xvar.runs.report import NOT_RUN, Interrupted, Report
 from xvar.runs.store import Store, StoreError, Written
 from xvar.runs.tasks import Task, alone_on_worker, killed, stored_handovers, write_tasks

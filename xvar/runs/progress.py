@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xvar.runs import Report
+    from xvar.runs.report import Report
 
 
 @contextmanager
