@@ -22,12 +22,13 @@ from xvar.configuration import DEFAULTS, Configuration
 from xvar.errors import Problems
 from xvar.execution import is_deferred, run_batches
 from xvar.guard import Guard, warn_of
-from xvar.options import SAVED, Coast, Constraint, Saved, check_options
+from xvar.options import SAVED, Constraint, Saved, check_options
 from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.plan.points import Points, assimilate_points
 from xvar.windows import Partial, Schedule, make_schedule
 
 if TYPE_CHECKING:
+    from xvar.core.covariance.coast import Coast
     from xvar.core.minimize import LBFGS
     from xvar.core.parameters import Parameter
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xvar.batch_sizes import is_batch
 from xvar.batches import Errors
 from xvar.errors import Problems, nearest
 
+if TYPE_CHECKING:
+    from xvar.core.covariance.coast import Coast
+
 Saved = Literal["increment", "innovation", "residual", "descent"]
 Constraint = Literal["strong", "weak"]
-Coast = Literal["free", "no_flow"]
 
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "descent")
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # those that people have; torch knows others
