@@ -1,5 +1,7 @@
 """Corrupted files: an analysis, or an error that names the file or says what is wrong with it; never anything else.
 
+An analysis is a motion wherever the image that was read has a value in any frame.
+
 Broken HDF5 can take the process with it, inside the library that reads it: files are tried in processes of their own.
 """
 
@@ -28,8 +30,11 @@ for line in sys.stdin:
     path = line.strip()
     try:
         with open_files([path]) as record:
-            record.var4d.assimilate()
-        told = {"outcome": "analysis"}
+            analysis = record.var4d.assimilate()
+            image = record[json.loads(analysis.attrs["xvar_configuration"])["variable"]]
+            frames = [dim for dim in image.dims if dim not in analysis["u"].dims or dim == "time"]
+            unknown = analysis[["u", "v"]].where(image.notnull().any(frames).load(), 0).isnull().any().to_array()
+        told = {"outcome": "silent NaN" if unknown.any() else "analysis", "text": str(analysis["status"].values)}
     except InputError as error:
         told = {"outcome": "refused", "text": str(error)}
     except OSError as error:

@@ -17,7 +17,7 @@ from tests.cf.strict import strict_cf
 from xvar.covariance import Diagonal, Geostrophic, Helmholtz, Matern
 from xvar.datasets import twin
 from xvar.dynamics import Advection, ShallowWater
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError
 from xvar.minimize import LBFGS
 from xvar.observation import Points, assimilate_points, pixels
 
@@ -126,6 +126,12 @@ def test_the_weak_constraint_has_a_forcing_with_its_times() -> None:
     assert float(analysis["cost_model_error"].isel(stage=1).item()) > 0
 
 
+def test_windows_that_are_not_converged_are_told() -> None:
+    with pytest.warns(AnalysisWarning, match="1 of 1 windows not converged, .* window 0 from 2024-01-01T00:00:00"):
+        analysis = assimilate(minimizer=LBFGS(evaluations=2, gradient=1e-12, decrease=0.0))
+    assert analysis["status"].values.tolist() == [2]
+
+
 def test_the_descent_of_every_window(tmp_path: Path) -> None:
     starts = xr.concat([background(), background().assign_coords(time=BEGIN + 4 * HOUR)], "time")
     plain = assimilate(given=starts, background_error=Diagonal(1.0), dynamics=still)
@@ -219,6 +225,7 @@ def velocity_errors(seed: int) -> dict[str, float]:
     return errors
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 windows not converged")  # 60 evaluations are enough to tell
 def test_drifters_help_temperatures() -> None:
     """Both in one table: nearer to the truth than the images alone, and these nearer than rest."""
     pooled = pd.DataFrame([velocity_errors(seed) for seed in range(3)]).pow(2).mean().pow(0.5)

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from xvar.cli.options_file import ATTRIBUTE, as_toml, load
 from xvar.cli.pipes import incoming, outgoing
+from xvar.cli.wording import in_shell
 from xvar.errors import InputError
 
 # Exit codes.
@@ -35,7 +36,7 @@ class Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from error
         except (InputError, OSError) as error:
-            typer.echo(f"xvar: {error}", err=True)
+            typer.echo(f"xvar: {in_shell(str(error), _typed(ctx))}", err=True)
             raise typer.Exit(PROBLEM) from error
 
 
@@ -93,20 +94,27 @@ def _version(wanted: bool) -> None:
 
 @application.callback()
 def options(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001  (read by its callback)
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """4D-Var for xarray: the motion in a sequence of images, and the forecast it gives."""
-    _quiet_libraries()
+    _quiet_libraries(_typed(context))
 
 
-def _quiet_libraries() -> None:
+def _typed(context: typer.Context) -> Any:
+    """The command that was typed, from the context of all of them."""
+    commands: Any = context.command
+    return commands.get_command(context, str(context.invoked_subcommand)) or commands
+
+
+def _quiet_libraries(command: Any) -> None:
     """Show the warnings that are about the input, in a line each; nobody at a shell can act on the others."""
     from xvar.errors import AnalysisWarning, InputWarning
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.echo(f"xvar: warning: {message}", err=True)
+        typer.echo(f"xvar: warning: {in_shell(str(message), command)}", err=True)
 
     warnings.simplefilter("ignore")
     for category in (InputWarning, AnalysisWarning):
@@ -450,6 +458,7 @@ def info(
     units: Annotated[str | None, typer.Option(help="Units of the variable, where the file has none.")] = None,
     dx: Annotated[float | None, typer.Option(help="Metres between columns, where there are no coordinates.")] = None,
     dy: Annotated[float | None, typer.Option(help="Metres between rows.")] = None,
+    group: Group = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how a file is understood: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
@@ -458,7 +467,7 @@ def info(
     from xvar.store import open_files
 
     files, variable = _split(inputs)
-    with incoming(files) as paths, open_files(paths) as record:
+    with incoming(files) as paths, open_files(paths, group) as record:
         if is_analysis(record):
             facts = describe_analysis(record)
         else:
@@ -494,7 +503,7 @@ def check(
     options = _given(land=land, units=units, dx=dx, dy=dy, sort=sort, strict=strict, constraint=constraint, dtype=dtype)
     with incoming(files) as paths, open_files(paths, group) as data:
         examination = examine(data, variable, **options)
-    typer.echo(examination.to_json() if as_json else str(examination))
+    typer.echo(examination.to_json() if as_json else in_shell(str(examination), context.command))
     if not examination.passed:
         raise typer.Exit(PROBLEM if examination.problems else 1)
 

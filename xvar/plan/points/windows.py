@@ -18,6 +18,7 @@ from xvar.cf.times import parse_duration
 from xvar.configuration import ATTRIBUTE, Configuration, describe_model
 from xvar.devices import take_device
 from xvar.errors import Problems
+from xvar.guard import warn_of
 from xvar.plan.control import checked_parameters, checked_penalties
 from xvar.plan.experiment import errors_by_component
 from xvar.plan.points.background import beginning_of, starts_of, state_of
@@ -173,6 +174,8 @@ def assimilate_points(
             for (results, rows), start, begin in zip(parts, starts, begins, strict=True)
         ]
     )
+    ends = {name: result[name].values.reshape(-1) for name in ("status", "evaluations", "gradient_norm")}
+    warn_of(ends, lambda window: f"window {window} from {np.datetime_as_string(begins[window], 's')}")
     if len(starts) > 1:
         counts = [rows["value"].size for _, rows in parts]
         result["observation_window"] = _windows_of(counts, int((~seen).sum()))
