@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -83,6 +85,14 @@ class InputWarning(UserWarning):
 
 class AnalysisWarning(UserWarning):
     """Windows of an analysis are not what was asked for; the message says which, and what would mend them."""
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line of the user that called xvar: a place within it would tell nobody anything."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 class Problems:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from xvar.cf.artefacts import artefacts
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.metadata import STATUS
 from xvar.cf.values import Screen
-from xvar.errors import AnalysisWarning, DivergedError, InputError, Problem
+from xvar.errors import AnalysisWarning, DivergedError, InputError, Problem, warn
 
 Array = NDArray[Any]
 Solve = Callable[..., Mapping[str, Array]]
@@ -171,34 +170,31 @@ def warn_of(
         windows = np.flatnonzero((status == code) & (arrays["evaluations"] > 0))
         if windows.size:
             first = int(windows[0])
-            warnings.warn(
+            warn(
                 f"{windows.size} of {status.size} windows {words}, the first {names(first)} after "
                 f"{int(arrays['evaluations'][first])} evaluations with a gradient of norm "
                 f"{float(arrays['gradient_norm'][first]):.3g}; {fix}",
                 AnalysisWarning,
-                stacklevel=4,
             )
     if fastest is not None and {"u", "v"} <= set(arrays):
         speeds = [np.abs(np.nan_to_num(arrays[name])).reshape(status.size, -1).max(axis=1) for name in ("u", "v")]
         gone = (speeds[0] > fastest[0]) | (speeds[1] > fastest[1])
         if gone.any():
             worst = int(np.argmax(np.where(gone, np.maximum(*speeds), 0.0)))
-            warnings.warn(
+            warn(
                 f"the motion leaves the grid within one step of the model in {int(gone.sum())} of {status.size} "
                 f"windows: {max(speeds[0][worst], speeds[1][worst]):.3g} m/s in {names(worst)}, where {fastest[0]:.3g} "
                 f"along x and {fastest[1]:.3g} m/s along y cross the whole grid; a background of the variable that the "
                 "images can come from, its error in background_error=, or a smaller error of the motion",
                 AnalysisWarning,
-                stacklevel=4,
             )
     numbers = arrays.get("deformation_number")
     if numbers is not None and (numbers > 1).any():
         worst = int(np.argmax(np.nan_to_num(numbers)))
-        warnings.warn(
+        warn(
             f"trajectories cross in {int((numbers > 1).sum())} of {status.size} windows: time step times velocity "
             f"gradient is {float(numbers[worst]):.3g} in {names(worst)}, where 1 is the limit; a smoother motion (a "
             f"background error with a longer length), or {int(np.ceil(numbers[worst]))} steps between frames (step= of "
             "the model)",
             AnalysisWarning,
-            stacklevel=4,
         )

@@ -7,13 +7,12 @@ import multiprocessing
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from xvar.errors import InputError, Problem
+from xvar.errors import InputError, Problem, warn
 
 _DEPTH_OF_SEARCH = 6
 _SPAWN = (
@@ -86,11 +85,10 @@ def warn_if_crowded(threads: int, cores: int | None = None) -> None:
 
     cores = CPU_COUNT if cores is None else cores
     if threads > cores:
-        warnings.warn(
+        warn(
             f"{threads} worker threads on {cores} cores: every window keeps a core busy, and more threads only cost"
             f" memory; workers times threads of at most {cores} suits this machine",
             WorkerWarning,
-            stacklevel=3,
         )
 
 

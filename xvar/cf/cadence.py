@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xvar.cf.times import Times
-from xvar.errors import InputWarning
+from xvar.errors import InputWarning, warn
 
 #: Of the time between two frames, by which a frame may come early or late.
 PUNCTUAL = 0.02
@@ -55,11 +54,10 @@ def shifted_frames(times: Times, dim: Hashable) -> list[str]:
             wrong, due = both
             mend = f"ds = ds.assign_coords({dim}=ds[{str(dim)!r}].where(ds[{str(dim)!r}] != {wrong}, {due}))"
         share = abs(late[frame]) / cadence
-        warnings.warn(
+        warn(
             f"dimension {str(dim)!r}: {text}; where its clock is wrong, the motion beside it is off by {share:.0%}: "
             f"{mend}",
             InputWarning,
-            stacklevel=2,
         )
     return notes
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from xvar.cf.artefacts import line_differences
 from xvar.cf.axes import Axes, in_memory, is_lazy
 from xvar.cf.units import Kind
-from xvar.errors import InputWarning
+from xvar.errors import InputWarning, warn
 
 #: Lines that differ from those beside them by this share of what pixels do are no weather: of four seas without stripes
 #: the worst has 0.37, with stripes of 0.05 K it is 0.9.
@@ -58,12 +56,11 @@ def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
         )
         mean = f".rolling({across}={DETECTORS}, center=True, min_periods=1).mean()"
         notes.append(text)
-        warnings.warn(
+        warn(
             f"variable {array.name!r}: {text}, which the motion takes for part of the image; they are taken out by "
             f"steps = ({label} - {label}.shift({across}=1)).median({str(along)!r}); "
             f"offsets = (steps - steps{mean}).cumsum({str(across)!r}); {label} = {label} - (offsets - offsets{mean})",
             InputWarning,
-            stacklevel=2,
         )
     return notes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import in_memory, is_lazy
 from xvar.cf.units import Kind, are_convertible, convert, rain_rate_factor
-from xvar.errors import InputWarning, Problem, Problems
+from xvar.errors import InputWarning, Problem, Problems, warn
 
 #: What files write for missing and do not declare.
 UNDECLARED = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 9999.0, 32767.0, 65535.0, 9.96921e36, 1e20, 1e30)
@@ -163,7 +162,7 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
         count = int(wrong.sum())
         if count and not (strict and wrong is infinite):
             text = f"{count} {what}, the first at index {_first(wrong)}"
-            warnings.warn(f"variable {array.name!r}: {text}: taken as missing; {mend}", InputWarning, stacklevel=2)
+            warn(f"variable {array.name!r}: {text}: taken as missing; {mend}", InputWarning)
             notes.append(f"{count} {what}: taken as missing")
     return notes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import xarray as xr
 from xvar.cf.geodesy import Floats, mapping_name, projected_spacing
 from xvar.cf.grid.base import HorizontalGrid, mean_spacing
 from xvar.cf.grid.line import Line
-from xvar.errors import InputWarning, Problems
+from xvar.errors import InputWarning, Problems, warn
 
 
 def by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
@@ -52,11 +51,10 @@ def projected_grid(
         why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
         description = f"from x and y as they are: not checked against a map projection, since {why}"
         if name is not None:  # the file states a projection, and it is lost: distances may be some percent off
-            warnings.warn(
+            warn(
                 f"variable {array.name!r}: x and y taken as true metres, {description.partition(': ')[2]}; add the "
                 "variable that the attribute grid_mapping names, or drop the attribute",
                 InputWarning,
-                stacklevel=2,
             )
     spacing = (rows.step, columns.step) if metric is None else mean_spacing(metric)
     return HorizontalGrid(shape, spacing, metric, ascending, "projected", False, description)
