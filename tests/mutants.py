@@ -27,7 +27,7 @@ MUTATED = (
     *("xvar/core/cost*.py", "xvar/core/linearisation.py", "xvar/core/control.py"),
     *("xvar/core/covariance/*.py", "xvar/cf/**/*.py"),
 )
-#: Tests of files that none mirrors, and what is built upon those that have one.
+#: Tests beside those that mirror a file, and of what is built upon it.
 NEAR = {
     "cf/positions": "test_points", "cf/directions": "test_geographic", "cf/scan_angles": "test_products",
     "cf/repeated_positions": "test_products", "cf/quantities": "test_quantities", "cf/quality": "test_untidy_files",
@@ -46,13 +46,14 @@ BUILT = {
     "cf/axes": "test_untidy_files test_products faults/test_d_grids",
     "cf/values": "faults/test_b_values faults/test_c_units test_untidy_files", "cf/land": "faults/test_d_grids",
     "cf/units": "faults/test_c_units test_quantities", "cf/metadata": "cf/test_conventions",
-    "cf/record": "test_untidy_files test_quantities faults/test_a_time test_check_record",
+    "cf/record": "test_untidy_files test_quantities faults/test_a_time test_check_record test_odim",
     "cf/geodesy": "cf/grid test_geographic faults/test_d_grids",
     "cf/alignment": "faults/test_d_grids faults/test_a_time",
     "cf/amounts": "faults/test_c_units", "cf/artefacts": "faults/test_b_values", "cf/names": "test_products",
     "cf": "test_products test_untidy_files",
-    "core/covariance": "core/covariance test_check_covariance core/test_currents",
-    "core": "core/test_linear_gaussian core/test_experiment core/minimize/test_gauss_newton core/test_parameters",
+    "core/covariance": "core/covariance core/test_control test_check_covariance core/test_currents",
+    "core": "core/test_linear_gaussian core/test_experiment core/minimize/test_gauss_newton core/test_parameters "
+    "core/test_digital_filter core/test_cost core/test_control",
 }  # fmt: skip
 SLOW = "not real_file and not whole_files and not lose_nothing and not real_sea and not real_radar"
 SECONDS = 90  # of the processor, for each of the two: what takes longer hangs
@@ -90,7 +91,7 @@ def tests_of(file: str) -> list[list[str]]:
     """The tests that mirror a file, and those of what is built upon it."""
     key = file.removeprefix("xvar/").removesuffix(".py")
     mirror = f"{pathlib.PurePath(key).parent}/test_{pathlib.PurePath(key).name}"
-    near = NEAR.get(key, mirror).split()
+    near = [mirror, *NEAR.get(key, "").split()]
     if key.startswith("cf/grid/"):
         near.append("cf/grid")
     built = next(BUILT[start] for start in sorted(BUILT, reverse=True) if key.startswith(start)).split()

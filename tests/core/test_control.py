@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.core.linear import Dense, covariance_matrix
@@ -8,7 +9,7 @@ from tests.core.numerics import random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.advection import Advection
 from xvar.core.control import ControlSpace
-from xvar.core.covariance import Tikhonov
+from xvar.core.covariance import Matern, Tikhonov
 from xvar.core.grid import Grid
 from xvar.core.problem import ForcedSteps, Problem
 
@@ -41,3 +42,35 @@ def test_the_map_from_a_coarse_control_keeps_the_field() -> None:
     expected = coarse.increment(coarse.fields(control))["velocity"]
     means = torch.nn.functional.avg_pool2d(found, 2)
     assert float((means - expected)[..., 2:-2, 2:-2].norm() / expected.norm()) < 0.03
+
+
+def test_what_a_coarse_control_stands_for_is_refined() -> None:
+    """By the covariance where it knows how, else by the field."""
+    problem = smooth_problem()
+    fine, coarse = ControlSpace(problem), ControlSpace(problem.with_coarse_model(2))
+    control = random(coarse.zero().shape, 3)
+    own = coarse.blocks[0].own(control)
+    directly = fine.blocks[0].covariance.refine(coarse.blocks[0].covariance, own)
+    found = fine.refine(coarse, control, 2)
+    if directly is not None:
+        assert torch.equal(found[:, : directly[0].numel()], directly.flatten(1))
+    assert found.shape == fine.zero().shape
+
+
+def test_parts_that_share_a_transform_are_those_that_do_not() -> None:
+    """B of two components by one call of a transform, each with a deviation of its own, is B of each."""
+    grid = Grid((8, 9), (1.0, 2.0))
+    errors = {
+        "a": Matern(torch.linspace(1, 2, 9, dtype=torch.float64).expand(8, 9), 4.0),
+        "b": Matern(0.5, 6.0),
+        "c": Matern(torch.tensor([1.0, 3.0], dtype=torch.float64).reshape(2, 1, 1, 1), 5.0),
+    }
+    fields = {name: smooth((2, 1, 8, 9), seed) for seed, name in enumerate(errors)}
+    space = ControlSpace(Problem(grid, Advection(), (1.0,), fields, errors, ()))
+    control = random(space.zero().shape, 4)
+    for block, field in zip(space.blocks, space.fields(control), strict=True):
+        alone = errors[block.name].bind(grid, dtype=torch.float64)
+        assert relative(field, alone.sqrt(block.own(control))) < 1e-12
+    stacked = [random(part.shape, seed) for seed, part in enumerate(space.sqrt(control))]
+    left = sum(float((one * two).sum()) for one, two in zip(space.sqrt(control), stacked, strict=True))
+    assert left == pytest.approx(float((control * space.sqrt_transpose(stacked)).sum()), rel=1e-12)

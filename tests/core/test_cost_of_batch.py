@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.core.numerics import DTYPES, random, smooth
+from tests.core.minimize.problems import smooth_problem
+from tests.core.numerics import DTYPES, random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.advection import Advection
 from xvar.core.cost import Cost
@@ -63,3 +64,18 @@ def test_deviations_by_component_are_not_taken_for_windows() -> None:
     for window in range(2):
         found = of_batch(control[window : window + 1], torch.tensor([window]))
         assert all(torch.equal(one[0], among[window]) for one, among in zip(found, whole, strict=True))
+
+
+def test_windows_of_a_coarse_linearisation_are_those_that_are_named() -> None:
+    """In a batch whose windows differ, about the same controls."""
+    problem = smooth_problem()
+    velocity = problem.background["velocity"] * torch.tensor([1.0, -2.0]).double().reshape(2, 1, 1, 1)
+    problem = replace(problem, background={**problem.background, "velocity": velocity})
+    cost, of_batch = Cost(problem), CostOfBatch(problem)
+    every = torch.arange(problem.windows)
+    control, direction = random(cost.zero().shape, 1), random(cost.zero().shape, 2)
+    for factor in (1, 2):
+        whole = of_batch.linearise(control, every, factor).product(direction)
+        for window in every:
+            part = of_batch.linearise(control[window : window + 1], window[None], factor)
+            assert relative(part.product(direction[window : window + 1])[0], whole[window]) < 1e-10

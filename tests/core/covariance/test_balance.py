@@ -39,6 +39,7 @@ class TestChannel(OperatorTests):
 class TestPeriodic(OperatorTests):
     """With a residual whose control is larger than its state, and whose inverse is iterative."""
 
+    iterative = True
     shape = (3, 3, 7, 6)
     has_log_determinant = False
 

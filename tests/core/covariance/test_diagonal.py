@@ -29,6 +29,14 @@ class TestOneAxis(OperatorTests):
         return Diagonal(torch.linspace(1, 2, 40)).bind(Grid((40,), (1.0,)), dtype=dtype, device=device)
 
 
+def test_a_sample_is_drawn_in_the_precision_of_the_operator() -> None:
+    for dtype in (torch.float64, torch.float32):
+        shape, draw = (2, 2, 9, 7), torch.Generator().manual_seed(3)
+        expected = 0.3 * torch.randn(shape, generator=draw, dtype=dtype)
+        found = Diagonal(0.3).bind(GRID, dtype=dtype).sample(shape, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(found, expected, rtol=1e-6 if dtype == torch.float32 else 1e-14, atol=0)
+
+
 def test_a_deviation_for_each_window() -> None:
     std = torch.tensor([1.0, 2.0], dtype=torch.float64).reshape(2, 1, 1, 1)
     operator = Diagonal(std).bind(GRID, dtype=torch.float64)

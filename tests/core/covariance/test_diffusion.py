@@ -90,6 +90,7 @@ def test_the_stencil_is_bounded_and_inverted(edges: str) -> None:
     inverse = DiffusionInverse(stencil, dtype=torch.float64, device=None)
     matrix = dense(inverse.operate, (1, 1, 9, 7))
     assert relative(matrix.T, matrix) < 1e-14
+    assert stencil.largest == pytest.approx(float(matrix.abs().sum(1).max()), rel=1e-14)  # Gershgorin's circles
     eigenvalues = torch.linalg.eigvalsh(matrix)
     assert float(eigenvalues[0]) > 1 - 1e-12
     assert float(eigenvalues[-1]) <= stencil.largest
@@ -219,6 +220,8 @@ def test_grids_that_are_refused() -> None:
         Diffusion(1.0, 3e3).bind(Grid((3, 3), (1e3, 1e3), water=torch.zeros(3, 3, dtype=torch.bool)))
     with pytest.raises(InputError, match="periodic"):
         Diffusion(1.0, 30e3).bind(Grid((60, 60), (1e3, 1e3), edges="periodic"))
+    with pytest.raises(InputError, match=r"a grid of shape \(12,\); expected two axes .*; fix: use Diagonal there"):
+        Diffusion(1.0, 3e3).bind(Grid((12,), (1e3,)))
     # Only the spacing over water counts.
     metric = torch.full((2, 3, 3), 1e3)
     metric[:, 0, 0] = 1e5

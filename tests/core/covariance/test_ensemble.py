@@ -18,6 +18,7 @@ MEMBERS = random((12, 2, 6, 5), 7)
 
 
 class TestEnsemble(OperatorTests):
+    iterative = True
     shape = (3, 2, 6, 5)
     has_log_determinant = False
 
@@ -28,6 +29,7 @@ class TestEnsemble(OperatorTests):
 class TestHybrid(OperatorTests):
     """Half of the variance from three members, which span little by themselves."""
 
+    iterative = True
     shape = (3, 2, 6, 5)
     has_log_determinant = False
 

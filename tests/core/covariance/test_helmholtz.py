@@ -17,6 +17,7 @@ PERIODIC = Grid((48, 40), (900.0, 1200.0), edges="periodic")
 
 
 class TestFree(OperatorTests):
+    iterative = True
     has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
@@ -24,6 +25,7 @@ class TestFree(OperatorTests):
 
 
 class TestSmooth(OperatorTests):
+    iterative = True
     has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:

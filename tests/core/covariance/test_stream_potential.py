@@ -32,6 +32,7 @@ class TestTruncated(OperatorTests):
     diagonal, in the control's shape, not the state's. What takes the place of each row stands below.
     """
 
+    iterative = True
     shape = (3, 2, 11, 9)
     has_log_determinant = False
 
@@ -101,6 +102,7 @@ class TestTruncated(OperatorTests):
 class TestWhole(OperatorTests):
     """Every wave is kept: the same rows, for `solve` still has its ridge and the larger grid its null space."""
 
+    iterative = True
     shape = (3, 2, 11, 9)
     has_log_determinant = False
     test_it_is_linear = TestTruncated.test_it_is_linear

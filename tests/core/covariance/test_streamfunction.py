@@ -20,6 +20,7 @@ M = Matern(1.0, 60e3, 2)
 
 
 class TestClosed(OperatorTests):
+    iterative = True
     shape = (3, 3, 7, 6)
     has_log_determinant = False
 
@@ -29,6 +30,7 @@ class TestClosed(OperatorTests):
 
 
 class TestPeriodic(OperatorTests):
+    iterative = True
     shape = (3, 3, 7, 6)
     has_log_determinant = False
 
@@ -40,6 +42,7 @@ class TestPeriodic(OperatorTests):
 class TestIslandInAChannel(OperatorTests):
     """Over an island and on a grid of many lengths."""
 
+    iterative = True
     shape = (3, 3, 7, 6)
     has_log_determinant = False
 
