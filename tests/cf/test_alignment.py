@@ -124,3 +124,19 @@ def test_a_level_of_one_value_leaves_no_coordinate_behind() -> None:
     found, _ = aligned(frame().expand_dims(depth=[5.0]))
     assert found is not None
     assert "depth" not in found.coords
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    [("lon", {"units": "degrees"}), ("x", {"units": "degrees_east"}), ("x", {"standard_name": "longitude"})],
+)
+def test_longitudes_are_known_by_name_units_or_standard_name(name, attrs) -> None:
+    axes = Axes("time", "y", name)
+    record = warm()["sst"].rename(x=name) if name != "x" else warm()["sst"]
+    record = record.assign_coords({name: (name, -0.1 + 0.01 * np.arange(24), attrs)})
+    field = record.isel(time=0, drop=True)
+    shifted = field.assign_coords({name: (name, field[name].values % 360, attrs)})
+    problems = Problems()
+    found = on_grid(shifted, record, axes, problems, "background sst")
+    assert not len(problems)
+    np.testing.assert_array_equal(found.values, field.values)

@@ -45,9 +45,11 @@ def shifted(record: xr.Dataset, frame: int, seconds: int = 24) -> xr.Dataset:
     return record.assign_coords(time=("time", times, record["time"].attrs))
 
 
+@pytest.mark.parametrize("unit", ["ns", "s"])
 @pytest.mark.parametrize("frame", range(4))
-def test_the_warning_says_what_it_costs_and_mends_it(frame) -> None:
+def test_the_warning_says_what_it_costs_and_mends_it(frame, unit) -> None:
     record = warm()
+    record = record.assign_coords(time=("time", record["time"].values.astype(f"M8[{unit}]"), record["time"].attrs))
     with pytest.warns(InputWarning, match=rf"frame {frame} .* comes 24 s late.* off by 20%") as warned:
         result = shifted(record, frame).var4d.assimilate()
     assert "24 s late" in result.attrs["xvar_configuration"]

@@ -371,3 +371,42 @@ def test_a_dataset_without_fields_is_enough(tmp_path):
     result = finish(xr.Dataset({"rmse": ("lead_time", np.ones(2), {"units": "K"})}), RECORD, action="verify")
     assert result.rmse.attrs["long_name"] == "rmse"
     strict(result, tmp_path)
+
+
+def test_units_that_are_the_same_stay_as_they_are_written(tmp_path):
+    written = {"a": "m/s", "b": "m s**-1", "c": "meter", "d": "percent"}
+    fields = {
+        name: RECORD.sst.isel(time=0, drop=True).drop_attrs(deep=False).assign_attrs(units=units, long_name=name)
+        for name, units in written.items()
+    }
+    result = finished(**fields)
+    assert {name: result[name].attrs["units"] for name in written} == written
+    assert not any(f"units of {name}" in result.attrs["history"] for name in written)
+    strict(result, tmp_path)
+
+
+def test_durations_and_times_keep_no_units_of_the_input(tmp_path):
+    source = RECORD.copy()
+    source["time"].attrs["units"] = "days since then"
+    leads = np.array([0, 90], "m8[s]").astype("m8[ns]")
+    source = source.assign_coords(lead=("lead", leads, {"units": "minutes", "long_name": "lead time"}))
+    late = xr.DataArray([1.0, 2.0], dims="lead", coords={"lead": source["lead"]}, attrs={"units": "1"})
+    result = finish(source[["sst"]].assign(late=late), source, action="assimilate")
+    assert "units" not in result["time"].attrs
+    assert "units" not in result["lead"].attrs
+    assert result["lead"].encoding == {"units": "seconds", "dtype": np.dtype("int64"), "_FillValue": None}
+    result.to_netcdf(tmp_path / "leads.nc")
+    with netCDF4.Dataset(tmp_path / "leads.nc") as file:
+        assert "_FillValue" not in file["lead"].ncattrs()
+        assert (file["lead"].units, file["lead"][:].tolist()) == ("seconds", [0, 90])
+
+
+def test_a_grid_mapping_keeps_what_cf_has_and_tells_of_the_rest(tmp_path):
+    source = RECORD.copy()
+    mapping = {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0, "colour": "blue"}
+    source["crs"] = ((), np.int32(0), {**mapping, "units": "m", "coordinates": "lat lon"})
+    source["sst"] = source["sst"].assign_attrs(grid_mapping="crs", units="K")
+    result = finished(source)
+    assert result["crs"].attrs == {key: value for key, value in mapping.items() if key != "colour"}
+    (note,) = [line for line in result.attrs["history"].replace(";", "\n").splitlines() if "crs" in line]
+    assert "attribute colour of crs dropped: no attribute of latitude_longitude" in note

@@ -67,3 +67,17 @@ def test_each_call_gives_attributes_of_its_own():
     attributes("status")["flag_values"][0] = 9
     assert attributes("status")["flag_values"][0] == 0
     assert attributes("cost", comment="x")["comment"] == "x"
+
+
+def test_words_for_the_motion():
+    known = {"standard_name": None}
+    for name, words in (("u", ("eastward", "towards increasing x")), ("v", ("northward", "towards increasing y"))):
+        for grid_kind, direction in zip(("geographic", "projected"), words, strict=True):
+            for kind, variable, what in (
+                ("rain", "rain", "rain echoes"),
+                ("reflectivity", "DBZH", "radar echoes"),
+                ("other", "height", "height"),
+                ("other", "", "the images"),
+            ):
+                found = attributes(name, grid_kind=grid_kind, variable=variable, kind=kind, **known)
+                assert found["long_name"] == f"motion of {what}, {direction}"

@@ -8,7 +8,8 @@ import xarray as xr
 
 import xvar
 from tests.records import storm
-from xvar.cf.values import Screen, undeclared_fill
+from xvar.cf.values import Screen, check_values, undeclared_fill
+from xvar.errors import Problems
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,51 @@ def test_rain_that_only_begins_is_no_total() -> None:
     assert "decrease at no point" in str(screen.problem(frames))
     assert Screen.of("rain", "rain", "mm h-1", None).problem(frames) is None
     assert screen.problem(frames[:2]) is None
+
+
+def test_a_fill_value_as_far_as_the_others_reach_is_one_of_them() -> None:
+    assert undeclared_fill(np.array([0.0, 9999.0, -9999.0, -9999.0])) is None
+    assert undeclared_fill(np.array([0.0, 9998.0, -9999.0, -9999.0])) == -9999
+
+
+@pytest.mark.parametrize(
+    ("dtype", "notes"), [("float32", []), ("float64", []), ("int16", []), ("float16", ["float16"])]
+)
+def test_of_usual_values_nothing_is_noted(dtype, notes) -> None:
+    values = np.arange(48.0).reshape(3, 4, 4).astype(dtype)
+    for array in (xr.DataArray(values, dims=("t", "y", "x")), xr.DataArray(values, dims=("t", "y", "x")).chunk()):
+        problems = Problems()
+        found = check_values(array, Screen.of("a", "other", "m", None), problems)
+        assert [note.partition(" ")[0] for note in found] == notes
+        assert not len(problems)
+
+
+def test_frames_and_variables_are_named() -> None:
+    values = np.full((4, 3, 3), np.nan)
+    values[1] = np.arange(9.0).reshape(3, 3)
+    array = xr.DataArray(values, dims=("t", "y", "x"), name="tracer")
+    screen = Screen.of("tracer", "other", "m", None)
+    assert check_values(array, screen, Problems()) == ["3 of 4 frames without any value"]
+    problems = Problems()
+    check_values(array.where(array.isnull()), screen, problems)
+    assert str(problems.first) == (
+        "variable 'tracer': found no finite value in 4 frames; expected at least one observed value; "
+        "fix: check the fill values of the file and the selection"
+    )
+
+
+def test_what_is_refused_names_the_variable() -> None:
+    total = np.zeros((4, 20, 20))
+    total[:, 3:9, 3:9] = np.array([0.0, 0.1, 0.2, 0.3])[:, None, None]
+    amounts = Screen.of("depth", "rain", "mm", 300.0, time="t")
+    assert str(amounts.problem(total)) == (
+        "variable 'depth': found amounts that decrease at no point in 4 frames, and grow at 9% of the points or more "
+        "in each: a total since some time before?; expected what fell between one frame and the next; "
+        "fix: ds['depth'] = ds['depth'].diff('t')"
+    )
+    kelvin = Screen.of("temp", "temperature", "K", None)
+    assert str(kelvin.problem(np.linspace(1, 30, 48).reshape(3, 4, 4))) == (
+        "variable 'temp': found 48 of 48 values other than zero beyond 100 to 1000 K, which nothing reaches; "
+        "their median is 15.5; expected values in K; fix: write the units that they are in, "
+        "ds['temp'].attrs['units'] = \"...\""
+    )

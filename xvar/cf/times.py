@@ -261,7 +261,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         if len(calendars) == 1:
             return values
         found = f"times of several calendars: {', '.join(sorted(calendars))}"
-    elif getattr(first, "tzinfo", None) is not None or "UTC" in str(dtype) or "+" in str(dtype):
+    elif getattr(first, "tzinfo", None) is not None or isinstance(dtype, pd.DatetimeTZDtype):
         found = f"times with a time zone ({dtype}), first {first}"
     else:
         found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"

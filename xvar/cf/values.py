@@ -88,9 +88,14 @@ class Screen:
 
     def rejected(self, values: Floats) -> NDArray[np.bool_]:
         """Values (..., y, x) that are none: infinite, beyond the limits, or a fill value that nobody declared."""
-        beyond = np.isinf(values) | (values < self.low) | (values > self.high) | self.at_nodata(values)
+        beyond = np.isinf(values) | self.beyond(values) | self.at_nodata(values)
         fill = undeclared_fill(values)
         return np.asarray(beyond if fill is None else beyond | (values == _own(fill, values.dtype)))
+
+    def beyond(self, values: Floats) -> NDArray[np.bool_]:
+        """Values that nothing reaches, infinite ones among them."""
+        low, high = (_own(limit, values.dtype) for limit in (self.low, self.high))
+        return np.asarray((values < low) | (values > high))
 
     def at_nodata(self, values: Floats) -> NDArray[np.bool_]:
         """Values at the highest code of a packed image that declares no missing value."""
@@ -151,7 +156,7 @@ def check_values(array: xr.DataArray, screen: Screen, problems: Problems, *, str
     if _refuse_any(values, screen, problems):
         return notes
     infinite = np.isinf(values)
-    gross = valid & ((values < screen.low) | (values > screen.high))
+    gross = valid & screen.beyond(values)
     beyond = f"values beyond {screen.low:g} to {screen.high:g}, which nothing reaches"
     codes = f"values of {screen.nodata}, the highest code of a packed file that declares neither nodata nor undetect"
     for wrong, what, mend in (

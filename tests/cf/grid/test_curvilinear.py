@@ -128,3 +128,12 @@ def test_a_rotated_pole_with_positions_takes_the_positions(down, left):
     found = grid(array.isel(y=slice(None, None, -1 if down else 1), x=slice(None, None, -1 if left else 1)))
     assert found.ascending == (not down, not left)
     np.testing.assert_array_equal(found.metric, grid(polar()).metric)
+
+
+def test_positions_alone_are_what_counts_where_a_mapping_has_no_lines():
+    """A mapping without the coordinates of its map says nothing of distances."""
+    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), 2e6 + np.arange(7) * 1e4, np.arange(9) * 1e4)
+    array = images(shape=(2, 7, 9)).assign_coords(plane).assign_attrs(grid_mapping="crs")
+    found = grid(array, mapping=STEREOGRAPHIC)
+    assert found.kind == "curvilinear"
+    np.testing.assert_array_equal(found.metric, grid(array.drop_attrs()).metric)

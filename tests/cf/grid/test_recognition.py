@@ -12,6 +12,7 @@ from tests.cf.grid.records import grid, metres, on, refusal
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import images
 from xvar.cf.axes import Axes
+from xvar.cf.grid.coordinates import measured
 
 
 def test_coordinates_without_units():
@@ -71,3 +72,11 @@ def test_real_files(file, shared_data):
     if file == "radar-meteonet-brest-20180103.nc":
         assert result.spacing == (1200.0, 1200.0)
         assert result.ascending == (False, True)
+
+
+@pytest.mark.parametrize("units", ["degrees", "degree"])
+def test_rotated_coordinates_are_known_by_their_names(units):
+    """Files of COSMO without standard names: angles on a turned sphere, not latitude and longitude."""
+    for name, expected in (("rlat", "angle"), ("rlon", "angle"), ("lat", "latitude"), ("lon", "longitude")):
+        assert measured(xr.DataArray(np.arange(5.0), dims=name, name=name, attrs={"units": units})) == expected
+    assert measured(xr.DataArray(np.arange(5.0), dims="r", name="r", attrs={"units": "m"})) == "length"
