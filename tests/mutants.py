@@ -46,7 +46,8 @@ BUILT = {
     "cf/axes": "test_untidy_files test_products faults/test_d_grids",
     "cf/values": "faults/test_b_values faults/test_c_units test_untidy_files", "cf/land": "faults/test_d_grids",
     "cf/units": "faults/test_c_units test_quantities", "cf/metadata": "cf/test_conventions",
-    "cf/record": "test_untidy_files test_quantities faults/test_a_time test_check_record test_odim",
+    "cf/record": "test_untidy_files test_quantities faults/test_a_time faults/test_b_values faults/test_c_units "
+    "test_check_record test_odim",
     "cf/geodesy": "cf/grid test_geographic faults/test_d_grids",
     "cf/alignment": "faults/test_d_grids faults/test_a_time",
     "cf/amounts": "faults/test_c_units", "cf/artefacts": "faults/test_b_values", "cf/names": "test_products",

@@ -9,7 +9,7 @@ import xarray as xr
 import xvar
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import opened
-from xvar.cf.artefacts import ALONG, artefacts, blocked, broken_lines, cloud_rims, dry_frames, ground
+from xvar.cf.artefacts import ALONG, FRAMES, artefacts, blocked, broken_lines, cloud_rims, dry_frames, ground
 from xvar.cf.axes import Axes
 from xvar.cf.stripes import stripe_notes, stripes
 from xvar.errors import InputWarning
@@ -281,3 +281,16 @@ def test_edges_of_clouds_on_a_real_sea(shared_data) -> None:
     clouded = ocean.assign(temperature=ocean["temperature"].copy(data=values))
     assert 0.1 < np.isnan(values[:, np.isfinite(ocean["temperature"].values).all(axis=0)]).mean() < 0.3
     assert end_point_error(clouded, truth) < 1.3 * clean
+
+
+def test_few_frames_and_points_that_are_seldom_seen_tell_nothing() -> None:
+    rain = images()
+    rain[1] = 0.0
+    found = artefacts(rain[:FRAMES], "rain")  # one of them is dry: too few are left for what stands still
+    assert found[1].all()
+    assert not found[[0, 2]].any()
+    generator = np.random.default_rng(0)
+    sea = 15 + generator.normal(0, 0.05, (4, 30, 30))
+    sea[:2, :, :15] = np.nan  # every point is seen twice
+    sea[2:, :, 15:] = np.nan
+    assert not cloud_rims(sea).any()

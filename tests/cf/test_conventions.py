@@ -15,7 +15,7 @@ import xarray as xr
 
 from tests.cf.outputs import FILES, analysis, forecast, scores
 from tests.cf.strict import strict_cf
-from xvar.cf.conventions import finish, for_writing
+from xvar.cf.conventions import finish, for_writing, identity
 
 KINDS = {"analysis": analysis, "forecast": forecast, "scores": scores}
 
@@ -410,3 +410,11 @@ def test_a_grid_mapping_keeps_what_cf_has_and_tells_of_the_rest(tmp_path):
     assert result["crs"].attrs == {key: value for key, value in mapping.items() if key != "colour"}
     (note,) = [line for line in result.attrs["history"].replace(";", "\n").splitlines() if "crs" in line]
     assert "attribute colour of crs dropped: no attribute of latitude_longitude" in note
+
+
+def test_what_the_input_was_is_in_the_history(tmp_path):
+    assert identity(RECORD).startswith("a dataset in memory (")
+    RECORD.assign_attrs(tracking_id="hdl:1").to_netcdf(tmp_path / "sea.nc")
+    with xr.open_dataset(tmp_path / "sea.nc") as source:
+        sizes = ", ".join(f"{dim}: {size}" for dim, size in source.sizes.items())
+        assert identity(source) == f"file 'sea.nc' ({sizes}) tracking_id=hdl:1"

@@ -201,3 +201,15 @@ def test_a_model_of_any_make_is_used_as_it_is() -> None:
     control = random((2, SIZE), 34)
     expected = half_square((2 * (problem.background["x"] + 2 * control[:, None]) - observed(0.1).values) / 0.5)
     assert relative(Cost(problem).terms(control)["observation"], expected) < 1e-13
+
+
+def test_residuals_are_those_of_the_terms() -> None:
+    """Half their squares are the terms of J, with model error and with observations between the steps."""
+    weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
+    several = tuple(observed(time, 50 + index) for index, time in enumerate((0.0, 0.2, 0.4, 0.7)))
+    cost = Cost(linear(several, model_error=weak))
+    control = random(cost.zero().shape, 51)
+    found = cost.residuals(cost.space.fields(control))
+    # One by one as the model passes them.
+    assert [observation for observation, _ in found] == list(several)
+    assert relative(sum(half_square(residual) for _, residual in found), cost.terms(control)["observation"]) < 1e-13

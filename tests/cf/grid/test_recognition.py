@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 
-from tests.cf.grid.records import grid, metres, on, refusal
+from tests.cf.grid.records import STEREOGRAPHIC, grid, metres, on, plane_of, refusal
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import images
 from xvar.cf.axes import Axes
@@ -80,3 +81,10 @@ def test_rotated_coordinates_are_known_by_their_names(units):
     for name, expected in (("rlat", "angle"), ("rlon", "angle"), ("lat", "latitude"), ("lon", "longitude")):
         assert measured(xr.DataArray(np.arange(5.0), dims=name, name=name, attrs={"units": units})) == expected
     assert measured(xr.DataArray(np.arange(5.0), dims="r", name="r", attrs={"units": "m"})) == "length"
+
+
+def test_axes_go_along_the_index_where_numbers_of_rows_tell_nothing():
+    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), 2e6 + np.arange(5) * 1e4, np.arange(6) * 1e4)
+    for rows in (np.arange(5.0)[::-1], np.arange(5.0)):
+        for columns in (np.arange(6.0)[::-1], np.arange(6.0)):
+            assert grid(on(rows, columns, **plane)).ascending == (True, True)

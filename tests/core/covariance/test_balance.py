@@ -162,3 +162,17 @@ def test_a_balanced_increment_makes_no_gravity_waves() -> None:
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Geostrophic(Diagonal(1.0), Diagonal(1.0), **wrong).bind(GRID)
+
+
+def test_a_basin_is_closed_where_nothing_is_said() -> None:
+    height = random((2, 1, 9, 7), 0)
+    for edges, stated in (("free", "closed"), ("periodic", "periodic")):
+        grid = Grid((9, 7), (30e3, 25e3), edges=edges)
+        found, expected = (
+            Geostrophic(Diagonal(0.1), Diagonal(0.1), edges=said).balanced(height, grid) for said in (None, stated)
+        )
+        assert torch.equal(found, expected)
+    with pytest.raises(
+        InputError, match=r"found a grid of shape \(12,\); expected two axes \(y, x\); fix: give a plane"
+    ):
+        Geostrophic(Diagonal(0.1), Diagonal(0.1)).balance(Grid((12,), (1e3,)), dtype=torch.float64)

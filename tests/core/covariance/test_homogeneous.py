@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.core.covariance.operators import OperatorTests
+from tests.core.covariance.operators import OperatorTests, dense
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Matern
 from xvar.core.covariance.homogeneous import Homogeneous
@@ -57,3 +57,16 @@ def test_the_covariance_of_samples_comes_back(edges: Any) -> None:
 def test_what_are_no_samples_is_refused(samples: torch.Tensor, scale: float, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Homogeneous(samples, scale).bind(Grid((9, 7), (1e3, 1e3)))
+
+
+@pytest.mark.parametrize("edges", ["zero", "appended_zero"])
+def test_where_the_field_is_zero_at_the_edges_the_middle_has_the_variance_of_the_samples(edges: Any) -> None:
+    """The largest variance of a point is that of the samples; towards the edges it falls."""
+    grid = Grid((24, 20), (1e3, 1e3))
+    samples = (
+        Matern(2.0, 3e3, 2).bind(grid, dtype=torch.float64).sample((8, 1, 24, 20), torch.Generator().manual_seed(0))
+    )
+    operator = Homogeneous(samples[:, 0], edges=edges).bind(grid, dtype=torch.float64)
+    variance = dense(operator.apply, (1, 1, 24, 20)).diagonal().reshape(24, 20)
+    assert float(variance.max()) == pytest.approx(float(samples.square().mean()), rel=1e-10)
+    assert float(variance[-1].max()) < 0.5 * float(variance.max())

@@ -56,3 +56,14 @@ def test_a_penalty_has_no_part_in_a_sum() -> None:
     penalised = Tikhonov(gradient=1e9, curvature=1e18, divergence=1e9, mean_std=1.0)
     with pytest.raises(ValueError, match="no exact root"):
         Sum((penalised, ROUGH), (1.0, 1.0), 2).penalties(GRID)
+
+
+def test_windows_of_a_sum_are_those_of_its_terms() -> None:
+    std = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64).reshape(3, 1, 1, 1)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+        whole = Sum((Matern(std, 60e3), Diagonal(2 * std)), (1.0, 1.0), 2).bind(GRID, dtype=dtype)
+        part = whole.select(torch.tensor([2, 0]))
+        control, state = random(whole.control_shape((3, *SHAPE[1:])), 4, dtype), random((3, *SHAPE[1:]), 5, dtype)
+        for name, argument in (("sqrt", control), ("sqrt_transpose", state), ("solve", state)):
+            found, expected = getattr(part, name)(argument[[2, 0]]), getattr(whole, name)(argument)[[2, 0]]
+            assert relative(found, expected) < tolerance
