@@ -63,6 +63,7 @@ def test_parts_that_share_a_transform_are_those_that_do_not() -> None:
     errors = {
         "a": Matern(torch.linspace(1, 2, 9, dtype=torch.float64).expand(8, 9), 4.0),
         "b": Matern(0.5, 6.0),
+        "d": Tikhonov(gradient=2.0, mean_std=1.0),
         "c": Matern(torch.tensor([1.0, 3.0], dtype=torch.float64).reshape(2, 1, 1, 1), 5.0),
     }
     fields = {name: smooth((2, 1, 8, 9), seed) for seed, name in enumerate(errors)}
