@@ -8,7 +8,7 @@ import xarray as xr
 
 import xvar
 from tests.faults.images import rainy, small, warm
-from xvar.cf.quantities import without_quantities
+from xvar.cf.quantities import spelled, without_quantities
 
 pytest.importorskip("pint_xarray")
 pytest.importorskip("cf_xarray.units")  # teaches pint the units of CF, such as m s-1
@@ -66,3 +66,11 @@ def test_a_background_and_a_reflectivity_with_units() -> None:
     flux = xr.DataArray([1.0, 2.0], dims="x", attrs={"units": "g m-2 s-1"}, name="flux")
     np.testing.assert_allclose(xvar.rain_rate(flux.pint.quantify(), convert="liquid_water"), [3.6, 7.2])
     assert float(xvar.rain_rate(echo)[0]) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("pint", "written"),
+    [("dimensionless", "1"), ("meter ** 2 / second", "meter^2 / second"), ("millimeter / hour", "millimeter / hour")],
+)
+def test_units_of_pint_as_udunits_reads_them(pint, written) -> None:
+    assert spelled(pint) == written

@@ -231,3 +231,33 @@ def test_images_of_several_members_are_chosen_by_position():
         problems = Problems()
         assert canonical(array, Axes("time", "y", "x"), problems) is None
         assert message(problems).endswith("fix: choose one, ds = ds.isel(member=0)")
+
+
+@pytest.mark.parametrize(
+    ("attrs", "values", "nearest", "said"),
+    [
+        ({"standard_name": "air_pressure"}, [500.0, 1000.0, 850.0], 1, "1000"),
+        ({"units": "hPa"}, [1000.0, 500.0], 0, "1000 hPa"),
+        ({"standard_name": "atmosphere_sigma_coordinate"}, [0.2, 0.9], 1, "0.9"),
+        ({"positive": "down", "units": "m"}, [500.0, 0.5], 1, "0.5 m"),
+        ({"positive": "up", "units": "m"}, [-500.0, -0.5], 1, "-0.5 m"),
+        ({"axis": "Z"}, [3.0, 1.0], 1, "1"),
+        ({"standard_name": "depth", "units": "m"}, [10.0, 5.0], 1, "5 m"),
+    ],
+)
+def test_of_levels_that_nearest_the_surface_is_told(attrs, values, nearest, said):
+    level = ("level", values, attrs)
+    array = images(("time", "level", "y", "x"), (3, len(values), 5, 6)).assign_coords(level=level)
+    problems = Problems()
+    canonical(array, Axes("time", "y", "x"), problems)
+    assert f"ds = ds.isel(level={nearest}) for that nearest the surface ({said})" in message(problems)
+
+
+@pytest.mark.parametrize(
+    "level", [None, ("level", ["a", "b"]), ("level", [1.0, np.nan], {"axis": "Z"}), ("level", [2.0, 1.0])]
+)
+def test_where_nothing_says_what_levels_are_the_first_is_proposed(level):
+    array = images(("time", "level", "y", "x"), (3, 2, 5, 6))
+    problems = Problems()
+    canonical(array if level is None else array.assign_coords(level=level), Axes("time", "y", "x"), problems)
+    assert message(problems).endswith("choose one, ds = ds.isel(level=0)")

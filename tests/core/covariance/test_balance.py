@@ -112,6 +112,54 @@ def test_the_balance_is_geostrophic_to_second_order(staggering: Any) -> None:
         assert order([1 / count for count in counts], errors[name]) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("staggering", STAGGERINGS)
+@pytest.mark.parametrize("edges", BASINS)
+def test_the_balance_by_hand(edges: Any, staggering: Any) -> None:
+    """Point by point, over an island and cells of many lengths; f varies."""
+    rows, columns, coriolis, beta, gravity = 7, 6, 9e-5, 2e-11, 9.7
+    water = torch.ones(rows, columns, dtype=torch.bool)
+    water[2:4, 2] = False
+    dy, dx = metric = 20e3 * (1 + torch.rand((2, rows, columns), generator=torch.Generator().manual_seed(1)).double())
+    grid = Grid((rows, columns), (20e3, 20e3), metric=metric, water=water)
+    height = random((1, 1, rows, columns), 2)
+    around_y, around_x = edges == "periodic", edges != "closed"
+
+    def near(j: int, i: int) -> tuple[int, int]:
+        """The cell of these numbers; beyond a wall the last goes on."""
+        return (
+            j % rows if around_y else min(max(j, 0), rows - 1),
+            i % columns if around_x else min(max(i, 0), columns - 1),
+        )
+
+    def wet(j: int, i: int) -> bool:
+        inside = (around_y or 0 <= j < rows) and (around_x or 0 <= i < columns)
+        return inside and bool(water[near(j, i)])
+
+    def along_y(j: int, i: int) -> float:
+        j, i = near(j, i)
+        return float(height[0, 0][near(j + 1, i)] - height[0, 0][near(j - 1, i)]) / 2
+
+    def along_x(j: int, i: int) -> float:
+        j, i = near(j, i)
+        return float(height[0, 0][near(j, i + 1)] - height[0, 0][near(j, i - 1)]) / 2
+
+    lengths = dy.mean(1)
+    expected = torch.zeros(1, 2, rows, columns, dtype=torch.float64)
+    for j in range(rows):
+        north = float(lengths[:j].sum() + lengths[j] / 2 - lengths.sum() / 2)
+        for i in range(columns):
+            east, above = ((j, i), (j, i)) if staggering == "A" else ((j, i + 1), (j + 1, i))
+            if wet(j, i) and wet(*east):
+                slope = (along_y(j, i) + along_y(*east)) / float(dy[j, i] + dy[near(*east)])
+                expected[0, 0, j, i] = -gravity * slope / (coriolis + beta * north)
+            if wet(j, i) and wet(*above):
+                slope = (along_x(j, i) + along_x(*above)) / float(dx[j, i] + dx[near(*above)])
+                shift = 0.0 if staggering == "A" else float(lengths[j]) / 2
+                expected[0, 1, j, i] = gravity * slope / (coriolis + beta * (north + shift))
+    error = Geostrophic(Diagonal(0.1), Diagonal(0.1), coriolis, beta, gravity, staggering, edges)
+    torch.testing.assert_close(error.balance(grid, dtype=torch.float64)(height), expected, rtol=1e-12, atol=1e-9)
+
+
 def test_on_the_c_grid_the_balanced_flow_has_no_divergence_nor_leaves_the_box() -> None:
     for edges in BASINS:
         u, v = Geostrophic(Diagonal(1.0), Diagonal(1.0), edges=edges).balance(GRID, dtype=torch.float64)(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.core.covariance.operators import OperatorTests
 from tests.core.numerics import random
@@ -80,6 +81,45 @@ def test_nothing_flows_through_walls_and_coasts() -> None:
     faces = ShallowWater(1.0).bind(grid, dtype=torch.float64, device=CPU).faces
     assert float((flow[:, 1:] * (1 - faces[1:])).abs().max()) == 0
     assert float(flow[:, 0][:, ~water].abs().max()) == 0
+
+
+@pytest.mark.parametrize("edges", BASINS)
+def test_the_flow_by_hand(edges: Any) -> None:
+    """Point by point, over an island and cells of many lengths; f varies."""
+    rows, columns, coriolis, beta, gravity = 7, 6, 9e-5, 2e-11, 9.7
+    water = torch.ones(rows, columns, dtype=torch.bool)
+    water[2:4, 2] = False
+    dy, dx = metric = 20e3 * (1 + torch.rand((2, rows, columns), generator=torch.Generator().manual_seed(1)).double())
+    grid = Grid((rows, columns), (20e3, 20e3), metric=metric, water=water)
+    stream = random((1, 1, rows, columns), 2)
+    around_y, around_x = edges == "periodic", edges != "closed"
+
+    def at(j: int, i: int) -> tuple[int, int] | None:
+        """The cell of these numbers; none beyond a wall."""
+        inside = (around_y or 0 <= j < rows) and (around_x or 0 <= i < columns)
+        return (j % rows, i % columns) if inside else None
+
+    def corner(j: int, i: int) -> float:
+        cells = [at(j + m, i + n) for m in (0, 1) for n in (0, 1)]
+        return float(stream[0, 0][cells[0]]) if all(c is not None and water[c] for c in cells) else 0.0
+
+    def between(length: Tensor, here: tuple[int, int], there: tuple[int, int] | None) -> float:
+        return float(length[here] + length[here if there is None else there]) / 2
+
+    heights = dy.mean(1)
+    expected = torch.zeros(1, 3, rows, columns, dtype=torch.float64)
+    for j in range(rows):
+        north = float(heights[:j].sum() + heights[j] / 2 - heights.sum() / 2)
+        for i in range(columns):
+            four = corner(j, i) + corner(j - 1, i) + corner(j, i - 1) + corner(j - 1, i - 1)
+            if water[j, i]:
+                expected[0, 0, j, i] = four / 4 * (1 + beta * north / coriolis)
+            slope = (corner(j, i) - corner(j - 1, i)) / between(dy, (j, i), at(j, i + 1))
+            expected[0, 1, j, i] = -gravity / coriolis * slope
+            slope = (corner(j, i) - corner(j, i - 1)) / between(dx, (j, i), at(j + 1, i))
+            expected[0, 2, j, i] = gravity / coriolis * slope
+    flow = Streamfunction(M, M, M, coriolis, beta, gravity, edges=edges).balance(grid, dtype=torch.float64)
+    torch.testing.assert_close(flow(stream), expected, rtol=1e-12, atol=1e-9)
 
 
 def test_f_that_varies_is_in_the_height() -> None:
