@@ -18,10 +18,12 @@ def command():
 @pytest.mark.parametrize(
     ("said", "typed"),
     [
-        ('fix: assimilate("sea temperature")', "fix: xvar assimilate FILE 'sea temperature' -o analysis.nc"),
+        ('fix: assimilate("sea temperature")', "fix: xvar assimilate FILE 'sea temperature'"),
         ("fix: sort=True, or ds.sortby('time')", "fix: --sort, or ds.sortby('time')"),
         ('state them, units="..."', "state them, --units ..."),
         ("found units='mm h-1' for", "found --units 'mm h-1' for"),
+        ("expected units= only where the file states none", "expected --units only where the file states none"),
+        ("leave units= out; sort= too", "leave --units out; --sort too"),
         ("dx=..., dy=..., or", "--dx ..., --dy ..., or"),
         ("window=4, or a longer record", "--window 4, or a longer record"),
         ("save=('increment',)", "--save increment"),
@@ -58,7 +60,7 @@ def test_what_a_message_says_mends_the_command(tmp_path) -> None:
     words = ["assimilate", str(tmp_path / "sea.nc"), "-o", str(tmp_path / "analysis.nc")]
     told = CliRunner().invoke(application, words)
     assert told.exit_code == 2
-    assert "fix: xvar assimilate FILE sst -o analysis.nc" in told.stderr
+    assert "fix: xvar assimilate FILE sst\n" in told.stderr
     told = CliRunner().invoke(application, [*words, "sst"])
     assert told.exit_code == 2
     assert "fix: --sort, or" in told.stderr

@@ -9,7 +9,8 @@ from typing import Any
 _TEXT = r"""(?:"[^"]*"|'[^']*')"""
 _CHOOSES = re.compile(rf"(?<![\w.])assimilate\((?P<text>{_TEXT})\)")
 _FIRST = re.compile(r"(?:analysis = )?ds\.var4d\.assimilate\(\)[^\n]*")
-_OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z]+)=(?P<value>{_TEXT}|\({_TEXT},?(?: {_TEXT},?)*\)|\.\.\.|[\w.]+)")
+_VALUE = rf"{_TEXT}|\({_TEXT},?(?: {_TEXT},?)*\)|\.\.\.|[\w.]+|(?=[\s,;]|$)"
+_OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z]+)=(?P<value>{_VALUE})")
 
 
 def in_shell(message: str, command: Any) -> str:
@@ -25,12 +26,14 @@ def in_shell(message: str, command: Any) -> str:
     options = {option.name: option for option in command.params if option.param_type_name == "option"}
 
     def chosen(match: re.Match[str]) -> str:
-        return f"xvar assimilate FILE {_typed(match['text'])} -o analysis.nc"
+        return f"xvar {command.name} FILE {_typed(match['text'])}"
 
     def option(match: re.Match[str]) -> str:
         known = options.get(match["name"])
         if known is None or _in_a_call(match.string[: match.start()]):
             return match[0]
+        if not match["value"]:
+            return str(known.opts[0])
         if known.is_flag:
             return str(known.opts[0]) if match["value"] == "True" else match[0]
         values = re.findall(_TEXT, match["value"]) or [match["value"]]
