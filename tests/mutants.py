@@ -2,8 +2,8 @@
 
 A random sample of the mutants that mutmut makes of J, the covariances and the CF floor. Each is met first by the tests
 that mirror its file, then by those of what is built upon it, up to the first that fails, which kills it. What survives
-is printed: read it, and write the test that states the property which it breaks. One process; what is done is kept in
-the folder of `--folder`, and another call goes on from there. Needs mutmut (``pip install mutmut``), on Linux.
+is printed: read it, and write the test that states the property which it breaks. `--file cf/land` stays with one file.
+One process; what is done is kept in the folder of `--folder`, and another call goes on from there. Needs mutmut (``pip install mutmut``), on Linux.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BUILT = {
     "cf": "test_products test_untidy_files",
     "core/covariance": "core/covariance core/test_control test_check_covariance core/test_currents",
     "core": "core/test_linear_gaussian core/test_experiment core/minimize/test_gauss_newton core/test_parameters "
-    "core/test_digital_filter core/test_cost core/test_control",
+    "core/test_descent core/test_digital_filter core/test_cost core/test_control",
 }  # fmt: skip
 SLOW = "not real_file and not whole_files and not lose_nothing and not real_sea and not real_radar"
 SECONDS = 90  # of the processor, for each of the two: what takes longer hangs
@@ -162,6 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("count", type=int, help="mutants of the sample")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--file", default="", help="of files whose path has this, such as cf/land")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "xvar-mutants")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is tried")
     options = parser.parse_args()
@@ -176,6 +177,7 @@ def main() -> int:
     for name in [name for name in sys.modules if name.split(".")[0] in ("xvar", "tests")]:
         del sys.modules[name]
     names = json.loads(listed.read_text(encoding="utf-8"))
+    names = {name: file for name, file in names.items() if options.file in file}
     sample = random.Random(options.seed).sample(sorted(names), min(options.count, len(names)))
     rows = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
     left_out, sound, known = set[str](), set[str](), {row["mutant"] for row in rows}
