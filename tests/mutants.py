@@ -2,9 +2,9 @@
 
 A random sample of the mutants that mutmut makes of J, the covariances and the CF floor. Each is met first by the tests
 that mirror its file, then by those of what is built upon them, up to the first that fails, which kills it. What
-survives is printed: read it, and write the test that states the property which it breaks. `--file cf/land` stays with one
-file. One process; what is done is kept in the folder of `--folder`, and another call goes on from there. Needs mutmut
-(``pip install mutmut``), on Linux.
+survives is printed: read it, and write the test that states the property which it breaks. `--file cf/land` stays with
+one file. One process; what is done is kept in the folder of `--folder`, and another call goes on from there. Needs
+mutmut (``pip install mutmut``), on Linux.
 """
 
 from __future__ import annotations
