@@ -75,6 +75,8 @@ class OperatorTests:
         operator, x, y = self.operator(), self.draw(0), self.draw(1)
         for method in (operator.apply, operator.solve, operator.sqrt_transpose):
             assert relative(method(2.5 * x - 3 * y), 2.5 * method(x) - 3 * method(y)) < 1e-10
+            for size in (1e-6, 1e6):
+                assert relative(method(size * x), size * method(x)) < 1e-10
         v, w = self.draw_control(2), self.draw_control(3)
         assert relative(operator.sqrt(2.5 * v - 3 * w), 2.5 * operator.sqrt(v) - 3 * operator.sqrt(w)) < 1e-10
 

@@ -224,3 +224,12 @@ def test_a_basin_is_closed_where_nothing_is_said() -> None:
         InputError, match=r"found a grid of shape \(12,\); expected two axes \(y, x\); fix: give a plane"
     ):
         Geostrophic(Diagonal(0.1), Diagonal(0.1)).balance(Grid((12,), (1e3,)), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float64, 1e-15), (torch.float32, 1e-6)])
+def test_currents_of_a_draw_are_those_in_balance_with_its_height(dtype: torch.dtype, digits: float) -> None:
+    """But for the rest, which is nothing here; in the precision of the operator."""
+    error = Geostrophic(Matern(0.1, 60e3, 2), Diagonal(0.0))
+    state = error.bind(GRID, dtype=dtype).sample((2, 3, 7, 6), torch.Generator().manual_seed(0))
+    assert relative(state, error.balanced(state[:, :1], GRID)) < digits
+    assert state.dtype == dtype

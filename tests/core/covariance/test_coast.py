@@ -178,3 +178,8 @@ def test_what_cannot_be_closed_is_refused() -> None:
         Helmholtz(0.6, 3000.0, 0.4, coast="no_flow").bind(Grid((100, 100), (1e3, 1e3), water=speckled))
     with pytest.raises(InputError, match="coast='closed'"):
         Helmholtz(0.6, 3000.0, 0.4, coast="closed").bind(GRID)  # type: ignore[arg-type]
+
+
+def test_faces_go_to_a_device_together() -> None:
+    faces = CoastFaces.of(sea(11, 9)).to(torch.device("meta"))
+    assert (faces.along_x.device.type, faces.along_y.device.type) == ("meta", "meta")

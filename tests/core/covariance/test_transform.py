@@ -68,3 +68,11 @@ def test_forward_mode_and_vjp() -> None:
     torch.testing.assert_close(tangent, transform.forward(t))
     _, pull = torch.func.vjp(transform.forward, x)
     torch.testing.assert_close(pull(t)[0], transform.inverse(t))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_matrices_fill_whole_cache_lines_with_no_more_columns_than_it_takes(dtype: torch.dtype) -> None:
+    for rows in (1, 2, 3, 8, 12, 16, 17, 64):
+        for columns in (1, 5, 8, 16, 33):
+            enough = next(n for n in range(64) if rows * (columns + n) * dtype.itemsize % module.CACHE_LINE == 0)
+            assert module._padding(rows, columns, dtype) == enough
