@@ -75,3 +75,14 @@ def test_parts_that_share_a_transform_are_those_that_do_not() -> None:
     stacked = [random(part.shape, seed) for seed, part in enumerate(space.sqrt(control))]
     left = sum(float((one * two).sum()) for one, two in zip(space.sqrt(control), stacked, strict=True))
     assert left == pytest.approx(float((control * space.sqrt_transpose(stacked)).sum()), rel=1e-12)
+
+
+def test_fields_of_stacked_parts_go_apart_and_together() -> None:
+    grid = Grid((8, 9), (1.0, 2.0))
+    errors = {"a": Matern(1.0, 4.0), "b": Matern(0.5, 6.0), "w": Tikhonov(gradient=1.0, mean_std=1.0, edges="periodic")}
+    sizes = {"a": 1, "b": 2, "w": 2}
+    fields = {name: smooth((2, size, 8, 9), seed) for seed, (name, size) in enumerate(sizes.items())}
+    space = ControlSpace(Problem(grid, Advection(), (1.0,), fields, errors, ()))
+    stacked = space.together(list(fields.values()))
+    assert [part.shape[1] for part in stacked] == [3, 2]  # a and b share a transform
+    assert all(torch.equal(one, other) for one, other in zip(space.apart(stacked), fields.values(), strict=True))

@@ -41,9 +41,10 @@ class Linearisation:
             self._residuals = [residual for _, residual in found]
             self._weights = [observation.weight(residual.detach()) for observation, residual in found]
             self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
-            self._backward = torch.autograd.grad(
-                self._residuals, self._fields, self._probes, create_graph=True, materialize_grads=True
-            )
+            if found:
+                self._backward = torch.autograd.grad(
+                    self._residuals, self._fields, self._probes, create_graph=True, materialize_grads=True
+                )
 
     def restrict(self, gradient: Tensor) -> Tensor:
         """A gradient in the space of the inner loop."""
@@ -61,6 +62,8 @@ class Linearisation:
         """Without that of the prior."""
         space = self._cost.space
         fields = space.sqrt(control)
+        if not self._residuals:  # nothing is observed
+            return space.sqrt_transpose(self._penalised(fields))
         tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
         weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
         adjoints = torch.autograd.grad(
