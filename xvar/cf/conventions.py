@@ -144,7 +144,7 @@ def _without_text(dataset: xr.Dataset, notes: list[str]) -> xr.Dataset:
 
 
 def _is_text(variable: xr.Variable) -> bool:
-    kind = getattr(variable.dtype, "kind", "O")
+    kind = variable.dtype.kind
     if kind in "SU":
         return True
     if kind != "O":
@@ -256,7 +256,7 @@ def _usable(value: Any) -> Any:
 
 
 def _is_time(variable: xr.Variable) -> bool:
-    kind = getattr(variable.dtype, "kind", "")
+    kind = variable.dtype.kind
     return kind == "M" or (kind == "O" and variable.size > 0)
 
 
@@ -273,7 +273,7 @@ def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes:
         if _calendar(variable) in _LEAP_SECOND_CALENDARS and "units_metadata" not in attrs:
             attrs["units_metadata"] = "leap_seconds: unknown"
             notes.append(f"units_metadata of {label}: leap_seconds: unknown")
-    elif getattr(variable.dtype, "kind", "") == "m":
+    elif variable.dtype.kind == "m":
         attrs.pop("units", None)
     else:
         _mend_units(label, variable, notes)

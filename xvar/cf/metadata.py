@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ class _Entry:
     standard_name: str | None = None
     flags: tuple[str, ...] = ()
     difference: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 _COORDINATES: dict[str, _Entry] = {
@@ -220,7 +219,6 @@ def attributes(
         result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
     if name in ("u", "v"):
         result.update(_motion(name, variable, standard_name, kind, grid_kind))
-    result.update(entry.extra)
     result.update(extra)
     return result
 
