@@ -36,28 +36,195 @@ def mask(values, **attrs):
     return ("y", "x"), values, attrs
 
 
-MEANINGS = {
-    "land_binary_mask": (LAND.astype("i1"), {"standard_name": "land_binary_mask"}),
-    "sea_binary_mask": ((~LAND).astype("i1"), {"standard_name": "sea_binary_mask"}),
-    "fraction": (LAND * 0.9, {"standard_name": "land_area_fraction"}),
-    "flags": (np.where(LAND, 2, 1).astype("i1"), {"flag_values": np.array([1, 2], "i1"), "flag_meanings": "sea land"}),
-    "bits": (
-        np.where(LAND, 2, 9).astype("i1"),
-        {"flag_masks": np.array([1, 2, 8], "i1"), "flag_meanings": "water land sea_ice"},
-    ),
-    "options": ((~LAND).astype(float), {"option_0": "land", "option_1": "water"}),
-    "long_name": (LAND.astype(float), {"long_name": "mask (1 = land, 0 = sea)"}),
-}
+def flags(meanings: str, **numbers) -> dict:
+    return {"flag_meanings": meanings, **{f"flag_{key}": np.array(value) for key, value in numbers.items()}}
+
+
+#: What a mask holds on land and on water, its attributes, and how they are understood.
+MEANINGS = [
+    (1, 0, {"standard_name": "land_binary_mask"}, "land where above 0.5"),
+    (0.51, 0.5, {"standard_name": "land_area_fraction"}, "land where above 0.5"),
+    (0, 1, {"standard_name": "sea_binary_mask"}, "land where not above 0.5"),
+    (0.5, 0.51, {"standard_name": "sea_area_fraction"}, "land where not above 0.5"),
+    (2, 1, flags("sea land", values=[1, 2]), "2 = land"),
+    (7, 1, flags("sea land_ice ground lake", values=[1, 7, 2, 5]), "2, 7 = land"),
+    (2, 1, flags("OPEN_SEA LAND", values=[1, 2]), "2 = land"),
+    (0, 1, flags("missing open_sea", values=[0, 1]), "1 = water"),
+    (2, 9, flags("water land sea_ice", masks=[1, 2, 8]), "land where bit 2 is set"),
+    (4, 1, flags("water land terrestrial", masks=[1, 2, 4]), "land where bit 6 is set"),
+    (2, np.nan, flags("water land", masks=[1, 2]), "land where bit 2 is set"),
+    (2, 3, flags("sea land", masks=[3, 3], values=[1, 2]), "2 = land"),
+    (1, 0, flags("sea", values=[0, 1]) | {"comment": "1 = land"}, "1 = land"),
+    (1, 0, flags("sea", masks=[1, 2]) | {"comment": "1 = land"}, "1 = land"),
+    (1, 0, flags("sea land", values=["0b", "1b"]) | {"comment": "1 = land"}, "1 = land"),
+    (2, 1, flags("sea land", masks=["1b", "2b"]) | {"comment": "2 = land"}, "2 = land"),
+    (0, 1, {"option_0": "land", "option_1": "water"}, "0 = land"),
+    (12, 1, {"option_12": "LAND", "option_1": "Water"}, "12 = land"),
+    (1, 0, {"long_name": "mask (1 = land, 0 = sea)"}, "1 = land"),
+    (1, 0, {"description": "Land: 1; Sea: 0"}, "1 = land"),
+    (2, 0, {"comment": "0 for water, 2 for land"}, "2 = land"),
+    (0, 1, {"units": "1 is wet"}, "1 = water"),
+    (1, 0, {"long_name": "mask of", "comment": "land:1, sea:0"}, "1 = land"),
+]
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-@pytest.mark.parametrize("meaning", MEANINGS)
-def test_masks_that_say_what_they_mean(meaning, lazy):
-    values, attrs = MEANINGS[meaning]
-    found, statement = land_of(sea(anything=mask(values, **attrs)), lazy=lazy)
+@pytest.mark.parametrize(("on_land", "on_water", "attrs", "says"), MEANINGS)
+def test_masks_that_say_what_they_mean(on_land, on_water, attrs, says, lazy):
+    found, statement = land_of(sea(anything=mask(np.where(LAND, on_land, on_water), **attrs)), lazy=lazy)
     np.testing.assert_array_equal(found, LAND)
-    assert "6 of 30 points are land: variable 'anything'" in statement
-    assert ("not checked" in statement) is lazy
+    unchecked = ", not checked against lazy data" if lazy else ""
+    assert statement == f"6 of 30 points are land: variable 'anything' ({says}{unchecked})"
+
+
+NEVER_VALID = "6 of 30 points are land: never valid over the frames of the call"
+ONE_ON_LAND = LAND.astype("f4")
+PLANE = ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("anything", (PLANE, ONE_ON_LAND)),
+        ("masked", (PLANE, ONE_ON_LAND)),
+        ("my_mask", (PLANE, ONE_ON_LAND)),
+        ("anything", (PLANE, ONE_ON_LAND, {"long_name": "Greenland=1, Chelsea=0"})),
+        ("anything", (PLANE, ONE_ON_LAND, {"title": "1 = land"})),
+        ("anything", (PLANE, ONE_ON_LAND, flags("ice water", masks=[1, 2]) | {"comment": "1 = land"})),
+        ("anything", (PLANE, ONE_ON_LAND, {"an_option_1": "land", "option_1_": "land"})),
+        ("mask", (PLANE, np.where(LAND, "land", "sea"))),
+        ("mask", (PLANE, ONE_ON_LAND.astype("c8"))),
+        ("mask", (("y",), np.ones(5))),
+        ("mask", (("time", "y"), np.ones((3, 5)))),
+        ("mask", (("level", "y", "x"), np.stack([~LAND, ~LAND]))),
+        ("mask", (("level", "time", "y", "x"), np.zeros((2, 3, 5, 6)))),
+    ],
+)
+def test_what_is_no_mask_is_not_looked_at(name, variable):
+    assert land_of(sea(**{name: variable}))[1] == NEVER_VALID
+
+
+def test_a_variable_is_no_mask_of_its_own():
+    dataset = sea().rename(sst="mask")
+    assert find_land(dataset, dataset["mask"], AXES, None, Problems())[1] == NEVER_VALID
+
+
+@pytest.mark.parametrize(
+    ("dims", "values"),
+    [
+        (("x", "y"), LAND.T),
+        (("level", "y", "x"), LAND[None]),
+        (("y", "level", "x"), LAND[:, None]),
+        (("time", "y", "x"), LAND[None].repeat(3, axis=0)),
+        (("level", "x", "y", "time"), LAND.T[None, ..., None].repeat(3, axis=-1)),
+    ],
+)
+def test_masks_of_any_order_of_dimensions(dims, values):
+    for named in (None, "land"):
+        found, statement = land_of(sea(land=(dims, values)), named)
+        np.testing.assert_array_equal(found, LAND)
+        assert statement == "6 of 30 points are land: variable 'land' (1 = land)"
+
+
+def test_a_lazy_mask_of_one_time_is_read():
+    dataset = sea().isel(time=[0]).assign(land=(("time", "y", "x"), LAND[None]))
+    statement = land_of(dataset, lazy=True)[1]
+    assert statement == "6 of 30 points are land: variable 'land' (1 = land, not checked against lazy data)"
+
+
+def test_masks_that_say_what_they_mean_come_first():
+    stated = mask(LAND.astype("f4"), comment="1 = land")
+    assert "variable 'stated'" in land_of(sea(mask=mask(~LAND), stated=stated, land=mask(LAND)))[1]
+    assert "variable 'land'" in land_of(sea(mask=mask(LAND.astype(float) + 1), land=mask(LAND)))[1]
+
+
+def test_what_is_not_used_is_said_mask_by_mask():
+    dataset = sea(land=(("time", "y", "x"), LAND[None].repeat(3, axis=0)), mask=mask(np.ones((5, 6))))
+    unused = "not used: the variable has values on its land, or it has none"
+    assert land_of(dataset)[1] == "6 of 30 points are land: variable 'land' (1 = land)"
+    assert land_of(dataset.assign(land=mask(~LAND, comment="1 = land")))[1] == (
+        f"{NEVER_VALID} (mask 'land' {unused}) (mask 'mask' {unused})"
+    )
+    assert land_of(dataset, lazy=True)[1] == (
+        "no land: no mask in the file, and the data are lazy (mask 'land' changes in time and is lazy: not used)"
+        f" (mask 'mask' {unused})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "on_land", "on_water", "says"),
+    [
+        ("mask", 0, 1, "1 = water"),
+        ("mask", 1, 0, "1 = land"),
+        ("MASK", False, True, "1 = water"),
+        ("lsm", 1.0, 0.0, "1 = land"),
+        ("lsm", 0, 1, "1 = water"),
+        ("LSM", 0.6, 0.4, "land where above 0.5"),
+        ("LandMask", True, False, "1 = land"),
+        ("land_sea_mask", 2, 0, "land where above 0.5"),
+        ("sea_mask", 2, 0, None),  # of a mask whose one is water nothing else is customary
+        ("mask", 0.6, 0.4, None),
+        ("lsm", 0.4, 0.6, None),
+    ],
+)
+def test_masks_without_attributes_are_read_by_custom_and_as_the_data_have_it(name, on_land, on_water, says):
+    statement = land_of(sea(**{name: mask(np.where(LAND, on_land, on_water))}))[1]
+    assert statement.startswith(f"{NEVER_VALID} (" if says is None else f"6 of 30 points are land: variable '{name}' (")
+    assert says is None or statement.endswith(f" ({says})")
+
+
+@pytest.mark.parametrize(("name", "says"), [("mask", "1 = water"), ("lsm", "1 = land")])
+def test_where_no_value_tells_custom_does(name, says):
+    dataset = sea(**{name: mask(LAND.astype("i1"))})
+    dataset["sst"] = dataset["sst"].where(False)
+    for named in (None, name):
+        assert land_of(dataset, named)[1].endswith(f" are land: variable '{name}' ({says})")
+
+
+@pytest.mark.parametrize(("wrong", "left_out"), [(0, ""), (2, ", 2 of them with values that are left out"), (3, None)])
+def test_a_hundredth_of_a_coast_may_be_drawn_a_pixel_off(wrong, left_out):
+    coast = np.zeros((20, 20), bool)
+    coast[:10] = True
+    array = xr.DataArray(np.ones((3, 20, 20)), dims=("time", "y", "x"), name="sst").where(~coast)
+    array[1, 0, :wrong] = 1.0
+    land = land_of(array.to_dataset().assign(mask=mask(coast, comment="1 = land")))[1]
+    if left_out is None:
+        assert land.startswith(f"{200 - wrong} of 400 points are land: never valid over the frames of the call (mask")
+    else:
+        assert land == f"200 of 400 points are land: variable 'mask' (1 = land{left_out})"
+
+
+def test_what_is_said_where_there_is_no_land():
+    assert land_of(sea().fillna(1.0)) == (None, "no land: every point has a value in some frame")
+    assert land_of(sea().where(False)) == (None, "no land: no point has a value")
+    assert land_of(sea(), lazy=True) == (None, "no land: no mask in the file, and the data are lazy")
+    assert land_of(sea(), "never_valid")[1] == land_of(sea())[1] == NEVER_VALID
+    for kind in ({"units": "mm h-1"}, {"units": "dBZ"}):
+        dataset = sea(mask=mask(LAND, comment="1 = land"))
+        dataset["sst"].attrs = kind
+        assert land_of(dataset) == (None, "no land: radar echoes move over it")
+        assert land_of(dataset, "mask")[1] == "6 of 30 points are land: variable 'mask' (1 = land)"
+        assert land_of(dataset, "never_valid")[1] == NEVER_VALID
+
+
+def test_land_is_what_has_a_value_in_no_frame():
+    dataset = sea()
+    dataset["sst"][:, 4, 5] = [np.nan, np.inf, np.nan]
+    dataset["sst"][2, 0, 0] = np.nan  # seen in others
+    assert land_of(dataset)[1].startswith("7 of 30 points are land")
+
+
+def test_a_variable_may_have_the_name_of_the_rule():
+    assert land_of(sea(never_valid=mask(LAND)), "never_valid")[1].endswith("variable 'never_valid' (1 = land)")
+
+
+def test_the_land_of_a_mask_that_changes_is_land_in_every_frame():
+    values = LAND[None].repeat(3, axis=0)
+    values[1, 0, 1] = False
+    for chosen in ("land", sea(land=(("time", "y", "x"), values))["land"]):
+        for lazy in (False, True):  # which was asked for is read
+            found = land_of(sea(land=(("time", "y", "x"), values)), chosen, lazy=lazy)[0]
+            np.testing.assert_array_equal(found, values.all(axis=0))
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -69,25 +236,11 @@ def test_masks_of_customary_names(name, one_is_land, lazy):
     np.testing.assert_array_equal(land_of(sea(**{name: mask(values.astype("f4"))}), lazy=lazy)[0], LAND)
 
 
-def test_data_decide_where_custom_is_wrong():
-    found, statement = land_of(sea(mask=mask(LAND.astype("f4"))))
-    np.testing.assert_array_equal(found, LAND)
-    assert "1 = land" in statement
-
-
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_mask_that_is_all_land_or_all_sea_says_nothing(value):
     found, statement = land_of(sea(mask=mask(np.full(LAND.shape, value))))
     np.testing.assert_array_equal(found, LAND)
     assert "mask 'mask' not used" in statement
-
-
-def test_a_mask_of_several_levels_is_none_of_the_surface():
-    levels = ("level", "y", "x"), np.stack([~LAND, ~LAND]).astype("f4"), {}
-    found, statement = land_of(sea(mask=levels))
-    np.testing.assert_array_equal(found, LAND)
-    assert "never valid" in statement
-    assert "mask" not in statement
 
 
 def test_a_mask_that_is_named_is_read_by_custom_where_the_data_are_lazy():
@@ -102,14 +255,6 @@ def test_a_mask_that_is_named_is_read_as_the_data_have_it():
         np.testing.assert_array_equal(land_of(sea(odd=mask(values.astype("f4"))), "odd")[0], LAND)
     with pytest.raises(InputError, match="nothing that says which are land"):
         land_of(sea(odd=mask(np.roll(LAND, 3, axis=0).astype("f4"))), "odd")
-
-
-def test_a_mask_with_values_on_its_land_is_not_used():
-    elsewhere = np.roll(LAND, 3, axis=0)
-    found, statement = land_of(sea(land_mask=mask(elsewhere.astype("i1"))))
-    np.testing.assert_array_equal(found, LAND)
-    assert "never valid" in statement
-    assert "'land_mask' not used" in statement
 
 
 def test_radar_validity_is_no_land():
@@ -134,16 +279,6 @@ def test_mask_that_changes_in_time():
     assert "'land_mask' changes in time and is lazy" in statement
 
 
-def test_never_valid():
-    found, statement = land_of(sea(), "never_valid")
-    np.testing.assert_array_equal(found, LAND)
-    assert "never valid over the frames of the call" in statement
-    assert land_of(sea().fillna(1.0))[0] is None
-    assert land_of(sea(), lazy=True)[0] is None
-    with pytest.raises(ValueError, match="lazy data"):
-        land_of(sea(), "never_valid", lazy=True)
-
-
 def test_given_masks():
     dataset = sea(mask=mask((~LAND).astype("i1")))
     given = xr.DataArray(LAND, dims=("y", "x"), coords={"y": dataset.y, "x": dataset.x})
@@ -153,28 +288,105 @@ def test_given_masks():
     np.testing.assert_array_equal(land_of(sea().fillna(1.0), given)[0], LAND)
 
 
-def refusal(dataset, land) -> str:
-    problems = Problems()
-    assert find_land(dataset, dataset["sst"], AXES, land, problems)[0] is None
-    return message(problems)
+def given(values, dims=PLANE, name=None, **coords) -> xr.DataArray:
+    return xr.DataArray(values, dims=dims, name=name, coords=coords)
 
 
-def test_faults_of_given_masks():
+GRID = "fix: give the mask on the grid of the variable"
+UNCLEAR = (
+    "and nothing that says which are land; expected booleans, True on land, or flag_values and flag_meanings; "
+    "fix: land=ds[name] == 0 (or whatever value is land)"
+)
+ALL_LAND = "expected some water; fix: check what the values mean: land=~mask"
+WHICH = 'no variable of the dataset; expected the name of a mask variable, a DataArray, or "never_valid"; fix:'
+ELSEWHERE = f"to 1e-3 of a step; {GRID} (mask.interp_like)"
+DIMENSIONS = "expected dimensions 'y' and 'x'; fix: rename the dimensions of the mask"
+
+
+@pytest.mark.parametrize(
+    ("land", "said"),
+    [
+        ("msk", f"variable 'msk': found land='msk', {WHICH} did you mean 'mask'?"),
+        ("never", f"variable 'never': found land='never', {WHICH} did you mean 'never_valid'?"),
+        (5, f"variable '5': found land='5', {WHICH} land=\"never_valid\""),
+        (
+            given(LAND[:4], name="m"),
+            f"variable 'm', dimension 'y': found size 4 of the mask; expected size 5 of 'sst'; {GRID}",
+        ),
+        (given(LAND[:, :4]), f"dimension 'x': found size 4 of the mask; expected size 6 of 'sst'; {GRID}"),
+        (
+            given(LAND, ("y", "b"), "m"),
+            f"variable 'm', dimension 'x': found a mask with dimensions ('y', 'b'); {DIMENSIONS}",
+        ),
+        (given(LAND, ("a", "x")), f"dimension 'y': found a mask with dimensions ('a', 'x'); {DIMENSIONS}"),
+        (
+            given(LAND, name="m", y=np.arange(5) + 0.5),
+            (
+                "variable 'm', dimension 'y': found coordinates 0.5 to 4.5 of the mask; "
+                f"expected those of 'sst', 0 to 4, {ELSEWHERE}"
+            ),
+        ),
+        (
+            given(LAND, x=np.arange(6) * 1.001),
+            f"dimension 'x': found coordinates 0 to 5.005 of the mask; expected those of 'sst', 0 to 5, {ELSEWHERE}",
+        ),
+        (
+            given(LAND, y=[0, 1, 2, 3, np.nan]),
+            f"dimension 'y': found coordinates nan to nan of the mask; expected those of 'sst', 0 to 4, {ELSEWHERE}",
+        ),
+        (given(np.ones((5, 6), bool)), f"found the mask that was given: every point is land (1 = land); {ALL_LAND}"),
+        ("full", f"variable 'full': found variable 'full': every point is land (1 = land); {ALL_LAND}"),
+        (given(np.where(LAND, 3, 7).astype("i1")), f"found a mask of int8 with values 3, 7, {UNCLEAR}"),
+        (
+            given(np.where(LAND, np.nan, np.arange(30.0).reshape(5, 6)), name="m"),
+            f"variable 'm': found a mask of float64 with values 0, 4, 5, 6, 10, {UNCLEAR}",
+        ),
+        (given(np.where(LAND, "land", "sea")), f"found a mask of <U4, {UNCLEAR}"),
+        (given(np.full((5, 6), "2000", "M8[ns]")), f"found a mask of datetime64[ns], {UNCLEAR}"),
+        (given(np.roll(ONE_ON_LAND, 3, axis=0)), f"found a mask of float32 with values 0, 1, {UNCLEAR}"),
+    ],
+)
+def test_faults_of_given_masks(land, said):
     """Faults 53 and 58."""
-    dataset = sea(mask=mask((~LAND).astype("i1")))
-    assert "did you mean 'mask'?" in refusal(dataset, "msk")
-    small = xr.DataArray(LAND[:4], dims=("y", "x"))
-    text = refusal(dataset, small)
-    assert "size 4 of the mask" in text
-    assert "size 5" in text
-    assert "dimensions ('a', 'x')" in refusal(dataset, xr.DataArray(LAND, dims=("a", "x")))
-    shifted = xr.DataArray(LAND, dims=("y", "x"), coords={"y": dataset.y + 0.5})
-    assert "coordinates 0.5 to 4.5" in refusal(dataset, shifted)
-    assert "every point is land" in refusal(dataset, xr.DataArray(np.ones((5, 6), bool), dims=("y", "x")))
-    unclear = xr.DataArray(np.where(LAND, 3, 7), dims=("y", "x"))
-    text = refusal(dataset, unclear)
-    assert "values 3, 7" in text
-    assert "== 0" in text
+    dataset = sea(mask=mask((~LAND).astype("i1")), full=mask(np.ones((5, 6), bool)))
+    problems = Problems()
+    assert find_land(dataset, dataset["sst"], AXES, land, problems) == (None, "no land")
+    assert message(problems) == said
+
+
+def test_lazy_data_say_nothing_of_land():
+    dataset = sea(mask=mask(np.where(LAND, 3, 7).astype("i1")), odd=mask(ONE_ON_LAND), lsm=mask(ONE_ON_LAND)).chunk()
+    problems = Problems()
+    found = find_land(dataset, dataset["sst"], AXES, "never_valid", problems)
+    assert found == (None, "no land: no mask in the file, and the data are lazy")
+    assert message(problems) == (
+        "variable 'sst': found land=\"never_valid\" with lazy data: what is never valid is known only once all are "
+        "read; expected data in memory, or a mask; fix: ds.load(), or land=<mask variable or DataArray>"
+    )
+    for name, values in (("mask", "int8 with values 3, 7"), ("odd", "float32 with values 0, 1")):
+        problems = Problems()
+        assert find_land(dataset, dataset["sst"], AXES, name, problems) == (None, "no land")
+        assert message(problems) == f"variable '{name}': found a mask of {values}, {UNCLEAR}"
+    assert land_of(dataset, "lsm")[1] == "6 of 30 points are land: variable 'lsm' (1 = land)"
+    with pytest.raises(ValueError, match="found a mask of float32 with values 0, 1, "):
+        land_of(dataset, given(ONE_ON_LAND))  # without a name there is no custom
+
+
+def test_a_mask_is_put_on_the_points_of_the_variable():
+    rows, columns = np.array([3, 0, 4, 1, 2]), np.array([5, 2, 0, 1, 4, 3])
+    dataset = sea().isel(y=rows)
+    shuffled = given(LAND[:, columns], y=np.arange(5) + 0.0009, x=columns.astype(float))
+    found, statement = land_of(dataset, shuffled)
+    np.testing.assert_array_equal(found, LAND[rows])
+    assert statement == "6 of 30 points are land: the mask that was given (1 = land)"
+    # Where one of the two says nothing of its points, they are taken in their order.
+    np.testing.assert_array_equal(land_of(sea().drop_vars("y"), given(LAND, y=np.arange(5) + 7.0))[0], LAND)
+
+
+@pytest.mark.parametrize("name", [None, "lsm"])
+def test_zeros_and_ones_that_are_given_are_read_as_the_data_have_it(name):
+    for values in (LAND, ~LAND):
+        np.testing.assert_array_equal(land_of(sea(), given(values.astype("f4"), name=name))[0], LAND)
 
 
 @pytest.mark.parametrize(
@@ -213,14 +425,3 @@ def test_words_in_brackets_of_a_comment_say_what_is_land():
     found, statement = land_of(sea(surface=mask((~LAND).astype("i1"), long_name="water=1")), land="surface")
     np.testing.assert_array_equal(found, LAND)
     assert "1 = water" in statement
-
-
-def test_where_all_is_land_the_message_mends_it():
-    with pytest.raises(ValueError, match=r"variable 'surface'.*every point is land.*fix: check .* land=~mask"):
-        land_of(sea(surface=mask(np.ones_like(LAND))), land="surface")
-
-
-def test_a_mask_of_another_shape_is_named():
-    wrong = xr.DataArray(np.zeros((7, 6), bool), dims=("y", "x"), name="surface")
-    with pytest.raises(ValueError, match=r"'surface'.*fix: "):
-        land_of(sea(), land=wrong)

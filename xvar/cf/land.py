@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 _COAST = 0.01
 
 _LAND_WORDS = re.compile(r"(^|[^a-z])(land|ground|continent|terrestrial)([^a-z]|$)")
-_WATER_WORDS = re.compile(r"(^|[^a-z])(water|sea|ocean|wet|open_sea|marine)([^a-z]|$)")
+_WATER_WORDS = re.compile(r"(^|[^a-z])(water|sea|ocean|wet|marine)([^a-z]|$)")
 _MASK_NAMES = re.compile(
     r"^(mask|mask_rho|mask_t|tmask|lsm|land|land_?mask|land_?sea_?mask|sea_?mask|ocean_?mask|water_?mask|wet|wet_c"
     r"|land_binary_mask|sea_binary_mask|is_?land)$",
@@ -115,9 +115,11 @@ def _meaning(variable: xr.Variable | xr.DataArray) -> dict[str, Any] | None:
     if standard in ("sea_binary_mask", "sea_area_fraction"):
         return {"above": 0.5, "land": False}
     words = str(attrs.get("flag_meanings", "")).lower().split()
-    masks, values = (np.atleast_1d(attrs[key]) if key in attrs else None for key in ("flag_masks", "flag_values"))
+    # Some write them as text, which says nothing that could be relied on.
+    flags = (np.atleast_1d(np.asarray(attrs.get(key))) for key in ("flag_masks", "flag_values"))
+    masks, values = (numbers if numbers.dtype.kind in "iuf" else None for numbers in flags)
     if words and masks is not None and len(masks) == len(words) and values is None:
-        bits = [int(bit) for bit, word in zip(masks, words, strict=True) if _LAND_WORDS.search(word.replace("_", " "))]
+        bits = [int(bit) for bit, word in zip(masks, words, strict=True) if _LAND_WORDS.search(word)]
         return {"bits": sum(bits)} if bits else None
     pairs: list[tuple[float, str]] = []
     if words and values is not None and len(values) == len(words):
@@ -131,8 +133,8 @@ def _meaning(variable: xr.Variable | xr.DataArray) -> dict[str, Any] | None:
         text = " ".join(str(attrs.get(key, "")) for key in ("long_name", "description", "comment", "units")).lower()
         pairs += [(float(value), word) for value, word in re.findall(r"\b(\d)\s*(?:=|:|for|is)\s*([a-z]+)", text)]
         pairs += [(float(value), word) for word, value in re.findall(r"\b([a-z]+)\s*(?:=|:)\s*(\d)\b", text)]
-    land = {value for value, word in pairs if _LAND_WORDS.search(word.replace("_", " "))}
-    water = {value for value, word in pairs if _WATER_WORDS.search(word.replace("_", " "))} - land
+    land = {value for value, word in pairs if _LAND_WORDS.search(word)}
+    water = {value for value, word in pairs if _WATER_WORDS.search(word)}
     if land:
         return {"values": sorted(land), "land": True}
     return {"values": sorted(water), "land": False} if water else None
@@ -204,9 +206,9 @@ def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes, name: Hashable
 def _customary(name: Hashable, values: NDArray[Any]) -> list[dict[str, Any]]:
     """Both readings of a mask of zeros and ones without attributes, the customary one of its name first."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if values.dtype.kind != "b" and not np.isin(finite, (0, 1)).all():
-        return [{"above": 0.5, "land": True}] if _LAND_IS_ONE.match(str(name)) else []
     one_is_land = bool(_LAND_IS_ONE.match(str(name)))
+    if not np.isin(finite, (0, 1)).all():
+        return [{"above": 0.5, "land": True}] if one_is_land else []
     return [{"values": [1.0], "land": one_is_land}, {"values": [1.0], "land": not one_is_land}]
 
 
@@ -248,11 +250,12 @@ def _given(
         if reading is None and ever is None and mask.name is not None and _MASK_NAMES.match(str(mask.name)):
             reading = next(iter(_customary(mask.name, values)), None)
     if reading is None:
-        found = np.unique(values[np.isfinite(values)] if values.dtype.kind == "f" else values)[:5]
+        found = np.unique(values[np.isfinite(values)])[:5] if values.dtype.kind in "iufc" else np.array([])
         problems.add(
             variable=mask.name,
-            found=f"a mask of {values.dtype} with values {', '.join(f'{value:g}' for value in found)}, and nothing "
-            "that says which are land",
+            found=f"a mask of {values.dtype}"
+            + (f" with values {', '.join(f'{value:g}' for value in found)}" if found.size else "")
+            + ", and nothing that says which are land",
             expected="booleans, True on land, or flag_values and flag_meanings",
             fix="land=ds[name] == 0 (or whatever value is land)",
         )
