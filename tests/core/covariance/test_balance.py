@@ -233,3 +233,9 @@ def test_currents_of_a_draw_are_those_in_balance_with_its_height(dtype: torch.dt
     state = error.bind(GRID, dtype=dtype).sample((2, 3, 7, 6), torch.Generator().manual_seed(0))
     assert relative(state, error.balanced(state[:, :1], GRID)) < digits
     assert state.dtype == dtype
+
+
+def test_the_balance_is_where_the_height_is() -> None:
+    height = torch.empty(2, 1, 7, 6, device="meta")
+    found = Geostrophic(Diagonal(0.1), Diagonal(0.1)).balanced(height, GRID)
+    assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 3, 7, 6))

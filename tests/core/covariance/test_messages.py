@@ -112,6 +112,17 @@ MEMBERS = torch.linspace(-1, 1, 3 * 63, dtype=torch.float64).reshape(3, 1, 9, 7)
             ],
         ),
         (
+            Tikhonov(gradient=1.0, edges="periodic"),
+            PLANE,
+            [
+                (
+                    "mean_std=None with periodic edges",
+                    "a positive standard deviation of the mean motion, which no difference sees",
+                    "give mean_std in the units of the variable",
+                )
+            ],
+        ),
+        (
             Tikhonov(gradient=1.0, mean_std=2.0, edges="zero"),
             PLANE,
             [
