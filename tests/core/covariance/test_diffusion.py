@@ -100,6 +100,40 @@ def test_the_stencil_is_bounded_and_inverted(edges: str) -> None:
     assert relative(identity, torch.eye(63, dtype=torch.float64)) < 1e-13
 
 
+@pytest.mark.parametrize("edges", ["free", "zero", "periodic"])
+def test_the_stencil_by_hand(edges: str) -> None:
+    """Face by face: its width over the distance of its points, both the means of the cells at its sides."""
+    rows, columns, length = 6, 5, 2500.0
+    metric = 900 * (1 + torch.rand((2, rows, columns), generator=torch.Generator().manual_seed(1)).double())
+    water = torch.ones(rows, columns, dtype=torch.bool)
+    water[2, 1] = water[5, 4] = False
+    area = metric[0] * metric[1]
+    fluxes = torch.zeros(rows * columns, rows * columns, dtype=torch.float64)
+    for j in range(rows):
+        for i in range(columns):
+            here = j * columns + i
+            for axis, (m, n) in enumerate(((j + 1, i), (j, i + 1))):
+                along, across = metric[axis], metric[1 - axis]
+                beyond = m == rows or n == columns
+                if beyond and edges == "zero" and water[j, i]:
+                    fluxes[here, here] += across[j, i] / along[j, i]
+                if (j, i)[axis] == 0 and edges == "zero" and water[j, i]:
+                    fluxes[here, here] += across[j, i] / along[j, i]
+                m, n = m % rows, n % columns
+                if (beyond and edges != "periodic") or not (water[j, i] and water[m, n]):
+                    continue
+                there = m * columns + n
+                conductance = (across[j, i] + across[m, n]) / (along[j, i] + along[m, n])
+                for point, other in ((here, there), (there, here)):
+                    fluxes[point, point] += conductance
+                    fluxes[point, other] -= conductance
+    root = area.flatten().rsqrt()
+    expected = torch.eye(rows * columns, dtype=torch.float64) + length**2 * root[:, None] * fluxes * root
+    grid = Grid((rows, columns), (900.0, 900.0), metric=metric, water=water, edges=edges)  # type: ignore[arg-type]
+    inverse = DiffusionInverse(DiffusionStencil(grid, length), dtype=torch.float64, device=None)
+    torch.testing.assert_close(dense(inverse.operate, (1, 1, rows, columns)), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("edges", ["free", "periodic"])
 @pytest.mark.parametrize("order", [2, 4, 6])
 def test_the_variance_by_sweeps_is_that_of_the_matrix(edges: str, order: int, monkeypatch: pytest.MonkeyPatch) -> None:
