@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +11,7 @@ import xarray as xr
 import xvar
 from tests.records import storm
 from xvar.cf.values import Screen, check_values, undeclared_fill
-from xvar.errors import Problems
+from xvar.errors import InputWarning, Problems
 
 
 @pytest.mark.parametrize(
@@ -135,3 +137,221 @@ def test_what_is_refused_names_the_variable() -> None:
         "their median is 15.5; expected values in K; fix: write the units that they are in, "
         "ds['temp'].attrs['units'] = \"...\""
     )
+
+
+def frames(values: object, shape: tuple[int, ...] = (3, 2, 4), dtype: str = "float64") -> np.ndarray:
+    """Values in the order of the file, the last of them repeated to the end."""
+    given = np.asarray(values, dtype=dtype).ravel()
+    return np.concatenate([given, np.full(int(np.prod(shape)) - given.size, given[-1], dtype)]).reshape(shape)
+
+
+RAIN, WARM, ECHO = (
+    Screen.of("r", "rain", "mm h-1", None),
+    Screen.of("t", "temperature", "K", None),
+    Screen.of("z", "reflectivity", "dBZ", None),
+)
+DEPTH = Screen.of("d", "rain", "mm", 300.0)
+OTHER = Screen.of("q", "other", "m", None)
+
+
+def test_all_that_is_known_of_the_values_of_a_kind() -> None:
+    assert Screen.of(7, "rain", "mm", 3600.0, 1.5, "t") == Screen("7", "rain", 0.0, 3000.0, 1.5, True, "t", "mm")
+    assert Screen.of("r", "rain", "mm h-1", 300.0) == Screen("r", "rain", 0.0, 3000.0, None, False, "time", "mm h-1")
+    assert Screen.of("z", "reflectivity", "K", None) == Screen("z", "reflectivity", -1e15, 1e15, units="K")
+    assert Screen.of("t", "temperature", "m", None) == Screen("t", "temperature", -1e15, 1e15, units="m")
+    assert Screen("a", "other") == Screen("a", "other", -1e15, 1e15, None, False, "time", "")
+
+
+@pytest.mark.parametrize(
+    ("screen", "values", "text"),
+    [
+        # Fill values: two at least, and all others far.
+        (OTHER, [[0, -9999], [-9999, 1]],
+         ("variable 'q', index (0, 0, 1): found 2 values of -9999: an undeclared _FillValue -9999?; expected NaN where "
+         "nothing was observed; fix: ds['q'] = ds['q'].where(ds['q'] != -9999)")),
+        (OTHER, [0, -9999, 1], None),
+        (RAIN, [0, -999, -999, 3],
+         ("variable 'r', index (0, 0, 1): found 2 values of -999: an undeclared _FillValue -999?; expected NaN where "
+         "nothing was observed; fix: ds['r'] = ds['r'].where(ds['r'] != -999)")),
+        (ECHO, [20, -99, -99, 30],
+         ("variable 'z', index (0, 0, 1): found 2 values of -99: an undeclared _FillValue -99?; expected NaN where "
+         "nothing was observed; fix: ds['z'] = ds['z'].where(ds['z'] != -99)")),
+        (ECHO, [20, -999, -999, 30], None),  # beyond any dBZ: missing, with a warning
+        (ECHO, [20, 9999, 9999, 30], None),
+        # Negative rain
+        (RAIN, [0, 1, -0.25, -0.5, 2],
+         ("variable 'r', index (0, 0, 2): found 2 negative values, the least -0.5; expected rain of zero or more; fix: "
+         "ds['r'] = ds['r'].clip(min=0), or ds['r'].where(ds['r'] >= 0) where they stand for missing")),
+        (RAIN, [0, 1, -np.inf], None),
+        (ECHO, [-1, 1], None),
+        (OTHER, [-1, 1], None),
+        # Another unit: most of the values that are not zero
+        (WARM, [0, 1, 2, 3, 300, 300.5, 301, 301.5, 0],
+         None),
+        (WARM, [0, 1, 2, 3, 3.5, 300.5, 301, 301.5, 0],
+         ("variable 't': found 4 of 7 values other than zero beyond 100 to 1000 K, which nothing reaches; their median "
+         "is 3.5; expected values in K; fix: write the units that they are in, ds['t'].attrs['units'] = \"...\"")),
+        (WARM, [0, 1, 2, 300, 300.5, 0],
+         ("variable 't': found 2 of 4 values other than zero beyond 100 to 1000 K, which nothing reaches; their median "
+         "is 151; expected values in K; fix: write the units that they are in, ds['t'].attrs['units'] = \"...\"")),
+        (WARM, [0, 1, 0], None),  # one
+        (WARM, [5, 5, 5, 0], None),  # one number at many points
+        (WARM, [np.nan, 1, 2, np.inf, np.nan],
+         ("variable 't': found 2 of 2 values other than zero beyond 100 to 1000 K, which nothing reaches; their median "
+         "is 1.5; expected values in K; fix: write the units that they are in, ds['t'].attrs['units'] = \"...\"")),
+        (RAIN, [3000, 3001, 3002, 0],
+         ("variable 'r': found 2 of 3 values other than zero beyond 0 to 3000 mm h-1, which nothing reaches; their "
+         "median is 3001; expected values in mm h-1; fix: write the units that they are in, ds['r'].attrs['units'] = "
+         '"..."')),
+        (RAIN, [3000, 2999, 0], None),
+        (OTHER, [1e16, 2e16, 0], None),  # beyond anything
+    ],
+)  # fmt: skip
+def test_what_is_refused_word_by_word(screen, values, text) -> None:
+    cube = frames(values)
+    problem = screen.problem(cube)
+    assert (None if problem is None else str(problem)) == text
+    assert screen.problem(cube, fill=False) is None
+    array = xr.DataArray(np.where(np.isinf(cube), np.nan, cube), dims=("time", "y", "x"), name=screen.variable)
+    problems = Problems()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        check_values(array, screen, problems)
+    assert (None if problems.first is None else str(problems.first)) == text
+    lazy = Problems()
+    assert check_values(array.chunk(), screen, lazy) == []
+    assert not len(lazy)
+
+
+def test_a_hundredth_of_the_values_at_least_is_of_another_unit() -> None:
+    few = np.zeros((4, 10, 10))
+    few[0, 0, :3] = [1, 2, 3]
+    assert WARM.problem(few) is None
+    few[0, 0, 3] = 4
+    assert "4 of 4 values" in str(WARM.problem(few))
+
+
+def test_infinite_values_are_refused_where_it_is_asked_for() -> None:
+    cube = frames([1, 2, np.inf, -np.inf, 3])
+    text = (
+        "variable 'q', index (0, 0, 2): found 2 infinite values; expected finite values, or NaN where nothing was "
+        "observed (strict=True); fix: strict=False takes them as missing"
+    )
+    assert str(OTHER.problem(cube, strict=True)) == text
+    problems = Problems()
+    array = xr.DataArray(cube, dims=("time", "y", "x"), name="q")
+    assert check_values(array, OTHER, problems, strict=True) == []  # and no warning beside it
+    assert str(problems.first) == text
+    assert OTHER.problem(cube) is None
+
+
+MISSING = "taken as missing"
+
+
+@pytest.mark.parametrize(
+    ("screen", "values", "told"),
+    [
+        (OTHER, [1, np.inf, -np.inf, 2], [("2 infinite values", "(0, 0, 1)", "replace them by NaN to say so")]),
+        (WARM, [300, 301, 302, 5000, 303, 304],
+         [("1 values beyond 100 to 1000, which nothing reaches", "(0, 0, 3)",
+           "an undeclared _FillValue 5000? ds['t'] = ds['t'].where(ds['t'] <= 1000)")]),
+        (WARM, [300, 301, 302, 303, 5, 5000, 304],
+         [("2 values beyond 100 to 1000, which nothing reaches", "(0, 1, 0)",
+           "an undeclared _FillValue 5? ds['t'] = ds['t'].where(ds['t'] >= 100)")]),
+        (Screen.of("z", "reflectivity", "dBZ", None, 95.5), [20, 95.5, 30, 95.5, 40],
+         [("2 values of 95.5, the highest code of a packed file that declares neither nodata nor undetect", "(0, 0, 1)",
+           "write the _FillValue of the file where they stand for missing")]),
+        (WARM, [300, 301, np.inf, 5000, 303, 304],
+         [("1 infinite values", "(0, 0, 2)", "replace them by NaN to say so"),
+          ("1 values beyond 100 to 1000, which nothing reaches", "(0, 0, 3)",
+           "an undeclared _FillValue 5000? ds['t'] = ds['t'].where(ds['t'] <= 1000)")]),
+    ],
+)  # fmt: skip
+def test_what_is_taken_as_missing_is_told_word_by_word(screen, values, told) -> None:
+    array = xr.DataArray(frames(values), dims=("time", "y", "x"), name=screen.variable)
+    problems = Problems()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        notes = check_values(array, screen, problems)
+    assert not len(problems)
+    assert notes == [f"{what}: {MISSING}" for what, _, _ in told]
+    variable = f"variable {screen.variable!r}: "
+    assert [str(warning.message) for warning in caught] == [
+        f"{variable}{what}, the first at index {place}: {MISSING}; {mend}" for what, place, mend in told
+    ]
+    assert all(warning.category is InputWarning for warning in caught)
+    # What is told is what is left out.
+    assert int(screen.rejected(array.values).sum()) == sum(int(what.split(" ")[0]) for what, _, _ in told)
+
+
+def test_empty_frames_and_half_precision_are_told() -> None:
+    cube = frames(np.arange(24.0), dtype="float16")
+    cube[1] = np.nan
+    cube[2, 0, 0] = np.nan
+    array = xr.DataArray(cube, dims=("time", "y", "x"), name="q")
+    half = "float16 values, computed in a wider type"
+    assert check_values(array, OTHER, Problems()) == [half, "1 of 3 frames without any value"]
+    assert check_values(array.chunk(), OTHER, Problems()) == [half]
+    # What is refused is told alone, what is empty with it.
+    filled = array.astype("f8").where(array.isnull() | (array > 3), -999.0)
+    problems = Problems()
+    assert check_values(filled, OTHER, problems) == ["1 of 3 frames without any value"]
+    assert len(problems) == 1
+    problems = Problems()
+    assert check_values(array.where(False), OTHER, problems, strict=True) == [half]
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "fill"),
+    [
+        *(([fill, fill, 0, 1], "f8", fill) for fill in (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 9999.0, 32767.0)),
+        *(([fill, fill, 0, 1], "f8", fill) for fill in (65535.0, 9.96921e36, 1e20, 1e30)),
+        *(([fill, fill, 0, 1], "f4", fill) for fill in (-9999.0, 9.96921e36, 1e20, 1e30)),
+        *(([fill, fill, 0, 1], "i2", fill) for fill in (-32768, 32767, -99, 9999)),
+        *(([fill, fill, 0, 1], "u2", fill) for fill in (65535, 9999)),
+        ([-9999, 0, 1], "f8", None),
+        ([-9998, -9998, 0, 1], "f8", None),
+        ([-9999, -9999, np.nan, 1], "f8", -9999.0),
+        ([-9999, -9999, -np.inf, 1], "f8", -9999.0),
+        ([-99, -99, -98], "f8", None),  # a step away is no distance
+        ([-99, -99, -97.5], "f8", -99.0),
+        ([9999, 9999, 9997.5, 9997], "f8", 9999.0),
+        ([9999, 9999, 9997, 9998], "f8", None),
+        ([-99, -99, 0, 99], "f8", None),
+        ([-9999, -9999, 9999, 9999, 0], "f8", None),  # neither stands apart
+        ([-9999, 9999, 9999, 0], "f8", None),
+        ([-9999, 9999, 9999, 9000], "f8", None),
+        ([np.inf, np.nan], "f8", None),
+    ],
+)
+def test_fill_values_by_type(values, dtype, fill) -> None:
+    cube = np.array(values, dtype=dtype)
+    with np.errstate(all="raise"):
+        assert undeclared_fill(cube) == fill
+        rejected = OTHER.rejected(cube)
+    infinite = np.isinf(cube)
+    given = np.zeros(cube.shape, dtype=bool) if fill is None else cube == np.asarray(fill, dtype=dtype)
+    beyond = np.abs(cube.astype("f8")) > 1e15
+    np.testing.assert_array_equal(rejected, infinite | given | beyond)
+
+
+def test_the_highest_code_is_met_to_a_millionth_and_nothing_else_is() -> None:
+    screen = Screen("z", "reflectivity", nodata=100.0)
+    values = np.array([100 + 0.99e-4, 100 - 0.99e-4, 100 + 1.1e-4, 100 - 1.1e-4, np.nan, 0.0])
+    np.testing.assert_array_equal(screen.at_nodata(values), [True, True, False, False, False, False])
+    np.testing.assert_array_equal(Screen("z", "reflectivity", nodata=0.0).at_nodata(values), values == 0)
+    assert Screen("z", "reflectivity").at_nodata(values[:2]).tolist() == [False, False]
+
+
+def test_a_total_grows_at_a_hundredth_of_the_points_in_each_frame() -> None:
+    total = np.zeros((3, 10, 10))
+    total[1:, 0, 0] = 1.0
+    assert DEPTH.problem(total) is None
+    total[2, 0, 0] = 2.0
+    assert "in 3 frames, and grow at 1% of the points or more in each" in str(DEPTH.problem(total))
+    less = total.copy()
+    less[1, 5, 5], less[2, 5, 5] = 2.0, 1.9
+    assert DEPTH.problem(less) is None
+    assert DEPTH.problem(total[:2]) is None
+    assert RAIN.problem(total) is None
