@@ -10,7 +10,7 @@ from tests.faults.images import rainy, warm
 from tests.faults.table import note, refused
 from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes
-from xvar.errors import Problems
+from xvar.errors import InputError, Problems
 
 AXES = Axes("time", "y", "x")
 
@@ -140,3 +140,115 @@ def test_longitudes_are_known_by_name_units_or_standard_name(name, attrs) -> Non
     found = on_grid(shifted, record, axes, problems, "background sst")
     assert not len(problems)
     np.testing.assert_array_equal(found.values, field.values)
+
+
+def line(values: object, dim: str = "x", **attrs: object) -> xr.DataArray:
+    """A frame whose coordinate along a dimension is another."""
+    return frame().assign_coords({dim: (dim, np.asarray(values), attrs)})
+
+
+METRES = 1e3 * np.arange(24)
+NAMED = "variable 'background sst': found dimensions "
+PLACE = "variable 'background sst', dimension 'x': found "
+INTERPOLATE = "fix: interpolate it onto the grid of the record, field.interp_like(record)"
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        (lambda: xr.concat([frame(), frame()], "member"),
+         ("variable 'background sst', dimension 'member': found an extra dimension 'member' of size 2; expected "
+         "dimensions (y, x); fix: choose one, isel(member=0)")),
+        (lambda: frame().rename(x="a").drop_vars("a"),
+         (NAMED + "(y, a), without 'x'; expected dimensions (y, x); fix: rename its "
+         "dimensions, or give their coordinates attrs['axis'] = 'Y' and 'X'")),
+        (lambda: frame().rename(x="a", y="b").drop_vars(["a", "b"]).expand_dims(c=3),
+         (NAMED + "(c, b, a), without 'y' and 'x'; expected dimensions (y, x); fix: "
+         "rename its dimensions, or give their coordinates attrs['axis'] = 'Y' and 'X'")),
+        (lambda: frame().isel(x=slice(3, None)),
+         PLACE + f"size 21 along 'x'; expected size 24, that of 'sst'; {INTERPOLATE}"),
+        (lambda: line(METRES + 1e6, units="m"),
+         PLACE + "other points along 'x': 1e+06 to 1.023e+06 m against 0 to 23000 m, which do not overlap; expected "
+         "the points of 'sst', to 1e-06 of their spacing (1000 m); fix: choose the same region"),
+        (lambda: line(METRES / 1e3 - 23.5, units="km"),
+         PLACE + "other points along 'x': -23500 to -500 m against 0 to 23000 m, which do not overlap; expected "
+         "the points of 'sst', to 1e-06 of their spacing (1000 m); fix: choose the same region"),
+        (lambda: line((METRES - 23e3).astype("f4"), units="m"),
+         PLACE + "other points along 'x': they differ by up to 23000 m, -23000 to 0 m against 0 to 23000 m; expected "
+         f"the points of 'sst', to 0.001 of their spacing (1000 m); {INTERPOLATE}"),
+        (lambda: line(np.where(METRES == 5e3, 5250, METRES), units="m"),
+         PLACE + "other points along 'x': they differ by up to 250 m, 0 to 23000 m against 0 to 23000 m; expected "
+         f"the points of 'sst', to 1e-06 of their spacing (1000 m); {INTERPOLATE}"),
+    ],
+)  # fmt: skip
+def test_other_points_are_refused_word_by_word(field, text) -> None:
+    found, told = aligned(field())
+    assert (found, told) == (None, text)
+
+
+def test_every_dimension_that_differs_is_named() -> None:
+    for field, words in (
+        (frame().isel(x=slice(3, None), y=slice(2, None)), ["size 22 along 'y'", "size 21 along 'x'"]),
+        (frame().assign_coords(x=METRES + 3, y=METRES + 5), ["along 'y': they differ by up to 5", "by up to 3"]),
+        (frame().expand_dims(a=2, b=3), ["'a' of size 2", "'b' of size 3"]),
+    ):
+        problems = Problems()
+        assert on_grid(field, warm()["sst"], AXES, problems, "mask") is None
+        with pytest.raises(InputError) as caught:
+            problems.refuse()
+        assert len(caught.value.problems) == 2
+        for problem, word in zip(caught.value.problems, words, strict=True):
+            assert problem.variable == "mask"
+            assert word in problem.found
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shift", "same"),
+    [
+        ("f8", "f8", 0.9e-3, True),
+        ("f8", "f8", 1.1e-3, False),
+        ("f8", "f4", 0.9, True),
+        ("f4", "f8", 0.9, True),
+        ("f4", "f8", 1.1, False),
+        ("i4", "f8", 1.1e-3, False),
+        ("f8", "i4", 0.0, True),
+    ],
+)
+def test_how_near_the_same_points_are(ours, theirs, shift, same) -> None:
+    values = METRES - 11.5e3
+    record = warm()["sst"].assign_coords(x=("x", values.astype(ours), {"units": "m"}))
+    field = frame().assign_coords(x=("x", (values.astype(ours) + shift).astype(theirs), {"units": "m"}))
+    problems = Problems()
+    found = on_grid(field, record, AXES, problems, "mask")
+    assert (found is not None) is same
+    if found is not None:
+        np.testing.assert_array_equal(found.values, field.values)
+
+
+@pytest.mark.parametrize("order", [np.arange(24), np.arange(24)[::-1], np.random.default_rng(5).permutation(24)])
+@pytest.mark.parametrize("kind", ["metres", "longitude"])
+def test_whatever_the_order_of_points_each_is_found(order, kind) -> None:
+    record = warm()["sst"].isel(time=0, drop=True)
+    if kind == "longitude":  # across the seam of the field's own numbering
+        record = record.assign_coords(x=("x", 170 + np.arange(24.0), {"units": "degrees_east"}))
+    field = record.isel(x=order, y=order[::-1])
+    if kind == "longitude":
+        field = field.assign_coords(x=("x", (field["x"].values + 180) % 360 - 180, {"units": "degrees_east"}))
+    for like in (record, record.isel(x=slice(None, None, -1)), record.isel(y=order)):
+        problems = Problems()
+        found = on_grid(field, like, AXES, problems, "mask")
+        assert not len(problems)
+        np.testing.assert_array_equal(found.values, like.values)
+        assert found.dims == ("y", "x")
+
+
+def test_what_is_no_longitude_is_not_turned() -> None:
+    for name, attrs in (("x", {"units": "degrees"}), ("lo", {}), ("x", {"standard_name": "grid_longitude"})):
+        record = warm()["sst"].rename(x=name).assign_coords({name: (name, np.arange(24.0), attrs)})
+        field = record.isel(time=0, drop=True)
+        turned = field.assign_coords({name: (name, field[name].values + 360, attrs)})
+        problems = Problems()
+        assert on_grid(turned, record, Axes("time", "y", name), problems, "mask") is None
+        units = f" {attrs['units']}" if "units" in attrs else ""
+        assert f"360 to 383{units} against 0 to 23{units}, which do not overlap" in str(problems.first)
+        assert f"of their spacing (1{units})" in str(problems.first)

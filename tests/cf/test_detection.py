@@ -88,7 +88,8 @@ PACKED = {"dtype": "u1", "scale_factor": 0.5, "add_offset": -32.0}
         ("rain", {"dtype": "u1", "add_offset": 1.0}, {}, None),
         *(("rain", {**PACKED, key: 255}, {}, None) for key in ("_FillValue", "missing_value")),
         *(("rain", PACKED, {key: 255}, None) for key in ("_FillValue", "valid_range", "valid_max", "nodata")),
-        *(("rain", PACKED, {key: 0}, None) for key in ("_Nodata", "what_nodata", "undetect", "_Undetect", "what_undetect")),
+        *(("rain", PACKED, {key: 0}, None) for key in ("_Nodata", "what_nodata")),
+        *(("rain", PACKED, {key: 0}, None) for key in ("undetect", "_Undetect", "what_undetect")),
     ],
 )  # fmt: skip
 def test_the_highest_code_of_a_file_that_declares_nothing(kind, encoding, attrs, expected) -> None:

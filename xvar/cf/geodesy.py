@@ -204,7 +204,7 @@ def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
     -------
     ndarray or None
         (axis, component, y, x): along increasing x and increasing y, towards east and north, on the ellipsoid of the
-        projection. None where the grid leaves its domain, or holds a pole.
+        projection. None where the grid leaves its domain.
     """
     import pyproj
 

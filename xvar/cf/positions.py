@@ -36,7 +36,7 @@ def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Flo
     Parameters
     ----------
     latitude, longitude : ndarray
-        (y, x), degrees, with both indices in the order of the grid; two points or more along each.
+        (y, x), degrees, all finite, with both indices in the order of the grid; two points or more along each.
     north, east : ndarray
         (point,), degrees, longitudes in any turn.
 
@@ -50,7 +50,7 @@ def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Flo
     known = np.isfinite(points).all(axis=0)
     found = np.full((2, points.shape[1]), np.nan)
     chosen = np.flatnonzero(known)
-    flat = np.nan_to_num(nodes.reshape(3, -1), nan=0.0)
+    flat = nodes.reshape(3, -1)
     for part in np.array_split(chosen, max(1, -(-chosen.size * flat.shape[1] // CHUNK))):
         nearest = (points[:, part].T @ flat).argmax(axis=1)
         found[:, part] = np.stack([nearest % nx, nearest // nx]).astype("float64")
