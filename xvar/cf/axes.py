@@ -85,6 +85,13 @@ def in_memory(array: xr.DataArray | xr.Variable) -> np.ndarray[Any, np.dtype[Any
     return np.asarray(array.values)
 
 
+def is_date(coordinate: xr.DataArray) -> bool:
+    """Whether a coordinate holds dates, of numpy or of cftime."""
+    if coordinate.dtype.kind == "M":
+        return True
+    return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
+
+
 def _has_repeated_dims(variable: xr.Variable | xr.DataArray) -> bool:
     return len(set(variable.dims)) != len(variable.dims)
 
@@ -109,11 +116,7 @@ def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
         return "Y"
     if units in _EAST:
         return "X"
-    if " since " in units or getattr(coordinate.dtype, "kind", "") == "M":
-        return "T"
-    if coordinate.dtype == object and coordinate.size and hasattr(coordinate.values.flat[0], "calendar"):
-        return "T"
-    return None
+    return "T" if " since " in units or is_date(coordinate) else None
 
 
 def _by_cf_xarray(array: xr.DataArray) -> dict[Hashable, str]:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes
+from xvar.cf.axes import Axes, is_date
 from xvar.errors import Problems
 
 #: Of the time between frames: rounding below this is none that a motion would show.
@@ -163,7 +163,7 @@ def calendar_of(values: NDArray[Any]) -> str:
     """Calendar of dates; datetime64 is of the standard one."""
     if values.dtype.kind == "M":
         return "standard"
-    calendar = str(getattr(values.flat[0], "calendar", "unknown"))
+    calendar = str(values.flat[0].calendar)
     return "standard" if calendar in ("gregorian", "proleptic_gregorian") else calendar
 
 
@@ -181,8 +181,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems,
     label : str
         What the field is, for messages.
     """
-    own = [c for c in field.coords.values() if c.ndim <= 1 and c.size and (_is_date(c) or _is_scalar_date(c))]
-    for coordinate in own:
+    for coordinate in filter(is_date, field.coords.values()):
         theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
         if theirs != ours:
             problems.add(
@@ -194,10 +193,6 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems,
             )
 
 
-def _is_scalar_date(coordinate: xr.DataArray) -> bool:
-    return coordinate.ndim == 0 and hasattr(coordinate.values.item(), "calendar")
-
-
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     """The coordinate of the time dimension: of its name, unless it holds durations; else the one that holds dates."""
     own: xr.DataArray | None = None
@@ -207,14 +202,8 @@ def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
             return own
     along: list[xr.DataArray] = [c for c in array.coords.values() if c.dims == (dim,) and c.name != dim]
     named = [c for c in along if c.attrs.get("standard_name") == "time" or c.attrs.get("axis") == "T"]
-    dated = named or [c for c in along if _is_date(c)]
+    dated = named or [c for c in along if is_date(c)]
     return dated[0] if len(dated) == 1 else own
-
-
-def _is_date(coordinate: xr.DataArray) -> bool:
-    if getattr(coordinate.dtype, "kind", "") == "M":
-        return True
-    return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
 
 
 def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) -> NDArray[Any] | None:
@@ -224,7 +213,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
         return np.asarray(coordinate.values)
     if isinstance(dtype, np.dtype) and dtype.kind == "m":
-        since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and _is_date(c)]
+        since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and is_date(c)]
         start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
         problems.add(
             **where,
@@ -253,8 +242,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         problems.add(**where, found=found, expected=expected, fix=fix)
         return None
     # Of the types of pandas, which numpy knows not, the index gives the elements.
-    elements = coordinate.values if isinstance(dtype, np.dtype) else list(coordinate.to_index())
-    values = np.asarray(elements, dtype=object)
+    values = np.asarray(list(coordinate.to_index()), dtype=object)
     first = values.flat[0] if values.size else None
     if first is not None and hasattr(first, "calendar"):
         calendars = {str(getattr(value, "calendar", None)) for value in values.flat if not pd.isnull(value)}
@@ -295,7 +283,7 @@ def _decodable(units: str, coordinate: xr.DataArray) -> bool:
 
     try:
         cftime.num2date(0, units, str(coordinate.attrs.get("calendar", "standard")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):  # the last of an empty calendar
         return False
     return True
 
@@ -332,7 +320,7 @@ def parse_duration(value: object, name: str, problems: Problems) -> float | None
     """
     seconds: float | None = None
     if isinstance(value, datetime.timedelta):
-        seconds = pd.Timedelta(value).total_seconds() if not pd.isnull(value) else None
+        seconds = value.total_seconds()
     elif isinstance(value, np.timedelta64):
         # Months and years have no length in seconds, and a bare count has no unit.
         if np.datetime_data(value.dtype)[0] not in ("Y", "M", "generic") and not np.isnat(value):
