@@ -6,6 +6,7 @@ import itertools
 import pathlib
 import warnings
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cf.outputs import FILES
-from xvar.cf.axes import Axes, canonical, find_axes, find_variable
+from xvar.cf.axes import Axes, canonical, find_axes, find_variable, in_memory, plane_of
 from xvar.errors import InputError, Problems
 
 
@@ -81,20 +82,6 @@ def test_masks_bounds_text_and_ancillaries_are_no_candidates():
     assert find_variable(dataset, None, Problems()) == "rain"
 
 
-def test_a_name_that_is_not_there_gets_the_closest():
-    problems = Problems()
-    assert find_variable(images().to_dataset(), "rian", problems) is None
-    assert "'rian'" in message(problems)
-    assert 'assimilate("rain")' in message(problems)
-
-
-def test_no_variable_with_three_axes_says_what_there_is():
-    problems = Problems()
-    dataset = xr.Dataset({"profile": (("time", "depth"), np.zeros((3, 4)))})
-    assert find_variable(dataset, None, problems) is None
-    assert "'profile' has dimensions ('time', 'depth')" in message(problems)
-
-
 @pytest.mark.parametrize(
     ("dtype", "word"),
     [("complex64", "complex64"), ("bool", "bool"), ("U3", "<U3"), ("datetime64[ns]", "datetime64"), ("O", "object")],
@@ -111,24 +98,6 @@ def test_values_that_are_no_numbers(dtype, word):
     assert word in message(problems)
 
 
-def test_packed_values_are_not_decoded():
-    """Fault 38."""
-    problems = Problems()
-    array = images(scale_factor=0.01, add_offset=3.0).astype("i2")
-    assert canonical(array, Axes("time", "y", "x"), problems) is None
-    assert "not decoded: scale_factor, add_offset" in message(problems)
-    assert "decode_cf" in message(problems)
-
-
-def test_extra_dimension():
-    """Fault 54."""
-    problems = Problems()
-    array = images(("band", "time", "y", "x"), (2, 3, 5, 6))
-    assert canonical(array, Axes("time", "y", "x"), problems) is None
-    assert "dimension 'band'" in message(problems)
-    assert "isel(band=0)" in message(problems)
-
-
 def test_a_single_level_becomes_a_scalar_coordinate():
     array = images(("time", "depth", "y", "x"), (3, 1, 5, 6)).assign_coords(depth=[2.5])
     axes = find_axes(array, Problems())
@@ -136,15 +105,6 @@ def test_a_single_level_becomes_a_scalar_coordinate():
     result = canonical(array, axes, Problems())
     assert result.dims == ("time", "y", "x")
     assert float(result.depth) == 2.5
-
-
-@pytest.mark.parametrize(("shape", "dim"), [((3, 1, 6), "y"), ((3, 5, 3), "x")])
-def test_tiny_grid(shape, dim):
-    """Fault 55."""
-    problems = Problems()
-    assert canonical(images(shape=shape), Axes("time", "y", "x"), problems) is None
-    assert f"dimension '{dim}'" in message(problems)
-    assert "at least 4" in message(problems)
 
 
 def test_several_faults_are_told_together():
@@ -169,29 +129,11 @@ def test_any_order_of_dimensions_is_the_same_images(order, named):
     assert result.dims == (axes.time, axes.y, axes.x)
 
 
-@pytest.mark.parametrize(
-    ("y", "x"),
-    [("y", "x"), ("lat", "lon"), ("latitude", "longitude"), ("rlat", "rlon"), ("south_north", "west_east"), ("Y", "X")],
-)
-def test_names_of_dimensions_without_coordinates(y, x):
-    assert find_axes(images(("Time", y, x)), Problems()) == Axes("Time", y, x)
-
-
 def test_attributes_stand_above_names():
     array = images(("time", "x", "y")).assign_coords(
         x=("x", np.arange(5.0), {"units": "degrees North"}), y=("y", np.arange(6.0), {"units": "degrees East"})
     )
     assert find_axes(array, Problems()) == Axes("time", "x", "y")
-
-
-def test_two_dimensions_of_time_are_ambiguous():
-    array = images(("time", "valid_time", "y", "x"), (3, 2, 5, 6)).assign_coords(
-        time=pd.date_range("2000", periods=3), valid_time=pd.date_range("2000", periods=2)
-    )
-    problems = Problems()
-    assert find_axes(array, problems) is None
-    assert "'time', 'valid_time'" in message(problems)
-    assert "isel(valid_time=0)" in message(problems)
 
 
 def test_unknown_dimensions_are_named():
@@ -261,3 +203,460 @@ def test_where_nothing_says_what_levels_are_the_first_is_proposed(level):
     problems = Problems()
     canonical(array if level is None else array.assign_coords(level=level), Axes("time", "y", "x"), problems)
     assert message(problems).endswith("choose one, ds = ds.isel(level=0)")
+
+
+ANGULAR = ("projection_{}_coordinate", "projection_{}_angular_coordinate")
+STATED = {
+    "time": [
+        *({"axis": "T"}, {"axis": "t"}, {"standard_name": "time"}, {"units": "hours since 2000-01-01"}),
+        {"cartesian_axis": "T"},
+    ],
+    "y": [
+        *({"axis": "Y"}, {"axis": "y"}, {"standard_name": "latitude"}, {"standard_name": "grid_latitude"}),
+        *({"standard_name": name.format("y")} for name in ANGULAR),
+        *(
+            {"units": units}
+            for units in ("degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN")
+        ),
+        *({"units": "degrees North"}, {"_CoordinateAxisType": "Lat"}, {"_CoordinateAxisType": "GeoY"}),
+    ],
+    "x": [
+        *({"axis": "X"}, {"axis": "x"}, {"standard_name": "longitude"}, {"standard_name": "grid_longitude"}),
+        *({"standard_name": name.format("x")} for name in ANGULAR),
+        *(
+            {"units": units}
+            for units in ("degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE")
+        ),
+        *({"units": "degrees East"}, {"_CoordinateAxisType": "Lon"}, {"_CoordinateAxisType": "GeoX"}),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("axis", "attrs", "own"),
+    [
+        (axis, attrs, own)
+        for axis, many in STATED.items()
+        for attrs in many
+        for own in (True, False)
+        if own or not {"cartesian_axis", "_CoordinateAxisType"} & set(attrs)  # of other coordinates no one reads these
+    ],
+)
+def test_attributes_that_state_an_axis(axis, attrs, own):
+    """Of the coordinate of a dimension, or of another one along it."""
+    dims = {"time": "a", "y": "b", "x": "c"}
+    sizes = {"a": 3, "b": 5, "c": 6}
+    coords = {
+        dim: (dim, np.arange(sizes[dim]), {"axis": name[0].upper()}) for name, dim in dims.items() if name != axis
+    }
+    name = dims[axis] if own else "position"
+    coords[name] = (dims[axis], np.arange(sizes[dims[axis]]), attrs)
+    assert find_axes(images(("a", "b", "c")).assign_coords(coords), Problems()) == Axes("a", "b", "c")
+
+
+def test_dates_state_the_axis_of_time():
+    array = images(("a", "y", "x"))
+    days = pd.date_range("2000", periods=3)
+    dates = xr.date_range("2000", periods=3, calendar="noleap", use_cftime=True)
+    for coordinate in (("a", days), ("a", dates), ("a", np.arange(3).astype("m8[h]"))):
+        assert find_axes(array.assign_coords(a=coordinate), Problems()) == Axes("a", "y", "x")
+    for coordinate in (("a", days), ("a", dates)):
+        assert find_axes(array.assign_coords(when=coordinate), Problems()) == Axes("a", "y", "x")
+    for texts in (("a", np.array(list("abc"), dtype=object)), ("a", np.array([1.5, None, 2], dtype=object))):
+        problems = Problems()
+        assert find_axes(array.assign_coords(a=texts), problems) is None
+        assert "no time dimension" in message(problems)
+
+
+def test_what_counts_first_of_what_states_an_axis():
+    array = images(("a", "b", "c")).assign_coords(
+        a=("a", np.arange(3), {"axis": "T", "units": "degrees_north"}),
+        b=("b", np.arange(5), {"standard_name": "latitude", "units": "degrees_east"}),
+        c=("c", np.arange(6), {"axis": "X"}),
+        d=("c", np.arange(6), {"axis": "Y"}),
+    )
+    assert find_axes(array, Problems()) == Axes("a", "b", "c")
+    # A coordinate of its own that states nothing leaves it to others.
+    array = images(("a", "b", "x")).assign_coords(
+        a=np.arange(3),
+        b=np.arange(5),
+        when=("a", pd.date_range("2000", periods=3)),
+        row=("b", np.arange(5), {"axis": "Y"}),
+    )
+    assert find_axes(array, Problems()) == Axes("a", "b", "x")
+    # A step of a forecast is time where nothing else is.
+    steps = images(("step", "time", "y", "x"), (2, 3, 5, 6)).assign_coords(step=np.arange(2).astype("m8[h]"))
+    assert find_axes(steps, Problems()) == Axes("time", "y", "x")
+
+
+def test_a_dimension_whose_attributes_state_another_axis_is_none_by_its_name():
+    upright = images().assign_coords(y=("y", np.arange(5), {"axis": "Z"}))
+    problems = Problems()
+    assert find_axes(upright, problems) is None
+    assert "found no y (latitude) dimension among (time: 3, y: 5, x: 6); " in message(problems)
+    steps = images().assign_coords(time=("time", np.arange(3).astype("m8[h]"), {"axis": "Z"}))
+    assert find_axes(steps, Problems()) is None
+
+
+CUSTOMARY = {
+    "time": "time t times date datetime ocean_time valid_time time_counter xtime",
+    "y": "y lat latitude rlat south_north yc nj j row rows northing eta_rho nav_lat y_c yt_ocean jmax north ny",
+    "x": "x lon longitude rlon west_east xc ni i col cols column columns easting xi_rho nav_lon x_c xt_ocean imax east "
+    "nx long",
+}
+
+
+@pytest.mark.parametrize(("axis", "name"), [(axis, name) for axis in CUSTOMARY for name in CUSTOMARY[axis].split()])
+def test_customary_names(axis, name):
+    names = {"time": "time", "y": "y", "x": "x", axis: name.upper()}
+    assert find_axes(images(tuple(names.values())), Problems()) == Axes(*names.values())
+
+
+def test_a_dimension_of_one_value_is_not_what_images_run_along():
+    array = images(("time", "valid_time", "lat", "y", "x"), (1, 3, 1, 5, 6))
+    assert find_axes(array, Problems()) == Axes("valid_time", "y", "x")
+    problems = Problems()
+    assert find_axes(images(("time", "valid_time", "y", "x"), (1, 1, 5, 6)), problems) is None
+    assert "several dimensions that may be time: 'time', 'valid_time'" in message(problems)
+
+
+@pytest.mark.parametrize(
+    ("dims", "said"),
+    [
+        (
+            ("time", "lat", "y", "x"),
+            (
+                "several dimensions that may be y (latitude): 'lat', 'y'; expected one y (latitude) dimension; "
+                "fix: choose one value of the others, isel(y=0), or set coordinate attrs['axis']"
+            ),
+        ),
+        (
+            ("a", "y", "x", "b"),
+            (
+                "no time dimension among (a: 2, y: 3, x: 4, b: 5); expected a dimension with axis='T', a CF "
+                "standard_name, or a name such as 'time', 't', 'times'; fix: rename the dimension, or set "
+                "attrs['axis'] = 'T' on its coordinate"
+            ),
+        ),
+        (
+            ("time", "a", "x", "b"),
+            (
+                "no y (latitude) dimension among (time: 2, a: 3, x: 4, b: 5); expected a dimension with axis='Y', "
+                "a CF standard_name, or a name such as 'y', 'lat', 'latitude'; fix: rename the dimension, or set "
+                "attrs['axis'] = 'Y' on its coordinate"
+            ),
+        ),
+        (
+            ("time", "y", "a", "b"),
+            (
+                "no x (longitude) dimension among (time: 2, y: 3, a: 4, b: 5); expected a dimension with "
+                "axis='X', a CF standard_name, or a name such as 'x', 'lon', 'longitude'; fix: rename the "
+                "dimension, or set attrs['axis'] = 'X' on its coordinate"
+            ),
+        ),
+    ],
+)
+def test_missing_and_ambiguous_dimensions_word_by_word(dims, said):
+    problems = Problems()
+    assert find_axes(images(dims, (2, 3, 4, 5)), problems) is None
+    assert message(problems) == f"variable 'rain': found {said}"
+
+
+@pytest.mark.parametrize(
+    ("dims", "plane"),
+    [
+        (("y", "x"), ("y", "x")),
+        (("x", "lat"), ("lat", "x")),
+        (("time", "y", "x"), ("y", "x")),
+        (("y", "a"), None),
+        (("a", "x"), None),
+        (("lat", "y", "x"), None),
+        (("a", "b"), None),
+    ],
+)
+def test_the_plane_of_a_field_without_time(dims, plane):
+    assert plane_of(images(dims, range(2, 2 + len(dims)))) == plane
+
+
+LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures", "formula_terms", "mesh")
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("text", ["second", "area: second", "third second", "a:second b:third", "\tsecond "])
+@pytest.mark.parametrize("decoded", [False, True])
+def test_what_another_variable_points_at_is_no_candidate(link, text, decoded):
+    dataset = xr.Dataset({"rain": images(), "second": images()})
+    kept = dataset["rain"].encoding if decoded else dataset["rain"].attrs
+    assert find_variable(dataset, None, Problems()) is None
+    kept[link] = text
+    assert find_variable(dataset, None, Problems()) == "rain"
+    kept[link] = text.replace("second", "seconds")
+    assert find_variable(dataset, None, Problems()) is None
+
+
+MASKS = "mask land_mask landmask MASK lsm flag flags quality qc valid is_valid rain_qc quality_of_rain seamask"
+VELOCITIES = (
+    "u v uo vo u10 v10 ugos vgos ugosa vgosa us vs uu vv water_u water_v u_eastward v_northward uvel v_vel uwind U "
+    "v_wind_10m"
+)
+NEITHER = "masked flagged lsm2 qcd valida equality w u1 wind vel uv water_w eastward"
+STANDARD_NAMES = {
+    True: "area_type land_binary_mask sea_binary_mask status_flag quality_flag region "
+    "eastward_sea_water_velocity northward_wind sea_water_velocity_due_to_tides",
+    False: "air_temperature wind_speed",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "left_out"),
+    [
+        *((name, {}, True) for name in (MASKS + " " + VELOCITIES).split()),
+        *((name, {}, False) for name in NEITHER.split()),
+        *(
+            ("second", {"standard_name": name}, left)
+            for left in STANDARD_NAMES
+            for name in STANDARD_NAMES[left].split()
+        ),
+        ("second", {"flag_values": [0, 1]}, True),
+        ("second", {"flag_masks": [1, 2]}, True),
+        ("u", {"standard_name": "air_temperature"}, False),  # what it is called says no more than what it is
+    ],
+)
+def test_masks_and_velocities_leave_one_variable(name, attrs, left_out):
+    dataset = xr.Dataset({name: images().assign_attrs(attrs), "rain": images()})
+    assert find_variable(dataset, None, Problems()) == ("rain" if left_out else None)
+
+
+def several(*names: str, **others: xr.DataArray) -> xr.Dataset:
+    return xr.Dataset({name: images() for name in names} | others)
+
+
+PLAIN = xr.DataArray(np.zeros((5, 6)), dims=("y", "x"))
+AXES_BY_NAME = 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"'
+IMAGES_OF_A_RECORD = "give all files of the record, or xarray.concat(images, 'time')"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "said"),
+    [
+        (
+            several("rain", "snow"),
+            "RIAN",
+            (
+                "variable 'RIAN': found no variable of that name; the data variables are 'rain', 'snow'; expected "
+                'the name of a data variable; fix: did you mean assimilate("rain")?'
+            ),
+        ),
+        (
+            several("Rain"),
+            "rain",
+            (
+                "variable 'rain': found no variable of that name; the data variables are 'Rain'; expected the "
+                'name of a data variable; fix: did you mean assimilate("Rain")?'
+            ),
+        ),
+        (
+            several("rain"),
+            "zzz",
+            (
+                "variable 'zzz': found no variable of that name; the data variables are 'rain'; expected the name "
+                "of a data variable; fix: give one of these names"
+            ),
+        ),
+        (
+            several(),
+            "rain",
+            (
+                "variable 'rain': found no variable of that name; the data variables are none; expected the name "
+                "of a data variable; fix: give one of these names"
+            ),
+        ),
+        (
+            several("rain", "snow"),
+            None,
+            (
+                "found 2 variables with time, y and x dimensions: 'rain', 'snow'; expected the name of one of them; "
+                'fix: assimilate("rain")'
+            ),
+        ),
+        (
+            several("u", "v", "rain", "snow"),
+            None,
+            (
+                "found 4 variables with time, y and x dimensions: 'u', 'v', 'rain', 'snow'; expected the name of "
+                'one of them; fix: assimilate("rain")'
+            ),
+        ),
+        (
+            several("u", "v"),
+            None,
+            (
+                "found 2 variables with time, y and x dimensions: 'u', 'v'; expected the name of one of them; "
+                'fix: rename one, ds.rename({"u": "image"}).var4d.assimilate("image")'
+            ),
+        ),
+        (
+            several("u", "ugos", "v"),
+            None,
+            (
+                "found 3 variables with time, y and x dimensions: 'u', 'ugos', 'v'; expected the name of one of them; "
+                'fix: assimilate("ugos")'
+            ),
+        ),
+        (
+            several(),
+            None,
+            (
+                "found no numeric variable with time, y and x dimensions; expected one data variable (time, y, x); "
+                f"fix: {AXES_BY_NAME}"
+            ),
+        ),
+        (
+            several(rain=images(("a", "y", "x")), text=images().astype(str), label=PLAIN.astype(str)),
+            None,
+            (
+                "found no numeric variable with time, y and x dimensions ('rain' has dimensions ('a', 'y', 'x'); "
+                f"'text' is <U32); expected one data variable (time, y, x); fix: {AXES_BY_NAME}"
+            ),
+        ),
+        (
+            several(**{name: images(("a", "b", "c")) for name in "pqrstu"}),
+            None,
+            "found no numeric variable with time, y and x dimensions ("
+            + "; ".join(f"'{name}' has dimensions ('a', 'b', 'c')" for name in "pqrst")
+            + f"); expected one data variable (time, y, x); fix: {AXES_BY_NAME}",
+        ),
+        (
+            several(label=PLAIN.astype(str), rain=PLAIN, snow=PLAIN),
+            None,
+            (
+                "found no numeric variable with time, y and x dimensions ('rain' has dimensions ('y', 'x'); "
+                "'snow' has dimensions ('y', 'x')); expected one data variable (time, y, x); fix: 'rain' is one "
+                f"image, and motion is what changes between images: {IMAGES_OF_A_RECORD}"
+            ),
+        ),
+        (
+            several(section=PLAIN.rename(x="time"), row=PLAIN.rename(y="a"), column=PLAIN.rename(x="b")),
+            None,
+            (
+                "found no numeric variable with time, y and x dimensions ('section' has dimensions ('y', 'time'); "
+                "'row' has dimensions ('a', 'x'); 'column' has dimensions ('y', 'b')); expected one data variable "
+                f"(time, y, x); fix: {AXES_BY_NAME}"
+            ),
+        ),
+    ],
+)
+def test_no_variable_or_several_word_by_word(dataset, name, said):
+    problems = Problems()
+    assert find_variable(dataset, name, problems) is None
+    assert message(problems) == said
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_variables_with_one_dimension_twice_are_not_offered():
+    twice = xr.Variable(("a", "a"), np.zeros((2, 2)))
+    problems = Problems()
+    assert find_variable(images().to_dataset().assign(twice=twice), "twice", problems) is None
+    assert message(problems) == (
+        "variable 'twice': found dimensions ('a', 'a'), one of them twice; expected a variable with time, y and x "
+        "dimensions; fix: choose another variable"
+    )
+    problems = Problems()
+    assert find_variable(images().to_dataset().assign(twice=twice), "twices", problems) is None
+    assert "the data variables are 'rain'; " in message(problems)
+
+
+SMALL = "expected at least 4; fix: give a larger domain"
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (images(shape=(3, 4, 4)), []),
+        (images(shape=(1, 3, 4)), [f"variable 'rain', dimension 'y': found a grid of 3 rows along 'y'; {SMALL}"]),
+        (images(shape=(1, 4, 3)), [f"variable 'rain', dimension 'x': found a grid of 3 columns along 'x'; {SMALL}"]),
+        (
+            images(("time", "member", "y", "x", "band"), (3, 2, 5, 6, 4)),
+            [
+                f"variable 'rain', dimension '{dim}': found an extra dimension '{dim}' of size {size}; expected "
+                f"dimensions (time, y, x); fix: choose one, ds = ds.isel({dim}=0)"
+                for dim, size in (("member", 2), ("band", 4))
+            ],
+        ),
+        (
+            images().astype("c8"),
+            [
+                (
+                    "variable 'rain': found values of dtype complex64; expected real numbers (integers or "
+                    "floats); fix: convert the values, ds[name].astype('float32'), or choose another variable"
+                )
+            ],
+        ),
+        *(
+            (
+                images(**dict.fromkeys(keys, 1)).astype(dtype),
+                [
+                    (
+                        f"variable 'rain': found {dtype} values that are not decoded: {', '.join(keys)} still in "
+                        "the attributes; expected decoded values; fix: open with mask_and_scale=True, or ds = "
+                        "xarray.decode_cf(ds)"
+                    )
+                ],
+            )
+            for dtype, keys in (
+                ("int16", ["scale_factor"]),
+                ("uint8", ["add_offset"]),
+                ("int32", ["_FillValue"]),
+                ("uint16", ["scale_factor", "missing_value"]),
+            )
+        ),
+        (images(scale_factor=1, _FillValue=1.0).astype("f4"), []),
+        (images().astype("u1"), []),
+    ],
+)
+def test_faults_of_images_word_by_word(array, said):
+    problems = Problems()
+    result = canonical(array, Axes("time", "y", "x"), problems)
+    assert (result is None) is bool(said)
+    if said:
+        assert message(problems) == said[0] if len(said) == 1 else message(problems).split("\n- ")[1:] == said
+
+
+@pytest.mark.parametrize(
+    ("attrs", "values", "nearest", "said"),
+    [
+        ({"standard_name": "atmosphere_ln_pressure_coordinate"}, [-2.0, 0.0, -1.0], 1, "0"),
+        ({"standard_name": "sea_water_pressure_due_to_air", "units": "dbar"}, [1.0, 3.0], 1, "3 dbar"),
+        ({"units": "mbar"}, [850.0, 1000.0], 1, "1000 mbar"),
+        ({"positive": "down"}, [-10.0, 5.0], 1, "5"),
+        ({"positive": "sideways", "axis": "Z"}, [7.0, 5.0], 1, "5"),
+        *(
+            ({"standard_name": name, "units": "m"}, [10.0, -5.5], 1, "-5.5 m")
+            for name in ("depth", "height", "altitude", "depth_below_geoid", "height_above_geoid")
+        ),
+        ({"standard_name": "depth"}, [10, 5], 1, "5"),
+    ],
+)
+def test_the_level_nearest_the_surface(attrs, values, nearest, said):
+    array = images(("time", "level", "y", "x"), (3, len(values), 5, 6)).assign_coords(level=("level", values, attrs))
+    problems = Problems()
+    canonical(array, Axes("time", "y", "x"), problems)
+    assert message(problems).endswith(
+        f"; fix: choose one, ds = ds.isel(level={nearest}) for that nearest the surface ({said})"
+    )
+
+
+@pytest.mark.parametrize("attrs", [{"positive": "sideways"}, {"axis": "E"}, {"standard_name": "realization"}])
+def test_what_is_no_level_is_chosen_by_position(attrs):
+    array = images(("time", "member", "y", "x"), (3, 2, 5, 6)).assign_coords(member=("member", [2.0, 1.0], attrs))
+    problems = Problems()
+    canonical(array, Axes("time", "y", "x"), problems)
+    assert message(problems).endswith("; fix: choose one, ds = ds.isel(member=0)")
+
+
+def test_coordinates_and_masks_are_read_past_the_scheduler():
+    def refuse(*args, **kwargs):
+        raise AssertionError("this one runs the windows")
+
+    with dask.config.set(scheduler=refuse):
+        np.testing.assert_array_equal(in_memory(images().chunk()), images().values)

@@ -105,13 +105,13 @@ def _closest(name: object, names: Iterable[Hashable]) -> str | None:
 def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
     """T, Y or X as the attributes of a 1-D coordinate, or its dates, state it."""
     attrs = coordinate.attrs
-    axis = str(attrs.get("axis", "")).upper()
+    axis = str(attrs.get("axis")).upper()
     if axis in ("T", "Y", "X", "Z"):
         return axis
-    standard = _STANDARD_NAMES.get(str(attrs.get("standard_name", "")))
+    standard = _STANDARD_NAMES.get(str(attrs.get("standard_name")))
     if standard is not None:
         return standard
-    units = normalise_units(str(attrs.get("units", "")))
+    units = normalise_units(str(attrs.get("units")))
     if units in _NORTH:
         return "Y"
     if units in _EAST:

@@ -109,7 +109,7 @@ def _candidates(dataset: xr.Dataset, array: xr.DataArray, axes: Axes) -> list[Ha
 def _meaning(variable: xr.Variable | xr.DataArray) -> dict[str, Any] | None:
     """What the attributes say: values that are land, values that are water, or bits that are land."""
     attrs = variable.attrs
-    standard = str(attrs.get("standard_name", ""))
+    standard = str(attrs.get("standard_name"))
     if standard in ("land_binary_mask", "land_area_fraction"):
         return {"above": 0.5, "land": True}
     if standard in ("sea_binary_mask", "sea_area_fraction"):
