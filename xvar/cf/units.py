@@ -176,7 +176,7 @@ def length_factor(units: str) -> float | None:
 def _factor(units: str, target: str) -> float | None:
     unit = _parse(normalise_units(units))
     goal = _parse(target)
-    if unit is None or not unit.is_convertible(goal) or unit.is_dimensionless():
+    if unit is None or not unit.is_convertible(goal):
         return None
     # UDUNITS leaves the last bit in doubt: 0.12 is meant where it says 0.12000000000000004.
     return float(f"{float(unit.convert(1.0, goal)):.14g}")
@@ -248,7 +248,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
             fix='state them, units="..."',
         )
         return None
-    own = normalise_units(str(array.attrs.get("units", "")))
+    own = normalise_units(str(array.attrs.get("units")))
     if units_override is not None and is_parsable(own) and not same_units(own, mended):
         problems.add(
             variable=array.name,
@@ -320,9 +320,9 @@ def kind(array: xr.DataArray) -> Kind:
 
 def _units_allow(label: str, units: object) -> bool:
     """Whether the units, where there are any, can be those of the kind that the name suggests."""
-    if units is None or not is_parsable(normalise_units(str(units))):
-        return True
     spelling = normalise_units(str(units))
+    if units is None or not is_parsable(spelling):
+        return True
     if label == "rain":
         return rain_rate_factor(spelling, 1.0) is not None
     if label == "temperature":
