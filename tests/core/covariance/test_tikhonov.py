@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.core.covariance.operators import OperatorTests, dense, relative
+from tests.core.numerics import random
 from xvar.core.covariance import (
     Covariance,
     PeriodicVectorCovariance,
@@ -235,3 +236,22 @@ def test_what_is_refused(options: dict[str, object], message: str) -> None:
 def test_one_axis_is_refused() -> None:
     with pytest.raises(InputError, match="two axes"):
         Tikhonov(1.0, mean_std=1.0).bind(Grid((40,), (1.0,)))
+
+
+@pytest.mark.parametrize("truncation", [1.0, 0.5])
+def test_waves_of_a_coarse_grid_are_embedded_in_a_fine_one(truncation: float) -> None:
+    """The same motion, but for what a cosine is between two points; what cannot be embedded is said to be none."""
+    prior = Tikhonov(gradient=1e6, curvature=1e12, mean_std=1.0, truncation=truncation, pixel_area=1e6)
+    coarse, fine = (
+        prior.bind(Grid(shape, spacing), dtype=torch.float64)
+        for shape, spacing in (((24, 20), (2e3, 2e3)), ((48, 40), (1e3, 1e3)))
+    )
+    control = torch.zeros(coarse.control_shape((2, 1, 24, 20)), dtype=torch.float64)
+    control[..., :3, :3] = random((2, 1, 3, 3), 5)
+    embedded = fine.embed(coarse, control)
+    assert embedded is not None
+    assert embedded.shape == fine.control_shape((2, 1, 48, 40))
+    means = torch.nn.functional.avg_pool2d(fine.sqrt(embedded), 2)
+    assert relative(means, coarse.sqrt(control)) < 0.02
+    for shape, spacing in (((47, 40), (1e3, 1e3)), ((48, 60), (1e3, 2e3 / 3)), ((12, 10), (4e3, 4e3))):
+        assert prior.bind(Grid(shape, spacing), dtype=torch.float64).embed(coarse, control) is None

@@ -76,3 +76,15 @@ def test_matrices_fill_whole_cache_lines_with_no_more_columns_than_it_takes(dtyp
         for columns in (1, 5, 8, 16, 33):
             enough = next(n for n in range(64) if rows * (columns + n) * dtype.itemsize % module.CACHE_LINE == 0)
             assert module._padding(rows, columns, dtype) == enough
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("shape", [(9, 12), (9, 1100), (1100, 12), (200, 1030)], ids=str)
+@pytest.mark.parametrize("truncation", [1.0, 0.5])
+def test_by_matrices_and_by_fourier_along_either_axis(edges: str, shape: tuple[int, int], truncation: float) -> None:
+    transform = Transform(shape, edges, dtype=torch.float64, device=None, truncation=truncation)
+    rows, columns = (basis(n, edges)[:m] for n, m in zip(shape, transform.modes, strict=True))
+    field = torch.randn(2, 1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    spectrum = rows @ field @ columns.T
+    torch.testing.assert_close(transform.forward(field), spectrum, rtol=0, atol=1e-11)
+    torch.testing.assert_close(transform.inverse(spectrum), rows.T @ spectrum @ columns, rtol=0, atol=1e-11)
