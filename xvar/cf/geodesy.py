@@ -104,10 +104,7 @@ def projection(attributes: Mapping[str, Any]) -> Any | None:
     # Without a figure of the Earth CF leaves it open and pyproj takes WGS 84: a PROJ string that states it is better.
     stated = any(key in attributes for key in FIGURE)
     if ("grid_mapping_name" in attributes or "crs_wkt" in attributes) and (stated or text is None):
-        plain = (
-            (key, value if isinstance(value, str) else tuple(np.ravel(value).tolist())) for key, value in known.items()
-        )
-        reference = _from_cf(tuple(plain))
+        reference = _from_cf(tuple((key, tuple(np.ravel(value).tolist())) for key, value in known.items()))
         if reference is not None:
             return reference
     return None if text is None else _from_text(str(text))
@@ -115,10 +112,10 @@ def projection(attributes: Mapping[str, Any]) -> Any | None:
 
 # Reading one takes a third of a second, and every call on a file reads the same.
 @functools.lru_cache(maxsize=32)
-def _from_cf(attributes: tuple[tuple[str, Any], ...]) -> Any | None:
+def _from_cf(attributes: tuple[tuple[str, tuple[Any, ...]], ...]) -> Any | None:
     import pyproj
 
-    alone = {key: value[0] if isinstance(value, tuple) and len(value) == 1 else value for key, value in attributes}
+    alone = {key: value[0] if len(value) == 1 else value for key, value in attributes}
     return _read(pyproj.CRS.from_cf, alone)
 
 
