@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.cf.grid.records import STEREOGRAPHIC, grid, metres, plane_of, refusal
 from tests.cf.test_axes import images
+from xvar.cf.geodesy import neighbour_spacing
 
 
 @given(st.floats(-2e6, 2e6), st.floats(-2e6, 2e6), st.floats(500.0, 2e4), st.booleans(), st.booleans())
@@ -137,3 +138,49 @@ def test_positions_alone_are_what_counts_where_a_mapping_has_no_lines():
     found = grid(array, mapping=STEREOGRAPHIC)
     assert found.kind == "curvilinear"
     np.testing.assert_array_equal(found.metric, grid(array.drop_attrs()).metric)
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+def test_the_metric_ascends_with_x_and_y(down, left):
+    """Whatever the order of the file: both coordinates ascend, and each point has its own distances."""
+    y, x = 2e6 + 1e4 * np.cumsum(1.05 ** np.arange(7)), 1e4 * np.cumsum(1.1 ** np.arange(9))
+    plane = plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), y, x)
+    tidy = metres(y, x).assign_coords(plane)
+    untidy = tidy.isel(y=slice(None, None, -1 if down else 1), x=slice(None, None, -1 if left else 1))
+    found = grid(untidy)
+    expected = neighbour_spacing(tidy["latitude"].values, tidy["longitude"].values)
+    np.testing.assert_array_equal(found.metric, expected)
+    assert (found.ascending, found.kind, found.shape) == ((not down, not left), "projected", (7, 9))
+    assert found.spacing == (expected[0].mean(), expected[1].mean())
+    assert not found.periodic_x
+
+
+@pytest.mark.parametrize(("times", "fine"), [(49.0, True), (51.0, False)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_neighbour_may_be_fifty_times_as_far_as_most(times, fine, axis):
+    y, x = 2e6 + 1e3 * np.arange(9), 1e3 * np.arange(9)
+    line = (y, x)[axis]
+    line[-1] = line[-2] + times * 1e3  # the last has one neighbour
+    array = images(shape=(2, 9, 9)).assign_coords(plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), y, x))
+    if fine:
+        assert grid(array).kind == "curvilinear"
+        return
+    text = refusal(array)
+    assert "where most are 1.0" in text
+    row, column = (int(word) for word in text.partition("index (")[2].partition(")")[0].split(", "))
+    assert (row, column)[axis] == 8
+
+
+@pytest.mark.parametrize(("stretch", "fine"), [(1.019, True), (0.981, True), (1.021, False), (0.979, False)])
+def test_a_map_and_positions_agree_to_two_percent(stretch, fine):
+    y, x = np.arange(-3, 4) * 1e4, np.arange(-4, 5) * 1e4
+    crs = pyproj.CRS.from_cf(STEREOGRAPHIC)
+    array = metres(y * stretch, x * stretch, grid_mapping="crs").assign_coords(plane_of(crs, y, x))
+    if fine:
+        assert grid(array, mapping=STEREOGRAPHIC).kind == "projected"
+    else:
+        assert "differs by 2.1% from" in refusal(array, mapping=STEREOGRAPHIC)
+    # A mapping of latitude and longitude says nothing of x and y.
+    round_earth = {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371e3}
+    assert grid(array, mapping=round_earth).kind == "projected"

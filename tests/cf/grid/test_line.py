@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from tests.cf.grid.records import grid, metres, refusal
+from xvar.cf.grid.line import ascends, coordinate_line
+from xvar.errors import Problems
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,60 @@ def test_no_order_of_coordinates(values):
     text = refusal(metres(np.array(values), np.arange(6.0), "km"))
     assert "'y'" in text
     assert "index" in text
+
+
+def line(values: object, factor: float = 1.0, dtype: str = "f8"):
+    coordinate = xr.DataArray(np.asarray(values, dtype), dims="d", name="c")
+    problems = Problems()
+    found = coordinate_line(coordinate, factor, problems)
+    assert (found is None) is (len(problems) == 1)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+@pytest.mark.parametrize(
+    ("values", "ascending"), [([10, 12, 14], True), ([14, 12, 10], False), ([10, 14], True), ([14, 10], False)]
+)
+def test_an_even_line_ascends_in_metres(values, ascending, dtype) -> None:
+    found = line(values, 1e3, dtype)
+    step = abs(values[1] - values[0]) * 1e3
+    np.testing.assert_array_equal(found.values, np.sort(values) * 1e3)
+    np.testing.assert_array_equal(found.spacing, np.full(len(values), step))
+    assert (found.uniform, found.ascending, found.step) == (True, ascending, step)
+    assert found.values.dtype == np.float64
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_stretched_line_keeps_its_values_and_has_the_spacing_of_each(order) -> None:
+    found = line(np.array([0.0, 1.0, 2.2, 3.6])[::order], 10.0)
+    np.testing.assert_allclose(found.values, [0, 10, 22, 36])
+    np.testing.assert_allclose(found.spacing, [10, 11, 13, 14])
+    assert (found.uniform, found.ascending) == (False, order == 1)
+    assert found.step == pytest.approx(12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "jitter", "uniform"),
+    [("f8", 0.99e-6, True), ("f8", 1.02e-6, False), ("f4", 0.99e-3, True), ("f4", 1.02e-3, False)],
+)
+def test_rounding_is_a_share_of_a_step(dtype, jitter, uniform) -> None:
+    """Whatever the unit, and where the coordinate begins."""
+    for scale in (1.0, 0.25, 64.0):
+        values = np.arange(-4.0, 4)
+        values[3] += jitter
+        found = line(scale * values, 1.0, dtype)
+        assert found.uniform is uniform
+        if uniform:
+            np.testing.assert_array_equal(found.values, scale * np.arange(-4.0, 4))
+
+
+def test_steps_may_change_by_less_than_a_third() -> None:
+    for last, fine in ((1.3, True), (1.31, False), (0.77, True), (0.76, False)):
+        steps = [1, 1, last]
+        assert (line(np.cumsum([0.0, *steps])) is not None) is fine
+
+
+def test_the_direction_of_a_line() -> None:
+    neither = [0, 1, 1], [1, 1, 0], [0, 2, 1], [1, np.nan, 3]
+    for values, expected in (([0, 1, 3], True), ([3, 1, 0], False), *((values, None) for values in neither)):
+        assert ascends(xr.DataArray(np.array(values), dims="d")) is expected

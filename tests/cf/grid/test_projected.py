@@ -92,3 +92,31 @@ def test_norkyst_by_mapping_and_by_position(shared_data):
     by_mapping = grid(dataset["temperature"].drop_vars(["lat", "lon"]), axes, mapping=dataset)
     np.testing.assert_allclose(by_position.metric, by_mapping.metric, rtol=1e-4)
     assert abs(by_mapping.metric / 800.0 - 1).max() > 0.01
+
+
+@pytest.mark.parametrize("stretched", ["y", "x", "both"])
+def test_stretched_coordinates_without_a_map(stretched):
+    even, uneven = np.arange(4.0), np.array([0.0, 1.0, 2.2, 3.6])
+    y, x = (uneven if stretched in (name, "both") else even for name in ("y", "x"))
+    found = grid(metres(y[::-1], x, "km"))
+    spacing = {True: [1e3, 1.1e3, 1.3e3, 1.4e3], False: [1e3] * 4}
+    rows, columns = (spacing[stretched in (name, "both")] for name in ("y", "x"))
+    np.testing.assert_allclose(found.metric[0], np.outer(rows, np.ones(4)))
+    np.testing.assert_allclose(found.metric[1], np.outer(np.ones(4), columns))
+    assert found.spacing == pytest.approx((np.mean(rows), np.mean(columns)))
+    assert (found.ascending, found.kind, found.periodic_x) == ((False, True), "projected", False)
+
+
+def test_a_mapping_of_latitude_and_longitude_is_none_of_x_and_y():
+    array = metres(np.arange(5) * 1e3, np.arange(6) * 1e3, grid_mapping="crs")
+    with pytest.warns(InputWarning, match="'crs' is missing or unreadable"):
+        found = grid(array, mapping={"grid_mapping_name": "latitude_longitude", "earth_radius": 6371e3})
+    assert found.metric is None
+
+
+def test_the_spacing_by_a_map_is_the_mean_of_its_metric():
+    y, x = 1.8e6 + 1e3 * np.arange(5), 2e3 * np.arange(6)
+    found = grid(metres(y, x, grid_mapping="crs"), mapping=STEREOGRAPHIC)
+    assert found.spacing == (found.metric[0].mean(), found.metric[1].mean())
+    low, high = (float(f"{value:.4g}") for value in (1e3 / found.metric[0].max(), 1e3 / found.metric[0].min()))
+    assert found.description == f"from x and y by the map factor of 'crs' ({low:g} to {high:g})"

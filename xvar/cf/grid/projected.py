@@ -42,12 +42,7 @@ def projected_grid(
         description = f"from x and y by the map factor of {name!r} ({low:.4g} to {high:.4g})"
     else:
         if not (rows.uniform and columns.uniform):
-            metric = np.stack(
-                [
-                    np.broadcast_to(rows.spacing[:, None], shape),
-                    np.broadcast_to(columns.spacing[None, :], shape),
-                ]
-            ).copy()
+            metric = np.stack(np.broadcast_arrays(rows.spacing[:, None], columns.spacing[None, :]))
         why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
         description = f"from x and y as they are: not checked against a map projection, since {why}"
         if name is not None:  # the file states a projection, and it is lost: distances may be some percent off
