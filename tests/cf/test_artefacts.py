@@ -9,7 +9,17 @@ import xarray as xr
 import xvar
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import opened
-from xvar.cf.artefacts import ALONG, FRAMES, artefacts, blocked, broken_lines, cloud_rims, dry_frames, ground
+from xvar.cf.artefacts import (
+    ALONG,
+    FRAMES,
+    artefacts,
+    blocked,
+    broken_lines,
+    cloud_rims,
+    dry_frames,
+    ground,
+    line_differences,
+)
 from xvar.cf.axes import Axes
 from xvar.cf.stripes import stripe_notes, stripes
 from xvar.errors import InputWarning
@@ -294,3 +304,290 @@ def test_few_frames_and_points_that_are_seldom_seen_tell_nothing() -> None:
     sea[:2, :, :15] = np.nan  # every point is seen twice
     sea[2:, :, 15:] = np.nan
     assert not cloud_rims(sea).any()
+
+
+@pytest.mark.parametrize(
+    ("shares", "dry"),
+    [
+        ([5, 0, 5], [1]),
+        ([4, 0, 5], []),
+        ([5, 0, 4], []),
+        ([0, 5, 5], [0]),  # at an end two frames have to rain
+        ([0, 5, 4], []),
+        ([0, 4, 5], []),
+        ([5, 5, 0], [2]),
+        ([4, 5, 0], []),
+        ([5, 4, 0], []),
+        ([0, 5, 0], []),
+        ([5, 0, 0, 5], []),
+        ([0, 5, 5, 0, 5, 5, 0], [0, 3, 6]),
+        ([4, 5, 0, 5, 4], [2]),
+        ([5, 1, 5], []),
+    ],
+)
+def test_dry_images_by_the_share_of_points_that_rain_around_them(shares, dry) -> None:
+    window = np.full((len(shares), 10, 10), -32.0)
+    for k, share in enumerate(shares):
+        window[k, k, :share] = 7.0
+    np.testing.assert_array_equal(np.flatnonzero(dry_frames(window)), dry)
+    # Of points that are seen.
+    wide = np.concatenate([window, np.full_like(window, np.nan)], axis=2)
+    np.testing.assert_array_equal(np.flatnonzero(dry_frames(wide)), dry)
+    rejected = artefacts(wide, "reflectivity")
+    np.testing.assert_array_equal(np.flatnonzero(rejected.all(axis=(1, 2))), dry)
+    assert rejected.sum() == len(dry) * 200
+
+
+def standing(*points: tuple[int, int], strength: tuple[float, ...] = (16.0, 16.0, 16.0)) -> np.ndarray:
+    """Echoes that stand on a dry plain of 12 x 15 points."""
+    window = np.zeros((len(strength), 12, 15))
+    for row, column in points:
+        window[:, row, column] = strength
+    return window
+
+
+CROSS = ((5, 6), (4, 6), (6, 6), (5, 5), (5, 7))
+
+
+@pytest.mark.parametrize(
+    ("window", "found"),
+    [
+        (standing((5, 6)), True),
+        (standing((0, 0)), True),
+        (standing((0, 0), (0, 14), (11, 0), (11, 14)), True),
+        (standing(*CROSS), True),  # each has four beside it
+        (standing(*CROSS, (4, 5)), False),
+        (standing((5, 6), strength=(16.5, 20.0, 23.5)), True),  # they differ by 0.35 of the mean
+        (standing((5, 6), strength=(16.25, 20.0, 23.75)), False),
+        (standing((5, 6), strength=(16.0, 16.0, np.nan)), False),
+        (standing((5, 6), strength=(16.0, 0.0, 16.0)), False),
+    ],
+)
+@pytest.mark.parametrize("turns", range(4))
+def test_points_of_the_ground(window, found, turns) -> None:
+    expected = (np.nan_to_num(window) > 0).all(axis=0) & found
+    for image in (window, 2 * window - 32):  # in whatever units
+        np.testing.assert_array_equal(ground(np.rot90(image, turns, axes=(1, 2))), np.rot90(expected, turns))
+
+
+@pytest.mark.parametrize(("around", "found"), [(7.75, True), (8.0, False)])
+def test_echoes_stand_above_those_around_them_by_half(around, found) -> None:
+    window = np.full((3, 12, 15), around)
+    window[:, 5, 6] = 16.0
+    window[:, 11, 14] = 0.0
+    np.testing.assert_array_equal(np.argwhere(ground(window)), [[5, 6]] if found else np.empty((0, 2)))
+    window[1, 5, 7] = np.nan  # of what is not seen nothing is known
+    np.testing.assert_array_equal(np.argwhere(ground(window)), [[5, 6]] if found else np.empty((0, 2)))
+
+
+@pytest.mark.parametrize(("others", "found"), [(29.0, True), (33.0, False)])
+def test_echoes_of_the_ground_are_no_weaker_than_half_of_what_is_typical(others, found) -> None:
+    window = standing((5, 6))
+    for frame in range(3):
+        window[frame, frame, 10:] = others  # the mean is 27 or 31, or a little above 32 without the echo
+        window[frame, 11 - frame, :6] = others + 2 * (others > 30)
+    np.testing.assert_array_equal(np.argwhere(ground(window)), [[5, 6]] if found else np.empty((0, 2)))
+
+
+def rain_beside(rows: int, columns: int = 30, speckles: int = 0) -> np.ndarray:
+    """Rain in the first ten columns of some rows that ends at a line; drops here and there, each time elsewhere."""
+    window = np.zeros((3, 60, 10 + columns))
+    window[:, :rows, :10] = 16.0
+    free = [(i, j) for i in range(rows + 3, 58, 4) for j in range(2, 8 + columns, 4)]
+    for frame in range(3):
+        for i, j in free[frame * speckles : (frame + 1) * speckles]:
+            window[frame, i, j] = 16.0
+    return window
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_sector_begins_at_its_line_and_is_so_wide_at_most(turns) -> None:
+    window = rain_beside(60)
+    expected = np.zeros(window.shape[1:], dtype=bool)
+    expected[:, 10:35] = True  # the line and 24 more
+    for image in (window, 2 * window - 32):
+        np.testing.assert_array_equal(blocked(np.rot90(image, turns, axes=(1, 2))), np.rot90(expected, turns))
+    window[1, 3, 20] = np.nan  # neither dry
+    window[2, 4, 20] = 1.0
+    expected[[3, 4], 20] = False
+    np.testing.assert_array_equal(blocked(window)[:, :30], expected[:, :30])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "speckles", "found"),
+    [
+        # Under the rain lies a line, too: ten points below its last row.
+        (10, 30, 0, True),
+        (9, 30, 0, False),
+        (10, 60, 20, True),  # a fifth of the edges: 80 beside drops
+        (10, 60, 21, False),
+    ],
+)
+def test_a_line_has_twenty_points_and_a_fifth_of_all_edges(rows, columns, speckles, found) -> None:
+    assert blocked(rain_beside(rows, columns, speckles)).any() == found
+
+
+@pytest.mark.parametrize(("strength", "found"), [(8.0, False), (8.25, True)])
+def test_a_line_is_beside_rain_of_half_the_usual_strength_in_every_frame(strength, found) -> None:
+    window = rain_beside(60)
+    window[:, :, 9], window[:, :, 0] = strength, 32.0 - strength  # the mean remains 16
+    assert blocked(window).any() == found
+    window[1, :, 9] = 0.0
+    assert not blocked(window).any()
+
+
+def warm_sea(frames: int = 5) -> np.ndarray:
+    """15 degrees and a tenth more or less, frame by frame."""
+    window = np.full((frames, 20, 24), 15.0)
+    window[:-1:2] += 0.1
+    window[1:-1:2] -= 0.1
+    return window
+
+
+def corner(row: int, column: int) -> np.ndarray:
+    """What lies within three points of one."""
+    y, x = np.mgrid[:20, :24]
+    return np.maximum(abs(y - row), abs(x - column)) <= 3
+
+
+@pytest.mark.parametrize(("row", "column"), [(9, 11), (0, 0), (19, 23), (1, 22)])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_rim_is_three_points_wide(row, column, turns) -> None:
+    window = warm_sea() - 5.0 * (np.arange(5) == 4)[:, None, None]  # the last frame is cold everywhere
+    window[4, row, column] = np.nan
+    expected = np.zeros(window.shape, dtype=bool)
+    expected[4] = corner(row, column)
+    expected[4, row, column] = False
+    turned = cloud_rims(np.rot90(window, turns, axes=(1, 2)))
+    np.testing.assert_array_equal(turned, np.rot90(expected, turns, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(("colder", "found"), [(0.98, False), (1.0, True), (-1.0, False)])
+def test_a_rim_is_colder_by_six_deviations(colder, found) -> None:
+    window = warm_sea()  # of 0.148, and at that point a tenth colder than elsewhere
+    window[4, 5, 5] = np.nan
+    window[4, 5, 7] = 15.0 - colder
+    np.testing.assert_array_equal(np.argwhere(cloud_rims(window)), [[4, 5, 7]] if found else np.empty((0, 3)))
+
+
+def test_of_points_seen_twice_the_warmer_is_usual_and_of_those_seen_once_nothing() -> None:
+    window = warm_sea()
+    window[4, 5, 5] = np.nan
+    window[4, 5, 7] = 14.0
+    window[[0, 1, 2], 5, 7] = np.nan
+    window[4, 5, 3] = 14.0
+    window[:4, 5, 3] = np.nan
+    np.testing.assert_array_equal(np.argwhere(cloud_rims(window)), [[4, 5, 7]])
+
+
+def chequered(rows: int = 24, columns: int = 40) -> np.ndarray:
+    """One each side of zero from pixel to pixel: they differ by two from those beside them, no line from another."""
+    y, x = np.mgrid[:rows, :columns]
+    return np.where((x + y) % 2, 1.0, -1.0)[None]
+
+
+@pytest.mark.parametrize(
+    ("row", "shift", "found"),
+    [(9, 17.8, True), (9, -17.8, True), (9, 17.7, False), (1, 20.0, True), (22, 20.0, True), (0, 20.0, False)],
+)
+@pytest.mark.parametrize("turns", range(4))
+def test_a_line_is_broken_by_six_deviations_of_a_pixel(row, shift, found, turns) -> None:
+    window = chequered()
+    window[0, row] += shift
+    expected = np.zeros(window.shape, dtype=bool)
+    expected[0, row] = found
+    turned = broken_lines(np.rot90(window, turns, axes=(1, 2)))
+    np.testing.assert_array_equal(turned, np.rot90(expected, turns, axes=(1, 2)))
+
+
+@pytest.mark.parametrize(("known", "found"), [(19, False), (20, True)])
+def test_a_line_is_told_by_twenty_points(known, found) -> None:
+    window = chequered()
+    window[0, 9] += 20.0
+    window[0, 9, known:] = np.nan
+    np.testing.assert_array_equal(broken_lines(window)[0, 9], found & np.isfinite(window[0, 9]))
+
+
+def test_differences_of_lines() -> None:
+    squares = np.repeat((np.arange(6.0) ** 2)[:, None], 21, axis=1)
+    apart, pixel = line_differences(squares)
+    np.testing.assert_array_equal(apart, [-1.0] * 4)
+    assert pixel == pytest.approx(1.4826, rel=1e-12)
+    squares[1, :2] = np.nan
+    apart, pixel = line_differences(squares)
+    np.testing.assert_array_equal(apart, [np.nan, np.nan, -1.0, -1.0])
+    assert pixel == pytest.approx(1.4826, rel=1e-12)
+    apart, pixel = line_differences(squares[:, 2:])
+    np.testing.assert_array_equal(apart, [np.nan] * 4)
+    assert pixel == np.inf
+
+
+@pytest.mark.parametrize("kind", ["rain", "reflectivity", "temperature", "other"])
+def test_each_kind_has_its_own_artefacts(kind) -> None:
+    window = np.zeros((3, 44, 44), dtype="f4")
+    window[:, 5, 6] = 16.0
+    line = np.repeat(chequered(), 3, axis=0).astype("f4")
+    line[1, 9] += 20.0
+    points = [[k, 5, 6] for k in range(3)] if kind in ("rain", "reflectivity") else np.empty((0, 3))
+    np.testing.assert_array_equal(np.argwhere(artefacts(window, kind)), points)
+    assert artefacts(line, kind)[1, 9].all() == (kind == "temperature")
+    for empty in (window[:2], line[:2], np.full_like(window, np.nan)):
+        assert artefacts(empty, kind).shape == empty.shape
+        assert not artefacts(empty, kind).any()
+
+
+def test_what_stands_still_is_told_where_it_is_seen() -> None:
+    window = np.zeros((5, 44, 44))
+    window[:, 5, 6] = 16.0
+    for frame in (0, 1, 3, 4):
+        window[frame, 20:, 10 + 4 * frame : 20 + 4 * frame] = 16.0
+    window[2] = 0.0  # what a dry image lacks is there in the others
+    window[2, 40, 40] = np.nan
+    rejected = artefacts(window, "rain")
+    assert rejected[2].all()
+    np.testing.assert_array_equal(np.argwhere(rejected[[0, 1, 3, 4]]), [[k, 5, 6] for k in range(4)])
+
+
+def rows_of(*pattern: float, count: int = 18, columns: int = 24) -> np.ndarray:
+    return np.repeat(np.resize(pattern, count)[:, None], columns, axis=1).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("image", "usual"),
+    [
+        (rows_of(0, 1), 1.0),
+        (rows_of(0, -3), 3.0),
+        (rows_of(0, 0, 1), 0.5),
+        (rows_of(0, 0, 1, 1, count=40), None),  # no line stands apart from both beside it
+        (rows_of(0, 0, 0), None),
+        (rows_of(0, 1, count=17), None),
+        (rows_of(0, 1) + np.resize([0, 1.25, -1.25], 24) * rows_of(0, 1), 1.0),  # two thirds of what pixels differ by
+        (rows_of(0, 1) + np.resize([0, 1.4, -1.4], 24) * rows_of(-1, 1), None),
+        (
+            np.where(np.arange(84)[:, None] % 4 == 3, np.nan, rows_of(0, 1, count=84)),
+            None,
+        ),  # no two that are neighbours
+    ],
+)
+def test_stripes_by_what_lines_differ_and_turn(image, usual) -> None:
+    expected = 0.0 if usual is None else 1.4826 * usual / np.sqrt(1.5)
+    assert stripes(image) == pytest.approx(expected, rel=1e-12)
+    assert stripes(2 * image + 280) == pytest.approx(2 * expected, rel=1e-9)
+
+
+def test_stripes_are_told_word_by_word() -> None:
+    frames = np.stack([rows_of(0, 1), rows_of(0, 1), rows_of(0, 1), rows_of(0, 0)])
+    frames[0, 0, 0] = np.inf  # no value
+    array = xr.DataArray(frames, dims=("when", "row", "column"), name="sst", attrs={"units": "K"})
+    mean = ".rolling(row=16, center=True, min_periods=1).mean()"
+    for attrs, unit in (({"units": "K"}, " K"), ({}, "")):
+        with pytest.warns(InputWarning) as warned:
+            notes = stripe_notes(array.drop_attrs().assign_attrs(attrs), Axes("when", "row", "column"), "temperature")
+        assert notes == [f"stripes along 'column' of about 1.2{unit} in 3 of 4 frames"]
+        (warning,) = warned
+        assert str(warning.message) == (
+            f"variable 'sst': {notes[0]}, which the motion takes for part of the image; they are taken out by "
+            "steps = (ds['sst'] - ds['sst'].shift(row=1)).median('column'); "
+            f"offsets = (steps - steps{mean}).cumsum('row'); ds['sst'] = ds['sst'] - (offsets - offsets{mean})"
+        )
+    assert stripe_notes(array[[0, 3]], Axes("when", "row", "column"), "temperature") == []

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from tests.faults.images import warm
-from xvar.cf.cadence import lateness
+from xvar.cf.cadence import lateness, shifted_frames
+from xvar.cf.times import Times
 from xvar.errors import InputWarning
 
 
@@ -37,6 +38,75 @@ def test_what_is_no_shift() -> None:
         months,
     ):
         assert not lateness(seconds).any()
+
+
+@pytest.mark.parametrize(
+    ("off", "told"),
+    [
+        ({7: 6.0}, False),  # two hundredths of the time between frames
+        ({7: 6.5}, True),
+        ({7: -6.5}, True),
+        ({7: 60.0, 11: -60.0}, True),  # a tenth of 20
+        ({7: 60.0, 11: -60.0, 15: 60.0}, False),
+        ({1: 5.0, 7: -5.0}, False),  # which the first, not the second, has to tell
+        ({0: 60.0, 7: 60.0}, True),
+    ],
+)
+def test_what_is_off_a_cadence_of_twenty_frames(off, told) -> None:
+    seconds = 300.0 * np.arange(20)
+    late = np.zeros(20)
+    for frame, by in off.items():
+        late[frame] = by
+    expected = late if told else np.zeros(20)
+    np.testing.assert_allclose(lateness(seconds + late - late[0]), expected, atol=1e-9)
+    if len(off) == 2:  # more than a tenth of 19
+        np.testing.assert_array_equal(lateness((seconds + late - late[0])[:19]), 0)
+
+
+def since(start: str, seconds: list[float]) -> np.ndarray:
+    return np.datetime64(start, "ns") + np.round(np.array(seconds) * 1e9).astype("m8[ns]")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times", "note", "share", "mend"),
+    [
+        (
+            [0, 120, 240, 384],
+            since("2020-01-01", [0, 120, 240, 384]),
+            "frame 3 (2020-01-01T00:06:24) comes 24 s late, where the others keep to 120 s",
+            "20%",
+            (
+                "ds = ds.assign_coords(when=ds['when'].where(ds['when'] != numpy.datetime64('2020-01-01T00:06:24'), "
+                "numpy.datetime64('2020-01-01T00:06:00')))"
+            ),
+        ),
+        (
+            [0, 2, 3.5, 6, 8],
+            since("2020-01-01", [0, 2, 3.5, 6, 8]),
+            "frame 2 (2020-01-01T00:00:03.5) comes 0.5 s early, where the others keep to 2 s",
+            "25%",
+            (
+                "ds = ds.assign_coords(when=ds['when'].where(ds['when'] != numpy.datetime64('2020-01-01T00:00:03.5'), "
+                "numpy.datetime64('2020-01-01T00:00:04')))"
+            ),
+        ),
+        (
+            [0, 120, 240, 384],
+            cftime.num2date([0, 120, 240, 384], "seconds since 2001-02-28", "noleap"),
+            "frame 3 (2001-02-28 00:06:24) comes 24 s late, where the others keep to 120 s",
+            "20%",
+            "correct its time",
+        ),
+    ],
+)
+def test_a_shifted_frame_is_told_word_by_word(seconds, times, note, share, mend) -> None:
+    with pytest.warns(InputWarning) as warned:
+        notes = shifted_frames(Times(np.asarray(times), np.array(seconds, float)), "when")
+    assert notes == [note]
+    (warning,) = warned
+    assert str(warning.message) == (
+        f"dimension 'when': {note}; where its clock is wrong, the motion beside it is off by {share}: {mend}"
+    )
 
 
 def shifted(record: xr.Dataset, frame: int, seconds: int = 24) -> xr.Dataset:

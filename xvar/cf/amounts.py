@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import attribute, in_memory
+from xvar.cf.axes import attribute, in_memory, is_date
 from xvar.cf.units import convert, is_parsable
 
 #: Deviation of a time between frames from a whole number of intervals that is rounding.
@@ -48,7 +49,7 @@ def interval_of(
     bounds = array.coords.get(time)
     name = None if bounds is None else attribute(bounds, "bounds")
     if dataset is not None and name in dataset.variables:
-        return _width(in_memory(dataset[name]))
+        return _width(in_memory(dataset[name])) if is_date(dataset[name]) else None
     steps = np.diff(seconds)
     cadence = float(np.median(steps))
     parts = steps / cadence
@@ -56,10 +57,10 @@ def interval_of(
     return cadence if bool((regular & (parts > 0.5)).all()) else None
 
 
-def _width(bounds: NDArray[np.generic]) -> float | None:
+def _width(bounds: NDArray[Any]) -> float | None:
     """Seconds between the bounds, where all are as far apart."""
-    if bounds.ndim != 2 or bounds.shape[1] != 2 or bounds.dtype.kind != "M":
+    if bounds.ndim != 2 or bounds.shape[1] != 2:
         return None
-    widths = np.diff(bounds, axis=1) / np.timedelta64(1, "s")
-    first = float(widths.flat[0])
+    widths = (bounds[:, 1] - bounds[:, 0]).astype("m8[us]") / np.timedelta64(1, "s")
+    first = float(widths[0])
     return first if first > 0 and bool((np.abs(widths - first) <= REGULAR * first).all()) else None

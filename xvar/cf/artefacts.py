@@ -143,17 +143,16 @@ def cloud_rims(window: Floats) -> Mask:
     missing = ~np.isfinite(window)
     clouds = missing & ~missing.all(axis=0)
     rejected = np.zeros(window.shape, dtype=bool)
-    known = (~missing).sum(axis=0) >= 2
-    if not clouds.any() or not known.any():
+    times = (~missing).sum(axis=0)
+    if not clouds.any() or not (times >= 3).any():
         return rejected
     usual = np.full(window.shape[1:], np.nan)
-    usual[known] = np.nanmedian(window[:, known], axis=0)
+    usual[times >= 3] = np.nanmedian(window[:, times >= 3], axis=0)
     # The median of two is half way to the one that is wrong: the warmer of them is what is usual.
-    two = (~missing).sum(axis=0) == 2
-    usual[two] = np.nanmax(window[:, two], axis=0)
+    usual[times == 2] = np.nanmax(window[:, times == 2], axis=0)
     anomaly = window - usual
-    deviation = 1.4826 * np.nanmedian(np.abs(anomaly[:, (~missing).sum(axis=0) >= 3])) if (~two & known).any() else 0.0
-    if not deviation > 0:
+    deviation = 1.4826 * np.nanmedian(np.abs(anomaly[:, times >= 3]))
+    if deviation == 0:
         return rejected
     with np.errstate(invalid="ignore"):
         return np.asarray(_grown(clouds, RIM) & (anomaly < -COLD * deviation))

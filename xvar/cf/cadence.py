@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.cf.times import Times
+from xvar.cf.times import Times, date_text
 from xvar.errors import InputWarning, warn
 
 #: Of the time between two frames, by which a frame may come early or late.
@@ -42,16 +42,13 @@ def shifted_frames(times: Times, dim: Hashable) -> list[str]:
     for frame in np.flatnonzero(late):
         given = times.values[frame]
         cadence = float(np.median(np.diff(times.seconds)))
-        text = (
-            f"frame {frame} ({_moment(given)}) comes {abs(late[frame]):g} s {'late' if late[frame] > 0 else 'early'}, "
-        )
-        text += f"where the others keep to {cadence:g} s"
+        when = f"{abs(late[frame]):g} s {'late' if late[frame] > 0 else 'early'}"
+        text = f"frame {frame} ({date_text(given)}) comes {when}, where the others keep to {cadence:g} s"
         notes.append(text)
         mend = "correct its time"
         if times.values.dtype.kind == "M":
             right = given - np.timedelta64(round(late[frame] * 1e9), "ns")
-            both = (f"numpy.datetime64('{_moment(moment)}')" for moment in (given, right))
-            wrong, due = both
+            wrong, due = (f"numpy.datetime64('{date_text(moment)}')" for moment in (given, right))
             mend = f"ds = ds.assign_coords({dim}=ds[{str(dim)!r}].where(ds[{str(dim)!r}] != {wrong}, {due}))"
         share = abs(late[frame]) / cadence
         warn(
@@ -78,8 +75,3 @@ def lateness(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         if not off.any():
             break
     return best
-
-
-def _moment(time: object) -> str:
-    text = str(time)
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -69,10 +69,10 @@ def stripes(image: NDArray[np.float64]) -> float:
     """Deviation of the lines (y,) of an image that is none of the field's; zero where there are no stripes."""
     apart, pixels = line_differences(image)
     known = np.isfinite(apart)
-    if np.count_nonzero(known) < LINES:
+    both = known[:-1] & known[1:]
+    if np.count_nonzero(known) < LINES or not both.any():
         return 0.0
     usual = 1.4826 * float(np.median(np.abs(apart[known])))
-    pair = apart[:-1] * apart[1:]
-    alternation = float(np.nanmean(pair)) / max(float(np.mean(apart[known] ** 2)), np.finfo(float).tiny)
+    alternate = (apart[:-1] * apart[1:])[both].mean() < ALTERNATING * np.mean(apart[known] ** 2)
     # A line and the mean of two others: the variances of independent offsets add up to one and a half.
-    return usual / np.sqrt(1.5) if usual > STRIPED * pixels and alternation < ALTERNATING else 0.0
+    return usual / np.sqrt(1.5) if alternate and usual > STRIPED * pixels else 0.0

@@ -135,7 +135,7 @@ def _ordered(
         problems.add(
             **where,
             index=second,
-            found=f"time {_text(values[first])} twice, at indices {first} and {second}",
+            found=f"time {date_text(values[first])} twice, at indices {first} and {second}",
             expected="each time once",
             fix=f"ds.drop_duplicates({str(dim)!r})",
         )
@@ -147,7 +147,7 @@ def _ordered(
             **where,
             index=index,
             found=("descending times" if descending else "times out of order")
-            + f": {_text(values[index])} at index {index} comes after {_text(values[index - 1])}",
+            + f": {date_text(values[index])} at index {index} comes after {date_text(values[index - 1])}",
             expected="ascending times",
             fix=f"sort=True, or ds.sortby({str(dim)!r})",
         )
@@ -295,7 +295,8 @@ def _seconds(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.array([step.total_seconds() for step in since], dtype=np.float64)
 
 
-def _text(value: Any) -> str:
+def date_text(value: Any) -> str:
+    """A date as one would write it."""
     text = str(value)
     # datetime64[ns] prints nine decimals that nobody wrote.
     return text.rstrip("0").rstrip(".") if "." in text else text
