@@ -9,8 +9,8 @@ from tests.core.numerics import random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.advection import Advection
 from xvar.core.control import ControlSpace
-from xvar.core.covariance import Matern, Tikhonov
-from xvar.core.grid import Grid
+from xvar.core.covariance import Diffusion, Matern, Tikhonov
+from xvar.core.grid import Grid, finer
 from xvar.core.problem import ForcedSteps, Problem
 
 
@@ -86,3 +86,19 @@ def test_fields_of_stacked_parts_go_apart_and_together() -> None:
     stacked = space.together(list(fields.values()))
     assert [part.shape[1] for part in stacked] == [3, 2]  # a and b share a transform
     assert all(torch.equal(one, other) for one, other in zip(space.apart(stacked), fields.values(), strict=True))
+
+
+def test_what_has_no_waves_is_carried_to_the_finer_grid_as_a_field() -> None:
+    """Errors between coasts: by `embed` and by `refine` alike, cell by cell."""
+    water = torch.ones(12, 10, dtype=torch.bool)
+    water[4:6, 4:6] = False
+    grid = Grid((12, 10), (1e3, 1e3), water=water)
+    fields = {"tracer": smooth((2, 1, 12, 10), 1), "velocity": smooth((2, 2, 12, 10), 2)}
+    errors = {"tracer": Diffusion(0.5, 5e3)}
+    problem = Problem(grid, Advection(), (1.0,), fields, errors, ())
+    fine, coarse = ControlSpace(problem), ControlSpace(problem.with_coarse_model(2))
+    control = random(coarse.zero().shape, 3)
+    expected = finer(coarse.fields(control)[0], 2, grid.shape) * water
+    for carried in (fine.embed(coarse, control, 2), fine.refine(coarse, control, 2)):
+        found = fine.fields(carried)[0]
+        assert relative(found[..., water], expected[..., water]) < 1e-6
