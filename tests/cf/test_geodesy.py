@@ -64,12 +64,18 @@ def test_lengths_between_points_are_taken_to_the_points() -> None:
 
 
 def test_neighbours_along_rows_and_columns() -> None:
-    latitude, longitude = np.meshgrid([0.0, 1.0, 3.0], [10.0, 14.0], indexing="ij")
-    degree = np.deg2rad(1) * EARTH_RADIUS
-    spacing = neighbour_spacing(latitude, longitude)
-    np.testing.assert_allclose(spacing[0] / degree, [[1, 1], [1.5, 1.5], [2, 2]], rtol=1e-12)
-    ahead = [SPHERE.inv(10, north, 14, north)[2] for north in (0, 1, 3)]
-    np.testing.assert_allclose(spacing[1], np.stack([ahead, ahead], axis=1), rtol=1e-12)
+    """Each point of a turned grid has its own distances: to both neighbours, at an edge to one."""
+    rows, columns = np.mgrid[:4, :5].astype(float)
+    latitude, longitude = 10 + rows + 0.3 * columns**2, 20 + 0.2 * rows**2 + 2 * columns
+    found = neighbour_spacing(latitude, longitude)
+
+    def apart(first: tuple[int, int], second: tuple[int, int]) -> float:
+        return SPHERE.inv(longitude[first], latitude[first], longitude[second], latitude[second])[2]
+
+    for row, column in np.ndindex(4, 5):
+        along_y = [apart((row, column), (other, column)) for other in (row - 1, row + 1) if 0 <= other < 4]
+        along_x = [apart((row, column), (row, other)) for other in (column - 1, column + 1) if 0 <= other < 5]
+        np.testing.assert_allclose(found[:, row, column], [np.mean(along_y), np.mean(along_x)], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +154,7 @@ LAEA = pyproj.CRS.from_proj4("+proj=laea +lat_0=50 +lon_0=10 +ellps=GRS80")
         (pyproj.CRS.from_proj4("+proj=stere +lat_0=90 +lat_ts=60 +R=6371000 +units=us-ft"), 1e-6),
         (pyproj.CRS.from_proj4("+proj=merc +lat_ts=40 +ellps=WGS84"), 1e-6),
         (pyproj.CRS.from_proj4("+proj=cea +lat_ts=40 +ellps=WGS84"), 1e-9),
+        (pyproj.CRS.from_epsg(3035), 1e-9),  # whose axes are north and east, latitude and longitude
     ],
 )
 def test_true_spacing_is_that_of_geodesics_across_each_point(crs, rtol) -> None:
@@ -190,6 +197,13 @@ def test_directions_by_a_map_are_those_of_its_meridians(units) -> None:
     for axis in (0, 1):
         np.testing.assert_allclose(found[axis, 0], east[axis], atol=1e-7)
         np.testing.assert_allclose(found[axis, 1], north[axis], atol=1e-7)
+
+
+def test_directions_by_a_map_whose_axes_are_north_and_east() -> None:
+    y, x = 3e6 + 1e4 * np.arange(4), 4e6 + 1e4 * np.arange(5)
+    official = projected_directions(pyproj.CRS.from_epsg(3035), y, x)
+    plain = "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321000 +y_0=3210000 +ellps=GRS80"
+    np.testing.assert_allclose(official, projected_directions(pyproj.CRS.from_proj4(plain), y, x), atol=1e-9)
 
 
 def test_directions_of_a_rotated_pole_are_in_degrees() -> None:

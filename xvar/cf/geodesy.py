@@ -20,8 +20,8 @@ EARTH_RADIUS = 6371e3
 #: Attributes of a grid mapping that give the figure of the Earth.
 FIGURE = ("earth_radius", "semi_major_axis", "reference_ellipsoid_name", "crs_wkt")
 
-# A projection whose two scales agree to this is conformal: one map factor serves both directions.
-_CONFORMAL = 1e-6
+# Degrees; a projection that bends no angle by more is conformal: one map factor serves both directions.
+_CONFORMAL = 1e-3
 
 # Share of the spacing at which a neighbour tells where an axis points to.
 _NEARBY = 1e-2
@@ -99,12 +99,11 @@ def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset |
 
 def projection(attributes: Mapping[str, Any]) -> Any | None:
     """The coordinate reference system of a grid mapping variable, or None where it cannot be read."""
-    known = {key: value for key, value in attributes.items() if not key.startswith("proj4")}
     text = next((attributes[key] for key in ("proj4_string", "proj4", "proj4_params") if key in attributes), None)
     # Without a figure of the Earth CF leaves it open and pyproj takes WGS 84: a PROJ string that states it is better.
     stated = any(key in attributes for key in FIGURE)
     if ("grid_mapping_name" in attributes or "crs_wkt" in attributes) and (stated or text is None):
-        reference = _from_cf(tuple((key, tuple(np.ravel(value).tolist())) for key, value in known.items()))
+        reference = _from_cf(tuple((key, tuple(np.ravel(value).tolist())) for key, value in attributes.items()))
         if reference is not None:
             return reference
     return None if text is None else _from_text(str(text))
@@ -171,11 +170,9 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
     wide_y = np.broadcast_to(spacing_y[:, None], shape)
     wide_x = np.broadcast_to(spacing_x[None, :], shape)
     factors = pyproj.Proj(crs).get_factors(longitude, latitude)
-    along, across = np.asarray(factors.meridional_scale), np.asarray(factors.parallel_scale)
-    skew = np.asarray(factors.angular_distortion)
-    regular = bool(np.isfinite(along).all() and np.isfinite(across).all() and (along > 0).all())
-    if regular and np.abs(across / along - 1).max() < _CONFORMAL and np.abs(skew).max() < 1e-3:
-        return np.stack([wide_y / along, wide_x / along])
+    scale = np.asarray(factors.meridional_scale)
+    if np.abs(factors.angular_distortion).max() < _CONFORMAL:
+        return np.stack([wide_y / scale, wide_x / scale])
     # Not conformal, or a singular point: geodesics of one spacing, centred on each point.
     geod = crs.get_geod()
     lengths = []
