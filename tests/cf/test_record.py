@@ -272,3 +272,22 @@ def test_every_fault_of_a_record_is_told_at_once() -> None:
     assert units == "units 'bananas', which UDUNITS cannot read"
     assert "2020-01-01" in times
     assert grid == "no coordinate on 'y'; no coordinate on 'x'"
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (lambda ds: ds.drop_vars(["y", "x"]), "no coordinate on 'y'; no coordinate on 'x'"),
+        (lambda ds: ds.drop_vars("time"), "no time coordinate on dimension 'time'"),
+        (lambda ds: ds.assign(sst=ds["sst"].drop_attrs(deep=False)), "no units attribute"),
+        (lambda ds: ds.assign(sst=ds["sst"].copy(data=np.full((4, 24, 24), np.nan))), "no finite value in 4 frames"),
+        (lambda ds: ds.rename(sst="cost"), "a variable with the name 'cost', which is one of the output's own"),
+        (lambda ds: ds.isel(x=[0, 1]), "a grid of 2 columns along 'x'"),
+        (lambda ds: ds.drop_vars("x").rename(x="b"), "no numeric variable with time, y and x dimensions"),
+    ],
+)
+def test_one_fault_is_told_alone(fault, found) -> None:
+    problems = Problems()
+    assert read_record(fault(warm()), None, problems) is None
+    assert len(problems) == 1
+    assert problems.first.found.startswith(found)
