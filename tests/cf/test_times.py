@@ -108,6 +108,13 @@ def zoned(first: object = None) -> xr.DataArray:
             "each time once",
             "ds.drop_duplicates('time')",
         ),
+        *(
+            (at(dates), f"time {text} twice, at indices 0 and 1", "each time once", "ds.drop_duplicates('time')")
+            for dates, text in (
+                (DAYS[[0, 0]].values.astype("M8[s]"), "2000-01-01T00:00:00"),
+                (cf_dates("noleap", "noleap"), "2000-01-01 00:00:00"),
+            )
+        ),
         (  # Fault 2
             at(DAYS[[0, 2, 1, 4, 3]]),
             "times out of order: 2000-01-02T00:00:00 at index 2 comes after 2000-01-03T00:00:00",

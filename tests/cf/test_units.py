@@ -180,6 +180,8 @@ def test_real_files(file, shared_data):
         ("field", {"standard_name": "air_temperature_at_cloud_top", "units": "K"}, "temperature"),
         ("field", {"standard_name": "air_temperature", "units": "m"}, "other"),
         ("sst", {"standard_name": "air_temperatures", "units": "K"}, "other"),
+        ("sst", {"standard_name": "tendency_of_air_temperature"}, "other"),
+        ("sst", {"standard_name": "eastward_wind"}, "other"),
         ("sst", {"standard_name": "difference_of_temperature_gradient", "units": "K"}, "other"),
         ("rain", {"standard_name": "unknown", "units": "mm h-1"}, "rain"),
         ("field", {"standard_name": "unknown", "units": "K"}, "temperature"),

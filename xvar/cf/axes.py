@@ -179,13 +179,10 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
     """
     found = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
-    complete = True
+    count = len(problems)
     for axis, word in _WORDS.items():
         choices = found[axis]
-        if len(choices) == 1:
-            continue
-        complete = False
-        if choices:
+        if len(choices) > 1:
             names = ", ".join(repr(str(dim)) for dim in choices)
             problems.add(
                 variable=array.name,
@@ -193,7 +190,7 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
                 expected=f"one {word} dimension",
                 fix=f"choose one value of the others, isel({choices[-1]}=0), or set coordinate attrs['axis']",
             )
-        else:
+        if not choices:
             problems.add(
                 variable=array.name,
                 found=f"no {word} dimension among ({dims})",
@@ -201,7 +198,7 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
                 + ", ".join(repr(name) for name in _NAMES[axis][:3]),
                 fix=f"rename the dimension, or set attrs['axis'] = {axis!r} on its coordinate",
             )
-    if not complete:
+    if len(problems) > count:
         return None
     return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
 
@@ -306,21 +303,16 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
             rejected.append(f"{str(key)!r} has dimensions {tuple(str(dim) for dim in array.dims)}")
         else:
             candidates.append(key)
-    if len(candidates) > 1:
-        scalars = [key for key in candidates if not _is_velocity(key, dataset[key])]
-        if len(scalars) == 1:
-            candidates = scalars
-        preferred = scalars or candidates
-    else:
-        preferred = candidates
-    if len(candidates) == 1:
-        return candidates[0]
+    scalars = [key for key in candidates if not _is_velocity(key, dataset[key])]
+    for one in (scalars, candidates):
+        if len(one) == 1:
+            return one[0]
     if candidates:
         names = ", ".join(repr(str(key)) for key in candidates)
         problems.add(
             found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
             expected="the name of one of them",
-            fix=_call_with(preferred),
+            fix=_call_with(scalars or candidates),
         )
     else:
         single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)

@@ -332,7 +332,7 @@ def parse_duration(value: object, name: str, problems: Problems) -> float | None
             seconds = float(pd.Timedelta(value).total_seconds())
         except ValueError:
             seconds = None
-    if seconds is not None and np.isfinite(seconds) and seconds > 0:
+    if seconds is not None and seconds > 0:
         return seconds
     found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
     problems.add(
