@@ -186,18 +186,16 @@ def _first(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(axis[0]) for axis in np.nonzero(wrong))
 
 
-def _refuse_infinite(values: Floats, name: object, problems: Problems) -> bool:
+def _refuse_infinite(values: Floats, name: object, problems: Problems) -> None:
     infinite = np.isinf(values)
-    if not infinite.any():
-        return False
-    problems.add(
-        variable=name,
-        index=_first(infinite),
-        found=f"{int(infinite.sum())} infinite values",
-        expected="finite values, or NaN where nothing was observed (strict=True)",
-        fix="strict=False takes them as missing",
-    )
-    return True
+    if infinite.any():
+        problems.add(
+            variable=name,
+            index=_first(infinite),
+            found=f"{int(infinite.sum())} infinite values",
+            expected="finite values, or NaN where nothing was observed (strict=True)",
+            fix="strict=False takes them as missing",
+        )
 
 
 def _refuse_any(values: Floats, screen: Screen, problems: Problems) -> bool:
