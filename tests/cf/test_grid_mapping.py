@@ -59,7 +59,7 @@ def test_a_mapping_is_completed_from_its_proj_string() -> None:
 def test_numbers_are_of_double_precision_and_lists_stay_lists() -> None:
     mapping = {
         "grid_mapping_name": "lambert_conformal_conic",
-        "standard_parallel": [np.float32(30), 60],
+        "standard_parallel": [30, 60],
         "earth_radius": 6371000,
     }
     mapping |= {"longitude_of_central_meridian": np.float32(4.5), "latitude_of_projection_origin": "50"}

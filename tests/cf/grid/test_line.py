@@ -103,6 +103,18 @@ def test_steps_may_change_by_less_than_a_third() -> None:
         assert (line(np.cumsum([0.0, *steps])) is not None) is fine
 
 
+@pytest.mark.parametrize("growth", [1.25, 0.8])
+def test_steps_may_change_little_by_little_as_much_as_they_like(growth) -> None:
+    steps = growth ** np.arange(9.0)
+    found = line(np.cumsum([0.0, *steps]))
+    np.testing.assert_allclose(found.spacing[1:-1], (steps[1:] + steps[:-1]) / 2)
+    # A row that is missing is found where it is.
+    without = np.delete(np.cumsum([0.0, *steps]), 6)
+    problems = Problems()
+    assert coordinate_line(xr.DataArray(without, dims="d", name="c"), 1.0, problems) is None
+    assert problems.first.index == (5 if growth > 1 else 6)
+
+
 def test_the_direction_of_a_line() -> None:
     neither = [0, 1, 1], [1, 1, 0], [0, 2, 1], [1, np.nan, 3]
     for values, expected in (([0, 1, 3], True), ([3, 1, 0], False), *((values, None) for values in neither)):
