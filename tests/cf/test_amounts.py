@@ -74,6 +74,8 @@ def test_bounds_say_it_where_they_are_all_as_wide() -> None:
     assert interval(bounds=widths(100, 101, 99, 100)) == 6000
     for unequal in ((100, 102, 100, 100), (100, 98, 100, 100), (10, 10, 5, 10), (0, 0, 0, 0), (-5, -5, -5, -5)):
         assert interval(bounds=widths(*unequal)) is None
+    ends = widths(0, 0, 0, 0)[:, 1]
+    assert interval(bounds=np.stack([ends - np.timedelta64(500, "ms"), ends], axis=1)) == 0.5
     missing = widths(10, 10, 10, 10)
     missing[2, 0] = "NaT"
     assert interval(bounds=missing) is None

@@ -75,6 +75,11 @@ def test_masks_that_say_what_they_mean(on_land, on_water, attrs, says, lazy):
     np.testing.assert_array_equal(found, LAND)
     unchecked = ", not checked against lazy data" if lazy else ""
     assert statement == f"6 of 30 points are land: variable 'anything' ({says}{unchecked})"
+    # Where it is asked for it is taken at its word.
+    full = sea(anything=mask(np.where(LAND, on_land, on_water), **attrs)).fillna({"sst": 1.0})
+    found, statement = land_of(full, "anything", lazy=lazy)
+    np.testing.assert_array_equal(found, LAND)
+    assert statement == f"6 of 30 points are land: variable 'anything' ({says})"
 
 
 NEVER_VALID = "6 of 30 points are land: never valid over the frames of the call"

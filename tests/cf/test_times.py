@@ -164,6 +164,12 @@ def zoned(first: object = None) -> xr.DataArray:
                 ("1", "standard"),
             )
         ),
+        (
+            numbers(0, 1, units="hours since 2000-01-01"),
+            "int64 times that are not decoded, units 'hours since 2000-01-01'",
+            "decoded dates",
+            "ds = xarray.decode_cf(ds)",
+        ),
         *(
             (
                 numbers(20240229, 20240301, units=units, calendar=calendar),

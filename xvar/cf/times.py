@@ -265,7 +265,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
 def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
     """The format of numbers that spell dates, such as 202406011200; None where they do not."""
     values = np.asarray(coordinate.values).ravel()
-    if not values.size or not np.isfinite(values).all() or (values != np.floor(values)).any() or values.min() < 0:
+    if not values.size or not np.isfinite(values).all() or (values != np.floor(values)).any():
         return None
     texts = [str(int(value)) for value in values]
     fmt = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(texts[0]))
