@@ -252,3 +252,11 @@ def test_what_is_no_longitude_is_not_turned() -> None:
         units = f" {attrs['units']}" if "units" in attrs else ""
         assert f"360 to 383{units} against 0 to 23{units}, which do not overlap" in str(problems.first)
         assert f"of their spacing (1{units})" in str(problems.first)
+
+
+def test_lengths_are_told_in_metres_whatever_the_unit_of_the_record() -> None:
+    record = warm()["sst"].assign_coords(x=("x", np.arange(24.0), {"units": "km"}))
+    problems = Problems()
+    assert on_grid(line(METRES + 250, units="m"), record, AXES, problems, "mask") is None
+    assert "they differ by up to 250 m, 250 to 23250 m against 0 to 23000 m" in str(problems.first)
+    assert "to 1e-06 of their spacing (1000 m)" in str(problems.first)

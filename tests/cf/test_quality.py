@@ -67,6 +67,7 @@ def test_a_variable_is_not_the_quality_of_itself() -> None:
     [
         ({}, " == ...) keeps what it calls good"),
         ({"flag_meanings": "good bad"}, " == ...) keeps what it calls good"),
+        ({"flag_meanings": "good"}, " == ...) keeps what it calls good"),
         ({"flag_values": [0, 1]}, " == ...) keeps what it calls good"),
         ({"flag_values": [0, 1], "flag_meanings": "good"}, " == ...) keeps what it calls good"),
         ({"flag_values": np.int8(3), "flag_meanings": "GOOD"}, ".isin([3])) keeps GOOD"),

@@ -21,7 +21,7 @@ SLACK = 1e-6
 
 def along_line(coordinate: Floats, where: Floats) -> Floats:
     """Position in an ascending 1-D coordinate, in steps of its index; NaN beyond its ends."""
-    return np.interp(where, coordinate, np.arange(coordinate.size, dtype="float64"), left=np.nan, right=np.nan)
+    return np.interp(where, coordinate, np.arange(coordinate.size), left=np.nan, right=np.nan)
 
 
 def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Floats) -> Floats:
