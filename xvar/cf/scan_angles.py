@@ -47,7 +47,7 @@ def in_metres(dataset: xr.Dataset, variable: Hashable, notes: list[str]) -> xr.D
         attrs = {**coordinate.attrs, "units": "m"}
         if "standard_name" in attrs:
             attrs["standard_name"] = str(attrs["standard_name"]).replace("_angular_coordinate", "_coordinate")
-        radians = convert(coordinate.values.astype("float64"), str(coordinate.attrs["units"]), "radian")
+        radians = convert(coordinate.values, str(coordinate.attrs["units"]), "radian")
         dataset = dataset.assign_coords({dim: (dim, height * radians, attrs)})
     if angles:
         words = " and ".join(repr(str(dim)) for dim in angles)
