@@ -6,6 +6,7 @@ import itertools
 import pathlib
 import warnings
 
+import cftime
 import dask
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cf.outputs import FILES
-from xvar.cf.axes import Axes, canonical, find_axes, find_variable, in_memory, plane_of
+from xvar.cf.axes import Axes, canonical, find_axes, find_variable, in_memory, is_date, plane_of
 from xvar.errors import InputError, Problems
 
 
@@ -266,6 +267,22 @@ def test_dates_state_the_axis_of_time():
         problems = Problems()
         assert find_axes(array.assign_coords(a=texts), problems) is None
         assert "no time dimension" in message(problems)
+
+
+@pytest.mark.parametrize(
+    ("values", "dates"),
+    [
+        (np.datetime64("2000-01-01", "ns"), True),
+        (cftime.datetime(2000, 1, 1, calendar="noleap"), True),
+        (("a", np.array([], "M8[ns]")), True),
+        (("a", np.array([], object)), False),
+        (("a", np.array(["2000-01-01"], object)), False),
+        (2000.0, False),
+        (np.timedelta64(1, "ns"), False),
+    ],
+)
+def test_what_holds_dates(values, dates):
+    assert is_date(xr.Dataset(coords={"when": values})["when"]) is dates
 
 
 def test_what_counts_first_of_what_states_an_axis():

@@ -329,7 +329,15 @@ def seconds(*after: float) -> pd.DatetimeIndex:
         ("float32", "seconds since 2000-01-01", seconds(9e6, 9e6 + 100), None),
         ("float32", "seconds since 2000-01-01", seconds(9e6, 9e6 + 99), "rounded to 1 s, for frames 99 s apart"),
         ("float32", "seconds since 2000-01-01", seconds(8e6, 9e6, 9e6 + 50), None),  # they are 500025 s apart
-        ("float16", "days since 1900-01-01", DAYS, "rounded to 2.7648e+06 s, for frames 86400 s apart"),
+        *(
+            (
+                "float16",
+                "days since 1900-01-01",
+                DAYS.as_unit(unit),
+                "rounded to 2.7648e+06 s, for frames 86400 s apart",
+            )
+            for unit in ("s", "ns")
+        ),
         (
             "float16",
             "days since 1900-01-01",

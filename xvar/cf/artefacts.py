@@ -69,7 +69,7 @@ def artefacts(window: Floats, kind: Kind) -> Mask:
 
 def dry_frames(window: Floats) -> NDArray[np.bool_]:
     """Frames (frame,) that are dry altogether while those before and after rain: an image that was not made."""
-    least = np.nanmin(window, initial=np.inf)
+    least = np.nanmin(window)
     with np.errstate(invalid="ignore"):
         share = np.array([np.count_nonzero(frame > least) / max(np.isfinite(frame).sum(), 1) for frame in window])
     seen = np.isfinite(window).any(axis=(1, 2))
@@ -84,7 +84,7 @@ def ground(window: Floats) -> Mask:
     with np.errstate(invalid="ignore"):
         low, high = window.min(axis=0), window.max(axis=0)  # NaN where a frame has no value
         mean = window.mean(axis=0)
-        base = np.nanmin(window, initial=np.inf)
+        base = np.nanmin(window)
         candidates = (high - low <= STEADY * (mean - base)) & (mean - base > STANDING * (_typical(window) - base))
     found = np.zeros(low.shape, dtype=bool)
     rows, columns = np.nonzero(candidates)
@@ -108,7 +108,7 @@ def blocked(window: Floats) -> Mask:
     all, and the others 1% of the length of their edges.
     """
     found = np.zeros(window.shape[1:], dtype=bool)
-    base = np.nanmin(window, initial=np.inf)
+    base = np.nanmin(window)
     heavy = window > base + STANDING * (_typical(window) - base)
     with np.errstate(invalid="ignore"):
         dry = window <= base
@@ -124,7 +124,7 @@ def blocked(window: Floats) -> Mask:
 
 def _typical(window: Floats) -> float:
     """The mean of what is seen; infinite where nothing is."""
-    base = np.nanmin(window, initial=np.inf)
+    base = np.nanmin(window)
     return float(window[window > base].mean()) if (window > base).any() else np.inf
 
 
@@ -189,7 +189,7 @@ def _grown(mask: Mask, points: int) -> Mask:
     for axis in (1, 2):
         size = mask.shape[axis]
         wide = mask.copy()
-        for shift in range(1, min(points, size - 1) + 1):
+        for shift in range(1, points + 1):
             ahead, behind = (
                 tuple(slice(*s) if i == axis else slice(None) for i in range(3))
                 for s in ((shift, None), (None, size - shift))
