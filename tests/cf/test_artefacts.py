@@ -470,6 +470,13 @@ def test_a_rim_is_colder_by_six_deviations(colder, found) -> None:
     np.testing.assert_array_equal(np.argwhere(cloud_rims(window)), [[4, 5, 7]] if found else np.empty((0, 3)))
 
 
+def test_three_frames_tell_a_rim() -> None:
+    window = warm_sea(3)
+    window[2, 5, 5] = np.nan
+    window[2, 5, 7] = 13.0
+    np.testing.assert_array_equal(np.argwhere(cloud_rims(window)), [[2, 5, 7]])
+
+
 def test_of_points_seen_twice_the_warmer_is_usual_and_of_those_seen_once_nothing() -> None:
     window = warm_sea()
     window[4, 5, 5] = np.nan
@@ -498,6 +505,13 @@ def test_a_line_is_broken_by_six_deviations_of_a_pixel(row, shift, found, turns)
     expected[0, row] = found
     turned = broken_lines(np.rot90(window, turns, axes=(1, 2)))
     np.testing.assert_array_equal(turned, np.rot90(expected, turns, axes=(1, 2)))
+
+
+def test_two_broken_lines_beside_each_other() -> None:
+    window = chequered()
+    window[0, 9] += 20.0
+    window[0, 10] -= 20.0
+    np.testing.assert_array_equal(np.flatnonzero(broken_lines(window)[0].all(axis=1)), [9, 10])
 
 
 @pytest.mark.parametrize(("known", "found"), [(19, False), (20, True)])
