@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.cf.grid.records import STEREOGRAPHIC
 from tests.faults.images import rainy, warm
 from xvar.cf.axes import Axes
 from xvar.cf.record import TEXT, Record, as_dataset, read_record, with_text
@@ -200,6 +201,12 @@ def test_what_the_user_states_reaches_the_record() -> None:
     assert read(named, own_model=True).name == "u"
     with pytest.raises(InputError, match="'gone'"):
         read(dataset, "gone")
+
+
+def test_the_grid_mapping_is_that_of_the_dataset() -> None:
+    dataset = warm().assign(crs=((), 0, STEREOGRAPHIC))
+    dataset["sst"].attrs["grid_mapping"] = "crs"
+    assert read(dataset, "sst").notes[0] == "grid: from x and y by the map factor of 'crs' (0.933 to 0.933)"
 
 
 def test_an_amount_of_rain_has_the_interval_that_the_file_states() -> None:

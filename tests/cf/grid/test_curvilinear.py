@@ -159,7 +159,9 @@ def test_the_metric_ascends_with_x_and_y(down, left):
 @pytest.mark.parametrize(("times", "fine"), [(49.0, True), (51.0, False)])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_neighbour_may_be_fifty_times_as_far_as_most(times, fine, axis):
-    y, x = 2e6 + 1e3 * np.arange(9), 1e3 * np.arange(9)
+    steps = [5e3, 5e3]  # of the other axis, which counts for itself
+    steps[axis] = 1e3
+    y, x = 2e6 + steps[0] * np.arange(9), steps[1] * np.arange(9)
     line = (y, x)[axis]
     line[-1] = line[-2] + times * 1e3  # the last has one neighbour
     array = images(shape=(2, 9, 9)).assign_coords(plane_of(pyproj.CRS.from_cf(STEREOGRAPHIC), y, x))

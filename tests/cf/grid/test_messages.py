@@ -297,3 +297,20 @@ def test_data_variables_that_hold_the_positions_are_named() -> None:
     problems = Problems()
     horizontal_grid(flat["rain"], AXES, problems, mapping=flat)
     assert "state the spacing in metres" in str(problems.first)
+
+
+def test_positions_that_repeat_rows_and_columns_are_named_by_the_dimensions_of_the_record() -> None:
+    for rows, columns, words in (
+        (
+            [0.0, 1, 1, 2],
+            COLUMNS,
+            "variable 'row', dimension 'row', index 2: found 1 at index 2 after 1: not monotonic",
+        ),
+        (ROWS, [0.0, 1, 2, 2], "variable 'col', dimension 'col', index 3: found 2 at index 3 after 2: not monotonic"),
+    ):
+        phi, lam = np.meshgrid(rows, columns, indexing="ij")
+        coords = {"lat": (PLANE, phi), "lon": (PLANE, lam)}
+        array = xr.DataArray(np.zeros((2, *phi.shape)), coords, ("t", *PLANE), "rain")
+        problems = Problems()
+        assert horizontal_grid(array, AXES, problems) is None
+        assert str(problems.first).startswith(words)

@@ -89,8 +89,8 @@ def horizontal_grid(
     if plane is not None and is_mesh(*plane):
         latitude, longitude = plane
         return geographic_grid(
-            xr.DataArray(latitude[:, 0], dims="y", name=axes.y, attrs={"units": "degrees_north"}),
-            xr.DataArray(longitude[0, :], dims="x", name=axes.x, attrs={"units": "degrees_east"}),
+            xr.DataArray(latitude[:, 0], dims=[axes.y], name=axes.y),
+            xr.DataArray(longitude[0, :], dims=[axes.x], name=axes.x),
             axes,
             problems,
             rotated=False,
