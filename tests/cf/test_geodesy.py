@@ -238,6 +238,8 @@ def test_directions_by_positions_are_those_of_the_map() -> None:
     turned = directions_of_positions(plane["latitude"][1][::-1], plane["longitude"][1][::-1])
     np.testing.assert_allclose(turned[0], found[0][:, ::-1], atol=1e-12)
     np.testing.assert_allclose(turned[1], -found[1][:, ::-1], atol=1e-12)
+    three = directions_of_positions(plane["latitude"][1][:3, :3], plane["longitude"][1][:3, :3])
+    np.testing.assert_allclose(three, exact[:, :, :3, :3], atol=5e-5)
     two = directions_of_positions(plane["latitude"][1][:2, :2], plane["longitude"][1][:2, :2])
     np.testing.assert_allclose(two, exact[:, :, :2, :2], atol=1e-2)
     np.testing.assert_allclose(np.hypot(two[:, 0], two[:, 1]), 1, rtol=1e-12)
