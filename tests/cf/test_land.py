@@ -430,3 +430,9 @@ def test_words_in_brackets_of_a_comment_say_what_is_land():
     found, statement = land_of(sea(surface=mask((~LAND).astype("i1"), long_name="water=1")), land="surface")
     np.testing.assert_array_equal(found, LAND)
     assert "1 = water" in statement
+
+
+def test_a_mask_whose_columns_have_names_lies_where_it_lies():
+    """Text on a dimension says nothing of places: points are taken in their order."""
+    given = xr.DataArray(LAND, dims=("y", "x"), coords={"x": list("abcdef")})
+    np.testing.assert_array_equal(land_of(sea(), given)[0], LAND)

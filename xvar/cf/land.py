@@ -293,7 +293,7 @@ def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Prob
                 fix="give the mask on the grid of the variable",
             )
             return None
-        if dim in mask.coords and dim in array.coords:
+        if all(dim in part.coords and is_number(part.coords[dim]) for part in (mask, array)):
             theirs, ours = (np.asarray(a.coords[dim].values, dtype=np.float64) for a in (mask, array))
             tolerance = 1e-3 * float(np.abs(np.diff(ours)).min())
             order = np.argsort(theirs)[np.argsort(np.argsort(ours))]
