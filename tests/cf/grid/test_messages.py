@@ -83,7 +83,7 @@ PLACES = (
 POSITIONS = "fix: correct the 2-D latitude and longitude, or drop them and state dx=, dy="
 STATED = "expected both dx= and dy=, positive metres; fix: dx=1000.0, dy=1000.0"
 TORN = (
-    "in ascending order, with a gap of half the globe or more between two columns: an area across the meridian where "
+    "in sorted order, with a gap of half the globe or more between two columns: an area across the meridian where "
     "they begin, sorted; expected columns from west to east; fix: ds = ds.assign_coords({'east': "
 )
 SWAPPED = "expected latitudes between -90 and 90; fix: latitude and longitude may be swapped: check "

@@ -46,7 +46,7 @@ def geographic_grid(
         problems.add(
             variable=x.name,
             dimension=axes.x,
-            found=f"longitudes {low:g} to {high:g} in ascending order, with a gap of half the globe or more between "
+            found=f"longitudes {low:g} to {high:g} in sorted order, with a gap of half the globe or more between "
             "two columns: an area across the meridian where they begin, sorted",
             expected="columns from west to east",
             fix=_turned(x),
