@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,8 @@ from tests.core.numerics import random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.advection import Advection
 from xvar.core.control import ControlSpace
-from xvar.core.covariance import Diffusion, Matern, Tikhonov
+from xvar.core.covariance import Diffusion, Matern, StreamPotential, Tikhonov
+from xvar.core.covariance.stream_potential import period_around
 from xvar.core.grid import Grid, finer
 from xvar.core.problem import ForcedSteps, Problem
 
@@ -47,14 +50,18 @@ def test_the_map_from_a_coarse_control_keeps_the_field() -> None:
 def test_what_a_coarse_control_stands_for_is_refined() -> None:
     """By the covariance where it knows how, else by the field."""
     problem = smooth_problem()
+    period = period_around(problem.grid, 4e3, 2)
+    errors = {**problem.background_error, "velocity": StreamPotential(0.5, 4e3, 0.3, period=period)}
+    problem = replace(problem, background_error=errors)
     fine, coarse = ControlSpace(problem), ControlSpace(problem.with_coarse_model(2))
     control = random(coarse.zero().shape, 3)
-    own = coarse.blocks[0].own(control)
-    directly = fine.blocks[0].covariance.refine(coarse.blocks[0].covariance, own)
-    found = fine.refine(coarse, control, 2)
-    if directly is not None:
-        assert torch.equal(found[:, : directly[0].numel()], directly.flatten(1))
-    assert found.shape == fine.zero().shape
+    refined = fine.refine(coarse, control, 2)
+    for one, other in zip(fine.blocks, coarse.blocks, strict=True):
+        directly = one.covariance.refine(other.covariance, other.own(control))
+        field = finer(other.covariance.sqrt(other.own(control)), 2, problem.grid.shape)
+        assert (directly is not None) == (one.name == "velocity")
+        expected = one.control(field) if directly is None else directly
+        assert torch.equal(one.own(refined), expected)
 
 
 def test_parts_that_share_a_transform_are_those_that_do_not() -> None:

@@ -198,3 +198,11 @@ def test_waves_that_the_finer_grid_alone_has_are_left_at_nothing() -> None:
     control = random(coarse.control_shape((1, 2, 16, 12)), 2)
     found = fine.refine(coarse, control)
     assert int((found != 0).any(0).any(0).any(0).sum()) <= control[0, 0, 0].numel()
+
+
+@pytest.mark.parametrize(("truncation", "rows", "columns"), [(1.0, 31, 17), (0.5, 16, 8), (0.25, 8, 4)])
+def test_the_control_holds_the_share_of_the_waves_that_is_asked_for(truncation: float, rows: int, columns: int) -> None:
+    """Of 32 rows one wave has no conjugate, and is left out; of real rows of 32 there are 17 waves."""
+    error = StreamPotential(0.5, 4e3, 0.3, truncation=truncation, period=(32e3, 32e3))
+    operator = error.bind(Grid((20, 18), (1e3, 1e3)), dtype=torch.float64)
+    assert operator.control_shape((3, 2, 20, 18)) == (3, 2, 2, rows, columns)

@@ -88,3 +88,12 @@ def test_by_matrices_and_by_fourier_along_either_axis(edges: str, shape: tuple[i
     spectrum = rows @ field @ columns.T
     torch.testing.assert_close(transform.forward(field), spectrum, rtol=0, atol=1e-11)
     torch.testing.assert_close(transform.inverse(spectrum), rows.T @ spectrum @ columns, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_both_ways_of_a_transform_are_on_its_device(edges: str) -> None:
+    for shape in ((9, 12), (1100, 12)):
+        transform = Transform(shape, edges, dtype=torch.float32, device="meta")
+        found = transform.forward(torch.empty(2, 1, *shape, device="meta"))
+        assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 1, *shape))
+        assert transform.inverse(found).device.type == "meta"
