@@ -79,3 +79,21 @@ def test_windows_of_a_coarse_linearisation_are_those_that_are_named() -> None:
         for window in every:
             part = of_batch.linearise(control[window : window + 1], window[None], factor)
             assert relative(part.product(direction[window : window + 1])[0], whole[window]) < 1e-10
+
+
+def test_each_evaluation_tells_its_terms_and_windows() -> None:
+    told = []
+
+    class Told:
+        def note(self, windows: torch.Tensor, terms: dict[str, torch.Tensor]) -> None:
+            told.append((windows.tolist(), terms))
+
+    problem = smooth_problem()
+    of_batch = CostOfBatch(problem, Told())  # type: ignore[arg-type]
+    control = random(of_batch.whole.zero().shape, 5)
+    whole, _ = of_batch(control, torch.tensor([0, 1]))
+    part, _ = of_batch(control[1:], torch.tensor([1]))
+    assert [windows for windows, _ in told] == [[0, 1], [1]]
+    for (_, terms), cost in zip(told, (whole, part), strict=True):
+        assert set(terms) == {"background", "observation"}
+        assert relative(sum(terms.values()).detach(), cost) < 1e-14
