@@ -18,12 +18,14 @@ def refusal(array) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "words"), [(None, "no grid mapping"), ("crs", "a grid mapping 'crs' that is missing")]
+    ("mapping", "words"), [(None, "no grid mapping"), ("crs", "a grid mapping 'crs' that is missing or cannot be read")]
 )
 def test_without_positions_or_a_map_nothing_says_where_north_is(mapping, words) -> None:
-    text = refusal(images(**({} if mapping is None else {"grid_mapping": mapping})))
-    assert "no 2-D latitude and longitude" in text
-    assert words in text
+    assert refusal(images(**({} if mapping is None else {"grid_mapping": mapping}))) == (
+        "variable 'rain': found a grid of which nothing says where north is: no 2-D latitude and longitude, and "
+        f"{words}; expected a readable grid mapping, or 2-D latitude and longitude; fix: add the coordinates before "
+        "the analysis, ds.assign_coords(lat=(('y', 'x'), ...), lon=...)"
+    )
 
 
 def test_positions_that_are_none_are_refused() -> None:

@@ -8,6 +8,7 @@ import torch
 from tests.core.minimize.problems import linear_problem, motion_problem, noise, smooth_problem
 from xvar.core.cost import Cost
 from xvar.core.cost_of_batch import CostOfBatch
+from xvar.core.covariance import Matern
 from xvar.core.linearisation import Linearisation
 from xvar.core.problem import Problem
 
@@ -31,8 +32,10 @@ def test_the_product_is_the_hessian_of_a_quadratic_cost() -> None:
 
 
 def test_the_product_has_the_hessian_of_the_penalties() -> None:
-    """Of a motion that nothing observes J is quadratic: its prior, and its divergence."""
-    problem = replace(motion_problem(), observations=())
+    """Of a motion that nothing observes J is quadratic: its prior and its divergence, of a tracer the prior alone."""
+    problem = motion_problem()
+    errors = {**problem.background_error, "tracer": Matern(1.0, 3000.0)}
+    problem = replace(problem, observations=(), background_error=errors)
     cost = Cost(problem)
     control, direction = noise(2, cost.size, seed=1), noise(2, cost.size, seed=2)
     difference = cost.gradient(control + direction)[1] - cost.gradient(control)[1]
