@@ -40,3 +40,10 @@ def drifting(speed: tuple[float, float] = (10.0, -5.0), *, frames: int = 4, size
             "x": ("x", x[0], {"units": "m", "standard_name": "projection_x_coordinate"}),
         },
     )
+
+
+def bare(array: xr.DataArray) -> xr.DataArray:
+    """The same without attributes of its own; those of its coordinates stay."""
+    result = array.copy()
+    result.attrs = {}
+    return result

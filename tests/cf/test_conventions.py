@@ -15,6 +15,7 @@ import xarray as xr
 
 from tests.cf.outputs import FILES, analysis, forecast, scores
 from tests.cf.strict import strict_cf
+from tests.records import bare
 from xvar.cf.conventions import finish, for_writing, identity
 
 KINDS = {"analysis": analysis, "forecast": forecast, "scores": scores}
@@ -376,7 +377,7 @@ def test_a_dataset_without_fields_is_enough(tmp_path):
 def test_units_that_are_the_same_stay_as_they_are_written(tmp_path):
     written = {"a": "m/s", "b": "m s**-1", "c": "meter", "d": "percent"}
     fields = {
-        name: RECORD.sst.isel(time=0, drop=True).drop_attrs(deep=False).assign_attrs(units=units, long_name=name)
+        name: bare(RECORD.sst.isel(time=0, drop=True)).assign_attrs(units=units, long_name=name)
         for name, units in written.items()
     }
     result = finished(**fields)

@@ -9,6 +9,7 @@ import xarray as xr
 
 from tests.cf.grid.records import SPHERE, STEREOGRAPHIC, plane_of
 from tests.cf.test_axes import images
+from tests.records import bare
 from xvar.cf.geodesy import (
     EARTH_RADIUS,
     directions_of_positions,
@@ -105,8 +106,8 @@ def test_the_attributes_of_a_grid_mapping_wherever_it_is() -> None:
     assert "touched" not in array["crs"].attrs | dataset["crs"].attrs
     for mapping, name in ((None, "Stereographic"), (dataset, "Sinusoidal"), (STEREOGRAPHIC, "Stereographic")):
         assert name in projection_of(array, mapping).coordinate_operation.method_name.replace(" (variant B)", "")
-    assert projection_of(array.drop_attrs(deep=False), None) is None
-    assert projection_of(array.drop_attrs(deep=False), dataset) is None
+    assert projection_of(bare(array), None) is None
+    assert projection_of(bare(array), dataset) is None
     assert projection_of(array.drop_vars("crs"), None) is None
     assert projection_of(array, dataset.drop_vars("crs")) is None
     assert projection_of(array, {}) is None

@@ -8,6 +8,7 @@ import xarray as xr
 
 from tests.cf.grid.records import STEREOGRAPHIC
 from tests.faults.images import rainy, warm
+from tests.records import bare
 from xvar.cf.axes import Axes
 from xvar.cf.record import TEXT, Record, as_dataset, read_record, with_text
 from xvar.cf.values import Screen
@@ -148,7 +149,7 @@ def test_the_cadence_is_that_of_most_frames() -> None:
 )
 def test_units_as_the_file_or_the_user_has_them(units, stated, own, kind, notes) -> None:
     dataset = warm().rename(sst="image")
-    dataset["image"] = dataset["image"].drop_attrs(deep=False) + 200.0
+    dataset["image"] = bare(dataset["image"]) + 200.0
     if units is not None:
         dataset["image"].attrs["units"] = units
     record = read(dataset, units=stated)
@@ -286,7 +287,7 @@ def test_every_fault_of_a_record_is_told_at_once() -> None:
     [
         (lambda ds: ds.drop_vars(["y", "x"]), "no coordinate on 'y'; no coordinate on 'x'"),
         (lambda ds: ds.drop_vars("time"), "no time coordinate on dimension 'time'"),
-        (lambda ds: ds.assign(sst=ds["sst"].drop_attrs(deep=False)), "no units attribute"),
+        (lambda ds: ds.assign(sst=bare(ds["sst"])), "no units attribute"),
         (lambda ds: ds.assign(sst=ds["sst"].copy(data=np.full((4, 24, 24), np.nan))), "no finite value in 4 frames"),
         (lambda ds: ds.rename(sst="cost"), "a variable with the name 'cost', which is one of the output's own"),
         (lambda ds: ds.isel(x=[0, 1]), "a grid of 2 columns along 'x'"),
