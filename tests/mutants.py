@@ -33,7 +33,7 @@ NEAR = {
     "cf/positions": "test_points", "cf/directions": "test_geographic", "cf/scan_angles": "test_products",
     "cf/repeated_positions": "test_products", "cf/quantities": "test_quantities", "cf/quality": "test_untidy_files",
     "cf/detection": "test_odim faults/test_c_units", "cf/size": "faults/test_d_grids faults/test_g_hostile",
-    "cf/grid_mapping": "cf/test_conventions", "cf/stripes": "cf/test_artefacts",
+    "cf/grid_mapping": "cf/test_conventions",
     "core/covariance/stencil": "core/covariance/test_diffusion core/covariance/test_tikhonov",
     "core/covariance/spectral": "core/covariance/test_matern core/covariance/test_tikhonov",
     "core/covariance/iterative": "core/covariance/test_sum core/covariance/test_transform",

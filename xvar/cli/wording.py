@@ -26,7 +26,7 @@ def in_shell(message: str, command: Any) -> str:
     options = {option.name: option for option in command.params if option.param_type_name == "option"}
 
     def chosen(match: re.Match[str]) -> str:
-        return f"xvar {command.name} FILE {_typed(match['text'])}"
+        return f"xvar {command.name} FILE {_word(match['text'])}"
 
     def option(match: re.Match[str]) -> str:
         known = options.get(match["name"])
@@ -37,14 +37,14 @@ def in_shell(message: str, command: Any) -> str:
         if known.is_flag:
             return str(known.opts[0]) if match["value"] == "True" else match[0]
         values = re.findall(_TEXT, match["value"]) or [match["value"]]
-        return " ".join(f"{known.opts[0]} {_typed(value)}" for value in values)
+        return " ".join(f"{known.opts[0]} {_word(value)}" for value in values)
 
     message = _CHOOSES.sub(chosen, message)
     message = _FIRST.sub("first xvar assimilate FILE -o analysis.nc", message)
     return _OPTION.sub(option, message)
 
 
-def _typed(value: str) -> str:
+def _word(value: str) -> str:
     """A literal of Python as a word of the shell."""
     return shlex.quote(value[1:-1]) if value[0] in "\"'" else value
 
