@@ -28,11 +28,11 @@ from benchmarks.nowcast import (
     persistence,
     pooled,
 )
-from xvar.bridge import to_tensor
-from xvar.configuration import DEFAULTS, Configuration
 from xvar.core.grid import Grid
-from xvar.core.motion import ImageMotion
-from xvar.core.nowcast import Nowcast
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.nowcast import Nowcast
+from xvar.plan.bridge import to_tensor
+from xvar.plan.configuration import DEFAULTS, Configuration
 
 CONFIGURATION = Configuration("rain", "rain", DEFAULTS["rain"].transform, dict(DEFAULTS["rain"].transient or {}), 300.0)
 NUMBERS = (

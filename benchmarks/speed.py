@@ -15,15 +15,15 @@ import xarray as xr
 
 import xvar.datasets
 from benchmarks import nowcast, reference
-from xvar.configuration import ECHOES
-from xvar.core.advection import Advection
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.grid import Grid
-from xvar.core.motion import ImageMotion, Smoothness, Transient, deviation
+from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient, deviation
+from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import Problem, frame_steps
 from xvar.errors import InputError
+from xvar.plan.configuration import ECHOES
 
 EVALUATIONS = 300  # of the reference
 SIDES = (64, 128, 256, 512, 1024)

@@ -76,7 +76,7 @@ def _frames(places: tuple[int, ...]) -> np.ndarray[Any, Any]:
 
 def cheap() -> Any:
     """A minimiser that hardly minimises: what stands around it is measured."""
-    return xvar.minimize.LBFGS(evaluations=3)
+    return xvar.minimize.LBFGS(max_evaluations=3)
 
 
 @contextlib.contextmanager
@@ -182,8 +182,8 @@ def overhead(share: float) -> Figures:
     """CPU time of building and computing the graph over that of a plain loop over the same batches."""
     import torch
 
-    from xvar.batches import solve_batch
-    from xvar.execution import deferred
+    from xvar.execution.batches import solve_batch
+    from xvar.execution.dispatch import deferred
 
     torch.set_num_threads(1)
     record = radar().isel(time=slice(0, max(13, int(91 * share))))
@@ -266,11 +266,11 @@ def scheduler(share: float) -> Figures:
     """100 000 windows that do nothing, each a task, on two workers: what the scheduler can take."""
     import dask.array
 
-    from xvar.batches import Output, Work, deferred, make_batches
-    from xvar.graph import lazy_batches
-    from xvar.runs.store import Written
+    from xvar.execution.batches import Output, Work, deferred, make_batches
+    from xvar.execution.graph import lazy_batches
+    from xvar.execution.schedule import Schedule
+    from xvar.runs.store import WriteRecord
     from xvar.runs.tasks import write_tasks
-    from xvar.windows import Schedule
 
     windows = int(100_000 * share)
     frames = np.stack([np.arange(windows) * 3 + step for step in range(4)], axis=1)
@@ -294,7 +294,7 @@ def scheduler(share: float) -> Figures:
         futures = client.get(graph, [task.key for task in wanted], sync=False)
         submitted = time.perf_counter() - begin
         for batch in as_completed(futures).batches():
-            results: list[Written] = client.gather(list(batch))
+            results: list[WriteRecord] = client.gather(list(batch))
             done += len(results)
         seconds = time.perf_counter() - begin
         used = client.run_on_scheduler(_resources)

@@ -2,7 +2,7 @@
 
 Filoche, Béréziat, Brajard and Charantonis (2021), "Variational assimilation of geophysical images leveraging deep
 learning tools", assimilate four radar frames of the storm of 3 January 2018 over Brest. This program states their
-problem in xvar's words, minimises it, forecasts as they do, and does it again with what they left out: free edges and
+fault in xvar's words, minimises it, forecasts as they do, and does it again with what they left out: free edges and
 convergence.
 
     python examples/filoche2021_rain.py [FILE] [--json -]
@@ -71,7 +71,7 @@ def run(rain: xr.DataArray) -> dict[str, Any]:
         frames,
         zero_edges,
         Tikhonov(GRADIENT, divergence=DIVERGENCE, edges="appended_zero"),
-        LBFGS(evaluations=300, decrease=1e-8, memory=100),
+        LBFGS(max_evaluations=300, ftol=1e-8, history_size=100),
     )
     seconds = time.perf_counter() - begin
     ahead = Advection("inertial", "two_level", iterations=5, velocity_edges="zero", step=STEP / 2)
@@ -81,7 +81,7 @@ def run(rain: xr.DataArray) -> dict[str, Any]:
         frames,
         free_edges,
         Tikhonov(GRADIENT, divergence=DIVERGENCE, mean_std=30.0),
-        LBFGS(evaluations=300, decrease=1e-8, memory=100),
+        LBFGS(max_evaluations=300, ftol=1e-8, history_size=100),
     )
     free_forecast = free.var4d.forecast(LEAD, dynamics=Advection("inertial", "two_level", iterations=5, step=STEP / 2))
     name = str(rain.name)

@@ -96,7 +96,7 @@ def papers(images: xr.Dataset, *, weak: bool) -> xr.Dataset:
         background_error={"velocity": error, "temperature": Diagonal(STD_IMAGE)},
         observation_error=NOISE,
         model_error={"velocity": in_a_second} if weak else None,
-        minimizer=LBFGS(evaluations=300, decrease=1e-5),
+        minimizer=LBFGS(max_evaluations=300, ftol=1e-5),
     )
 
 

@@ -72,7 +72,7 @@ def experiment(cycles: int = 50, seed: int = 0) -> dict[str, Any]:
             background_error={"x": Diagonal(spread)},
             observations=observations,
         )
-        analysis = solve(problem, LBFGS(evaluations=40, decrease=1e-5)).trajectory
+        analysis = solve(problem, LBFGS(max_evaluations=40, ftol=1e-5)).trajectory
         for name, found, true in (
             ("background", background, truth),
             ("analysis", analysis[0], truth),

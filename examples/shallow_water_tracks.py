@@ -200,7 +200,7 @@ def experiment(days: float = 25.0, seed: int = 0, evaluations: int = 40) -> dict
         dynamics=MODEL,
         background=labelled(expected(earlier), BEGIN),
         background_error=error,
-        minimizer=LBFGS(evaluations=evaluations, decrease=1e-4),
+        minimizer=LBFGS(max_evaluations=evaluations, ftol=1e-4),
         window=f"{days}D",
     )
     seconds = time.perf_counter() - begin

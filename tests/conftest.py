@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from xvar.errors import Problem
+from xvar.errors import Fault
 
 # A job in the background of a shell ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -38,9 +38,9 @@ def shared_data() -> pathlib.Path:
 @pytest.fixture(scope="session", autouse=True)
 def _every_problem_in_words() -> Iterator[None]:
     """Whatever a test provokes says in words what was found, what was expected and what mends it."""
-    made = Problem.__init__
+    made = Fault.__init__
 
-    def checked(self: Problem, *texts: str, **more: object) -> None:
+    def checked(self: Fault, *texts: str, **more: object) -> None:
         made(self, *texts, **more)
         for text in (self.found, self.expected, self.fix):
             assert isinstance(text, str), self
@@ -48,5 +48,5 @@ def _every_problem_in_words() -> Iterator[None]:
             assert not text.isupper(), self
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Problem, "__init__", checked)
+        patch.setattr(Fault, "__init__", checked)
         yield

@@ -120,14 +120,14 @@ def _meet(mutant: str, tests: list[str], left_out: set[str], told: pathlib.Path)
     """In a process of its own: run the tests with a mutant in place."""
     import pytest
 
-    import xvar.workers
+    import xvar.execution.workers
 
     with told.open("w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ["MUTANT_UNDER_TEST"] = mutant
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
-    xvar.workers.refuse_fork = lambda: None  # with one thread, torch survives it
+    xvar.execution.workers.refuse_fork = lambda: None  # with one thread, torch survives it
     code = 3
     try:
         code = int(pytest.main([*QUIET, *(word for test in left_out for word in ("--deselect", test)), *tests]))

@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 
 import xvar
+import xvar.analysis.forecast
+import xvar.analysis.series
+import xvar.analysis.verify
 import xvar.assimilation
-import xvar.forecast
-import xvar.series
-import xvar.verify
 from tests.records import analysis, storm
 from xvar.errors import AnalysisWarning, InputError
 
@@ -27,8 +27,8 @@ def test_the_calls_are_the_functions() -> None:
     result = radar.var4d.assimilate("rain", window=4)
     expected = xvar.assimilation.assimilate(radar, "rain", window=4)
     xr.testing.assert_equal(result, expected)
-    xr.testing.assert_equal(result.var4d.forecast("5min"), xvar.forecast.forecast(expected, "5min"))
-    xr.testing.assert_equal(result.var4d.series(), xvar.series.series(expected))
+    xr.testing.assert_equal(result.var4d.forecast("5min"), xvar.analysis.forecast.forecast(expected, "5min"))
+    xr.testing.assert_equal(result.var4d.series(), xvar.analysis.series.series(expected))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_the_summary_of_windows_that_did_not_end_well_says_what_to_do() -> None:
     assert "1 converged (window 0)" in dry
     assert "1 background only (window 1): nothing was observed, or nothing varies" in dry
     with pytest.warns(AnalysisWarning, match="not converged"):
-        short = storm().var4d.assimilate(dynamics="advection", minimizer=xvar.minimize.LBFGS(evaluations=3))
+        short = storm().var4d.assimilate(dynamics="advection", minimizer=xvar.minimize.LBFGS(max_evaluations=3))
     text = str(short.var4d.summary())
-    assert "1 not converged: the evaluations were used up: minimizer=xvar.minimize.LBFGS(evaluations=...)" in text
+    assert "1 not converged: the evaluations were used up: minimizer=xvar.minimize.LBFGS(max_evaluations=...)" in text
     ratio = 2 * float(short["cost"].isel(stage=1).item()) / int(short["number_of_observations"].item())
     assert f"2 J over the number of observations: {ratio:.3g} (" in text
     assert "strong constraint, model Advection" in text

@@ -117,7 +117,7 @@ def test_the_file_is_strict_cf_and_has_no_fill_value_where_none_is_meant(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "saved", [("increment",), ("innovation",), ("residual",), ("increment", "innovation", "residual", "descent")]
+    "saved", [("increment",), ("innovation",), ("residual",), ("increment", "innovation", "residual", "cost_history")]
 )
 def test_what_is_saved_on_request(tmp_path, saved) -> None:
     radar = storm()
@@ -139,7 +139,7 @@ def records_of_descents() -> dict[str, tuple[xr.Dataset, dict]]:
     return {
         "rain": (storm(frames=7), {}),
         "currents": (drifting(), {"constraint": "weak"}),
-        "model": (storm(), {"dynamics": "advection", "minimizer": xvar.minimize.LBFGS(evaluations=12)}),
+        "model": (storm(), {"dynamics": "advection", "minimizer": xvar.minimize.LBFGS(max_evaluations=12)}),
     }
 
 
@@ -148,17 +148,17 @@ def records_of_descents() -> dict[str, tuple[xr.Dataset, dict]]:
 def test_a_descent_leads_to_the_cost_and_changes_no_bit(kind, tmp_path) -> None:
     record, options = records_of_descents()[kind]
     plain = record.var4d.assimilate(**options)
-    told = record.var4d.assimilate(**options, save=("descent",))
+    told = record.var4d.assimilate(**options, save=("cost_history",))
     xr.testing.assert_identical(told[list(plain)].drop_attrs(deep=False), plain.drop_attrs(deep=False))
     taken = told["minimisation"] > 0
     np.testing.assert_array_equal(taken.sum("evaluation"), told["evaluations"])
     for name in (str(name) for name in plain if str(name).startswith("cost")):
-        descent = told[name.replace("cost", "descent")]
-        assert (descent.notnull() == taken).all()
-        last = descent.isel(evaluation=taken.sum("evaluation") - 1)
+        cost_history = told[name.replace("cost", "cost_history")]
+        assert (cost_history.notnull() == taken).all()
+        last = cost_history.isel(evaluation=taken.sum("evaluation") - 1)
         np.testing.assert_allclose(last, plain[name].isel(stage=1), rtol=1e-5)
     # J falls, but where another minimisation begins.
-    falls = told["descent"].diff("evaluation") <= 0
+    falls = told["cost_history"].diff("evaluation") <= 0
     begins = told["minimisation"].diff("evaluation") > 0
     assert (falls | begins | ~taken.isel(evaluation=slice(1, None))).all()
     assert told["minimisation"].attrs["flag_meanings"].split()[-1].endswith("whole_grid")
@@ -177,13 +177,13 @@ def test_a_descent_is_no_field_where_it_has_the_shape_of_the_grid() -> None:
     )
     for name in "yx":
         record[name].attrs["units"] = "m"
-    options = {"minimizer": xvar.minimize.LBFGS(evaluations=12), "save": ("descent",)}
+    options = {"minimizer": xvar.minimize.LBFGS(max_evaluations=12), "save": ("cost_history",)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AnalysisWarning)
         told = record.var4d.assimilate("dye", window=2, stride=2, land="land", **options)
-    assert told["descent"].shape == told["u"].shape[-2:] == (6, 12)
-    np.testing.assert_array_equal(told["descent"].notnull().sum("evaluation"), told["evaluations"])
-    np.testing.assert_allclose(told["descent"].isel(evaluation=0), told["cost"].isel(stage=0), rtol=1e-6)
+    assert told["cost_history"].shape == told["u"].shape[-2:] == (6, 12)
+    np.testing.assert_array_equal(told["cost_history"].notnull().sum("evaluation"), told["evaluations"])
+    np.testing.assert_allclose(told["cost_history"].isel(evaluation=0), told["cost"].isel(stage=0), rtol=1e-6)
 
 
 # ---- what is found
@@ -398,7 +398,7 @@ def test_all_problems_are_in_one_report() -> None:
     with pytest.raises(InputError) as report:
         radar.var4d.assimilate(dtype="float16", errors="ignore")
     text = str(report.value)
-    assert len(report.value.problems) == 4
+    assert len(report.value.faults) == 4
     for word in ("'x'", "units", "float16", "ignore"):
         assert word in text
 

@@ -21,10 +21,10 @@ from xvar.core.covariance import Covariance, Matern
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
 from xvar.covariance import Diagonal
-from xvar.errors import InputError, Problems
-from xvar.execution import deferred
+from xvar.errors import Faults, InputError
+from xvar.execution.dispatch import deferred
+from xvar.execution.schedule import Schedule, make_schedule
 from xvar.runs import Interrupted, Report
-from xvar.windows import Schedule, make_schedule
 
 DAY = 86400.0
 RADAR: dict[str, Any] = {"window": 3, "minimizer": OPTIONS["minimizer"], "background": "cycled"}
@@ -42,9 +42,9 @@ def one_thread() -> Iterator[None]:
 
 
 def lay(seconds: Any, window: Any = None, stride: Any = None, partial: Any = "drop") -> Schedule:
-    problems = Problems()
-    schedule = make_schedule(np.asarray(seconds, dtype=float), "time", window, stride, partial, problems, cycled=True)
-    problems.refuse()
+    faults = Faults()
+    schedule = make_schedule(np.asarray(seconds, dtype=float), "time", window, stride, partial, faults, cycled=True)
+    faults.refuse()
     assert schedule is not None
     return schedule
 
@@ -101,7 +101,7 @@ SIZE = SHAPE[0] * SHAPE[1]
 STEP, WINDOW = 600.0, 3
 GRID = Grid(SHAPE, (1e3, 1e3))
 B, Q = Matern(1.0, 2e3), Matern(0.01, 2e3)
-SHARP = LBFGS(evaluations=200, gradient=1e-9, decrease=0.0)
+SHARP = LBFGS(max_evaluations=200, gtol=1e-9, ftol=0.0)
 
 
 class Turning:
@@ -240,7 +240,7 @@ def test_where_every_analysis_has_the_covariance_b_it_is_the_kalman_filter() -> 
 def test_an_advected_state_goes_on_by_the_model() -> None:
     data = drifting(frames=8)
     analysis = data.var4d.assimilate(
-        window=4, dynamics="steady", background="cycled", minimizer=LBFGS(evaluations=200), observation_error=0.05
+        window=4, dynamics="steady", background="cycled", minimizer=LBFGS(max_evaluations=200), observation_error=0.05
     )
     expected = analysis.isel(window=[0]).var4d.forecast("2min")["sst"].values[0, 0]
     np.testing.assert_array_equal(analysis["sst_background"].values[1], expected)
@@ -279,7 +279,7 @@ def test_a_window_without_observations_keeps_the_motion(name: str, options: dict
 
 
 def test_currents_grow_b_by_their_model_error() -> None:
-    from xvar.core.currents import Currents
+    from xvar.core.methods.currents import Currents
 
     data = drifting(frames=6, size=16)
     images = torch.from_numpy(data["sst"].values[None, :3].copy())
@@ -345,7 +345,7 @@ def test_chains_are_independent_in_the_graph() -> None:
     # The second chain begins in the middle of the second batch, and the third batch needs nothing of the first chain.
     needed = cull(graph, [tasks.keys[2]])[0]
     assert not [key for key in needed if str(key).startswith("assimilate-windows-0000")]
-    assert [key is None for key in tasks.handovers] == [True, False, False]
+    assert [key is None for key in tasks.cycle_states] == [True, False, False]
 
 
 class Stopping:
@@ -379,7 +379,7 @@ def test_a_run_resumed_has_the_same_bits(name: str, batch: int, whole: xr.Datase
 def test_a_resumed_run_goes_on_from_the_store_and_solves_nothing_twice(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xvar import graph
+    from xvar.execution import graph
 
     data = shower(12)
     with pytest.raises(Interrupted), dask.config.set(scheduler="synchronous"):
@@ -459,7 +459,7 @@ def test_frames_that_cannot_be_read_cost_their_own_windows(tmp_path: pathlib.Pat
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::xvar.workers.WorkerWarning")
+@pytest.mark.filterwarnings("ignore::xvar.execution.workers.WorkerWarning")
 def test_a_window_that_kills_its_workers_ends_its_chain_and_no_other(tmp_path: pathlib.Path, whole: xr.Dataset) -> None:
     pytest.importorskip("distributed")
     options = {**RADAR, "minimizer": Killing(evaluations=12, decrease=0.99)}

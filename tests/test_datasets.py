@@ -14,7 +14,7 @@ import xarray as xr
 import xvar
 from tests.cf.strict import strict_cf
 from tests.core.numerics import order
-from xvar.core.characteristics import RandomImage, departures
+from xvar.core.models.characteristics import RandomImage, departures
 from xvar.datasets import twin
 from xvar.errors import InputError
 

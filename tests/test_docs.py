@@ -111,7 +111,9 @@ def test_the_page_on_covariances_of_your_own_runs_as_written(page) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::xvar.workers.WorkerWarning")  # of this machine
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::xvar.execution.workers.WorkerWarning"
+)  # of this machine
 def test_the_page_on_clusters_runs_as_written(page) -> None:
     pytest.importorskip("distributed")
     xvar.datasets.sample().to_netcdf("radar.nc")

@@ -19,21 +19,21 @@ MODULES = (
     "xvar.covariance",
     "xvar.datasets",
     "xvar.dynamics",
-    "xvar.exchange",
+    "xvar.analysis.to_pysteps",
     "xvar.minimize",
     "xvar.observation",
     "xvar.plot",
     "xvar.runs",
-    "xvar.verify",
+    "xvar.analysis.verify",
 )
 # The methods of the accessors, by the function that each forwards to, where its module has other things beside.
 FUNCTIONS = (
     "xvar.assimilation.assimilate",
-    "xvar.forecast.forecast",
-    "xvar.series.series",
-    "xvar.store.open_files",
-    "xvar.store.write",
-    "xvar.summary.summary",
+    "xvar.analysis.forecast.forecast",
+    "xvar.analysis.series.series",
+    "xvar.io.files.open_files",
+    "xvar.io.files.write",
+    "xvar.analysis.summary.summary",
 )
 
 
@@ -83,22 +83,22 @@ def shortcomings(value: Any) -> list[str]:
         return []
     if value.__name__.endswith("Accessor"):  # made by xarray; its methods are looked at below
         return []
-    problems = []
+    faults = []
     described = named(section(docstring, "Parameters")) | named(section(docstring, "Attributes"))
     missing = options(value) - described
     if missing:
-        problems.append(f"not described: {', '.join(sorted(missing))}")
+        faults.append(f"not described: {', '.join(sorted(missing))}")
     if not inspect.isclass(value) or dataclasses.is_dataclass(value):
         known = options(value) | set(getattr(value, "__dataclass_fields__", ())) | set(dir(value))
         gone = named(section(docstring, "Parameters")) - known - {""}
         if gone:
-            problems.append(f"described, but not there: {', '.join(sorted(gone))}")
+            faults.append(f"described, but not there: {', '.join(sorted(gone))}")
     if inspect.isfunction(value):
         if inspect.signature(value).return_annotation not in ("None", None) and not section(docstring, "Returns"):
-            problems.append("says not what it returns")
+            faults.append("says not what it returns")
         if "raise InputError" in inspect.getsource(value) and not section(docstring, "Raises"):
-            problems.append("says not what it raises")
-    return problems
+            faults.append("says not what it raises")
+    return faults
 
 
 @pytest.mark.parametrize(("name", "value"), [pytest.param(name, value, id=name) for name, value in public()])

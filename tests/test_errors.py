@@ -20,5 +20,5 @@ def test_what_was_taken_otherwise_is_told_where_xvar_was_called() -> None:
 
 def test_windows_that_did_not_end_well_are_told_where_xvar_was_called() -> None:
     with pytest.warns(AnalysisWarning, match="not converged") as told:
-        warm().var4d.assimilate(minimizer=LBFGS(evaluations=2))
+        warm().var4d.assimilate(minimizer=LBFGS(max_evaluations=2))
     assert {warning.filename for warning in told} == {__file__}

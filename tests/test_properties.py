@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.images import warm
-from xvar import bridge
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.quantities import spelled
 from xvar.cf.times import parse_duration
 from xvar.cf.units import convert
-from xvar.cf.values import Screen, undeclared_fill
-from xvar.errors import AnalysisWarning, InputError, InputWarning, Problems
+from xvar.errors import AnalysisWarning, Faults, InputError, InputWarning
+from xvar.plan import bridge
+from xvar.quality.values import Screen, undeclared_fill
 
 # Each example is an analysis or two: a quarter of what other properties get, 10 800 in all in the thorough profile.
 quick = settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])
@@ -221,9 +221,9 @@ def test_units_there_and_back(value, source, target) -> None:
 @quick
 @given(st.text(max_size=20))
 def test_any_text_is_a_duration_or_a_problem(text) -> None:
-    problems = Problems()
-    seconds = parse_duration(text, "lead", problems)
-    assert (seconds is None) == (len(problems) == 1)
+    faults = Faults()
+    seconds = parse_duration(text, "lead", faults)
+    assert (seconds is None) == (len(faults) == 1)
     assert seconds is None or seconds > 0
 
 

@@ -45,7 +45,7 @@ def as_the_message_says(record: xr.Dataset) -> tuple[xr.Dataset, str | None, xr.
     try:
         return record.var4d.assimilate(window=window), None, record
     except InputError as error:
-        (problem,) = error.problems
+        (problem,) = error.faults
         renamed = r'(?:rename one, ds\.rename\({"(\w+)": "\w+"}\)\.var4d\.)?'
         old, name = re.fullmatch(renamed + r'assimilate\("(\w+)"\)', problem.fix).groups()
         record = record if old is None else record.rename({old: name})

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 from tests.faults.images import SIZE, rainy, warm
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 Dataset = xr.Dataset
 DEGREES = 0.009  # some 1 km
@@ -156,7 +156,7 @@ CASES: list[Case] = [
 ]
 
 
-def as_it_says(record: Dataset, problem: Problem, options: dict[str, object], known: dict[str, object]) -> Dataset:
+def as_it_says(record: Dataset, problem: Fault, options: dict[str, object], known: dict[str, object]) -> Dataset:
     """Do what a message says: the line of Python that it begins with, or the options that it asks for."""
     if problem.fix.endswith(".attrs['units'] = \"...\""):
         record[problem.variable].attrs["units"] = known["units"]
@@ -191,8 +191,8 @@ def test_the_message_alone_is_enough(make, expected, known) -> None:
         try:
             result = record.var4d.assimilate(**options)
         except InputError as error:
-            for problem in error.problems:
-                record = as_it_says(record, problem, options, known)
+            for fault in error.faults:
+                record = as_it_says(record, fault, options, known)
         else:
             break
     for name in ("u", "v"):

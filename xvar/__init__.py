@@ -45,11 +45,11 @@ _LAZY = {
     "dynamics": "xvar.dynamics",
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
-    "open_odim": "xvar.odim:open_odim",
-    "open_untrusted": "xvar.untrusted:open_untrusted",
-    "rain_rate": "xvar.radar:rain_rate",
+    "open_odim": "xvar.io.odim:open_odim",
+    "open_untrusted": "xvar.io.untrusted:open_untrusted",
+    "rain_rate": "xvar.io.rain_rate:rain_rate",
     "run": "xvar.runs:run",
-    "show_versions": "xvar.versions:show_versions",
+    "show_versions": "xvar.check.versions:show_versions",
 }
 
 

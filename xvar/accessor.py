@@ -10,12 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.quantities import without_quantities
-from xvar.errors import InputError, Problem, refuse_unknown
+from xvar.errors import Fault, InputError, refuse_unknown
 
 if TYPE_CHECKING:
+    from xvar.analysis.summary import Summary
     from xvar.check import Examination
     from xvar.plot import Plot
-    from xvar.summary import Summary
 
 
 def _forward(function: Callable[..., xr.Dataset], data: Any, *arguments: Any, **options: Any) -> xr.Dataset:
@@ -60,39 +60,39 @@ class DatasetAccessor(_Accessor):
     """4D-Var on a Dataset: a record of images, an analysis or a forecast."""
 
     def forecast(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Extrapolate an analysis, see `xvar.forecast.forecast`."""
-        from xvar.forecast import forecast
+        """Extrapolate an analysis, see `xvar.analysis.forecast.forecast`."""
+        from xvar.analysis.forecast import forecast
 
         return _forward(forecast, self._data, *arguments, **options)
 
     def verify(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Compare with the truth, see `xvar.verify.verify`."""
-        from xvar.verify import verify
+        """Compare with the truth, see `xvar.analysis.verify.verify`."""
+        from xvar.analysis.verify import verify
 
         truth = [without_quantities(one) if isinstance(one, xr.Dataset) else one for one in arguments]
         return _forward(verify, self._data, *truth, **options)
 
     def to_geographic(self) -> xr.Dataset:
-        """An analysis with its motion towards east and north, see `xvar.geographic.to_geographic`."""
-        from xvar.geographic import to_geographic
+        """An analysis with its motion towards east and north, see `xvar.analysis.to_geographic.to_geographic`."""
+        from xvar.analysis.to_geographic import to_geographic
 
         return to_geographic(self._data)
 
     def to_pysteps(self, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
-        """The motion at the end of a window as pysteps takes it, see `xvar.exchange.to_pysteps`."""
-        from xvar.exchange import to_pysteps
+        """The motion at the end of a window as pysteps takes it, see `xvar.analysis.to_pysteps.to_pysteps`."""
+        from xvar.analysis.to_pysteps import to_pysteps
 
         return to_pysteps(self._data, window, lead=lead)
 
     def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """One record (time, y, x) from the windows of an analysis, see `xvar.series.series`."""
-        from xvar.series import series
+        """One record (time, y, x) from the windows of an analysis, see `xvar.analysis.series.series`."""
+        from xvar.analysis.series import series
 
         return _forward(series, self._data, *arguments, **options)
 
     def summary(self) -> Summary:
-        """An analysis in a few lines, see `xvar.summary.summary`."""
-        from xvar.summary import summary
+        """An analysis in a few lines, see `xvar.analysis.summary.summary`."""
+        from xvar.analysis.summary import summary
 
         return summary(self._data)
 
@@ -124,7 +124,7 @@ class DataTreeAccessor:
         nodes = {node.path: node for node in self._data.subtree if node.data_vars}
         if len(nodes) != 1:
             raise InputError(
-                Problem(
+                Fault(
                     found=f"a DataTree with data in {len(nodes)} groups: {', '.join(nodes) or 'none'}",
                     expected="the one that holds the record",
                     fix=f"tree[{next(iter(nodes), '/group')!r}].to_dataset().var4d.assimilate()",

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xvar.analysis import labelled
 from xvar.background import CYCLED, Cycled, read_background
-from xvar.batch_sizes import batch_sizes
-from xvar.batches import Errors, Output
 from xvar.cf.axes import is_lazy
-from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.units import convert
-from xvar.configuration import DEFAULTS, Configuration
-from xvar.errors import Problems
-from xvar.execution import is_deferred, run_batches
-from xvar.guard import Guard, warn_of
-from xvar.options import SAVED, Constraint, Saved, check_options
+from xvar.errors import Faults
+from xvar.execution.batch_sizes import batch_sizes
+from xvar.execution.batches import Errors, Output
+from xvar.execution.dispatch import is_deferred, run_batches
+from xvar.execution.schedule import Partial, Schedule, make_schedule
 from xvar.plan import Plan, plan_experiment, plan_motion
+from xvar.plan.configuration import DEFAULTS, Configuration
+from xvar.plan.guard import Guard, warn_of
+from xvar.plan.labels import labelled
+from xvar.plan.options import SAVED, Constraint, Saved, check_options
 from xvar.plan.points import Points, assimilate_points
-from xvar.windows import Partial, Schedule, make_schedule
+from xvar.plan.record import Record, as_dataset, read_record
 
 if TYPE_CHECKING:
     from xvar.core.covariance.coast import Coast
@@ -71,8 +71,8 @@ def assimilate(
         + \tfrac12 \sum_i \|\eta_i\|^2_{Q_i}
 
     is minimised in every window by itself. Where nothing but the data is given the problem is that of
-    `xvar.core.motion.ImageMotion`: the motion at the end of the window, with the growth of rain as a source. With a
-    model, a background, errors or an observation of your own it is that of `xvar.core.experiment.Experiment`.
+    `xvar.core.methods.image_motion.ImageMotion`: the motion at the end of the window, with the growth of rain as a source. With a
+    model, a background, errors or an observation of your own it is that of `xvar.core.methods.experiment.Experiment`.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def assimilate(
         Device of torch, such as "cuda".
     minimizer : xvar.minimize.LBFGS, optional
         How J is minimised.
-    save : sequence of {"increment", "innovation", "residual", "descent"}
+    save : sequence of {"increment", "innovation", "residual", "cost_history"}
         What else is in the result: the increment of the motion (with a model of your own, of all variables of the
         state at the beginning of the window), observation minus background, observation minus analysis; how J and its
         terms fell by ``evaluation``, in one ``minimisation`` after the other.
@@ -173,10 +173,10 @@ def assimilate(
     >>> dict(analysis["u"].sizes)
     {'window': 2, 'step': 4, 'y': 128, 'x': 128}
     """
-    problems = Problems()
+    faults = Faults()
     at_points = isinstance(observation, Points) or (observation is None and _is_table(data))
     check_options(
-        problems,
+        faults,
         {
             "constraint": constraint,
             "coast": coast,
@@ -189,9 +189,9 @@ def assimilate(
             "minimizer": minimizer,
             "save": save,
         },
-        savable=("descent",) if at_points else SAVED,
+        savable=("cost_history",) if at_points else SAVED,
     )
-    cycled, background = read_background(background, problems)
+    cycled, background = read_background(background, faults)
     if at_points:
         return _assimilate_table(
             data,
@@ -222,13 +222,13 @@ def assimilate(
                 "background": CYCLED if cycled else None,
             },
             constraint=constraint,
-            problems=problems,
+            faults=faults,
         )
-    dataset, name = as_dataset(data, problems)
+    dataset, name = as_dataset(data, faults)
     record = read_record(
         dataset,
         variable if name is None else name,
-        problems,
+        faults,
         land=land,
         units=units,
         dx=dx,
@@ -240,8 +240,8 @@ def assimilate(
     schedule = None
     if record is not None:
         seconds, axis = record.times.seconds, record.axes.time
-        schedule = make_schedule(seconds, axis, window, stride, partial, problems, cycled=cycled)
-    problems.refuse()
+        schedule = make_schedule(seconds, axis, window, stride, partial, faults, cycled=cycled)
+    faults.refuse()
     assert record is not None
     assert schedule is not None
     default = DEFAULTS[record.kind]
@@ -275,7 +275,7 @@ def assimilate(
     plan: Plan | None
     experiment = any(part is not None for part in own.values()) or (constraint == "weak" and not default.currents)
     if coast != "free" and (experiment or not default.currents):
-        problems.add(
+        faults.add(
             variable=record.name,
             found=f"coast={coast!r} with {'a problem of your own' if experiment else 'images that are not of the sea'}",
             expected="currents from the temperature of the sea, without a model, errors or a background of your own",
@@ -283,11 +283,11 @@ def assimilate(
         )
     if experiment:
         plan = plan_experiment(
-            record, schedule, configuration, problems, constraint=constraint, minimizer=minimizer, save=save, **own
+            record, schedule, configuration, faults, constraint=constraint, minimizer=minimizer, save=save, **own
         )
     else:
-        plan = plan_motion(record, schedule, configuration, minimizer, descent="descent" in save)
-    problems.refuse()
+        plan = plan_motion(record, schedule, configuration, minimizer, cost_history="cost_history" in save)
+    faults.refuse()
     assert plan is not None
     sizes = {
         "step": schedule.frames.shape[1],
@@ -379,30 +379,30 @@ def _assimilate_table(
     *,
     refused: Mapping[str, Any],
     constraint: Constraint,
-    problems: Problems,
+    faults: Faults,
 ) -> xr.Dataset:
     """Assimilate points, for which only some of the options have a meaning."""
     for name, value in refused.items():
         if value is not None:
-            problems.add(
+            faults.add(
                 found=f"{name}={value!r} with observations at points",
                 expected="what has a meaning for them",
                 fix=f"leave it out; these have: {', '.join(options)}",
             )
     for name in ("dynamics", "background"):
         if options[name] is None:
-            problems.add(
+            faults.add(
                 found=f"observations at points without {name}=",
                 expected="a model, and the state at the beginning, which gives the grid",
                 fix=f"{name}=...",
             )
     if constraint == "weak" and options["model_error"] is None:
-        problems.add(found='constraint="weak" without model_error=', expected="Q, in a second", fix="model_error={...}")
+        faults.add(found='constraint="weak" without model_error=', expected="Q, in a second", fix="model_error={...}")
     if not _is_table(data):
-        problems.add(
+        faults.add(
             found="observations at points beside images",
             expected="one table of both",
             fix='xarray.concat([xvar.observation.pixels(ds["sst"], std=...), points], "point").var4d.assimilate(...)',
         )
-    problems.refuse()
+    faults.refuse()
     return assimilate_points(Points(data) if observation is None else replace(observation, dataset=data), **options)

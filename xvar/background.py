@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xvar.errors import Problems, nearest
+from xvar.errors import Faults, nearest
 
 __all__ = ["Cycled"]
 
@@ -42,22 +42,22 @@ class Cycled:
     have the covariance B, and the model leaves it as it is, this is the Kalman filter; otherwise it is a filter whose
     gain does not know what was observed before.
 
-    For the currents of the sea (`xvar.core.currents.Currents`) the current at the end of the window before is
+    For the currents of the sea (`xvar.core.methods.currents.Currents`) the current at the end of the window before is
     background and first guess, and B grows by its model error. For the motion of other images
-    (`xvar.core.motion.ImageMotion`) it is the steady motion and what is left of the transient one; B, which has no
+    (`xvar.core.methods.image_motion.ImageMotion`) it is the steady motion and what is left of the transient one; B, which has no
     model error, stays.
     """
 
     first: xr.Dataset | None = None
 
 
-def read_background(given: Any, problems: Problems) -> tuple[bool, xr.Dataset | None]:
+def read_background(given: Any, faults: Faults) -> tuple[bool, xr.Dataset | None]:
     """Whether windows form chains, and the background that is stated."""
     if isinstance(given, Cycled):
         return True, given.first
     if isinstance(given, str):
         if given != CYCLED:
-            problems.add(
+            faults.add(
                 found=f"background={given!r}",
                 expected=f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before",
                 fix=nearest(given, [CYCLED], f"background={CYCLED!r}"),

@@ -12,7 +12,7 @@ from xvar.core.covariance.balance import Geostrophic
 from xvar.core.covariance.ensemble import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.streamfunction import Streamfunction
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,11 +66,11 @@ def ensemble(
     """
     import torch
 
-    problems = Problems()
+    faults = Faults()
     fields = []
     for name in variables:
         if name not in dataset:
-            problems.add(
+            faults.add(
                 found=f"no variable {name!r} among {', '.join(map(repr, dataset.data_vars))}",
                 expected="a variable of the Dataset",
                 fix="mend variables",
@@ -79,7 +79,7 @@ def ensemble(
         array = dataset[name].squeeze(drop=True)
         plane = [dim for dim in array.dims if dim != member]
         if member not in array.dims or len(plane) != 2:
-            problems.add(
+            faults.add(
                 variable=name,
                 found=f"dimensions {array.dims}",
                 expected=f"{member!r} and two of a grid",
@@ -90,5 +90,5 @@ def ensemble(
             if dim in array.coords and array.sizes[dim] > 1 and array[dim][0] > array[dim][-1]:
                 array = array.isel({dim: slice(None, None, -1)})
         fields.append(np.asarray(array.transpose(member, *plane).values, dtype="float64"))
-    problems.refuse()
+    faults.refuse()
     return Ensemble(torch.from_numpy(np.stack(fields, axis=1)), localisation, static, weight)

@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar import bridge
 from xvar.cf.axes import Axes, canonical, find_axes
-from xvar.cf.conventions import finish
+from xvar.cf.conventions import to_cf
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.times import parse_duration, read_times
 from xvar.cf.units import same_units, units_of
-from xvar.errors import Problems
+from xvar.errors import Faults
+from xvar.plan import bridge
 
 _BREST = "radar-meteonet-brest-20180103.nc"
 
@@ -144,28 +144,28 @@ def twin(
     """
     import torch
 
-    problems = Problems()
-    names = _velocity_names(truth, velocity, problems)
+    faults = Faults()
+    names = _velocity_names(truth, velocity, faults)
     for name, value, below in (("clouds", clouds, 1.0), ("irregular", irregular, 0.5), ("noise", noise, np.inf)):
         if not 0 <= value < below:
-            problems.add(found=f"{name}={value}", expected=f"a number from 0 up, below {below:g}", fix=f"mend {name}")
-    problems.refuse()
-    axes = find_axes(truth[names[0]], problems)
-    problems.refuse()
+            faults.add(found=f"{name}={value}", expected=f"a number from 0 up, below {below:g}", fix=f"mend {name}")
+    faults.refuse()
+    axes = find_axes(truth[names[0]], faults)
+    faults.refuse()
     assert axes is not None
-    arrays = [_component(truth[name], axes, problems) for name in names]
-    grid = horizontal_grid(truth[names[0]], axes, problems, mapping=truth)
-    known = read_times(truth[names[0]], axes, problems)
-    problems.refuse()
+    arrays = [_component(truth[name], axes, faults) for name in names]
+    grid = horizontal_grid(truth[names[0]], axes, faults, mapping=truth)
+    known = read_times(truth[names[0]], axes, faults)
+    faults.refuse()
     assert grid is not None
     assert known is not None
     streams = [torch.Generator().manual_seed(4 * seed + index) for index in range(4)]
-    seconds = _image_times(times, known.values, known.seconds, irregular, streams[3], problems)
-    problems.refuse()
+    seconds = _image_times(times, known.values, known.seconds, irregular, streams[3], faults)
+    faults.refuse()
     metres = np.stack(arrays, axis=1).astype("float64")
     land = ~np.isfinite(metres).all(axis=(0, 1))
-    temperature = _moved(metres, known.seconds, seconds, grid, image, exponent, streams[0], problems)
-    problems.refuse()
+    temperature = _moved(metres, known.seconds, seconds, grid, image, exponent, streams[0], faults)
+    faults.refuse()
     shape = temperature.shape
     temperature = temperature + noise * _numbers(shape, streams[1])
     temperature[:, land] = np.nan
@@ -175,13 +175,13 @@ def twin(
 
 
 def _velocity_names(
-    truth: xr.Dataset, velocity: tuple[Hashable, Hashable] | None, problems: Problems
+    truth: xr.Dataset, velocity: tuple[Hashable, Hashable] | None, faults: Faults
 ) -> tuple[Hashable, Hashable]:
     choices = VELOCITIES if velocity is None else (velocity,)
     for pair in choices:
         if all(name in truth for name in pair):
             return pair
-    problems.add(
+    faults.add(
         found=f"the variables {', '.join(map(str, truth.data_vars)) or 'none'}",
         expected="two components of a velocity" if velocity is None else f"{velocity[0]!r} and {velocity[1]!r}",
         fix='velocity=("name along x", "name along y")',
@@ -189,13 +189,13 @@ def _velocity_names(
     return "u", "v"
 
 
-def _component(array: xr.DataArray, axes: Axes, problems: Problems) -> NDArray[Any]:
-    units = units_of(array, None, problems)
+def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> NDArray[Any]:
+    units = units_of(array, None, faults)
     if units is not None and not same_units(units, "m s-1"):
-        problems.add(
+        faults.add(
             variable=array.name, found=f"units {units!r}", expected="m s-1", fix="convert it, and say so in attrs"
         )
-    image = canonical(array, axes, problems)
+    image = canonical(array, axes, faults)
     return np.empty((0, 0, 0)) if image is None else np.asarray(image.values)
 
 
@@ -205,7 +205,7 @@ def _image_times(
     known: NDArray[np.float64],
     irregular: float,
     generator: Any,
-    problems: Problems,
+    faults: Faults,
 ) -> NDArray[np.float64]:
     """Seconds from the first velocity."""
     if times is None:
@@ -213,7 +213,7 @@ def _image_times(
     elif (isinstance(times, Sequence) and not isinstance(times, str)) or isinstance(times, (np.ndarray, xr.DataArray)):
         seconds = (np.asarray(times, dtype="datetime64[ns]") - dates[0]) / np.timedelta64(1, "s")
     else:
-        every = parse_duration(times, "times", problems)
+        every = parse_duration(times, "times", faults)
         seconds = known[:1] if every is None else np.arange(0.0, known[-1] + 1e-6 * every, every)
     if irregular and len(seconds) > 1:
         import torch
@@ -223,7 +223,7 @@ def _image_times(
         interval = np.diff(seconds, prepend=seconds[0]).clip(min=0)
         seconds = np.round(seconds + irregular * moved * interval).clip(known[0], known[-1])
     if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > known[-1] or (np.diff(seconds) <= 0).any():
-        problems.add(
+        faults.add(
             found=f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s",
             expected=f"ascending times within those of the velocity, 0 to {known[-1]:g} s",
             fix='times="1h", or dates within the record',
@@ -239,13 +239,13 @@ def _moved(
     image: xr.DataArray | None,
     exponent: float,
     generator: Any,
-    problems: Problems,
+    faults: Faults,
 ) -> NDArray[Any]:
     """The images (time, y, x) in the order of the input, without noise."""
     import torch
 
-    from xvar.core.characteristics import RandomImage, departures
     from xvar.core.interpolate import sample as interpolated
+    from xvar.core.models.characteristics import RandomImage, departures
 
     still = bridge.to_tensor(bridge.ascending(np.nan_to_num(metres), grid), dtype="float64", device=None)
     cells = still * bridge.core_grid(grid).cells_per_metre(dtype=torch.float64)
@@ -258,7 +258,7 @@ def _moved(
     else:
         own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
         if own.shape != grid.shape or not np.isfinite(own).all():
-            problems.add(
+            faults.add(
                 variable="image",
                 found=f"shape {own.shape}, {int((~np.isfinite(own)).sum())} missing values",
                 expected=f"a complete field on the grid of the velocity, {grid.shape}",
@@ -278,7 +278,7 @@ def _numbers(shape: tuple[int, ...], generator: Any) -> NDArray[Any]:
 
 def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.bool_]:
     """Where clouds are: of each image the same share, elsewhere in each."""
-    from xvar.core.characteristics import smooth_noise
+    from xvar.core.models.characteristics import smooth_noise
 
     fields = smooth_noise(shape[0], (shape[1], shape[2]), min(shape[1:]) / 20, generator).numpy()
     return np.asarray(fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True))
@@ -323,4 +323,4 @@ def _images(
     }
     coords[axes.time] = (axes.time, dates, {} if time is None else dict(time.attrs))
     result = xr.Dataset(fields, coords)
-    return finish(result, truth, action="twin()")
+    return to_cf(result, truth, action="twin()")

@@ -1,9 +1,9 @@
 """Models for `assimilate(dynamics=...)`, and what a model of your own must be."""
 
-from xvar.core.advection import Advection
 from xvar.core.dynamics import Dynamics, State
-from xvar.core.experiment import ModelError
-from xvar.core.lorenz import Lorenz63, Lorenz96
-from xvar.core.shallow_water import ShallowWater
+from xvar.core.methods.experiment import ModelError
+from xvar.core.models.advection import Advection
+from xvar.core.models.lorenz import Lorenz63, Lorenz96
+from xvar.core.models.shallow_water import ShallowWater
 
 __all__ = ["Advection", "Dynamics", "Lorenz63", "Lorenz96", "ModelError", "ShallowWater", "State"]

@@ -15,7 +15,7 @@ def _printable(text: object) -> str:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Fault:
     """One thing that is wrong with a call: where it is, what is there, and what would mend it."""
 
     found: str
@@ -42,18 +42,18 @@ class InputError(ValueError):
 
     Attributes
     ----------
-    problems : tuple of Problem
+    faults : tuple of Fault
         What is wrong, in the order in which it was met.
     """
 
-    def __init__(self, *problems: Problem) -> None:
-        self.problems = problems
-        lines = [str(problem) for problem in problems]
-        head = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} problems:", *(f"- {line}" for line in lines)])
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        lines = [str(fault) for fault in faults]
+        head = lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} faults:", *(f"- {line}" for line in lines)])
         super().__init__(head)
 
-    def __reduce__(self) -> tuple[type[InputError], tuple[Problem, ...]]:
-        return type(self), self.problems
+    def __reduce__(self) -> tuple[type[InputError], tuple[Fault, ...]]:
+        return type(self), self.faults
 
 
 def nearest(word: object, known: Iterable[object], otherwise: str) -> str:
@@ -66,13 +66,13 @@ def nearest(word: object, known: Iterable[object], otherwise: str) -> str:
 def refuse_unknown(options: Iterable[str], known: Iterable[str], call: str) -> None:
     """Raise InputError where options are none of a call's, each with the nearest that is."""
     known = list(known)
-    problems = [
-        Problem(f"no option {name!r} of {call}", f"one of {', '.join(known)}", nearest(name, known, "leave it out"))
+    faults = [
+        Fault(f"no option {name!r} of {call}", f"one of {', '.join(known)}", nearest(name, known, "leave it out"))
         for name in options
         if name not in known
     ]
-    if problems:
-        raise InputError(*problems)
+    if faults:
+        raise InputError(*faults)
 
 
 class DivergedError(InputError):
@@ -95,11 +95,11 @@ def warn(text: str, category: type[Warning]) -> None:
     warnings.warn(text, category, stacklevel=level)
 
 
-class Problems:
-    """Collects the problems of a call, so that one report names them all."""
+class Faults:
+    """Collects the faults of a call, so that one report names them all."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self._found: list[Fault] = []
 
     def __len__(self) -> int:
         return len(self._found)
@@ -116,7 +116,7 @@ class Problems:
     ) -> None:
         """Note a problem and go on."""
         name, dim = (None if label is None else str(label) for label in (variable, dimension))
-        self._found.append(Problem(found, expected, fix, name, dim, index))
+        self._found.append(Fault(found, expected, fix, name, dim, index))
 
     def check_choice(self, name: str, value: object, allowed: Sequence[object], usual: object) -> None:
         """Note a value that an option does not take."""
@@ -128,7 +128,7 @@ class Problems:
             )
 
     @property
-    def first(self) -> Problem | None:
+    def first(self) -> Fault | None:
         """The first problem that was noted."""
         return self._found[0] if self._found else None
 

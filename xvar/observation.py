@@ -1,6 +1,6 @@
 """How observations enter J: for `assimilate(observation=...)`."""
 
-from xvar.core.experiment import Images
+from xvar.core.methods.experiment import Images
 from xvar.core.observation import Logarithm, SquareRoot
 from xvar.plan.points import Points, assimilate_points, pixels
 

@@ -12,7 +12,7 @@ from xvar.cf.grid import horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import read_times
 from xvar.cf.units import kind, units_of
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: The files, the variable that is assimilated, and the kind of its grid.
 FILES = {
@@ -34,13 +34,13 @@ FILES = {
 
 def context(dataset: xr.Dataset, name: Hashable) -> tuple[xr.DataArray, Axes, dict[str, str]]:
     """The canonical variable, its axes and what the table of metadata wants to know."""
-    problems = Problems()
-    axes = find_axes(dataset[name], problems)
+    faults = Faults()
+    axes = find_axes(dataset[name], faults)
     assert axes is not None
-    array = canonical(dataset[name], axes, problems)
-    units = units_of(dataset[name], None, problems)
-    grid = horizontal_grid(dataset[name], axes, problems, mapping=dataset)
-    problems.refuse()
+    array = canonical(dataset[name], axes, faults)
+    units = units_of(dataset[name], None, faults)
+    grid = horizontal_grid(dataset[name], axes, faults, mapping=dataset)
+    faults.refuse()
     assert array is not None
     assert units is not None
     assert grid is not None
@@ -53,7 +53,7 @@ def context(dataset: xr.Dataset, name: Hashable) -> tuple[xr.DataArray, Axes, di
 def analysis(dataset: xr.Dataset, name: Hashable, frames: int = 3) -> xr.Dataset:
     """An analysis of one window of two or three frames and of a second one that overlaps it."""
     array, axes, known = context(dataset, name)
-    times = read_times(array, axes, Problems())
+    times = read_times(array, axes, Faults())
     assert times is not None
     frames = min(frames, times.values.size - 1)
     rows = np.arange(2)[:, None] * (times.values.size - frames) + np.arange(frames)
@@ -106,7 +106,7 @@ def analysis(dataset: xr.Dataset, name: Hashable, frames: int = 3) -> xr.Dataset
 def forecast(dataset: xr.Dataset, name: Hashable, steps: int = 3) -> xr.Dataset:
     """A forecast from the last frame of the record."""
     array, axes, _ = context(dataset, name)
-    times = read_times(array, axes, Problems())
+    times = read_times(array, axes, Faults())
     assert times is not None
     step = times.values[1] - times.values[0]
     leads = np.arange(1, steps + 1)

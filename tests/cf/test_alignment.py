@@ -10,15 +10,15 @@ from tests.faults.images import rainy, warm
 from tests.faults.table import note, refused
 from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes
-from xvar.errors import InputError, Problems
+from xvar.errors import Faults, InputError
 
 AXES = Axes("time", "y", "x")
 
 
 def aligned(field: xr.DataArray) -> tuple[xr.DataArray | None, str]:
-    problems = Problems()
-    found = on_grid(field, warm()["sst"], AXES, problems, "background sst")
-    return found, str(problems.first or "")
+    faults = Faults()
+    found = on_grid(field, warm()["sst"], AXES, faults, "background sst")
+    return found, str(faults.first or "")
 
 
 def frame() -> xr.DataArray:
@@ -136,9 +136,9 @@ def test_longitudes_are_known_by_name_units_or_standard_name(name, attrs) -> Non
     record = record.assign_coords({name: (name, -0.1 + 0.01 * np.arange(24), attrs)})
     field = record.isel(time=0, drop=True)
     shifted = field.assign_coords({name: (name, field[name].values % 360, attrs)})
-    problems = Problems()
-    found = on_grid(shifted, record, axes, problems, "background sst")
-    assert not len(problems)
+    faults = Faults()
+    found = on_grid(shifted, record, axes, faults, "background sst")
+    assert not len(faults)
     np.testing.assert_array_equal(found.values, field.values)
 
 
@@ -192,12 +192,12 @@ def test_every_dimension_that_differs_is_named() -> None:
         (frame().assign_coords(x=METRES + 3, y=METRES + 5), ["along 'y': they differ by up to 5", "by up to 3"]),
         (frame().expand_dims(a=2, b=3), ["'a' of size 2", "'b' of size 3"]),
     ):
-        problems = Problems()
-        assert on_grid(field, warm()["sst"], AXES, problems, "mask") is None
+        faults = Faults()
+        assert on_grid(field, warm()["sst"], AXES, faults, "mask") is None
         with pytest.raises(InputError) as caught:
-            problems.refuse()
-        assert len(caught.value.problems) == 2
-        for problem, word in zip(caught.value.problems, words, strict=True):
+            faults.refuse()
+        assert len(caught.value.faults) == 2
+        for problem, word in zip(caught.value.faults, words, strict=True):
             assert problem.variable == "mask"
             assert word in problem.found
 
@@ -218,8 +218,8 @@ def test_how_near_the_same_points_are(ours, theirs, shift, same) -> None:
     values = METRES - 11.5e3
     record = warm()["sst"].assign_coords(x=("x", values.astype(ours), {"units": "m"}))
     field = frame().assign_coords(x=("x", (values.astype(ours) + shift).astype(theirs), {"units": "m"}))
-    problems = Problems()
-    found = on_grid(field, record, AXES, problems, "mask")
+    faults = Faults()
+    found = on_grid(field, record, AXES, faults, "mask")
     assert (found is not None) is same
     if found is not None:
         np.testing.assert_array_equal(found.values, field.values)
@@ -235,9 +235,9 @@ def test_whatever_the_order_of_points_each_is_found(order, kind) -> None:
     if kind == "longitude":
         field = field.assign_coords(x=("x", (field["x"].values + 180) % 360 - 180, {"units": "degrees_east"}))
     for like in (record, record.isel(x=slice(None, None, -1)), record.isel(y=order)):
-        problems = Problems()
-        found = on_grid(field, like, AXES, problems, "mask")
-        assert not len(problems)
+        faults = Faults()
+        found = on_grid(field, like, AXES, faults, "mask")
+        assert not len(faults)
         np.testing.assert_array_equal(found.values, like.values)
         assert found.dims == ("y", "x")
 
@@ -247,16 +247,16 @@ def test_what_is_no_longitude_is_not_turned() -> None:
         record = warm()["sst"].rename(x=name).assign_coords({name: (name, np.arange(24.0), attrs)})
         field = record.isel(time=0, drop=True)
         turned = field.assign_coords({name: (name, field[name].values + 360, attrs)})
-        problems = Problems()
-        assert on_grid(turned, record, Axes("time", "y", name), problems, "mask") is None
+        faults = Faults()
+        assert on_grid(turned, record, Axes("time", "y", name), faults, "mask") is None
         units = f" {attrs['units']}" if "units" in attrs else ""
-        assert f"360 to 383{units} against 0 to 23{units}, which do not overlap" in str(problems.first)
-        assert f"of their spacing (1{units})" in str(problems.first)
+        assert f"360 to 383{units} against 0 to 23{units}, which do not overlap" in str(faults.first)
+        assert f"of their spacing (1{units})" in str(faults.first)
 
 
 def test_lengths_are_told_in_metres_whatever_the_unit_of_the_record() -> None:
     record = warm()["sst"].assign_coords(x=("x", np.arange(24.0), {"units": "km"}))
-    problems = Problems()
-    assert on_grid(line(METRES + 250, units="m"), record, AXES, problems, "mask") is None
-    assert "they differ by up to 250 m, 250 to 23250 m against 0 to 23000 m" in str(problems.first)
-    assert "to 1e-06 of their spacing (1000 m)" in str(problems.first)
+    faults = Faults()
+    assert on_grid(line(METRES + 250, units="m"), record, AXES, faults, "mask") is None
+    assert "they differ by up to 250 m, 250 to 23250 m against 0 to 23000 m" in str(faults.first)
+    assert "to 1e-06 of their spacing (1000 m)" in str(faults.first)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.cf.outputs import FILES
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, in_memory, is_date, plane_of
-from xvar.errors import InputError, Problems
+from xvar.errors import Faults, InputError
 
 
 def opened(path: pathlib.Path) -> xr.Dataset:
@@ -30,27 +30,27 @@ def images(dims=("time", "y", "x"), shape=(3, 5, 6), **attrs) -> xr.DataArray:
     return xr.DataArray(np.arange(np.prod(shape), dtype=float).reshape(shape), dims=dims, name="rain", attrs=attrs)
 
 
-def message(problems: Problems) -> str:
+def message(faults: Faults) -> str:
     with pytest.raises(InputError) as error:
-        problems.refuse()
+        faults.refuse()
     return str(error.value)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_axes_of_real_files(file, shared_data):
     dataset = opened(shared_data / file)
-    problems = Problems()
-    axes = find_axes(dataset[FILES[file][0]], problems)
-    assert not len(problems)
+    faults = Faults()
+    axes = find_axes(dataset[FILES[file][0]], faults)
+    assert not len(faults)
     assert axes is not None
     assert (axes.time, axes.y, axes.x) == dataset[FILES[file][0]].dims
 
 
 @pytest.mark.parametrize("file", [name for name in FILES if name.startswith(("radar", "sst"))])
 def test_the_only_variable_of_a_real_file_is_found(file, shared_data):
-    problems = Problems()
-    assert find_variable(opened(shared_data / file), None, problems) == FILES[file][0]
-    assert not len(problems)
+    faults = Faults()
+    assert find_variable(opened(shared_data / file), None, faults) == FILES[file][0]
+    assert not len(faults)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_the_only_variable_of_a_real_file_is_found(file, shared_data):
     ],
 )
 def test_several_variables_are_named_with_the_line_that_chooses(file, fix, shared_data):
-    problems = Problems()
-    assert find_variable(opened(shared_data / file), None, problems) is None
-    assert fix in message(problems)
+    faults = Faults()
+    assert find_variable(opened(shared_data / file), None, faults) is None
+    assert fix in message(faults)
 
 
 def test_velocities_are_left_aside_where_one_variable_remains():
     dataset = xr.Dataset({name: images() for name in ("u", "v", "sst")})
-    assert find_variable(dataset, None, Problems()) == "sst"
+    assert find_variable(dataset, None, Faults()) == "sst"
 
 
 def test_masks_bounds_text_and_ancillaries_are_no_candidates():
@@ -80,7 +80,7 @@ def test_masks_bounds_text_and_ancillaries_are_no_candidates():
     dataset["quality_flag"] = images().astype("i1")
     dataset["label"] = ("time", np.array(list("abc")))
     dataset["orography"] = (("y", "x"), np.zeros((5, 6)))
-    assert find_variable(dataset, None, Problems()) == "rain"
+    assert find_variable(dataset, None, Faults()) == "rain"
 
 
 @pytest.mark.parametrize(
@@ -90,28 +90,28 @@ def test_masks_bounds_text_and_ancillaries_are_no_candidates():
 def test_values_that_are_no_numbers(dtype, word):
     """Fault 27."""
     array = images().astype("i8").astype(dtype)
-    problems = Problems()
-    assert canonical(array, Axes("time", "y", "x"), problems) is None
-    assert word in message(problems)
-    assert "'rain'" in message(problems)
-    problems = Problems()
-    assert find_variable(array.to_dataset(), None, problems) is None
-    assert word in message(problems)
+    faults = Faults()
+    assert canonical(array, Axes("time", "y", "x"), faults) is None
+    assert word in message(faults)
+    assert "'rain'" in message(faults)
+    faults = Faults()
+    assert find_variable(array.to_dataset(), None, faults) is None
+    assert word in message(faults)
 
 
 def test_a_single_level_becomes_a_scalar_coordinate():
     array = images(("time", "depth", "y", "x"), (3, 1, 5, 6)).assign_coords(depth=[2.5])
-    axes = find_axes(array, Problems())
+    axes = find_axes(array, Faults())
     assert axes == Axes("time", "y", "x")
-    result = canonical(array, axes, Problems())
+    result = canonical(array, axes, Faults())
     assert result.dims == ("time", "y", "x")
     assert float(result.depth) == 2.5
 
 
 def test_several_faults_are_told_together():
-    problems = Problems()
-    canonical(images(("band", "time", "y", "x"), (2, 3, 2, 6)).astype(complex), Axes("time", "y", "x"), problems)
-    assert len(problems) == 3
+    faults = Faults()
+    canonical(images(("band", "time", "y", "x"), (2, 3, 2, 6)).astype(complex), Axes("time", "y", "x"), faults)
+    assert len(faults) == 3
 
 
 @given(st.permutations(["time", "y", "x"]), st.booleans())
@@ -124,8 +124,8 @@ def test_any_order_of_dimensions_is_the_same_images(order, named):
         array = array.rename(names).assign_coords(
             b=("b", np.arange(5.0), {"units": "degrees North"}), c=("c", np.arange(6.0), {"axis": "X"})
         )
-    axes = find_axes(array, Problems())
-    result = canonical(array, axes, Problems())
+    axes = find_axes(array, Faults())
+    result = canonical(array, axes, Faults())
     np.testing.assert_array_equal(result.values, straight.values)
     assert result.dims == (axes.time, axes.y, axes.x)
 
@@ -134,46 +134,46 @@ def test_attributes_stand_above_names():
     array = images(("time", "x", "y")).assign_coords(
         x=("x", np.arange(5.0), {"units": "degrees North"}), y=("y", np.arange(6.0), {"units": "degrees East"})
     )
-    assert find_axes(array, Problems()) == Axes("time", "x", "y")
+    assert find_axes(array, Faults()) == Axes("time", "x", "y")
 
 
 def test_unknown_dimensions_are_named():
-    problems = Problems()
-    assert find_axes(images(("a", "b", "c")), problems) is None
-    assert len(problems) == 3
-    assert "(a: 3, b: 5, c: 6)" in message(problems)
+    faults = Faults()
+    assert find_axes(images(("a", "b", "c")), faults) is None
+    assert len(faults) == 3
+    assert "(a: 3, b: 5, c: 6)" in message(faults)
 
 
 def test_odd_attributes_do_no_harm():
     array = images().assign_coords(
         time=pd.date_range("2000", periods=3), y=("y", np.arange(5.0), {"units": 1, "axis": 3, "standard_name": None})
     )
-    assert find_axes(array, Problems()) == Axes("time", "y", "x")
+    assert find_axes(array, Faults()) == Axes("time", "y", "x")
 
 
 def test_input_is_not_changed():
     array = images(("x", "depth", "time", "y"), (6, 1, 3, 5), units="mm h-1")
     before = array.copy(deep=True)
     for _ in itertools.repeat(None, 2):
-        canonical(array, find_axes(array, Problems()), Problems())
+        canonical(array, find_axes(array, Faults()), Faults())
     xr.testing.assert_identical(array, before)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate dimension names")
 def test_a_variable_with_one_dimension_twice_is_none():
     dataset = images().to_dataset().assign(twice=xr.Variable(("a", "a"), np.zeros((2, 2))))
-    assert find_variable(dataset, None, Problems()) == "rain"
-    problems = Problems()
-    assert find_variable(dataset, "twice", problems) is None
-    assert "'a') , one of them twice".replace(" ,", ",") in message(problems)
+    assert find_variable(dataset, None, Faults()) == "rain"
+    faults = Faults()
+    assert find_variable(dataset, "twice", faults) is None
+    assert "'a') , one of them twice".replace(" ,", ",") in message(faults)
 
 
 def test_images_of_several_members_are_chosen_by_position():
     for coords in ({}, {"member": ["a", "b"]}, {"member": [7, 8]}, {"member": [1.0, np.nan]}):
         array = xr.concat([images(), images()], "member").assign_coords(coords)
-        problems = Problems()
-        assert canonical(array, Axes("time", "y", "x"), problems) is None
-        assert message(problems).endswith("fix: choose one, ds = ds.isel(member=0)")
+        faults = Faults()
+        assert canonical(array, Axes("time", "y", "x"), faults) is None
+        assert message(faults).endswith("fix: choose one, ds = ds.isel(member=0)")
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ def test_images_of_several_members_are_chosen_by_position():
 def test_of_levels_that_nearest_the_surface_is_told(attrs, values, nearest, said):
     level = ("level", values, attrs)
     array = images(("time", "level", "y", "x"), (3, len(values), 5, 6)).assign_coords(level=level)
-    problems = Problems()
-    canonical(array, Axes("time", "y", "x"), problems)
-    assert f"ds = ds.isel(level={nearest}) for that nearest the surface ({said})" in message(problems)
+    faults = Faults()
+    canonical(array, Axes("time", "y", "x"), faults)
+    assert f"ds = ds.isel(level={nearest}) for that nearest the surface ({said})" in message(faults)
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_of_levels_that_nearest_the_surface_is_told(attrs, values, nearest, said
 )
 def test_where_nothing_says_what_levels_are_the_first_is_proposed(level):
     array = images(("time", "level", "y", "x"), (3, 2, 5, 6))
-    problems = Problems()
-    canonical(array if level is None else array.assign_coords(level=level), Axes("time", "y", "x"), problems)
-    assert message(problems).endswith("choose one, ds = ds.isel(level=0)")
+    faults = Faults()
+    canonical(array if level is None else array.assign_coords(level=level), Axes("time", "y", "x"), faults)
+    assert message(faults).endswith("choose one, ds = ds.isel(level=0)")
 
 
 ANGULAR = ("projection_{}_coordinate", "projection_{}_angular_coordinate")
@@ -252,7 +252,7 @@ def test_attributes_that_state_an_axis(axis, attrs, own):
     }
     name = dims[axis] if own else "position"
     coords[name] = (dims[axis], np.arange(sizes[dims[axis]]), attrs)
-    assert find_axes(images(("a", "b", "c")).assign_coords(coords), Problems()) == Axes("a", "b", "c")
+    assert find_axes(images(("a", "b", "c")).assign_coords(coords), Faults()) == Axes("a", "b", "c")
 
 
 def test_dates_state_the_axis_of_time():
@@ -260,13 +260,13 @@ def test_dates_state_the_axis_of_time():
     days = pd.date_range("2000", periods=3)
     dates = xr.date_range("2000", periods=3, calendar="noleap", use_cftime=True)
     for coordinate in (("a", days), ("a", dates), ("a", np.arange(3).astype("m8[h]"))):
-        assert find_axes(array.assign_coords(a=coordinate), Problems()) == Axes("a", "y", "x")
+        assert find_axes(array.assign_coords(a=coordinate), Faults()) == Axes("a", "y", "x")
     for coordinate in (("a", days), ("a", dates)):
-        assert find_axes(array.assign_coords(when=coordinate), Problems()) == Axes("a", "y", "x")
+        assert find_axes(array.assign_coords(when=coordinate), Faults()) == Axes("a", "y", "x")
     for texts in (("a", np.array(list("abc"), dtype=object)), ("a", np.array([1.5, None, 2], dtype=object))):
-        problems = Problems()
-        assert find_axes(array.assign_coords(a=texts), problems) is None
-        assert "no time dimension" in message(problems)
+        faults = Faults()
+        assert find_axes(array.assign_coords(a=texts), faults) is None
+        assert "no time dimension" in message(faults)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_what_counts_first_of_what_states_an_axis():
         c=("c", np.arange(6), {"axis": "X"}),
         d=("c", np.arange(6), {"axis": "Y"}),
     )
-    assert find_axes(array, Problems()) == Axes("a", "b", "c")
+    assert find_axes(array, Faults()) == Axes("a", "b", "c")
     # A coordinate of its own that states nothing leaves it to others.
     array = images(("a", "b", "x")).assign_coords(
         a=np.arange(3),
@@ -300,19 +300,19 @@ def test_what_counts_first_of_what_states_an_axis():
         when=("a", pd.date_range("2000", periods=3)),
         row=("b", np.arange(5), {"axis": "Y"}),
     )
-    assert find_axes(array, Problems()) == Axes("a", "b", "x")
+    assert find_axes(array, Faults()) == Axes("a", "b", "x")
     # A step of a forecast is time where nothing else is.
     steps = images(("step", "time", "y", "x"), (2, 3, 5, 6)).assign_coords(step=np.arange(2).astype("m8[h]"))
-    assert find_axes(steps, Problems()) == Axes("time", "y", "x")
+    assert find_axes(steps, Faults()) == Axes("time", "y", "x")
 
 
 def test_a_dimension_whose_attributes_state_another_axis_is_none_by_its_name():
     upright = images().assign_coords(y=("y", np.arange(5), {"axis": "Z"}))
-    problems = Problems()
-    assert find_axes(upright, problems) is None
-    assert "found no y (latitude) dimension among (time: 3, y: 5, x: 6); " in message(problems)
+    faults = Faults()
+    assert find_axes(upright, faults) is None
+    assert "found no y (latitude) dimension among (time: 3, y: 5, x: 6); " in message(faults)
     steps = images().assign_coords(time=("time", np.arange(3).astype("m8[h]"), {"axis": "Z"}))
-    assert find_axes(steps, Problems()) is None
+    assert find_axes(steps, Faults()) is None
 
 
 CUSTOMARY = {
@@ -326,15 +326,15 @@ CUSTOMARY = {
 @pytest.mark.parametrize(("axis", "name"), [(axis, name) for axis in CUSTOMARY for name in CUSTOMARY[axis].split()])
 def test_customary_names(axis, name):
     names = {"time": "time", "y": "y", "x": "x", axis: name.upper()}
-    assert find_axes(images(tuple(names.values())), Problems()) == Axes(*names.values())
+    assert find_axes(images(tuple(names.values())), Faults()) == Axes(*names.values())
 
 
 def test_a_dimension_of_one_value_is_not_what_images_run_along():
     array = images(("time", "valid_time", "lat", "y", "x"), (1, 3, 1, 5, 6))
-    assert find_axes(array, Problems()) == Axes("valid_time", "y", "x")
-    problems = Problems()
-    assert find_axes(images(("time", "valid_time", "y", "x"), (1, 1, 5, 6)), problems) is None
-    assert "several dimensions that may be time: 'time', 'valid_time'" in message(problems)
+    assert find_axes(array, Faults()) == Axes("valid_time", "y", "x")
+    faults = Faults()
+    assert find_axes(images(("time", "valid_time", "y", "x"), (1, 1, 5, 6)), faults) is None
+    assert "several dimensions that may be time: 'time', 'valid_time'" in message(faults)
 
 
 @pytest.mark.parametrize(
@@ -374,9 +374,9 @@ def test_a_dimension_of_one_value_is_not_what_images_run_along():
     ],
 )
 def test_missing_and_ambiguous_dimensions_word_by_word(dims, said):
-    problems = Problems()
-    assert find_axes(images(dims, (2, 3, 4, 5)), problems) is None
-    assert message(problems) == f"variable 'rain': found {said}"
+    faults = Faults()
+    assert find_axes(images(dims, (2, 3, 4, 5)), faults) is None
+    assert message(faults) == f"variable 'rain': found {said}"
 
 
 @pytest.mark.parametrize(
@@ -404,11 +404,11 @@ LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_m
 def test_what_another_variable_points_at_is_no_candidate(link, text, decoded):
     dataset = xr.Dataset({"rain": images(), "second": images()})
     kept = dataset["rain"].encoding if decoded else dataset["rain"].attrs
-    assert find_variable(dataset, None, Problems()) is None
+    assert find_variable(dataset, None, Faults()) is None
     kept[link] = text
-    assert find_variable(dataset, None, Problems()) == "rain"
+    assert find_variable(dataset, None, Faults()) == "rain"
     kept[link] = text.replace("second", "seconds")
-    assert find_variable(dataset, None, Problems()) is None
+    assert find_variable(dataset, None, Faults()) is None
 
 
 MASKS = "mask land_mask landmask MASK lsm flag flags quality qc valid is_valid rain_qc quality_of_rain seamask"
@@ -441,7 +441,7 @@ STANDARD_NAMES = {
 )
 def test_masks_and_velocities_leave_one_variable(name, attrs, left_out):
     dataset = xr.Dataset({name: images().assign_attrs(attrs), "rain": images()})
-    assert find_variable(dataset, None, Problems()) == ("rain" if left_out else None)
+    assert find_variable(dataset, None, Faults()) == ("rain" if left_out else None)
 
 
 def several(*names: str, **others: xr.DataArray) -> xr.Dataset:
@@ -564,23 +564,23 @@ IMAGES_OF_A_RECORD = "give all files of the record, or xarray.concat(images, 'ti
     ],
 )
 def test_no_variable_or_several_word_by_word(dataset, name, said):
-    problems = Problems()
-    assert find_variable(dataset, name, problems) is None
-    assert message(problems) == said
+    faults = Faults()
+    assert find_variable(dataset, name, faults) is None
+    assert message(faults) == said
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate dimension names")
 def test_variables_with_one_dimension_twice_are_not_offered():
     twice = xr.Variable(("a", "a"), np.zeros((2, 2)))
-    problems = Problems()
-    assert find_variable(images().to_dataset().assign(twice=twice), "twice", problems) is None
-    assert message(problems) == (
+    faults = Faults()
+    assert find_variable(images().to_dataset().assign(twice=twice), "twice", faults) is None
+    assert message(faults) == (
         "variable 'twice': found dimensions ('a', 'a'), one of them twice; expected a variable with time, y and x "
         "dimensions; fix: choose another variable"
     )
-    problems = Problems()
-    assert find_variable(images().to_dataset().assign(twice=twice), "twices", problems) is None
-    assert "the data variables are 'rain'; " in message(problems)
+    faults = Faults()
+    assert find_variable(images().to_dataset().assign(twice=twice), "twices", faults) is None
+    assert "the data variables are 'rain'; " in message(faults)
 
 
 SMALL = "expected at least 4; fix: give a larger domain"
@@ -632,11 +632,11 @@ SMALL = "expected at least 4; fix: give a larger domain"
     ],
 )
 def test_faults_of_images_word_by_word(array, said):
-    problems = Problems()
-    result = canonical(array, Axes("time", "y", "x"), problems)
+    faults = Faults()
+    result = canonical(array, Axes("time", "y", "x"), faults)
     assert (result is None) is bool(said)
     if said:
-        assert message(problems) == said[0] if len(said) == 1 else message(problems).split("\n- ")[1:] == said
+        assert message(faults) == said[0] if len(said) == 1 else message(faults).split("\n- ")[1:] == said
 
 
 @pytest.mark.parametrize(
@@ -656,9 +656,9 @@ def test_faults_of_images_word_by_word(array, said):
 )
 def test_the_level_nearest_the_surface(attrs, values, nearest, said):
     array = images(("time", "level", "y", "x"), (3, len(values), 5, 6)).assign_coords(level=("level", values, attrs))
-    problems = Problems()
-    canonical(array, Axes("time", "y", "x"), problems)
-    assert message(problems).endswith(
+    faults = Faults()
+    canonical(array, Axes("time", "y", "x"), faults)
+    assert message(faults).endswith(
         f"; fix: choose one, ds = ds.isel(level={nearest}) for that nearest the surface ({said})"
     )
 
@@ -666,9 +666,9 @@ def test_the_level_nearest_the_surface(attrs, values, nearest, said):
 @pytest.mark.parametrize("attrs", [{"positive": "sideways"}, {"axis": "E"}, {"standard_name": "realization"}])
 def test_what_is_no_level_is_chosen_by_position(attrs):
     array = images(("time", "member", "y", "x"), (3, 2, 5, 6)).assign_coords(member=("member", [2.0, 1.0], attrs))
-    problems = Problems()
-    canonical(array, Axes("time", "y", "x"), problems)
-    assert message(problems).endswith("; fix: choose one, ds = ds.isel(member=0)")
+    faults = Faults()
+    canonical(array, Axes("time", "y", "x"), faults)
+    assert message(faults).endswith("; fix: choose one, ds = ds.isel(member=0)")
 
 
 def test_coordinates_and_masks_are_read_past_the_scheduler():

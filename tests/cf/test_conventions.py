@@ -16,7 +16,7 @@ import xarray as xr
 from tests.cf.outputs import FILES, analysis, forecast, scores
 from tests.cf.strict import strict_cf
 from tests.records import bare
-from xvar.cf.conventions import finish, for_writing, identity
+from xvar.cf.conventions import for_writing, identity, to_cf
 
 KINDS = {"analysis": analysis, "forecast": forecast, "scores": scores}
 
@@ -41,7 +41,7 @@ def assert_same(written: xr.Dataset, read: xr.Dataset) -> None:
 def test_every_real_file_gives_strict_cf(file: str, what: str, shared_data: pathlib.Path, tmp_path: pathlib.Path):
     name, _ = FILES[file]
     source = opened(shared_data / file)
-    result = finish(KINDS[what](source, name), source, action=f'assimilate("{name}")', configuration="window=3")
+    result = to_cf(KINDS[what](source, name), source, action=f'assimilate("{name}")', configuration="window=3")
 
     result.to_netcdf(tmp_path / "output.nc")
     code, complaints = strict_cf(tmp_path / "output.nc")
@@ -70,7 +70,7 @@ RECORD = xr.Dataset(
 
 
 def strict(dataset: xr.Dataset, path: pathlib.Path) -> xr.Dataset:
-    """Written, checked and read."""
+    """WriteRecord, checked and read."""
     dataset.to_netcdf(path / "strict.nc")
     code, complaints = strict_cf(path / "strict.nc")
     assert code == 0, complaints
@@ -79,7 +79,7 @@ def strict(dataset: xr.Dataset, path: pathlib.Path) -> xr.Dataset:
 
 
 def finished(source: xr.Dataset = RECORD, name: str = "sst", **changes: object) -> xr.Dataset:
-    return finish(analysis(source, name).assign(**changes), source, action="assimilate")
+    return to_cf(analysis(source, name).assign(**changes), source, action="assimilate")
 
 
 def test_the_checker_refuses_what_is_not_finished(tmp_path):
@@ -127,7 +127,7 @@ def test_missing_times(tmp_path):
     result = analysis(RECORD, "sst")
     times = result.time.values.copy()
     times[1, -1] = np.datetime64("NaT", "ns")
-    result = finish(
+    result = to_cf(
         result.assign_coords(time=(("window", "step"), times, result.time.attrs)), RECORD, action="assimilate"
     )
     np.testing.assert_array_equal(strict(result, tmp_path).time.values, times)
@@ -143,7 +143,7 @@ def test_packing_is_not_inherited(tmp_path):
         output["sst"].encoding = dict(source["sst"].encoding)
         output["sst"] += 3801.0
         output["sst"].attrs = source["sst"].attrs
-        result = finish(output, source, action="assimilate")
+        result = to_cf(output, source, action="assimilate")
         read = strict(result, tmp_path)
         np.testing.assert_array_equal(read.sst.values, result.sst.values)
         assert read.sst.dtype == np.float32
@@ -164,7 +164,7 @@ def test_history(tmp_path):
         history="yesterday: made", institution="here", title="line\x1b[31m", references="doi", Conventions="CF-1.4"
     )
     source.encoding["source"] = "/secret/path/evil\n\x1b[2Jname.nc"
-    result = finish(analysis(source, "sst"), source, action="assimilate\n\x07", configuration="window=3")
+    result = to_cf(analysis(source, "sst"), source, action="assimilate\n\x07", configuration="window=3")
     before, entry = result.attrs["history"].split("\n")
     assert before == "yesterday: made"
     stamp = datetime.datetime.strptime(entry.split(" ")[0], "%Y-%m-%dT%H:%M:%SZ")
@@ -242,7 +242,7 @@ def test_dates_of_other_calendars_to_the_microsecond(tmp_path):
     ]
     source = RECORD.isel(time=[0, 1]).assign_coords(time=("time", dates))
     output = RECORD.isel(time=[0, 1])[["sst"]].assign_coords(time=("time", dates))
-    result = finish(output, source, action="assimilate")
+    result = to_cf(output, source, action="assimilate")
     assert result["time"].encoding["units"].startswith("microseconds")
     result.to_netcdf(tmp_path / "dates.nc")
     with netCDF4.Dataset(tmp_path / "dates.nc") as file:
@@ -289,7 +289,7 @@ def test_grid_mappings_of_any_type(mapping, kind, tmp_path):
         source["sst"].encoding["grid_mapping"] = source["sst"].attrs.pop("grid_mapping")
     output = analysis(source, "sst")
     output["sst"].encoding = dict(source["sst"].encoding)
-    read = strict(finish(output, source, action="assimilate"), tmp_path)
+    read = strict(to_cf(output, source, action="assimilate"), tmp_path)
     if mapping.get("grid_mapping_name") == "flat_disc":
         assert "crs" not in read
         assert "grid mapping crs dropped" in read.attrs["history"]
@@ -338,7 +338,7 @@ def test_input_is_not_changed(file, shared_data):
     }
     attrs = {key: dict(one.attrs) for key, one in kept.items()}
     values = output.copy(deep=True)
-    result = finish(output, source, action="assimilate")
+    result = to_cf(output, source, action="assimilate")
     for variable in result.variables.values():
         variable.attrs["touched"] = 1
     xr.testing.assert_identical(output, values)
@@ -357,19 +357,19 @@ def test_lazy_outputs_stay_lazy():
 
     lazy = analysis(RECORD, "sst").chunk({"window": 1})
     with dask.config.set(scheduler=forbidden):
-        result = finish(lazy, RECORD, action="assimilate")
+        result = to_cf(lazy, RECORD, action="assimilate")
     assert result.sst.chunks is not None
 
 
 def test_finishing_again_changes_nothing_but_the_history():
     once = finished()
-    twice = finish(once, RECORD, action="forecast")
+    twice = to_cf(once, RECORD, action="forecast")
     xr.testing.assert_identical(once.assign_attrs(history=""), twice.assign_attrs(history=""))
     assert len(twice.attrs["history"].splitlines()) == len(once.attrs["history"].splitlines()) + 1
 
 
 def test_a_dataset_without_fields_is_enough(tmp_path):
-    result = finish(xr.Dataset({"rmse": ("lead_time", np.ones(2), {"units": "K"})}), RECORD, action="verify")
+    result = to_cf(xr.Dataset({"rmse": ("lead_time", np.ones(2), {"units": "K"})}), RECORD, action="verify")
     assert result.rmse.attrs["long_name"] == "rmse"
     strict(result, tmp_path)
 
@@ -392,7 +392,7 @@ def test_durations_and_times_keep_no_units_of_the_input(tmp_path):
     leads = np.array([0, 90], "m8[s]").astype("m8[ns]")
     source = source.assign_coords(lead=("lead", leads, {"units": "minutes", "long_name": "lead time"}))
     late = xr.DataArray([1.0, 2.0], dims="lead", coords={"lead": source["lead"]}, attrs={"units": "1"})
-    result = finish(source[["sst"]].assign(late=late), source, action="assimilate")
+    result = to_cf(source[["sst"]].assign(late=late), source, action="assimilate")
     assert "units" not in result["time"].attrs
     assert "units" not in result["lead"].attrs
     assert result["lead"].encoding == {"units": "seconds", "dtype": np.dtype("int64"), "_FillValue": None}
@@ -436,7 +436,7 @@ def alone(attrs: dict[str, object], kind: str = "data", dtype: str = "f4") -> xr
 
 def made(attrs: dict[str, object], kind: str = "data", dtype: str = "f4") -> tuple[dict[str, object], list[str]]:
     """Attributes that a variable leaves with, but for the name that it gets where it has none, and the notes."""
-    result = finish(alone(attrs, kind, dtype), xr.Dataset(), action="make")
+    result = to_cf(alone(attrs, kind, dtype), xr.Dataset(), action="make")
     kept = dict(result["v"].attrs)
     if not {"long_name", "standard_name"} & set(attrs) and kept.get("long_name") == "v":
         del kept["long_name"]
@@ -511,7 +511,7 @@ def test_ranges_stay_with_coordinates_of_their_type_alone(key) -> None:
     assert made({key: value.astype("f8")}, "coordinate") == ({}, [f"{key} {STOOD}"])
     dates = np.array(["2000-01-01", "2000-01-02"], "M8[ns]")
     for bound in (value, dates if key.endswith("range") else dates[0]):
-        result = finish(xr.Dataset(coords={"v": ("v", dates, {key: bound})}), xr.Dataset(), action="make")
+        result = to_cf(xr.Dataset(coords={"v": ("v", dates, {key: bound})}), xr.Dataset(), action="make")
         assert key not in result["v"].attrs
         assert f"{key} {STOOD}" in mended(result)
 
@@ -520,7 +520,7 @@ def test_ranges_stay_with_coordinates_of_their_type_alone(key) -> None:
 def test_flags_have_the_type_of_their_variable(dtype) -> None:
     given = {"flag_values": [0, 1], "flag_masks": np.array([1, 2], "i8"), "flag_meanings": "a b", "numbers": [0, 1]}
     for result in (
-        finish(alone(given, dtype=dtype), xr.Dataset(), action="make"),
+        to_cf(alone(given, dtype=dtype), xr.Dataset(), action="make"),
         for_writing(alone(given, dtype=dtype)),
     ):
         attrs = result["v"].attrs
@@ -581,9 +581,9 @@ def test_positions_are_called_what_they_are(name, units) -> None:
     assert made(own, "coordinate") == (own, [])
     for given, kept in (({}, axis), ({"axis": "Z"}, "Z")):
         line = xr.Dataset(coords={"v": ("v", np.arange(2.0), {"units": units, **given})})
-        assert finish(line, xr.Dataset(), action="make")["v"].attrs == {**ours, "axis": kept}
+        assert to_cf(line, xr.Dataset(), action="make")["v"].attrs == {**ours, "axis": kept}
     other = xr.Dataset({"f": ("y", np.zeros(2))}, coords={"v": ("y", np.arange(2.0), {"units": units})})
-    assert finish(other, xr.Dataset(), action="make")["v"].attrs == ours
+    assert to_cf(other, xr.Dataset(), action="make")["v"].attrs == ours
 
 
 NAMED = "standard_name {} of v dropped: {}"
@@ -636,7 +636,7 @@ def test_standard_names_that_are_kept_and_what_is_told_of_the_others(name, units
 def test_a_variable_without_a_name_of_cf_gets_its_own_in_words() -> None:
     names = {"speed_of_echo": "speed of echo", "_": "variable", "a\x07b": "a\\x07b"}
     data = {name: ("x", np.zeros(2)) for name in names}
-    result = finish(xr.Dataset(data), xr.Dataset(), action="make")
+    result = to_cf(xr.Dataset(data), xr.Dataset(), action="make")
     assert {name: result[name].attrs for name in names} == {name: {"long_name": words} for name, words in names.items()}
 
 
@@ -665,19 +665,19 @@ def test_times_say_what_they_are_and_how_leap_seconds_count(calendar, given, kep
     values = np.array(["2000-01-01", "2000-01-02"], "M8[ns]")
     if calendar is not None:
         values = np.array([cftime.datetime(2000, 1, day, calendar=calendar) for day in (1, 2)])
-    result = finish(xr.Dataset(coords={"t": ("t", values, given)}), xr.Dataset(), action="make")
+    result = to_cf(xr.Dataset(coords={"t": ("t", values, given)}), xr.Dataset(), action="make")
     assert (result["t"].attrs, mended(result)) == (kept, notes)
     # An axis is that of the dimension of its name.
     kept = {key: value for key, value in kept.items() if key != "axis"}
     for dims, shape in (("n", (2,)), (("t", "n"), (1, 2)), ((), ())):
         own = xr.Dataset({"t": (dims, values[:2].reshape(shape) if shape else values[0], given)}).set_coords("t")
-        assert finish(own, xr.Dataset(), action="make")["t"].attrs == kept
+        assert to_cf(own, xr.Dataset(), action="make")["t"].attrs == kept
 
 
 def test_the_time_of_reference_is_known_by_its_name() -> None:
     dates = np.array(["2000-01-01", "2000-01-02"], "M8[ns]")
     names = ["forecast_reference_time", "time"]
-    result = finish(xr.Dataset(coords=dict.fromkeys(names, ("n", dates))), xr.Dataset(), action="make")
+    result = to_cf(xr.Dataset(coords=dict.fromkeys(names, ("n", dates))), xr.Dataset(), action="make")
     assert [result[name].attrs["standard_name"] for name in names] == names
 
 
@@ -720,7 +720,7 @@ def test_nothing_but_what_is_meant_is_encoded(values, expected) -> None:
     source = xr.Dataset({"f": ("n", values)}, coords={"c": ("n", values)})
     for name in ("f", "c"):
         source[name].encoding = {"zlib": True, "scale_factor": 2.0}
-    result = finish(source, xr.Dataset(), action="make")
+    result = to_cf(source, xr.Dataset(), action="make")
     np.testing.assert_equal(result["f"].encoding, expected)
     plain = values.dtype.kind == "f"
     np.testing.assert_equal(result["c"].encoding, expected | ({"_FillValue": None} if plain else {}))
@@ -729,7 +729,7 @@ def test_nothing_but_what_is_meant_is_encoded(values, expected) -> None:
 def test_truth_becomes_a_flag_with_the_words_that_it_had() -> None:
     for given, words in (({}, "false true"), ({"flag_meanings": "dry wet"}, "dry wet")):
         source = xr.Dataset({"v": ("x", np.array([True, False]), {"long_name": "wet", **given})})
-        result = finish(source, xr.Dataset(), action="make")["v"]
+        result = to_cf(source, xr.Dataset(), action="make")["v"]
         assert (result.dtype, result.values.tolist()) == (np.int8, [1, 0])
         assert result.attrs["flag_values"].tolist() == [0, 1]
         assert (result.attrs["flag_meanings"], result.attrs["long_name"]) == (words, "wet")
@@ -753,7 +753,7 @@ def test_text_and_repeated_dimensions_are_dropped_and_dates_are_no_text() -> Non
         }
     )
     source["square"] = xr.Variable(("x", "x"), np.zeros((2, 2)))
-    result = finish(source, xr.Dataset(), action="make")
+    result = to_cf(source, xr.Dataset(), action="make")
     assert set(result.variables) == {"dates", "kept"}
     text = "text, which strict CF does not take here"
     assert mended(result) == [
@@ -783,7 +783,7 @@ def test_every_field_of_a_plane_points_at_its_grid_mapping(where, link) -> None:
     output, source = mapped(a=link), xr.Dataset()
     holder = output if where == "output" else source
     holder["crs"] = ((), np.int32(0), MAPPING)
-    result = finish(output, source, action="make")
+    result = to_cf(output, source, action="make")
     pointing = {name for name, v in result.variables.items() if "grid_mapping" in v.attrs}
     assert pointing == {"a", "b", "c"}
     assert {result[name].attrs["grid_mapping"] for name in pointing} == {"crs"}
@@ -795,14 +795,14 @@ def test_every_field_of_a_plane_points_at_its_grid_mapping(where, link) -> None:
 
 def test_a_grid_mapping_of_a_line_is_none_of_its_plane() -> None:
     output = mapped(line="crs").assign(crs=((), np.int32(0), MAPPING))
-    result = finish(output, xr.Dataset(), action="make")
+    result = to_cf(output, xr.Dataset(), action="make")
     assert not [name for name, v in result.variables.items() if "grid_mapping" in v.attrs]
 
 
 def test_links_to_grid_mappings_that_are_not_there_or_no_text() -> None:
     output = mapped(a="gone\x07: y x", b="", other=" ").assign(stray=((), np.int32(0), MAPPING))
     output["c"].attrs["grid_mapping"] = 7
-    result = finish(output, xr.Dataset(), action="make")
+    result = to_cf(output, xr.Dataset(), action="make")
     assert "stray" not in result
     assert not [name for name, v in result.variables.items() if "grid_mapping" in v.attrs]
     assert mended(result) == ["link of a to the absent grid mapping gone\\x07 dropped"]
@@ -811,7 +811,7 @@ def test_links_to_grid_mappings_that_are_not_there_or_no_text() -> None:
 def test_two_planes_with_two_grid_mappings() -> None:
     second = {"grid_mapping_name": "latitude_longitude", "earth_radius": 6.3e6}
     output = mapped(a="one", other="two").assign(one=((), 0, MAPPING), two=((), 0, second))
-    result = finish(output, xr.Dataset(), action="make")
+    result = to_cf(output, xr.Dataset(), action="make")
     links = [result[name].attrs.get("grid_mapping") for name in ("a", "b", "other", "line")]
     assert links == ["one", "one", "two", None]
     assert (result["one"].attrs, result["two"].attrs) == (MAPPING, second)
@@ -826,7 +826,7 @@ def test_global_attributes_and_the_history_word_by_word() -> None:
     output = xr.Dataset({"f": ("x", np.zeros(2), {"a": None})}, attrs={"comment": "output", "xvar_note": True})
     output["f"].attrs["b"] = None
     version = importlib.metadata.version("xvar")
-    result = finish(output, source, action="make\x07", configuration="a\x1b")
+    result = to_cf(output, source, action="make\x07", configuration="a\x1b")
     before, entry = result.attrs.pop("history").split("\n")
     assert before == "before"
     assert entry.partition(" ")[2] == (
@@ -838,10 +838,10 @@ def test_global_attributes_and_the_history_word_by_word() -> None:
     own = {"title": "xvar make\\x07", "source": f"xvar {version}", "Conventions": "CF-1.11"}
     expected = {**marks, "comment": "output", "references": ["a", "b"], "xvar_note": 1, **own}
     assert result.attrs == expected
-    titled = finish(output.assign_attrs(title="t", source="s", history="own"), source, action="make")
+    titled = to_cf(output.assign_attrs(title="t", source="s", history="own"), source, action="make")
     assert (titled.attrs["title"], titled.attrs["source"]) == ("t", "s")
     assert titled.attrs["history"].startswith("own\n")
-    plain = finish(xr.Dataset({"f": ("x", np.zeros(2))}), xr.Dataset(), action="make").attrs["history"]
+    plain = to_cf(xr.Dataset({"f": ("x", np.zeros(2))}), xr.Dataset(), action="make").attrs["history"]
     assert plain.partition(" ")[2] == f"xvar {version}: make of a dataset in memory ()"
 
 
@@ -849,4 +849,4 @@ def test_what_was_mended_alike_is_told_once() -> None:
     kept = xr.Dataset({"f": (("y", "x"), np.zeros((2, 3)), {"grid_mapping": "crs"})})
     source = xr.Dataset({"crs": ((), 0, {**MAPPING, "colour": "blue"})})
     note = "attribute colour of crs dropped: no attribute of latitude_longitude"
-    assert mended(finish(kept.assign(g=kept["f"]), source, action="make")) == [note]
+    assert mended(to_cf(kept.assign(g=kept["f"]), source, action="make")) == [note]

@@ -8,13 +8,13 @@ import pytest
 from tests.cf.grid.records import AXES, grid
 from tests.cf.test_axes import images, message
 from xvar.cf.directions import axis_directions
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 def refusal(array) -> str:
-    problems = Problems()
-    assert axis_directions(array, AXES, grid(images(), dx=1.0, dy=1.0), problems) is None
-    return message(problems)
+    faults = Faults()
+    assert axis_directions(array, AXES, grid(images(), dx=1.0, dy=1.0), faults) is None
+    return message(faults)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import xarray as xr
 from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
 from xvar.cf.land import find_land
-from xvar.errors import InputError, Problems
+from xvar.errors import Faults, InputError
 
 AXES = Axes("time", "y", "x")
 LAND = np.zeros((5, 6), bool)
@@ -24,11 +24,11 @@ def sea(**variables) -> xr.Dataset:
 
 
 def land_of(dataset, land=None, lazy=False):
-    problems = Problems()
+    faults = Faults()
     if lazy:
         dataset = dataset.chunk()
-    mask, statement = find_land(dataset, dataset["sst"], AXES, land, problems)
-    problems.refuse()
+    mask, statement = find_land(dataset, dataset["sst"], AXES, land, faults)
+    faults.refuse()
     return mask, statement
 
 
@@ -111,7 +111,7 @@ def test_what_is_no_mask_is_not_looked_at(name, variable):
 
 def test_a_variable_is_no_mask_of_its_own():
     dataset = sea().rename(sst="mask")
-    assert find_land(dataset, dataset["mask"], AXES, None, Problems())[1] == NEVER_VALID
+    assert find_land(dataset, dataset["mask"], AXES, None, Faults())[1] == NEVER_VALID
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_radar_validity_is_no_land():
     rain = dataset.rename(sst="rain")
     rain["rain"].attrs = {"units": "mm h-1"}
     rain["mask"] = rain["valid"]
-    found, statement = find_land(rain, rain["rain"], AXES, None, Problems())
+    found, statement = find_land(rain, rain["rain"], AXES, None, Faults())
     assert found is None
     assert "radar" in statement
 
@@ -354,24 +354,24 @@ DIMENSIONS = "expected dimensions 'y' and 'x'; fix: rename the dimensions of the
 def test_faults_of_given_masks(land, said):
     """Faults 53 and 58."""
     dataset = sea(mask=mask((~LAND).astype("i1")), full=mask(np.ones((5, 6), bool)))
-    problems = Problems()
-    assert find_land(dataset, dataset["sst"], AXES, land, problems) == (None, "no land")
-    assert message(problems) == said
+    faults = Faults()
+    assert find_land(dataset, dataset["sst"], AXES, land, faults) == (None, "no land")
+    assert message(faults) == said
 
 
 def test_lazy_data_say_nothing_of_land():
     dataset = sea(mask=mask(np.where(LAND, 3, 7).astype("i1")), odd=mask(ONE_ON_LAND), lsm=mask(ONE_ON_LAND)).chunk()
-    problems = Problems()
-    found = find_land(dataset, dataset["sst"], AXES, "never_valid", problems)
+    faults = Faults()
+    found = find_land(dataset, dataset["sst"], AXES, "never_valid", faults)
     assert found == (None, "no land: no mask in the file, and the data are lazy")
-    assert message(problems) == (
+    assert message(faults) == (
         "variable 'sst': found land=\"never_valid\" with lazy data: what is never valid is known only once all are "
         "read; expected data in memory, or a mask; fix: ds.load(), or land=<mask variable or DataArray>"
     )
     for name, values in (("mask", "int8 with values 3, 7"), ("odd", "float32 with values 0, 1")):
-        problems = Problems()
-        assert find_land(dataset, dataset["sst"], AXES, name, problems) == (None, "no land")
-        assert message(problems) == f"variable '{name}': found a mask of {values}, {UNCLEAR}"
+        faults = Faults()
+        assert find_land(dataset, dataset["sst"], AXES, name, faults) == (None, "no land")
+        assert message(faults) == f"variable '{name}': found a mask of {values}, {UNCLEAR}"
     assert land_of(dataset, "lsm")[1] == "6 of 30 points are land: variable 'lsm' (1 = land)"
     with pytest.raises(ValueError, match="found a mask of float32 with values 0, 1, "):
         land_of(dataset, given(ONE_ON_LAND))  # without a name there is no custom
@@ -409,7 +409,7 @@ def test_real_files(file, name, count, statement, shared_data):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Duplicate dimension names")
         dataset = xr.open_dataset(shared_data / file)
-    found, said = find_land(dataset, dataset[name], Axes(*dataset[name].dims), None, Problems())
+    found, said = find_land(dataset, dataset[name], Axes(*dataset[name].dims), None, Faults())
     assert (None if found is None else int(found.sum())) == count
     assert statement in said
 

@@ -141,7 +141,7 @@ DIFFERENCE, ON_SCALE = ({"units_metadata": f"temperature: {what}"} for what in (
         ("cost", SST, "cost function J", "1", {}),
         ("cost_background", {}, "background term of the cost function", "1", {}),
         ("cost_of_a_kind", {}, "of a kind term of the cost function", "1", {}),
-        ("descent_of_a_kind", {}, "of a kind term of the cost function where it is lowest, so far", "1", {}),
+        ("cost_history_of_a_kind", {}, "of a kind term of the cost function where it is lowest, so far", "1", {}),
         ("source", {**RAIN, "comment": "x"}, "change of rain that is not motion", "mm h-1", {"comment": "x"}),
         ("source", {**SST, **ON_SCALE}, "change of sst that is not motion", "K", ON_SCALE),
         ("u_transient", SST, "part of the motion towards increasing x that fades", "m s-1", {}),
@@ -157,7 +157,7 @@ def test_all_attributes_of_a_row(name, known, long_name, units, more) -> None:
 
 
 def test_rows_that_are_not_there_are_named() -> None:
-    for name in ("colour", "cost_", "descent_", "price_background"):
+    for name in ("colour", "cost_", "cost_history_", "price_background"):
         with pytest.raises(KeyError, match=f"no output variable '{name}' in the table of metadata"):
             attributes(name)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
 from xvar.cf.times import check_calendar, parse_duration, read_times
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 AXES = Axes("time", "y", "x")
 
@@ -26,9 +26,9 @@ def at(times, **attrs) -> xr.DataArray:
 
 
 def refusal(array, **options) -> str:
-    problems = Problems()
-    assert read_times(array, AXES, problems, **options) is None
-    return message(problems)
+    faults = Faults()
+    assert read_times(array, AXES, faults, **options) is None
+    return message(faults)
 
 
 DAYS = pd.date_range("2000-01-01", periods=5)
@@ -36,7 +36,7 @@ DAYS = pd.date_range("2000-01-01", periods=5)
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_seconds_since_the_first_frame(unit):
-    times = read_times(at(DAYS.values.astype(f"M8[{unit}]")), AXES, Problems())
+    times = read_times(at(DAYS.values.astype(f"M8[{unit}]")), AXES, Faults())
     np.testing.assert_array_equal(times.seconds, np.arange(5) * 86400.0)
     assert times.seconds.dtype == np.float64
     assert times.order is None
@@ -44,7 +44,7 @@ def test_seconds_since_the_first_frame(unit):
 
 @pytest.mark.skipif(not hasattr(xr, "coders"), reason="before 2025 xarray held nanoseconds alone")
 def test_a_millennium_does_not_overflow():
-    times = read_times(at(np.array(["1000-01-01", "3000-01-01"], "M8[s]")), AXES, Problems())
+    times = read_times(at(np.array(["1000-01-01", "3000-01-01"], "M8[s]")), AXES, Faults())
     assert times.seconds[1] == 730485 * 86400.0
 
 
@@ -52,14 +52,14 @@ def test_a_millennium_does_not_overflow():
 def test_other_calendars(calendar, days):
     """Fault 7: from 1 February to 1 March of a leap year."""
     dates = np.array([cftime.datetime(2000, month, 1, calendar=calendar) for month in (2, 3)])
-    times = read_times(at(dates), AXES, Problems())
+    times = read_times(at(dates), AXES, Faults())
     np.testing.assert_array_equal(times.seconds, [0, days * 86400.0])
     assert times.values[0].calendar == calendar
 
 
 @given(st.permutations(range(5)))
 def test_sorting_restores_any_order(order):
-    times = read_times(at(DAYS[list(order)]), AXES, Problems(), sort=True)
+    times = read_times(at(DAYS[list(order)]), AXES, Faults(), sort=True)
     np.testing.assert_array_equal(times.values, DAYS.values)
     if times.order is not None:
         np.testing.assert_array_equal(DAYS[list(order)][times.order], DAYS)
@@ -233,10 +233,10 @@ def zoned(first: object = None) -> xr.DataArray:
     ],
 )
 def test_faults_of_a_time_coordinate_word_by_word(array, found, expected, fix):
-    problems = Problems()
-    assert read_times(array, AXES, problems) is None
-    assert len(problems) == 1
-    first = problems.first
+    faults = Faults()
+    assert read_times(array, AXES, faults) is None
+    assert len(faults) == 1
+    first = faults.first
     assert (first.found, first.expected, first.fix) == (found, expected, fix)
     assert (first.variable, first.dimension) == ("rain", "time")
     index = re.search(r"(?:at indices \d+ and|at index) (\d+)", found)
@@ -256,35 +256,35 @@ def test_faults_of_a_time_coordinate_word_by_word(array, found, expected, fix):
     ],
 )
 def test_types_of_pandas_are_named(array, found):
-    problems = Problems()
-    assert read_times(array, AXES, problems) is None
-    assert (problems.first.found, problems.first.expected, problems.first.fix) == (found, NOT_DATES, TO_UTC)
+    faults = Faults()
+    assert read_times(array, AXES, faults) is None
+    assert (faults.first.found, faults.first.expected, faults.first.fix) == (found, NOT_DATES, TO_UTC)
 
 
 def test_faults_are_told_of_the_coordinate_that_has_them():
-    problems = Problems()
-    read_times(images().assign_coords(when=("time", DAYS[[0, 1, 1]])), AXES, problems)
-    assert message(problems).startswith("variable 'when', dimension 'time', index 2: found time 2000-01-02T00:00:00 ")
+    faults = Faults()
+    read_times(images().assign_coords(when=("time", DAYS[[0, 1, 1]])), AXES, faults)
+    assert message(faults).startswith("variable 'when', dimension 'time', index 2: found time 2000-01-02T00:00:00 ")
 
 
 def test_frames_that_are_twice_and_out_of_order_are_told_together():
-    problems = Problems()
-    assert read_times(at(DAYS[[2, 1, 2]]), AXES, problems) is None
-    assert len(problems) == 2
-    problems = Problems()
-    assert read_times(at(DAYS[[2, 1, 2]]), AXES, problems, sort=True) is None
-    assert message(problems).startswith(
+    faults = Faults()
+    assert read_times(at(DAYS[[2, 1, 2]]), AXES, faults) is None
+    assert len(faults) == 2
+    faults = Faults()
+    assert read_times(at(DAYS[[2, 1, 2]]), AXES, faults, sort=True) is None
+    assert message(faults).startswith(
         "variable 'rain', dimension 'time', index 2: found time 2000-01-03T00:00:00 twice, at indices 0 and 2; "
     )
 
 
 def test_sorting_is_recorded():
-    times = read_times(at(DAYS[[0, 2, 1, 3, 4]]), AXES, Problems(), sort=True)
+    times = read_times(at(DAYS[[0, 2, 1, 3, 4]]), AXES, Faults(), sort=True)
     np.testing.assert_array_equal(times.values, DAYS.values)
     np.testing.assert_array_equal(times.order, [0, 2, 1, 3, 4])
     np.testing.assert_array_equal(times.seconds, np.arange(5) * 86400.0)
     assert times.note == "frames sorted by time: 2 of 5 moved"
-    assert read_times(at(DAYS), AXES, Problems(), sort=True).note == ""
+    assert read_times(at(DAYS), AXES, Faults(), sort=True).note == ""
 
 
 @pytest.mark.parametrize(
@@ -303,10 +303,10 @@ def test_sorting_is_recorded():
     ],
 )
 def test_the_coordinate_that_dates_the_frames(coordinates, read):
-    array, problems = images().assign_coords(coordinates), Problems()
-    times = read_times(array, AXES, problems)
+    array, faults = images().assign_coords(coordinates), Faults()
+    times = read_times(array, AXES, faults)
     if read is None:
-        assert message(problems).startswith("variable 'rain', dimension 'time': found no time coordinate on dimension ")
+        assert message(faults).startswith("variable 'rain', dimension 'time': found no time coordinate on dimension ")
     else:
         np.testing.assert_array_equal(times.values, array[read].values)
 
@@ -353,13 +353,13 @@ def seconds(*after: float) -> pd.DatetimeIndex:
     ],
 )
 def test_times_that_a_file_keeps_to_too_few_digits(dtype, units, times, said):
-    array, problems = at(times), Problems()
+    array, faults = at(times), Faults()
     array["time"].encoding = {"dtype": dtype, "units": units}
-    read_times(array, AXES, problems)
+    read_times(array, AXES, faults)
     if said is None:
-        assert not len(problems)
+        assert not len(faults)
     else:
-        assert message(problems) == (
+        assert message(faults) == (
             f"variable 'rain', dimension 'time': found times that the file keeps as {dtype} of {units!r}: {said}; "
             "expected times to 1% of the time between frames; "
             "fix: ds.assign_coords(time=pandas.date_range(...)), or write them in float64"
@@ -387,15 +387,15 @@ NOLEAP = cftime.datetime(2020, 1, 1, calendar="noleap")
     ],
 )
 def test_a_field_is_of_the_calendar_of_the_record(coordinates, record, wrong):
-    problems = Problems()
-    check_calendar(images().isel(time=0).assign_coords(coordinates), record, problems, "background")
-    assert len(problems) == len(wrong)
+    faults = Faults()
+    check_calendar(images().isel(time=0).assign_coords(coordinates), record, faults, "background")
+    assert len(faults) == len(wrong)
     for name in wrong:
         assert (
             f"variable 'background', dimension '{name}': found calendar 'noleap', where the record has 'standard'; "
             "expected one calendar in a call; fix: convert_calendar('standard'), or "
             f"drop_vars('{name}') where it stands for any time"
-        ) in message(problems).removeprefix(f"{len(wrong)} problems:\n- ").split("\n- ")
+        ) in message(faults).removeprefix(f"{len(wrong)} faults:\n- ").split("\n- ")
 
 
 @pytest.mark.parametrize(
@@ -413,7 +413,7 @@ def test_a_field_is_of_the_calendar_of_the_record(coordinates, record, wrong):
     ],
 )
 def test_durations(value, seconds):
-    assert parse_duration(value, "lead", Problems()) == seconds
+    assert parse_duration(value, "lead", Faults()) == seconds
 
 
 NO_DURATIONS = ("15", "", "soon", "inf s", ":", "NaT", 15, 1.5, None, True, pd.NaT, np.timedelta64("NaT", "s"))
@@ -423,12 +423,12 @@ NOT_POSITIVE = ("-5min", "0min", "00:00:00", datetime.timedelta(0), datetime.tim
 
 @pytest.mark.parametrize("value", [*NO_DURATIONS, *COUNTS, *NOT_POSITIVE])
 def test_no_durations(value):
-    problems = Problems()
-    assert parse_duration(value, "lead", problems) is None
+    faults = Faults()
+    assert parse_duration(value, "lead", faults) is None
     known = 'a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64'
     negative = ", which is not positive" if any(value is one for one in NOT_POSITIVE) else ""
     said = f'found lead={value!r}{negative}; expected {known}; fix: write it with its unit, lead="30min"'
-    assert message(problems) == said
+    assert message(faults) == said
 
 
 @pytest.mark.parametrize(
@@ -460,4 +460,4 @@ def test_durations_are_dated_by_what_they_are_counted_from():
     array = at(steps).assign_coords(start=np.datetime64("2000-01-01", "ns"))
     assert refusal(array).endswith("fix: ds = ds.assign_coords(time=ds['start'] + ds['time'])")
     valid = array.assign_coords(valid=("time", array["start"].values + steps))
-    np.testing.assert_array_equal(read_times(valid, AXES, Problems()).seconds, [0, 3600])
+    np.testing.assert_array_equal(read_times(valid, AXES, Faults()).seconds, [0, 3600])

@@ -23,7 +23,7 @@ from xvar.cf.units import (
     same_units,
     units_of,
 )
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 def test_degree_celsius_is_not_what_udunits_makes_of_it():
@@ -31,7 +31,7 @@ def test_degree_celsius_is_not_what_udunits_makes_of_it():
     assert cf_units.Unit("degree Celsius") != cf_units.Unit("degree_Celsius")
     assert "rad" in cf_units.Unit("degree Celsius").definition
     assert normalise_units("degree Celsius") == "degree_Celsius"
-    assert units_of(images(units="degree Celsius"), None, Problems()) == "degree_Celsius"
+    assert units_of(images(units="degree Celsius"), None, Faults()) == "degree_Celsius"
     assert convert(20.0, "degree Celsius", "K") == pytest.approx(293.15, abs=1e-12)
 
 
@@ -142,9 +142,9 @@ def test_real_files(file, shared_data):
         warnings.filterwarnings("ignore", "Duplicate dimension names")
         array = xr.open_dataset(shared_data / file)[FILES[file][0]]
     assert kind(array) == KINDS[file.split("-")[0]]
-    problems = Problems()
-    units = units_of(array, None, problems)
-    assert not len(problems)
+    faults = Faults()
+    units = units_of(array, None, faults)
+    assert not len(faults)
     if file.startswith("radar"):
         assert rain_rate_factor(units, 300.0) == pytest.approx(0.12 if "meteonet" in file else 1.0, rel=1e-13)
 
@@ -275,9 +275,9 @@ ASSERTS = "expected units= only where the file states none: it asserts, and conv
     ],
 )
 def test_faults_of_units_word_by_word(attrs, stated, said):
-    problems = Problems()
-    assert units_of(images(**attrs), stated, problems) is None
-    assert message(problems) == f"variable 'rain': found {said}"
+    faults = Faults()
+    assert units_of(images(**attrs), stated, faults) is None
+    assert message(faults) == f"variable 'rain': found {said}"
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_faults_of_units_word_by_word(attrs, stated, said):
     ],
 )
 def test_units_as_the_file_or_the_user_states_them(attrs, stated, meant):
-    problems = Problems()
-    assert units_of(images(**attrs), stated, problems) == meant
-    assert not len(problems)
+    faults = Faults()
+    assert units_of(images(**attrs), stated, faults) == meant
+    assert not len(faults)
 
 
 @pytest.mark.parametrize(

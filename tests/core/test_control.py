@@ -9,11 +9,11 @@ from tests.core.linear import Dense, covariance_matrix
 from tests.core.minimize.problems import noise, smooth_problem
 from tests.core.numerics import random, relative, smooth
 from tests.core.problems import SIZE, linear
-from xvar.core.advection import Advection
 from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diffusion, Matern, StreamPotential, Tikhonov
 from xvar.core.covariance.stream_potential import period_around
 from xvar.core.grid import Grid, finer
+from xvar.core.models.advection import Advection
 from xvar.core.problem import ForcedSteps, Problem
 
 
@@ -90,9 +90,9 @@ def test_fields_of_stacked_parts_go_apart_and_together() -> None:
     sizes = {"a": 1, "b": 2, "w": 2}
     fields = {name: smooth((2, size, 8, 9), seed) for seed, (name, size) in enumerate(sizes.items())}
     space = ControlSpace(Problem(grid, Advection(), (1.0,), fields, errors, ()))
-    stacked = space.together(list(fields.values()))
+    stacked = space.merge(list(fields.values()))
     assert [part.shape[1] for part in stacked] == [3, 2]  # a and b share a transform
-    assert all(torch.equal(one, other) for one, other in zip(space.apart(stacked), fields.values(), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(space.split(stacked), fields.values(), strict=True))
 
 
 def test_what_has_no_waves_is_carried_to_the_finer_grid_as_a_field() -> None:

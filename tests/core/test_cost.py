@@ -9,11 +9,11 @@ from tests.core.linear import Dense, LinearModel, covariance_matrix
 from tests.core.models.lorenz96 import Lorenz96
 from tests.core.numerics import random, relative, smooth, taylor_orders
 from tests.core.problems import ENDS, RATES, SIZE, STEPS, half_square, linear, observed
-from xvar.core.advection import Advection
 from xvar.core.cost import Cost, total
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
+from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
 

@@ -14,9 +14,9 @@ from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS, GaussNewton
+from xvar.core.models.shallow_water import ShallowWater
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import Problem
-from xvar.core.shallow_water import ShallowWater
 from xvar.core.solve import solve
 from xvar.errors import InputError
 
@@ -114,8 +114,8 @@ def test_the_term_by_hand(checkpoint: bool) -> None:
 
 
 def test_both_minimisers_find_the_same_and_the_waves_are_gone() -> None:
-    tight = LBFGS(evaluations=300, gradient=1e-12, decrease=0.0)
-    newton = GaussNewton(outer=3, inner=100, residual=1e-12, decrease=0.0)
+    tight = LBFGS(max_evaluations=300, gtol=1e-12, ftol=0.0)
+    newton = GaussNewton(outer=3, inner=100, residual=1e-12, ftol=0.0)
     strict = (DigitalFilter(1000.0, {"a": 1e-3, "b": 1e-3}),)
     found = [solve(problem(strict), minimizer) for minimizer in (tight, newton)]
     for key in "abc":
@@ -150,7 +150,7 @@ def test_gravity_waves_are_kept_out_of_an_analysis() -> None:
     }
     fast = {}
     for name, part in made.items():
-        states = solve(part, LBFGS(evaluations=15)).trajectory
+        states = solve(part, LBFGS(max_evaluations=15)).trajectory
         weights = penalty.weights(part.times())
         fast[name] = sum(weight * states[index]["flow"] for index, weight in weights.items())[:, 1:]  # type: ignore[index]
     assert float(fast["filtered"].square().mean()) < 0.02 * float(fast["free"].square().mean())

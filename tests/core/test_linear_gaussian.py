@@ -26,7 +26,7 @@ B = covariance_matrix(SIZE, 2)
 Q = covariance_matrix(SIZE, 3, 0.5)  # per unit of time
 STD = 0.5
 MEAN = random((WINDOWS, SIZE), 4)
-CONVERGED = LBFGS(evaluations=3000, gradient=1e-13, decrease=0, memory=20)
+CONVERGED = LBFGS(max_evaluations=3000, gtol=1e-13, ftol=0, history_size=20)
 WITHIN = {torch.float64: 1e-6, torch.float32: 1e-3}
 BOTH = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 EYE = torch.eye(SIZE, dtype=torch.float64)
@@ -264,7 +264,7 @@ def test_statistics_of_the_minimum(weak: bool) -> None:
             for one, k in zip(case.observations, seen, strict=True)
         ),
     )
-    analysis = solve(case, LBFGS(evaluations=1000, gradient=1e-9, decrease=0, memory=20))
+    analysis = solve(case, LBFGS(max_evaluations=1000, gtol=1e-9, ftol=0, history_size=20))
     prior = 2 * (analysis.cost_analysis["background"] + analysis.cost_analysis.get("model_error", torch.zeros(draws)))
     misfit = 2 * analysis.cost_analysis["observation"]
     twice = prior + misfit

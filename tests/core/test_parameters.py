@@ -11,15 +11,15 @@ from torch.nn.functional import pad
 from tests.core.numerics import random, smooth
 from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
-from xvar.core.experiment import Experiment, Images
 from xvar.core.grid import Grid
+from xvar.core.methods.experiment import Experiment, Images
 from xvar.core.minimize import LBFGS, GaussNewton
 from xvar.core.parameters import Parameter
 from xvar.errors import InputError
 
 GRID = Grid((6, 7), (1e3, 1e3))
 SECONDS = [0.0, 600.0, 1200.0]
-TIGHT = LBFGS(evaluations=2000, gradient=1e-12, decrease=0.0, memory=40)
+TIGHT = LBFGS(max_evaluations=2000, gtol=1e-12, ftol=0.0, history_size=40)
 
 
 def still(state: dict[str, Tensor], seconds: float) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) ->
     assert float(numbers["cost_parameters"][:, 0].abs().max()) == 0
 
 
-@pytest.mark.parametrize("minimizer", [TIGHT, GaussNewton(outer=20, inner=60, residual=1e-6, decrease=0.0)])
+@pytest.mark.parametrize("minimizer", [TIGHT, GaussNewton(outer=20, inner=60, residual=1e-6, ftol=0.0)])
 def test_a_known_gain_and_offset_are_found(minimizer: Any) -> None:
     """The first frame is known well, the others are shown by an instrument that drifts."""
     truth = 10 + 3 * smooth((2, 1, 6, 7), 0)
@@ -136,7 +136,7 @@ def test_a_parameter_may_be_a_field() -> None:
         parameters={"diffusivity": Parameter(90.0, Matern(40.0, 4e3))},
         background_error={"a": Diagonal(1e-3)},
         first_frame=False,
-        minimizer=LBFGS(evaluations=300, gradient=1e-8, decrease=0.0),
+        minimizer=LBFGS(max_evaluations=300, gtol=1e-8, ftol=0.0),
     )
     std = torch.full((1,) * 4, 0.01, dtype=torch.float64)
     _, _, numbers, _ = made.analyse(torch.cat(frames, 1), std, {"a": frames[0]}, SECONDS, grid)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import DTYPES, generator, relative, smooth
-from xvar.core.advection import Advection
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS, Reason
+from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import Analysis, solve
@@ -108,7 +108,7 @@ def deformation(place: Tensor) -> Tensor:
 def test_a_translation_is_recovered(sampler: str, dtype: torch.dtype) -> None:
     frames = frames_of(uniform, count=14, smallest=2000.0, share=0.5)
     prior = Tikhonov(gradient=0.0, curvature=1e17, mean_std=10.0)
-    analysis = solve(motion_problem(frames, prior, 0.03, dtype=dtype, sampler=sampler), LBFGS(evaluations=60))
+    analysis = solve(motion_problem(frames, prior, 0.03, dtype=dtype, sampler=sampler), LBFGS(max_evaluations=60))
     assert relative(analysis.trajectory[0]["velocity"], uniform(places(GRID))[None]) < 0.01
     assert analysis.trajectory[0]["velocity"].dtype == dtype
 
@@ -116,7 +116,7 @@ def test_a_translation_is_recovered(sampler: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("motion", [rotation, deformation])
 def test_a_rotation_and_a_deformation_are_recovered(motion: Callable[[Tensor], Tensor]) -> None:
     prior = Tikhonov(gradient=0.0, curvature=1e11, mean_std=10.0)
-    analysis = solve(motion_problem(frames_of(motion), prior, 0.02), LBFGS(evaluations=120, gradient=1e-7, decrease=0))
+    analysis = solve(motion_problem(frames_of(motion), prior, 0.02), LBFGS(max_evaluations=120, gtol=1e-7, ftol=0))
     assert relative(analysis.trajectory[0]["velocity"], motion(places(GRID))[None]) < 0.08
 
 
@@ -141,7 +141,7 @@ def far_problem() -> Problem:
 
 def test_displacements_larger_than_the_structures_need_coarse_grids() -> None:
     problem, truth = far_problem(), far(places(WOVEN))[None]
-    minimizer = LBFGS(evaluations=60)
+    minimizer = LBFGS(max_evaluations=60)
     fine = solve(problem, minimizer)
     assert relative(fine.trajectory[0]["velocity"], truth) > 0.5
     nested = solve(problem, minimizer, levels=(8, 4, 2, 1))
@@ -192,7 +192,7 @@ def test_a_window_has_the_same_bits_alone_and_in_any_batch(weak: bool, dtype: to
     if weak:
         error = ForcedSteps({"tracer": Diagonal(0.01), "velocity": Diagonal(0.01)}, ((0,), (1, 2)))
         problem = replace(problem, model_error=error)
-    minimizer, levels = LBFGS(evaluations=40, decrease=2e-2), (4, 2, 1)
+    minimizer, levels = LBFGS(max_evaluations=40, ftol=2e-2), (4, 2, 1)
     together = solve(problem, minimizer, levels=levels)
     assert len(set(together.minimum.evaluations.tolist())) > 2
     for windows in ([0], [1], [2], [3], [3, 1], [2, 0, 1]):
@@ -221,7 +221,7 @@ def test_no_observations_give_the_background_to_the_bit_through_all_levels() -> 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_j_is_never_negative_and_never_grows(dtype: torch.dtype) -> None:
-    analysis = solve(batch(dtype), LBFGS(evaluations=40))
+    analysis = solve(batch(dtype), LBFGS(max_evaluations=40))
     history = torch.stack(analysis.minimum.history)
     assert (history >= 0).all()
     assert (history.diff(dim=0) <= 0).all()
@@ -262,7 +262,7 @@ def test_mirror_images_have_mirrored_analyses(departure: str, axis: int) -> None
     advection = Advection(sampler="cubic", departure=departure, tracer_edges="zero")
     problem = replace(problem, dynamics=advection)
     for levels, evaluations in (((1,), 12), ((2, 1), 8)):
-        minimizer = LBFGS(evaluations=evaluations)
+        minimizer = LBFGS(max_evaluations=evaluations)
         plain = solve(problem, minimizer, levels=levels).trajectory[0]["velocity"]
         turned = solve(flipped(problem, axis), minimizer, levels=levels).trajectory[0]["velocity"]
         assert relative(mirrored(turned, axis), plain) < 1e-10
@@ -280,7 +280,7 @@ def test_mirror_images_agree_with_the_bilinear_sampler_where_converged(axis: int
     prior = Tikhonov(gradient=1e8, curvature=1e14, mean_std=0.1)
     problem = motion_problem([state["tracer"] for state in states], prior, 0.3, grid)
     problem = replace(problem, background=first, dynamics=model)
-    minimizer = LBFGS(evaluations=300, gradient=1e-13, decrease=0)
+    minimizer = LBFGS(max_evaluations=300, gtol=1e-13, ftol=0)
     plain, turned = solve(problem, minimizer), solve(flipped(problem, axis), minimizer)
     for reason in (*plain.minimum.reason.tolist(), *turned.minimum.reason.tolist()):
         assert Reason(reason).converged
@@ -291,7 +291,7 @@ def test_mirror_images_agree_with_the_bilinear_sampler_where_converged(axis: int
 def test_single_precision_finds_what_double_precision_does() -> None:
     frames = frames_of(uniform, count=14, smallest=2000.0, share=0.5)
     prior = Tikhonov(gradient=0.0, curvature=1e17, mean_std=10.0)
-    minimizer = LBFGS(evaluations=60)
+    minimizer = LBFGS(max_evaluations=60)
     double, single = (
         solve(motion_problem(frames, prior, 0.03, dtype=dtype), minimizer) for dtype in (torch.float64, torch.float32)
     )
@@ -303,7 +303,7 @@ def test_a_window_that_has_no_j_keeps_its_background_and_leaves_the_others() -> 
     problem = batch(torch.float64)
     spoilt = problem.background["tracer"].clone()
     spoilt[1, 0, 5, 5] = torch.nan
-    minimizer = LBFGS(evaluations=15)
+    minimizer = LBFGS(max_evaluations=15)
     plain = solve(problem, minimizer, levels=(2, 1))
     mixed = solve(replace(problem, background={**problem.background, "tracer": spoilt}), minimizer, levels=(2, 1))
     assert mixed.minimum.reason[1] == Reason.DIVERGED

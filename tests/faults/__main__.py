@@ -15,7 +15,7 @@ HEAD = """# Bad input and faults
 
 What xvar does with each of 94 faults of time, values, units, grids, options, files and hostile input. This page is made
 by the tests, each of which feeds the fault through the public calls: `python -m tests.faults` writes it anew. What is
-refused is an `xvar.InputError`, a `ValueError` that names all problems of a call at once: what was found, what was
+refused is an `xvar.InputError`, a `ValueError` that names all faults of a call at once: what was found, what was
 expected, and what mends it.
 """
 

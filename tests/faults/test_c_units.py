@@ -37,8 +37,8 @@ def test_rates() -> str:
     metres = first_frame(rainy(), units="m s-1")
     metres["rain"] = metres["rain"].astype("float64") / 3.6e6
     metres["rain"].attrs["units"] = "m s-1"
-    # A few evaluations: the last bits of the two backgrounds differ, and a descent makes ever more of that.
-    few = xvar.minimize.LBFGS(evaluations=5)
+    # A few evaluations: the last bits of the two backgrounds differ, and a cost_history makes ever more of that.
+    few = xvar.minimize.LBFGS(max_evaluations=5)
     one, other = (rainy().var4d.assimilate(background=b, dtype="float64", minimizer=few) for b in (background, metres))
     np.testing.assert_allclose(one["u"], other["u"], atol=1e-2)
     assert "converted from 'm s-1' to 'mm h-1'" in other.attrs["history"]

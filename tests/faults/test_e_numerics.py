@@ -86,7 +86,7 @@ def test_nan_in_the_line_search() -> str:
 )
 def test_not_converged() -> str:
     with pytest.warns(AnalysisWarning) as caught:
-        result = warm().var4d.assimilate(minimizer=LBFGS(evaluations=2))
+        result = warm().var4d.assimilate(minimizer=LBFGS(max_evaluations=2))
     assert int(result["status"][0]) == 2
     assert float(result["gradient_norm"][0]) > 0
     (text,) = [str(one.message) for one in caught]

@@ -41,8 +41,8 @@ def test_broken_files(tmp_path) -> str:
     return text.removeprefix("xvar: ")
 
 
-CLUSTER, RUN, LOCK = "tests/test_distributed.py", "tests/runs/test_run.py", "tests/runs/test_lock.py"
-BATCHES, SHELL = "tests/test_batches.py", "tests/test_cli.py"
+CLUSTER, RUN, LOCK = "tests/execution/test_distributed.py", "tests/runs/test_run.py", "tests/runs/test_lock.py"
+BATCHES, SHELL = "tests/execution/test_batches.py", "tests/cli/test_commands.py"
 
 for number, title, does, *tests in (
     (70, "a worker that is killed", "run elsewhere, the same bits", f"{CLUSTER}::test_a_killed_worker_costs_nothing"),

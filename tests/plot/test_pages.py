@@ -74,7 +74,7 @@ def test_pictures_from_the_shell(folder) -> None:
         ("plot analysis.nc -o a.png --kind storm", "one of motion, field"),
         ("plot analysis.nc -o a.png --kind cost --style arrows", "--style of a picture of kind cost"),
         ("plot analysis.nc -o a.png --kind residual", "save=('residual',)"),
-        ("plot analysis.nc -o a.png --kind descent", "save=('descent',)"),
+        ("plot analysis.nc -o a.png --kind cost_history", "save=('cost_history',)"),
         ("plot radar.nc -o a.png", "xvar_configuration"),
         ("animate analysis.nc -o film.avi", "a name that ends in .gif"),
         ("animate analysis.nc -o film.gif --window 7", "one of the 2"),

@@ -17,8 +17,8 @@ from xvar.core.minimize import LBFGS
 SIZE = 12
 OPTIONS: dict[str, Any] = {
     "window": 4,
-    "minimizer": LBFGS(evaluations=12, decrease=0.99),
-    "save": ("descent",),
+    "minimizer": LBFGS(max_evaluations=12, ftol=0.99),
+    "save": ("cost_history",),
 }
 
 
@@ -121,4 +121,4 @@ class Locking(LBFGS):
 
     @classmethod
     def make(cls) -> Locking:
-        return cls(evaluations=12, decrease=0.99, guard=threading.Lock())
+        return cls(max_evaluations=12, ftol=0.99, guard=threading.Lock())

@@ -22,8 +22,8 @@ import zarr
 
 import xvar
 from tests.runs.records import OPTIONS, Failing, marked, same, shower
-from xvar.batches import WindowError
-from xvar.errors import DivergedError, Problem
+from xvar.errors import DivergedError, Fault
+from xvar.execution.batches import WindowError
 from xvar.runs import Interrupted, Report, status
 from xvar.runs.store import StoreError
 from xvar.runs.zarr_store import ZarrWriter
@@ -88,8 +88,8 @@ def test_both_formats_of_zarr(zarr_format: int, whole: xr.Dataset, tmp_path: pat
 @pytest.mark.parametrize("name", KINDS)
 def test_a_finished_run_has_nothing_to_do(name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     xvar.run(shower(), tmp_path / name, **OPTIONS)
-    monkeypatch.setattr("xvar.execution.solve_batch", None)  # nothing is solved any more
-    monkeypatch.setattr("xvar.graph.solve_batch", None)
+    monkeypatch.setattr("xvar.execution.dispatch.solve_batch", None)  # nothing is solved any more
+    monkeypatch.setattr("xvar.execution.graph.solve_batch", None)
     report = xvar.run(shower(), tmp_path / name, **OPTIONS)
     assert report.before == report.windows == report.done == 4
     assert str(status(tmp_path / name)) == f"{tmp_path / name}: 4 of 4 windows done, 0 failed, 0 not run"
@@ -183,7 +183,7 @@ def test_a_part_that_went_missing_is_not_merged(tmp_path: pathlib.Path) -> None:
     [
         ({"window": 3}, "window"),
         ({"dtype": "float64"}, "dtype"),
-        ({"minimizer": OPTIONS["minimizer"].__class__(evaluations=5, decrease=0.99)}, "minimizer"),
+        ({"minimizer": OPTIONS["minimizer"].__class__(max_evaluations=5, ftol=0.99)}, "minimizer"),
     ],
 )
 def test_another_configuration_is_refused(name: str, change: dict[str, Any], word: str, tmp_path: pathlib.Path) -> None:
@@ -297,7 +297,7 @@ def test_values_in_memory_are_looked_at_before_anything_is_run(tmp_path: pathlib
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_window_that_fails_is_marked_with_its_reason(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
-    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
+    options = {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99)}
     record = marked(shower(), 6)
     report = xvar.run(record, tmp_path / name, **options, errors="continue", batch=2)
     assert report.failed == {1: "ArithmeticError: no motion in this frame"}
@@ -309,8 +309,8 @@ def test_a_window_that_fails_is_marked_with_its_reason(name: str, whole: xr.Data
 
 
 def test_a_window_without_a_finite_cost_counts_as_failed(tmp_path: pathlib.Path) -> None:
-    error = DivergedError(Problem("no finite J", "one at the background", "another background"))
-    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99, error=error), "batch": 2}
+    error = DivergedError(Fault("no finite J", "one at the background", "another background"))
+    options = {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99, error=error), "batch": 2}
     report = xvar.run(marked(shower(), 6), tmp_path / "a.zarr", **options, errors="continue")
     for told in (report, status(tmp_path / "a.zarr")):
         assert list(told.failed) == [1]
@@ -320,7 +320,7 @@ def test_a_window_without_a_finite_cost_counts_as_failed(tmp_path: pathlib.Path)
 
 
 def test_a_window_that_raises_ends_the_run_and_keeps_the_others(tmp_path: pathlib.Path) -> None:
-    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
+    options = {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99)}
     record = marked(shower(), 3)
     with pytest.raises(WindowError, match=r"window 0 \(2020-01-01T00:00:00 to"), dask.config.set(scheduler="sync"):
         xvar.run(record, tmp_path / "a.zarr", **options, batch=1)
@@ -408,7 +408,7 @@ torch.set_num_threads(1)
 import xvar
 from tests.runs.records import Slow, shower
 if __name__ == "__main__":
-    slow = Slow(evaluations=12, decrease=0.99, seconds=float(sys.argv[2]), sign=sys.argv[3])
+    slow = Slow(max_evaluations=12, ftol=0.99, seconds=float(sys.argv[2]), sign=sys.argv[3])
     options = {"window": 4, "minimizer": slow}
     try:
         xvar.run(shower(), sys.argv[1], **options, batch=1)
@@ -439,7 +439,7 @@ def test_a_run_that_is_killed_goes_on(name: str, tmp_path: pathlib.Path) -> None
     sign = str(tmp_path / "begun")
     from tests.runs.records import Slow
 
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0.3, sign=sign)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0.3, sign=sign)}
     # The lock is still there, of a process that is dead.
     assert (tmp_path / f".{name}.lock").exists()
     xvar.run(shower(), path, **options, batch=1)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, in_memory, is_number, plane_of
 from xvar.cf.grid.line import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
 from xvar.cf.units import length_factor
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 _INTERPOLATE = "interpolate it onto the grid of the record, field.interp_like(record)"
 
 
-def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Problems, label: str) -> xr.DataArray | None:
+def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults, label: str) -> xr.DataArray | None:
     """Bring a field (y, x) into the order of the points of a record.
 
     Points are the same where coordinates agree to 1e-6 of their spacing, or 1e-3 where either is of single precision:
@@ -31,7 +31,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
         The record.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes other dimensions, sizes and points.
     label : str
         What the field is, for messages.
@@ -41,7 +41,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
     DataArray (y, x) or None
         With the names of the record; None where a problem was added.
     """
-    count = len(problems)
+    count = len(faults)
     plane = (axes.y, axes.x)
     if not set(plane) <= set(field.dims):
         own = plane_of(field)
@@ -50,7 +50,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
     missing = [str(dim) for dim in plane if dim not in field.dims]
     for dim, size in field.sizes.items():
         if dim not in plane and size > 1 and not missing:
-            problems.add(
+            faults.add(
                 variable=label,
                 dimension=dim,
                 found=f"an extra dimension {str(dim)!r} of size {size}",
@@ -58,34 +58,34 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, problems: Probl
                 fix=f"choose one, isel({dim}=0)",
             )
     if missing:
-        problems.add(
+        faults.add(
             variable=label,
             found=f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(map(repr, missing))}",
             expected=f"dimensions ({axes.y}, {axes.x})",
             fix="rename its dimensions, or give their coordinates attrs['axis'] = 'Y' and 'X'",
         )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
     field = field.isel({dim: 0 for dim in field.dims if dim not in plane}, drop=True).transpose(*plane)
     for dim in plane:
         if field.sizes[dim] != like.sizes[dim]:
-            problems.add(
+            faults.add(
                 variable=label,
                 dimension=dim,
                 found=f"size {field.sizes[dim]} along {str(dim)!r}",
                 expected=f"size {like.sizes[dim]}, that of {str(like.name)!r}",
                 fix=_INTERPOLATE,
             )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
-    order = {dim: _order(field, like, dim, problems, label) for dim in plane}
-    if len(problems) > count:
+    order = {dim: _order(field, like, dim, faults, label) for dim in plane}
+    if len(faults) > count:
         return None
     return field.isel({dim: index for dim, index in order.items() if index is not None})
 
 
 def _order(
-    field: xr.DataArray, like: xr.DataArray, dim: Hashable, problems: Problems, label: str
+    field: xr.DataArray, like: xr.DataArray, dim: Hashable, faults: Faults, label: str
 ) -> NDArray[np.intp] | None:
     """Index in the field of each point of the record along one dimension; None where one of them has no coordinate."""
     if any(dim not in array.coords for array in (field, like)):
@@ -110,7 +110,7 @@ def _order(
     units = _units(pair[1])
     ranges = f"{theirs.min():g} to {theirs.max():g}{units} against {ours.min():g} to {ours.max():g}{units}"
     apart = shifted.min() > ours.max() or shifted.max() < ours.min()
-    problems.add(
+    faults.add(
         variable=label,
         dimension=dim,
         found=f"other points along {str(dim)!r}: "

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
 from xvar.cf.units import are_convertible, normalise_units
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Rows and columns below which no motion can be found: the stencil of a cubic sampler.
 MINIMUM_POINTS = 4
@@ -159,7 +159,7 @@ def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
     return result
 
 
-def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
+def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
     """Time, y and x dimensions of a variable.
 
     Attributes of the coordinates come first (``axis``, ``standard_name``, ``units``, the misspelt ones too), then
@@ -169,7 +169,7 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
     ----------
     array : DataArray
         The variable.
-    problems : Problems
+    faults : Faults
         Takes what is missing, and what is ambiguous with the choices.
 
     Returns
@@ -179,26 +179,26 @@ def find_axes(array: xr.DataArray, problems: Problems) -> Axes | None:
     """
     found = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
-    count = len(problems)
+    count = len(faults)
     for axis, word in _WORDS.items():
         choices = found[axis]
         if len(choices) > 1:
             names = ", ".join(repr(str(dim)) for dim in choices)
-            problems.add(
+            faults.add(
                 variable=array.name,
                 found=f"several dimensions that may be {word}: {names}",
                 expected=f"one {word} dimension",
                 fix=f"choose one value of the others, isel({choices[-1]}=0), or set coordinate attrs['axis']",
             )
         if not choices:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 found=f"no {word} dimension among ({dims})",
                 expected=f"a dimension with axis={axis!r}, a CF standard_name, or a name such as "
                 + ", ".join(repr(name) for name in _NAMES[axis][:3]),
                 fix=f"rename the dimension, or set attrs['axis'] = {axis!r} on its coordinate",
             )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
     return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
 
@@ -247,7 +247,7 @@ def _call_with(candidates: list[Hashable]) -> str:
     return f'rename one, ds.rename({{"{candidates[0]}": "image"}}).var4d.assimilate("image")'
 
 
-def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems) -> Hashable | None:
+def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) -> Hashable | None:
     """The variable to assimilate: the one asked for, or the only one there is.
 
     Coordinates, bounds, grid mappings, masks, text and whatever else another variable points at are not looked at;
@@ -259,7 +259,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
         The input.
     name : hashable or None
         What the user asked for.
-    problems : Problems
+    faults : Faults
         Takes an unknown name, no candidate, or several.
 
     Returns
@@ -272,7 +272,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
         if name in dataset.data_vars:
             if name in usable:
                 return name
-            problems.add(
+            faults.add(
                 variable=name,
                 found=f"dimensions {dataset[name].dims}, one of them twice",
                 expected="a variable with time, y and x dimensions",
@@ -281,7 +281,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
             return None
         closest = _closest(name, usable)
         known = ", ".join(repr(str(key)) for key in usable) or "none"
-        problems.add(
+        faults.add(
             variable=name,
             found=f"no variable of that name; the data variables are {known}",
             expected="the name of a data variable",
@@ -309,14 +309,14 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, problems: Problems
             return one[0]
     if candidates:
         names = ", ".join(repr(str(key)) for key in candidates)
-        problems.add(
+        faults.add(
             found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
             expected="the name of one of them",
             fix=_call_with(scalars or candidates),
         )
     else:
         single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)
-        problems.add(
+        faults.add(
             found="no numeric variable with time, y and x dimensions"
             + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
             expected="one data variable (time, y, x)",
@@ -334,7 +334,7 @@ def _is_single_image(array: xr.DataArray) -> bool:
     return array.ndim == 2 and not found["T"] and bool(found["Y"]) and bool(found["X"])
 
 
-def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArray | None:
+def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray | None:
     """A variable as (time, y, x), values untouched.
 
     Parameters
@@ -343,7 +343,7 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
         The variable; not changed.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes data that are no numbers or not decoded, extra dimensions, and grids that are too small.
 
     Returns
@@ -352,8 +352,8 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
         Dimensions (time, y, x); extra dimensions of size one become scalar coordinates. None where a problem was
         added.
     """
-    count = len(problems)
-    _check_values(array, problems)
+    count = len(faults)
+    _check_values(array, faults)
     order = (axes.time, axes.y, axes.x)
     single: dict[Hashable, int] = {}
     for dim, size in array.sizes.items():
@@ -362,7 +362,7 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
         if size == 1:
             single[dim] = 0
             continue
-        problems.add(
+        faults.add(
             variable=array.name,
             dimension=dim,
             found=f"an extra dimension {str(dim)!r} of size {size}",
@@ -371,14 +371,14 @@ def canonical(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArr
         )
     for label, dim in (("rows", axes.y), ("columns", axes.x)):
         if array.sizes[dim] < MINIMUM_POINTS:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 dimension=dim,
                 found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
                 expected=f"at least {MINIMUM_POINTS}",
                 fix="give a larger domain",
             )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
     return array.isel(single).transpose(*order)
 
@@ -402,9 +402,9 @@ def _one_of(array: xr.DataArray, dim: Hashable) -> str:
     return f"choose one, ds = ds.isel({dim}={nearest}) for that nearest the surface ({value})"
 
 
-def _check_values(array: xr.DataArray, problems: Problems) -> None:
+def _check_values(array: xr.DataArray, faults: Faults) -> None:
     if not is_number(array):
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"values of dtype {array.dtype}",
             expected="real numbers (integers or floats)",
@@ -412,7 +412,7 @@ def _check_values(array: xr.DataArray, problems: Problems) -> None:
         )
     packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
     if packed and isinstance(array.dtype, np.dtype) and array.dtype.kind in "iu":
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"{array.dtype} values that are not decoded: {', '.join(packed)} still in the attributes",
             expected="decoded values",

@@ -59,7 +59,7 @@ def escaped(text: object, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
 
 
-def finish(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None) -> xr.Dataset:
+def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None) -> xr.Dataset:
     """Make an output strict CF-1.11, with the history of its input.
 
     Parameters

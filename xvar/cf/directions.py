@@ -12,14 +12,14 @@ from xvar.cf.axes import Axes, in_memory
 from xvar.cf.geodesy import Floats, directions_of_positions, mapping_name, projected_directions, projection_of
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.grid.coordinates import coordinate_along, measured, metres_per_unit, plane_coordinates
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 def axis_directions(
     array: xr.DataArray,
     axes: Axes,
     grid: HorizontalGrid,
-    problems: Problems,
+    faults: Faults,
     *,
     mapping: Mapping[str, Any] | xr.Dataset | None = None,
 ) -> Floats | None:
@@ -40,7 +40,7 @@ def axis_directions(
         Its dimensions.
     grid : HorizontalGrid
         Its grid; the axes point towards increasing coordinates, as u and v do.
-    problems : Problems
+    faults : Faults
         Takes a grid of which nothing says where north is.
     mapping : mapping or Dataset, optional
         Attributes of the grid mapping variable, or the Dataset that holds it.
@@ -53,16 +53,16 @@ def axis_directions(
     """
     if grid.kind == "geographic":
         return np.array(np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, *grid.shape)), dtype=np.float64)
-    count = len(problems)
+    count = len(faults)
     by_map = _by_mapping(array, axes, mapping)
     if by_map is not None:
         return by_map
-    plane = plane_coordinates(array, axes, problems)
-    if len(problems) > count:
+    plane = plane_coordinates(array, axes, faults)
+    if len(faults) > count:
         return None
     if plane is None:
         name = mapping_name(array)
-        problems.add(
+        faults.add(
             variable=array.name,
             found="a grid of which nothing says where north is: no 2-D latitude and longitude, and "
             + ("no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"),

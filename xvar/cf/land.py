@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_lazy, is_number
 from xvar.cf.units import kind
-from xvar.errors import Problems, nearest
+from xvar.errors import Faults, nearest
 
 Mask = NDArray[np.bool_]
 
@@ -35,7 +35,7 @@ def find_land(
     array: xr.DataArray,
     axes: Axes,
     land: Hashable | xr.DataArray | None,
-    problems: Problems,
+    faults: Faults,
 ) -> tuple[Mask | None, str]:
     """Land points of the grid of a variable.
 
@@ -51,7 +51,7 @@ def find_land(
         A variable of `dataset`, a mask (boolean, True on land; or with the attributes that say what its values mean),
         ``"never_valid"``, or None: a mask variable of the file, else what is never valid where the data are in
         memory, else none. The motion of radar echoes knows no land unless it is given.
-    problems : Problems
+    faults : Faults
         Takes a mask that is not there, of another grid, or of no clear meaning.
 
     Returns
@@ -62,20 +62,20 @@ def find_land(
         Which rule gave it, for the attributes of the output.
     """
     if isinstance(land, xr.DataArray):
-        return _given(land, array, axes, problems, "the mask that was given")
+        return _given(land, array, axes, faults, "the mask that was given")
     if isinstance(land, str) and land == "never_valid" and land not in dataset.variables:
-        return _never_valid(array, axes, problems, asked=True)
+        return _never_valid(array, axes, faults, asked=True)
     if land is not None:
         if land not in dataset.variables:
             names = ["never_valid", *map(str, dataset.variables)]
-            problems.add(
+            faults.add(
                 variable=land,
                 found=f"land={str(land)!r}, no variable of the dataset",
                 expected='the name of a mask variable, a DataArray, or "never_valid"',
                 fix=nearest(land, names, 'land="never_valid"'),
             )
             return None, "no land"
-        return _given(dataset[land], array, axes, problems, f"variable {str(land)!r}")
+        return _given(dataset[land], array, axes, faults, f"variable {str(land)!r}")
     if kind(array) in ("rain", "reflectivity"):
         return None, "no land: radar echoes move over it"
     refused = ""
@@ -84,7 +84,7 @@ def find_land(
         if mask is not None:
             return mask, statement
         refused += f" ({statement})"
-    mask, statement = _never_valid(array, axes, problems, asked=False)
+    mask, statement = _never_valid(array, axes, faults, asked=False)
     return mask, statement + refused
 
 
@@ -226,11 +226,9 @@ def _statement(land: Mask, origin: str) -> str:
     return f"{int(np.count_nonzero(land))} of {land.size} points are land: {origin}"
 
 
-def _given(
-    mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Problems, origin: str
-) -> tuple[Mask | None, str]:
+def _given(mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults, origin: str) -> tuple[Mask | None, str]:
     """The mask that the user names: taken at its word, refused where its meaning is not clear."""
-    aligned = _aligned(mask, array, axes, problems)
+    aligned = _aligned(mask, array, axes, faults)
     if aligned is None:
         return None, "no land"
     # Named in a call, a lazy record of masks is read: that is what was asked for.
@@ -251,7 +249,7 @@ def _given(
             reading = next(iter(_customary(mask.name, values)), None)
     if reading is None:
         found = np.unique(values[np.isfinite(values)])[:5] if values.dtype.kind in "iufc" else np.array([])
-        problems.add(
+        faults.add(
             variable=mask.name,
             found=f"a mask of {values.dtype}"
             + (f" with values {', '.join(f'{value:g}' for value in found)}" if found.size else "")
@@ -262,7 +260,7 @@ def _given(
         return None, "no land"
     land = _every_frame(reading, values)
     if land.all():
-        problems.add(
+        faults.add(
             variable=mask.name,
             found=f"{origin}: every point is land ({_says(reading)})",
             expected="some water",
@@ -272,11 +270,11 @@ def _given(
     return land, _statement(land, f"{origin} ({_says(reading)})")
 
 
-def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArray | None:
+def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray | None:
     """A mask on the points of the array: the same grid, in whatever order."""
     for dim in (axes.y, axes.x):
         if dim not in mask.dims:
-            problems.add(
+            faults.add(
                 variable=mask.name,
                 dimension=dim,
                 found=f"a mask with dimensions {tuple(str(d) for d in mask.dims)}",
@@ -285,7 +283,7 @@ def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Prob
             )
             return None
         if mask.sizes[dim] != array.sizes[dim]:
-            problems.add(
+            faults.add(
                 variable=mask.name,
                 dimension=dim,
                 found=f"size {mask.sizes[dim]} of the mask",
@@ -298,7 +296,7 @@ def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Prob
             tolerance = 1e-3 * float(np.abs(np.diff(ours)).min())
             order = np.argsort(theirs)[np.argsort(np.argsort(ours))]
             if not np.abs(theirs[order] - ours).max() <= tolerance:
-                problems.add(
+                faults.add(
                     variable=mask.name,
                     dimension=dim,
                     found=f"coordinates {theirs.min():g} to {theirs.max():g} of the mask",
@@ -310,11 +308,11 @@ def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, problems: Prob
     return mask
 
 
-def _never_valid(array: xr.DataArray, axes: Axes, problems: Problems, *, asked: bool) -> tuple[Mask | None, str]:
+def _never_valid(array: xr.DataArray, axes: Axes, faults: Faults, *, asked: bool) -> tuple[Mask | None, str]:
     ever = _ever_valid(array, axes)
     if ever is None:
         if asked:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 found='land="never_valid" with lazy data: what is never valid is known only once all are read',
                 expected="data in memory, or a mask",

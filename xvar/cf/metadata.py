@@ -75,7 +75,7 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "cost_background": _Entry("background term of the cost function"),
     "cost_observation": _Entry("observation term of the cost function"),
     "cost_model_error": _Entry("model error term of the cost function"),
-    "descent": _Entry("lowest cost function J of the minimisation, so far"),
+    "cost_history": _Entry("lowest cost function J of the minimisation, so far"),
     "minimisation": _Entry("minimisation that the evaluation belongs to", ""),
     "gradient_norm": _Entry("norm of the gradient of the cost function in the control space"),
     "evaluations": _Entry("evaluations of the cost function and its gradient"),
@@ -110,8 +110,8 @@ _SCORES: dict[str, _Entry] = {
 }
 #: Of a term of the cost function, whatever its name.
 _TERMS = {
-    "cost": "{term} term of the cost function",
-    "descent": "{term} term of the cost function where it is lowest, so far",
+    "cost_history_": "{term} term of the cost function where it is lowest, so far",
+    "cost_": "{term} term of the cost function",
 }
 _TABLE = {**_COORDINATES, **_OF_A_VARIABLE, **_FIELDS, **_DIAGNOSTICS, **_SCORES}
 
@@ -176,7 +176,7 @@ def attributes(
     Parameters
     ----------
     name : str
-        A row of the table, or ``cost_<term>`` or ``descent_<term>`` of any term.
+        A row of the table, or ``cost_<term>`` or ``cost_history_<term>`` of any term.
     variable : str
         Name of the assimilated variable, for the long name.
     units : str or None
@@ -201,9 +201,10 @@ def attributes(
         Where the table has no such row.
     """
     entry = _TABLE.get(name)
-    kind_of_number, _, term = name.partition("_")
-    if entry is None and kind_of_number in _TERMS and term:
-        entry = _Entry(_TERMS[kind_of_number].format(term=term.replace("_", " ")))
+    if entry is None:
+        prefix = next((prefix for prefix in _TERMS if name.startswith(prefix)), name)
+        if prefix != name:
+            entry = _Entry(_TERMS[prefix].format(term=name.removeprefix(prefix).replace("_", " ")))
     if entry is None:
         message = f"no output variable {name!r} in the table of metadata"
         raise KeyError(message)

@@ -6,14 +6,14 @@ import xarray as xr
 
 from xvar.cf.axes import Axes
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Dimensions of an analysis, a forecast and scores, beside those of the grid.
 DIMENSIONS = ("window", "step", "interval", "stage", "lead_time", "threshold")
 
 
 def without_clash(
-    array: xr.DataArray, axes: Axes, problems: Problems, notes: list[str], *, own_model: bool = False
+    array: xr.DataArray, axes: Axes, faults: Faults, notes: list[str], *, own_model: bool = False
 ) -> xr.DataArray:
     """Coordinates that go with the grid into the output, under names that the output leaves free.
 
@@ -26,7 +26,7 @@ def without_clash(
         The variable.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes a variable or a dimension of the grid whose name is taken: these are named in calls, and keep their names.
     notes : list of str
         Takes what was renamed.
@@ -41,7 +41,7 @@ def without_clash(
     taken = {*DIMENSIONS, *NAMES}
     for dim in (axes.y, axes.x):
         if dim in DIMENSIONS:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 dimension=dim,
                 found=f"a dimension of the grid with the name {str(dim)!r}",
@@ -49,7 +49,7 @@ def without_clash(
                 fix=f'rename it, ds.rename({{"{dim}": "{"y" if dim == axes.y else "x"}"}})',
             )
     if str(array.name) in (taken if own_model else taken | NAMES_OF_FIELDS):
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"a variable with the name {str(array.name)!r}, which is one of the output's own",
             expected="another name: the analysis keeps it",

@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import Axes, in_memory, is_number
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
-def positions_of_one_frame(array: xr.DataArray, axes: Axes, problems: Problems) -> xr.DataArray:
+def positions_of_one_frame(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray:
     """A variable whose positions do not depend on time.
 
     Parameters
@@ -18,7 +18,7 @@ def positions_of_one_frame(array: xr.DataArray, axes: Axes, problems: Problems) 
         The variable; not changed.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes positions that move, as those of a nest that follows a storm.
 
     Returns
@@ -32,7 +32,7 @@ def positions_of_one_frame(array: xr.DataArray, axes: Axes, problems: Problems) 
         values = in_memory(coordinate.transpose(axes.time, axes.y, axes.x))
         moved = np.flatnonzero(~np.array([np.array_equal(frame, values[0], equal_nan=True) for frame in values]))
         if moved.size:
-            problems.add(
+            faults.add(
                 variable=name,
                 dimension=axes.time,
                 index=int(moved[0]),

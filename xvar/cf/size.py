@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import Axes, is_lazy
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Fields of the grid, of four bytes a point, that a window needs while it is minimised.
 WORKING_FIELDS = 80
@@ -33,7 +33,7 @@ def available_memory() -> float:
     return min(found)
 
 
-def check_size(array: xr.DataArray, axes: Axes, problems: Problems) -> bool:
+def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     """Whether a record, and one window of it, fit into memory.
 
     Parameters
@@ -42,7 +42,7 @@ def check_size(array: xr.DataArray, axes: Axes, problems: Problems) -> bool:
         The record; only its shape is looked at.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes what is too large, in GB.
 
     Returns
@@ -55,7 +55,7 @@ def check_size(array: xr.DataArray, axes: Axes, problems: Problems) -> bool:
     where = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
     window = 4.0 * WORKING_FIELDS * rows * columns
     if window > have:
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"a grid of {where}: one window needs about {window / _GIGABYTE:.3g} GB",
             expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine",
@@ -65,7 +65,7 @@ def check_size(array: xr.DataArray, axes: Axes, problems: Problems) -> bool:
         return False
     whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if not is_lazy(array) and whole > have:
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {where})",
             expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine, or lazy data",

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, is_date
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Of the time between frames: rounding below this is none that a motion would show.
 _PRECISION = 0.01
@@ -45,7 +45,7 @@ class Times:
 _CENTURIES = ("18", "19", "20", "21")
 
 
-def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool = False) -> Times | None:
+def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = False) -> Times | None:
     """Times of the frames, checked: decoded, complete, unique, ascending.
 
     Parameters
@@ -54,7 +54,7 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
         The variable with its coordinates.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes whatever is wrong with the time coordinate.
     sort : bool, default False
         Bring frames that are out of order into order.
@@ -68,7 +68,7 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
     coordinate = _time_coordinate(array, dim)
     where: dict[str, Any] = {"variable": array.name, "dimension": dim}
     if coordinate is None:
-        problems.add(
+        faults.add(
             **where,
             found=f"no time coordinate on dimension {str(dim)!r}",
             expected="a coordinate of dates (datetime64 or cftime)",
@@ -77,12 +77,12 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
         return None
     if coordinate.name != dim:
         where["variable"] = coordinate.name
-    values = _dates(coordinate, where, problems)
+    values = _dates(coordinate, where, faults)
     if values is None:
         return None
     missing = np.flatnonzero(pd.isnull(values))
     if missing.size:
-        problems.add(
+        faults.add(
             **where,
             index=int(missing[0]),
             found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
@@ -91,18 +91,18 @@ def read_times(array: xr.DataArray, axes: Axes, problems: Problems, sort: bool =
         )
         return None
     if values.size < 2:
-        problems.add(
+        faults.add(
             **where,
             found=f"needs >= 2 frames, got {values.size}",
             expected="at least 2 frames: motion is what changes between frames",
             fix="give a longer record",
         )
         return None
-    _check_precision(coordinate, values, where, problems)
-    return _ordered(values, dim, where, problems, sort)
+    _check_precision(coordinate, values, where, faults)
+    return _ordered(values, dim, where, faults, sort)
 
 
-def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], problems: Problems) -> None:
+def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], faults: Faults) -> None:
     """Refuse times of a file that keeps too few digits of them to tell frames apart."""
     dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
     if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:
@@ -115,7 +115,7 @@ def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict
     digits = float(np.spacing(np.dtype(dtype).type(numbers[0]))) * 86400 / float(numbers[1] - numbers[0])
     cadence = float(np.median(np.abs(np.diff(_seconds(values)))))
     if digits > _PRECISION * cadence:
-        problems.add(
+        faults.add(
             **where,
             found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for "
             f"frames {cadence:g} s apart",
@@ -124,15 +124,13 @@ def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict
         )
 
 
-def _ordered(
-    values: NDArray[Any], dim: Hashable, where: dict[str, Any], problems: Problems, sort: bool
-) -> Times | None:
-    count = len(problems)
+def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults: Faults, sort: bool) -> Times | None:
+    count = len(faults)
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     for position in np.flatnonzero(ranked[1:] == ranked[:-1])[:1]:
         first, second = sorted((int(order[position]), int(order[position + 1])))
-        problems.add(
+        faults.add(
             **where,
             index=second,
             found=f"time {date_text(values[first])} twice, at indices {first} and {second}",
@@ -143,7 +141,7 @@ def _ordered(
     if steps.size and not sort:
         index = int(steps[0]) + 1
         descending = steps.size == values.size - 1
-        problems.add(
+        faults.add(
             **where,
             index=index,
             found=("descending times" if descending else "times out of order")
@@ -151,7 +149,7 @@ def _ordered(
             expected="ascending times",
             fix=f"sort=True, or ds.sortby({str(dim)!r})",
         )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
     if not steps.size:
         return Times(values, _seconds(values))
@@ -167,7 +165,7 @@ def calendar_of(values: NDArray[Any]) -> str:
     return "standard" if calendar in ("gregorian", "proleptic_gregorian") else calendar
 
 
-def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems, label: str) -> None:
+def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, label: str) -> None:
     """Refuse a field whose own time is of another calendar than that of a record.
 
     Parameters
@@ -176,7 +174,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems,
         With or without a time.
     times : ndarray
         Of the record.
-    problems : Problems
+    faults : Faults
         Takes the two calendars.
     label : str
         What the field is, for messages.
@@ -184,7 +182,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], problems: Problems,
     for coordinate in filter(is_date, field.coords.values()):
         theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
         if theirs != ours:
-            problems.add(
+            faults.add(
                 variable=label,
                 dimension=coordinate.name,
                 found=f"calendar {theirs!r}, where the record has {ours!r}",
@@ -206,7 +204,7 @@ def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     return dated[0] if len(dated) == 1 else own
 
 
-def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) -> NDArray[Any] | None:
+def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> NDArray[Any] | None:
     """Values of the coordinate where they are dates; else a problem that says what they are."""
     dtype, label = coordinate.dtype, str(coordinate.name)
     units = coordinate.attrs.get("units")
@@ -215,7 +213,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
     if isinstance(dtype, np.dtype) and dtype.kind == "m":
         since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and is_date(c)]
         start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
-        problems.add(
+        faults.add(
             **where,
             found=f"durations, first {pd.Timedelta(coordinate.values.flat[0])}",
             expected="dates",
@@ -239,7 +237,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         else:
             found, fix = f"time units {str(units)!r}, which cannot be decoded", "write attrs['units'] and decode again"
             expected = "units such as 'seconds since 1970-01-01'"
-        problems.add(**where, found=found, expected=expected, fix=fix)
+        faults.add(**where, found=found, expected=expected, fix=fix)
         return None
     # Of the types of pandas, which numpy knows not, the index gives the elements.
     values = np.asarray(list(coordinate.to_index()), dtype=object)
@@ -253,7 +251,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], problems: Problems) 
         found = f"times with a time zone ({dtype}), first {first}"
     else:
         found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"
-    problems.add(
+    faults.add(
         **where,
         found=found,
         expected="datetime64 without a time zone (UTC), or cftime dates of one calendar",
@@ -302,7 +300,7 @@ def date_text(value: Any) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def parse_duration(value: object, name: str, problems: Problems) -> float | None:
+def parse_duration(value: object, name: str, faults: Faults) -> float | None:
     """Seconds of a duration.
 
     Parameters
@@ -311,7 +309,7 @@ def parse_duration(value: object, name: str, problems: Problems) -> float | None
         "15min", "3D", ...; a number needs a unit.
     name : str
         The option, for the message.
-    problems : Problems
+    faults : Faults
         Takes what is no positive duration.
 
     Returns
@@ -335,7 +333,7 @@ def parse_duration(value: object, name: str, problems: Problems) -> float | None
     if seconds is not None and seconds > 0:
         return seconds
     found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
-    problems.add(
+    faults.add(
         found=found,
         expected='a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64',
         fix=f'write it with its unit, {name}="30min"',

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import xarray as xr
 
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -213,7 +213,7 @@ def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None
     return depth * 3600.0 / interval_seconds
 
 
-def units_of(array: xr.DataArray, units_override: str | None, problems: Problems) -> str | None:
+def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) -> str | None:
     """Units of a variable, in a spelling that UDUNITS reads as it was meant.
 
     Parameters
@@ -222,7 +222,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
         The variable.
     units_override : str or None
         What the user asserts (``units=``) where the attribute is missing or cannot be read.
-    problems : Problems
+    faults : Faults
         Takes missing and unreadable units, and an assertion that contradicts the file.
 
     Returns
@@ -232,7 +232,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
     """
     given = units_override if units_override is not None else array.attrs.get("units")
     if given is None or not str(given).strip():
-        problems.add(
+        faults.add(
             variable=array.name,
             found="no units attribute" if given is None else "empty units",
             expected=f"units that UDUNITS reads, {ACCEPTED}",
@@ -241,7 +241,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
         return None
     mended = normalise_units(str(given))
     if not is_parsable(mended):
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"units {str(given)!r}, which UDUNITS cannot read",
             expected=ACCEPTED,
@@ -250,7 +250,7 @@ def units_of(array: xr.DataArray, units_override: str | None, problems: Problems
         return None
     own = normalise_units(str(array.attrs.get("units")))
     if units_override is not None and is_parsable(own) and not same_units(own, mended):
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"units={units_override!r} for a variable in {own!r}",
             expected="units= only where the file states none: it asserts, and converts nothing",

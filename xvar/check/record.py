@@ -12,15 +12,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import WindowError
 from xvar.cf.axes import Axes
-from xvar.cf.record import Record, as_dataset, read_record
 from xvar.check.conformance import Report, Row, dynamics
 from xvar.check.covariance import covariance
 from xvar.check.understanding import facts
-from xvar.errors import AnalysisWarning, InputError, InputWarning, Problem, Problems
-from xvar.execution import deferred
+from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning
+from xvar.execution.batches import WindowError
+from xvar.execution.dispatch import deferred
 from xvar.plan.experiment import errors_by_component
+from xvar.plan.record import Record, as_dataset, read_record
 
 READING = ("land", "units", "dx", "dy", "sort", "strict")
 BOUND = ("background",)  # to the grid of the record: a twin starts from rest
@@ -41,7 +41,7 @@ class Examination:
     ----------
     facts : mapping of str to str or list
         How the record is understood; empty where it is not.
-    problems : tuple of Problem
+    faults : tuple of Fault
         What stands in the way, with what mends it.
     warnings : tuple of str
         What was taken otherwise than it stands.
@@ -50,14 +50,14 @@ class Examination:
     """
 
     facts: Mapping[str, Any]
-    problems: tuple[Problem, ...] = ()
+    faults: tuple[Fault, ...] = ()
     warnings: tuple[str, ...] = ()
     reports: tuple[Report, ...] = field(default=())
 
     @property
     def passed(self) -> bool:
         """Whether nothing stands in the way, and every test passed."""
-        return not self.problems and all(report.passed for report in self.reports)
+        return not self.faults and all(report.passed for report in self.reports)
 
     def __bool__(self) -> bool:
         return self.passed
@@ -73,7 +73,7 @@ class Examination:
             parts = value if isinstance(value, list) else [value]
             lines += [f"  {name if not index else '':{width}}  {part}" for index, part in enumerate(parts)]
         lines += [f"  warning: {text}" for text in self.warnings]
-        lines += [f"  PROBLEM {problem}" for problem in self.problems]
+        lines += [f"  PROBLEM {fault}" for fault in self.faults]
         return "\n".join([*lines, *(str(report) for report in self.reports)])
 
     def to_json(self) -> str:
@@ -86,7 +86,7 @@ class Examination:
             {
                 "passed": self.passed,
                 "facts": dict(self.facts),
-                "problems": [str(problem) for problem in self.problems],
+                "faults": [str(fault) for fault in self.faults],
                 "warnings": list(self.warnings),
                 "reports": reports,
             }
@@ -118,22 +118,22 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
     >>> examination.passed
     True
     """
-    problems = Problems()
+    faults = Faults()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
         try:
-            dataset, name = as_dataset(data, problems)
+            dataset, name = as_dataset(data, faults)
             reading = {key: options[key] for key in READING if key in options}
-            found = read_record(dataset, variable if name is None else name, problems, **reading)
-            problems.refuse()
+            found = read_record(dataset, variable if name is None else name, faults, **reading)
+            faults.refuse()
             assert found is not None
             known = facts(found)
         except InputError as error:
-            return Examination({}, error.problems, _texts(caught))
+            return Examination({}, error.faults, _texts(caught))
     try:
         _call(data, variable, options)
     except InputError as error:
-        return Examination(known, error.problems, _texts(caught))
+        return Examination(known, error.faults, _texts(caught))
     own = {key: value for key, value in options.items() if key not in READING}
     model = own.get("dynamics")
     try:
@@ -143,7 +143,7 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
         else:
             reports += _own_model(model, own.get("background"))
     except InputError as error:
-        return Examination(known, error.problems, _texts(caught))
+        return Examination(known, error.faults, _texts(caught))
     return Examination(known, (), _texts(caught), reports)
 
 
@@ -175,7 +175,7 @@ def _own_model(model: Any, background: xr.Dataset | None) -> tuple[Report, ...]:
 
 def _own_covariances(record: Record, options: Mapping[str, Any]) -> tuple[Report, ...]:
     """The errors that are stated, on the spacing of the record, a corner of its grid."""
-    problems = Problems()
+    faults = Faults()
     background = options.get("background")
     names = () if not isinstance(background, xr.Dataset) else tuple(map(str, background.data_vars))
     motion = not callable(options.get("dynamics"))
@@ -184,12 +184,12 @@ def _own_covariances(record: Record, options: Mapping[str, Any]) -> tuple[Report
     reports = []
     for option in ("background_error", "model_error"):
         given = getattr(options.get(option), "covariance", options.get(option))
-        for key, part in errors_by_component(given, option, components, problems).items():
-            if problems.first is None and not hasattr(part, "members"):  # an ensemble is positive as it is made
+        for key, part in errors_by_component(given, option, components, faults).items():
+            if faults.first is None and not hasattr(part, "members"):  # an ensemble is positive as it is made
                 shape = tuple(min(size, TRIED) for size in record.grid.shape)
                 report = covariance(part, shape, record.grid.spacing, components=len(components[key]))
                 reports.append(replace(report, subject=f"{option} of {key!r}"))
-    problems.refuse()
+    faults.refuse()
     return tuple(reports)
 
 
@@ -327,9 +327,9 @@ def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -
     """Relative error of the gradient of J, at a control away from the background, along a random direction."""
     import torch
 
-    from xvar import bridge
     from xvar.assimilation import assimilate
     from xvar.core.cost import Cost
+    from xvar.plan import bridge
 
     with deferred() as tasks:
         assimilate(images.isel(time=slice(0, 4)), name, **{**options, "dtype": "float64"})
@@ -346,7 +346,7 @@ def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -
     elif hasattr(parts["motion"], "problem"):
         problem = parts["motion"].problem(frames, seconds, grid)
     else:
-        from xvar.core.motion import deviation, forward
+        from xvar.core.methods.image_motion import deviation, forward
 
         motion = parts["motion"]
         compared = forward(motion.transform, frames)

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import is_lazy
-from xvar.cf.record import Record, as_dataset, read_record
-from xvar.errors import Problems
-from xvar.windows import make_schedule
+from xvar.errors import Faults
+from xvar.execution.schedule import make_schedule
+from xvar.plan.record import Record, as_dataset, read_record
 
 
 def describe(
@@ -42,12 +42,12 @@ def describe(
     InputError
         With all that stands in the way.
     """
-    problems = Problems()
-    dataset, name = as_dataset(data, problems)
+    faults = Faults()
+    dataset, name = as_dataset(data, faults)
     record = read_record(
         dataset,
         variable if name is None else name,
-        problems,
+        faults,
         land=land,
         units=units,
         dx=dx,
@@ -55,7 +55,7 @@ def describe(
         sort=sort,
         strict=strict,
     )
-    problems.refuse()
+    faults.refuse()
     assert record is not None
     return facts(record)
 
@@ -68,10 +68,10 @@ def facts(record: Record) -> dict[str, Any]:
     InputError
         Where it holds no window.
     """
-    problems = Problems()
+    faults = Faults()
     seconds, times = record.times.seconds, record.times.values
-    schedule = make_schedule(seconds, record.axes.time, None, None, "drop", problems)
-    problems.refuse()
+    schedule = make_schedule(seconds, record.axes.time, None, None, "drop", faults)
+    faults.refuse()
     assert schedule is not None
     rows, columns = record.grid.shape
     dy_metres, dx_metres = record.grid.spacing

@@ -176,7 +176,7 @@ def assimilate(
     batch: Annotated[str | None, typer.Option(help="Windows of a task, or its memory: 8, 500MiB.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of torch, such as cuda.")] = None,
-    save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual, descent.")] = None,
+    save: Annotated[list[str] | None, typer.Option(help="Also: increment, innovation, residual, cost_history.")] = None,
     workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     group: Group = None,
@@ -187,10 +187,10 @@ def assimilate(
     """Find the motion in a record of images; run again after an end of any kind, it does what is missing."""
     import time
 
-    from xvar.batches import WindowError
+    from xvar.execution.batches import WindowError
+    from xvar.execution.workers import WorkerError
+    from xvar.io.files import check_target, open_files
     from xvar.runs import Interrupted, run
-    from xvar.store import check_target, open_files
-    from xvar.workers import WorkerError
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -303,8 +303,8 @@ def forecast(
     show_config: ShowConfig = False,
 ) -> None:
     """Extrapolate the last images of an analysis."""
-    from xvar.forecast import forecast as call
-    from xvar.store import check_target, open_files, write
+    from xvar.analysis.forecast import forecast as call
+    from xvar.io.files import check_target, open_files, write
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -324,8 +324,8 @@ def geographic(
     overwrite: Overwrite = False,
 ) -> None:
     """Add the motion towards east and north to an analysis on any grid."""
-    from xvar.geographic import to_geographic
-    from xvar.store import check_target, open_files, write
+    from xvar.analysis.to_geographic import to_geographic
+    from xvar.io.files import check_target, open_files, write
 
     if str(output) != "-":
         check_target(output, overwrite=overwrite)
@@ -350,9 +350,9 @@ def verify(
     show_config: ShowConfig = False,
 ) -> None:
     """Compare a forecast with what was observed, or a motion with the true one."""
+    from xvar.analysis.verify import verify as call
     from xvar.cli.tables import print_json, print_scores
-    from xvar.store import check_target, open_files, write
-    from xvar.verify import verify as call
+    from xvar.io.files import check_target, open_files, write
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -382,7 +382,9 @@ def plot(
     ] = Path("picture.png"),
     kind: Annotated[
         str,
-        typer.Option(help="motion, field, innovation, residual, increment, forcing, cost, descent, forecast or skill."),
+        typer.Option(
+            help="motion, field, innovation, residual, increment, forcing, cost, cost_history, forecast or skill."
+        ),
     ] = "motion",
     style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
     window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
@@ -464,7 +466,7 @@ def info(
     """Say how a file is understood: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
     from xvar.cli.information import describe, describe_analysis, is_analysis
     from xvar.cli.tables import print_facts
-    from xvar.store import open_files
+    from xvar.io.files import open_files
 
     files, variable = _split(inputs)
     with incoming(files) as paths, open_files(paths, group) as record:
@@ -494,7 +496,7 @@ def check(
 ) -> None:
     """Say how a file is understood, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
-    from xvar.store import open_files
+    from xvar.io.files import open_files
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -505,7 +507,7 @@ def check(
         examination = examine(data, variable, **options)
     typer.echo(examination.to_json() if as_json else in_shell(str(examination), context.command))
     if not examination.passed:
-        raise typer.Exit(PROBLEM if examination.problems else 1)
+        raise typer.Exit(PROBLEM if examination.faults else 1)
 
 
 @application.command()

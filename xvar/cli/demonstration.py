@@ -9,12 +9,12 @@ import numpy as np
 import typer
 import xarray as xr
 
+from xvar.analysis.forecast import forecast
+from xvar.analysis.verify import verify
 from xvar.assimilation import assimilate
 from xvar.cli.tables import print_scores
 from xvar.datasets import sample
-from xvar.forecast import forecast
-from xvar.store import write
-from xvar.verify import verify
+from xvar.io.files import write
 
 FRAMES = 4
 PICTURE, ANALYSIS = "xvar-demo.png", "xvar-demo.nc"

@@ -6,9 +6,9 @@ from typing import Any
 
 import xarray as xr
 
+from xvar.analysis.summary import summary
 from xvar.check.understanding import describe
-from xvar.configuration import ATTRIBUTE
-from xvar.summary import summary
+from xvar.plan.configuration import ATTRIBUTE
 
 __all__ = ["describe", "describe_analysis", "is_analysis"]
 

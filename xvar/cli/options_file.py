@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from xvar.errors import InputError, Problem, refuse_unknown
+from xvar.errors import Fault, InputError, refuse_unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,20 +51,20 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
 def _tables(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix in OUTPUTS:
-            from xvar.store import open_files
+            from xvar.io.files import open_files
 
             with open_files([path]) as written:
                 text = str(written.attrs.get(ATTRIBUTE, ""))
             if not text:
                 raise InputError(
-                    Problem(f"{path} without the attribute {ATTRIBUTE}", "what xvar assimilate wrote", "a file of TOML")
+                    Fault(f"{path} without the attribute {ATTRIBUTE}", "what xvar assimilate wrote", "a file of TOML")
                 )
         else:
             text = path.read_text(encoding="utf-8")
         return tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         fix = "xvar assimilate FILE -o OUT --show-config prints one"
-        raise InputError(Problem(f"{path}: {error}", "a file of TOML", fix)) from error
+        raise InputError(Fault(f"{path}: {error}", "a file of TOML", fix)) from error
 
 
 def _options(context: typer.Context) -> list[str]:

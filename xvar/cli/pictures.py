@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from xvar.errors import InputError, Problem
-from xvar.store import open_files
+from xvar.errors import Fault, InputError
+from xvar.io.files import open_files
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -20,7 +20,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "increment": ("window", "col"),
     "forcing": ("window", "col"),
     "cost": (),
-    "descent": ("window",),
+    "cost_history": ("window",),
     "forecast": ("window",),
     "skill": ("score",),
 }
@@ -40,7 +40,7 @@ def need(extra: str, module: str) -> None:
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        raise InputError(Problem(f"no {module}", f"the extra xvar[{extra}]", f"pip install 'xvar[{extra}]'"))
+        raise InputError(Fault(f"no {module}", f"the extra xvar[{extra}]", f"pip install 'xvar[{extra}]'"))
 
 
 def check_picture(output: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
@@ -53,15 +53,13 @@ def check_picture(output: Path, suffixes: Sequence[str], *, overwrite: bool) -> 
     """
     if output.suffix.lower() not in suffixes:
         ends = ", ".join(suffixes)
-        raise InputError(
-            Problem(f"{output.name!r}", f"a name that ends in {ends}", str(output.with_suffix(suffixes[0])))
-        )
+        raise InputError(Fault(f"{output.name!r}", f"a name that ends in {ends}", str(output.with_suffix(suffixes[0]))))
     if not output.parent.is_dir():
         raise InputError(
-            Problem(f"no folder {str(output.parent)!r}", "a folder that exists", f"mkdir -p {output.parent}")
+            Fault(f"no folder {str(output.parent)!r}", "a folder that exists", f"mkdir -p {output.parent}")
         )
     if output.exists() and not overwrite:
-        raise InputError(Problem(f"{str(output)!r}, which exists", "a new name", "another name, or --overwrite"))
+        raise InputError(Fault(f"{str(output)!r}, which exists", "a new name", "another name, or --overwrite"))
 
 
 def draw(
@@ -86,13 +84,13 @@ def draw(
     """
     need("plot", "matplotlib")
     if kind not in KINDS:
-        raise InputError(Problem(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion"))
+        raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion"))
     for name in options:
         if name not in KINDS[kind]:
             known = ", ".join(f"--{option}" for option in KINDS[kind]) or "none"
-            raise InputError(Problem(f"--{name} of a picture of kind {kind}", f"its options: {known}", "leave it out"))
+            raise InputError(Fault(f"--{name} of a picture of kind {kind}", f"its options: {known}", "leave it out"))
     if truth and kind != "forecast":
-        raise InputError(Problem(f"an observed record beside --kind {kind}", "that of a forecast", "--kind forecast"))
+        raise InputError(Fault(f"an observed record beside --kind {kind}", "that of a forecast", "--kind forecast"))
     check_picture(output, PICTURES, overwrite=overwrite)
     import matplotlib as mpl
 
@@ -138,7 +136,7 @@ def look(source: str, truth: Sequence[str], *, port: int, browser: bool, say: Ca
     """Serve the page until interrupted."""
     need("view", "bokeh")
     need("plot", "matplotlib")
-    from xvar.view import serve
+    from xvar.plot.page import serve
 
     with ExitStack() as stack:
         data = stack.enter_context(open_files([source]))

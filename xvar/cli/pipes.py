@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 PIPE = "-"
 
@@ -28,7 +28,7 @@ def incoming(names: Sequence[str]) -> Iterator[list[str]]:
         return
     if list(names).count(PIPE) > 1 or sys.stdin.isatty():
         found = "a terminal as the input" if sys.stdin.isatty() else "- more than once"
-        raise InputError(Problem(found, "NetCDF through a pipe, once", "cat radar.nc | xvar info -"))
+        raise InputError(Fault(found, "NetCDF through a pipe, once", "cat radar.nc | xvar info -"))
     with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
         kept = Path(folder) / "stdin.nc"
         with kept.open("wb") as target:
@@ -49,7 +49,7 @@ def outgoing(path: Path) -> Iterator[Path]:
         yield path
         return
     if sys.stdout.isatty():
-        raise InputError(Problem("a terminal as the output", "a file or a pipe for NetCDF", "-o analysis.nc"))
+        raise InputError(Fault("a terminal as the output", "a file or a pipe for NetCDF", "-o analysis.nc"))
     with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
         kept = Path(folder) / "stdout.nc"
         yield kept

@@ -13,7 +13,7 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from xvar.configuration import ATTRIBUTE, Configuration
+from xvar.plan.configuration import ATTRIBUTE, Configuration
 
 #: score -> heading, decimals
 PLAIN = {

@@ -63,7 +63,7 @@ class _Stack:
         """The adjoint."""
         return self.covariance.sqrt_transpose(fields).flatten(1)
 
-    def apart(self, fields: Tensor) -> tuple[Tensor, ...]:
+    def split(self, fields: Tensor) -> tuple[Tensor, ...]:
         """The fields of each block."""
         return fields.split(self.components, dim=1) if len(self.blocks) > 1 else (fields,)
 
@@ -111,18 +111,18 @@ class ControlSpace:
         parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, stacked, strict=True)]
         return torch.cat(parts, dim=1)
 
-    def apart(self, stacked: Sequence[Tensor]) -> list[Tensor]:
+    def split(self, stacked: Sequence[Tensor]) -> list[Tensor]:
         """One field for each block."""
-        return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.apart(fields)]
+        return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.split(fields)]
 
-    def together(self, fields: Sequence[Tensor]) -> list[Tensor]:
+    def merge(self, fields: Sequence[Tensor]) -> list[Tensor]:
         """The inverse of `apart`."""
         rest = iter(fields)
         return [torch.cat([next(rest) for _ in part.blocks], dim=1) for part in self._stacks]
 
     def fields(self, control: Tensor) -> list[Tensor]:
         """What each part of the control stands for: increments, then model errors, before any scaling by time."""
-        return self.apart(self.sqrt(control))
+        return self.split(self.sqrt(control))
 
     def control(self, fields: Sequence[Tensor]) -> Tensor:
         r"""The control of given `fields`: :math:`v = B^{-1/2} \delta x`."""

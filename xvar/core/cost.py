@@ -158,7 +158,7 @@ class Cost:
         return total(self.terms(control))
 
     def gradient(
-        self, control: Tensor, tell: Callable[[dict[str, Tensor]], object] | None = None
+        self, control: Tensor, callback: Callable[[dict[str, Tensor]], object] | None = None
     ) -> tuple[Tensor, Tensor]:
         r"""J (window,) and its gradient by the control (window, n).
 
@@ -168,16 +168,16 @@ class Cost:
         Parameters
         ----------
         control : Tensor (window, n)
-        tell : callable, optional
+        callback : callable, optional
             Is given the terms of J.
         """
         with torch.no_grad():
             control = control.detach()
             stacked = [part.requires_grad_() for part in self.space.sqrt(control)]
         with torch.enable_grad():
-            terms = self._terms(control, self.space.apart(stacked))
-            if tell is not None:
-                tell(terms)
+            terms = self._terms(control, self.space.split(stacked))
+            if callback is not None:
+                callback(terms)
             cost = total(terms)
             if not cost.requires_grad:  # nothing was observed
                 return cost, control.clone()

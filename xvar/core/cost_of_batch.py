@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
-from xvar.core.descent import Descent
+from xvar.core.cost_history import CostHistory
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
 from xvar.core.problem import Problem
 
@@ -20,20 +20,20 @@ class CostOfBatch:
     ----------
     problem : Problem
         The windows.
-    descent : Descent, optional
+    cost_history : CostHistory, optional
         Is told the terms of J at each evaluation.
     """
 
-    def __init__(self, problem: Problem, descent: Descent | None = None) -> None:
+    def __init__(self, problem: Problem, cost_history: CostHistory | None = None) -> None:
         self.whole = Cost(problem)
-        self.descent = descent
+        self.cost_history = cost_history
         self._part, self._windows = self.whole, torch.arange(problem.windows)
         self._coarse: dict[int, Cost] = {}
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
         """J and its gradient for the windows of the batch that are named."""
-        tell = None if self.descent is None else partial(self.descent.note, windows)
-        return self._of(windows).gradient(control, tell)
+        callback = None if self.cost_history is None else partial(self.cost_history.note, windows)
+        return self._of(windows).gradient(control, callback)
 
     def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
         """J about a control, for the windows that are named, its model on a grid of blocks of cells."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class DigitalFilter:
 
     def __post_init__(self) -> None:
         """Refuse what filters nothing."""
-        problems = Problems()
+        faults = Faults()
         if not self.std:
-            problems.add(
+            faults.add(
                 found="a digital filter of no variable",
                 expected="the standard deviation of what is fast, for each variable that is filtered",
                 fix='DigitalFilter("1D", std={"u": 0.01, "v": 0.01})',
@@ -79,13 +79,13 @@ class DigitalFilter:
         for key, std in self.std.items():
             values = torch.as_tensor(std)
             if not bool(((values > 0) & values.isfinite()).all()):
-                problems.add(
+                faults.add(
                     variable=key,
                     found=f"a standard deviation of {std} for the digital filter",
                     expected="positive numbers in its units",
                     fix="leave it out where it is free",
                 )
-        problems.refuse()
+        faults.refuse()
 
     def weights(self, times: Sequence[float]) -> dict[int, float]:
         r"""Weight of each state of a trajectory in :math:`x_m - \sum_n h_n x_n`, by its index.
@@ -104,21 +104,21 @@ class DigitalFilter:
         moments = [abs(time) for time in times]
         slack = 1e-6 * moments[-1]
         held = [i for i, time in enumerate(moments) if self.start - slack <= time <= self.start + span + slack]
-        problems = Problems()
+        faults = Faults()
         if not 0 < self.cutoff <= span or self.start < 0 or self.start + span > moments[-1] + slack:
-            problems.add(
+            faults.add(
                 found=f"a digital filter of {span:g} s from {self.start:g} s on, cutoff {self.cutoff:g} s, in a window "
                 f"of {moments[-1]:g} s",
                 expected="a span within the window, no shorter than a positive cutoff",
                 fix="a longer window, a shorter cutoff, or span= its own",
             )
         elif len(held) < 5 or max(moments[b] - moments[a] for a, b in pairwise(held)) > (self.cutoff / 3):
-            problems.add(
+            faults.add(
                 found=f"{len(held)} states of the model in the {span:g} s of the digital filter",
                 expected=f"steps of a third of the cutoff, {self.cutoff / 3:g} s, or less",
                 fix="give the model a shorter step",
             )
-        problems.refuse()
+        faults.refuse()
         middle = min(held, key=lambda index: abs(moments[index] - self.start - 0.5 * span))
         low_pass: dict[int, float] = {}
         for index in held:

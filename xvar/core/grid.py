@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 Edges = Literal["free", "zero", "periodic"]
 
@@ -47,19 +47,19 @@ class Grid:
     def __post_init__(self) -> None:
         if len(self.shape) != len(self.spacing) or any(n < 1 for n in self.shape):
             raise InputError(
-                Problem(
+                Fault(
                     f"shape {self.shape} and spacing {self.spacing}",
                     "one positive number of points and one spacing for each axis",
                     "give both in the order (y, x)",
                 )
             )
         if not all(0 < d < math.inf for d in self.spacing):
-            raise InputError(Problem(f"spacing {self.spacing}", "positive finite metres", "give dx and dy in metres"))
+            raise InputError(Fault(f"spacing {self.spacing}", "positive finite metres", "give dx and dy in metres"))
         for name, tensor, shape in (("metric", self.metric, (2, *self.shape)), ("water", self.water, self.shape)):
             if tensor is not None and tuple(tensor.shape) != shape:
-                raise InputError(Problem(f"{name} of shape {tuple(tensor.shape)}", f"{shape}", "use the grid's own"))
+                raise InputError(Fault(f"{name} of shape {tuple(tensor.shape)}", f"{shape}", "use the grid's own"))
         if self.edges not in ("free", "zero", "periodic"):
-            raise InputError(Problem(f"edges {self.edges!r}", "free, zero or periodic", "name one of the three"))
+            raise InputError(Fault(f"edges {self.edges!r}", "free, zero or periodic", "name one of the three"))
 
     @property
     def size(self) -> int:
@@ -98,7 +98,7 @@ class Grid:
         """
         if factor < 1 or (self.edges == "periodic" and any(n % factor for n in self.shape)):
             raise InputError(
-                Problem(
+                Fault(
                     f"factor {factor} for a {self.edges} grid of shape {self.shape}",
                     "a positive whole number, a divisor of the shape where the edges are periodic",
                     "choose another factor",

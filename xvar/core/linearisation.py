@@ -37,7 +37,7 @@ class Linearisation:
         self._cost = cost
         self._fields = [part.requires_grad_() for part in stacked]
         with torch.enable_grad():
-            found = cost.residuals(cost.space.apart(self._fields))
+            found = cost.residuals(cost.space.split(self._fields))
             self._residuals = [residual for _, residual in found]
             self._weights = [observation.weight(residual.detach()) for observation, residual in found]
             self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
@@ -75,7 +75,7 @@ class Linearisation:
         """The penalties' own Hessian: they are quadratic, so it is their gradient at the fields."""
         with torch.enable_grad():
             leaves = [field.detach().requires_grad_() for field in fields]
-            values = [value.sum() for _, value in self._cost.penalties(self._cost.space.apart(leaves))]
+            values = [value.sum() for _, value in self._cost.penalties(self._cost.space.split(leaves))]
             if not values:
                 return [torch.zeros_like(field) for field in fields]
             return torch.autograd.grad(values, leaves, materialize_grads=True)
@@ -91,7 +91,7 @@ class CoarseLinearisation(Linearisation):
     Parameters
     ----------
     fine, coarse : Cost
-        J, and J with its model on the coarser grid, see `Problem.with_coarse_model`.
+        J, and J with its model on the coarser grid, see `Fault.with_coarse_model`.
     control : Tensor (window, n)
         Where it is linearised, on the fine grid.
     factor : int
@@ -102,7 +102,7 @@ class CoarseLinearisation(Linearisation):
         self._fine, self._factor = fine, factor
         with torch.no_grad():
             fields = [coarser(field, factor) for field in fine.space.fields(control)]
-            stacked = coarse.space.together(fields)
+            stacked = coarse.space.merge(fields)
         self._linearise(coarse, stacked)
 
     def restrict(self, gradient: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import Dynamics, State, start
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,33 +53,33 @@ class Parameter:
 
     def __post_init__(self) -> None:
         """Refuse what is no prior."""
-        problems = Problems()
+        faults = Faults()
         prior = torch.as_tensor(self.prior, dtype=torch.float64)
         if not bool(prior.isfinite().all()) or prior.ndim not in (0, 2):
-            problems.add(
+            faults.add(
                 found=f"a prior of shape {tuple(prior.shape)}, {int((~prior.isfinite()).sum())} of it not finite",
                 expected="a finite number, or an array (y, x)",
                 fix="Parameter(prior=100.0, error=30.0)",
             )
         elif self.positive and not bool((prior > 0).all()):
-            problems.add(
+            faults.add(
                 found="a positive parameter with a prior that is not",
                 expected="a prior above zero",
                 fix="mend prior, or leave positive=False",
             )
         if prior.ndim == 2 and not self.is_field:
-            problems.add(
+            faults.add(
                 found="a prior (y, x) with one number for its error",
                 expected="a specification for the error of a field",
                 fix="error=xvar.covariance.Matern(std=..., length=...)",
             )
         if not self.is_field and not 0 < float(self.error) < math.inf:
-            problems.add(
+            faults.add(
                 found=f"error={self.error} of a parameter",
                 expected="a positive standard deviation",
                 fix="leave out of the control what is known exactly",
             )
-        problems.refuse()
+        faults.refuse()
 
     @property
     def is_field(self) -> bool:

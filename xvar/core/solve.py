@@ -12,9 +12,9 @@ from torch import Tensor
 from xvar import errors
 from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
+from xvar.core.cost_history import CostHistory, minimizer_of
 from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.curvature import inverse_hessian
-from xvar.core.descent import Descent, minimizer_of
 from xvar.core.dynamics import Forcing, State
 from xvar.core.memory import keep_freed_memory
 from xvar.core.minimize import LBFGS, Minimum
@@ -56,7 +56,7 @@ def solve(
     *,
     levels: Sequence[int] = (1,),
     coarse: LBFGS | None = None,
-    descent: Descent | None = None,
+    cost_history: CostHistory | None = None,
 ) -> Analysis:
     """Minimise J for every window of a problem.
 
@@ -71,7 +71,7 @@ def solve(
         larger than the structures of the image need coarse levels. Each starts from the analysis of the level before.
     coarse : LBFGS, optional
         How J is minimised at all levels but the last.
-    descent : Descent, optional
+    cost_history : CostHistory, optional
         Is told the terms of J at each evaluation.
 
     Raises
@@ -86,18 +86,16 @@ def solve(
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         raise errors.InputError(
-            errors.Problem(
-                f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)"
-            )
+            errors.Fault(f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)")
         )
     keep_freed_memory()
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
     found: tuple[ControlSpace, Tensor] | None = None
     for coarser, level in zip((0, *levels), levels, strict=False):
-        if descent is not None:
-            descent.begin()
-        function = CostOfBatch(problem.coarsen(level), descent)
+        if cost_history is not None:
+            cost_history.begin()
+        function = CostOfBatch(problem.coarsen(level), cost_history)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
         minimum = minimizer_of(level, levels, minimizer, coarse)(function, control, inverse_hessian(cost))

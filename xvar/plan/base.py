@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from xvar.cf.metadata import flag_attributes
-from xvar.configuration import Configuration
+from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
-    from xvar.core.descent import Minimisation
+    from xvar.core.cost_history import Minimisation
 
 Solve = Callable[..., Mapping[str, NDArray[Any]]]
 
@@ -51,7 +51,7 @@ class Plan:
         The choices.
     solve : callable (frames, seconds) -> arrays
         Solves one batch; it can be pickled, and needs nothing but plain arrays. Where windows form chains it also takes
-        a `Handover`.
+        a `CycleState`.
     variables : mapping of str to Variable
         What it gives, by name.
     forced : tuple of float
@@ -63,10 +63,10 @@ class Plan:
     carried : tuple of str
         Variables that the next window of a chain takes over.
     artefacts : bool
-        Whether what instruments add to images is taken out, see `xvar.cf.artefacts`: where the user states no problem
+        Whether what instruments add to images is taken out, see `xvar.quality.artefacts`: where the user states no problem
         of her own.
     minimisations : sequence of Minimisation
-        Those whose descent is told.
+        Minimisations whose cost history is recorded.
     """
 
     configuration: Configuration
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of J that a descent has room for."""
+        """Evaluations of J that a cost history has room for."""
         return sum(one.evaluations for one in self.minimisations)
 
 
@@ -105,12 +105,14 @@ def diagnostics(
     motion : bool
         Whether there is one, whose trajectories may cross.
     minimisations : sequence of Minimisation
-        Those whose descent is told.
+        Minimisations whose cost history is recorded.
     """
     suffixes = ("", *(f"_{term}" for term in terms))
-    descents = {f"descent{suffix}": Variable(("evaluation",), "float64", f"descent{suffix}") for suffix in suffixes}
+    histories = {
+        f"cost_history{suffix}": Variable(("evaluation",), "float64", f"cost_history{suffix}") for suffix in suffixes
+    }
     flags = flag_attributes(("none", *(one.name for one in minimisations)))
-    descents["minimisation"] = Variable(("evaluation",), "int8", "minimisation", attrs=flags)
+    histories["minimisation"] = Variable(("evaluation",), "int8", "minimisation", attrs=flags)
     numbers = {
         "gradient_norm": "float64",
         "evaluations": "int32",
@@ -122,5 +124,5 @@ def diagnostics(
     return {
         **{f"cost{suffix}": Variable(("stage",), "float64", f"cost{suffix}") for suffix in suffixes},
         **{name: Variable((), dtype, name) for name, dtype in numbers.items()},
-        **(descents if minimisations else {}),
+        **(histories if minimisations else {}),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xvar.cf.times import parse_duration
-from xvar.errors import Problems
+from xvar.errors import Faults
 from xvar.plan.base import Variable
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Components = Mapping[str, tuple[str, ...]]
 
 
 def checked_parameters(
-    given: Any, components: Components, shape: tuple[int, ...], problems: Problems
+    given: Any, components: Components, shape: tuple[int, ...], faults: Faults
 ) -> dict[str, Parameter]:
     """The parameters of the model by name, each fit for the grid."""
     from xvar.core.parameters import Parameter
@@ -28,7 +28,7 @@ def checked_parameters(
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        problems.add(
+        faults.add(
             found=f"parameters of type {type(given).__name__}",
             expected="a mapping of the model's names to xvar.control.Parameter",
             fix='parameters={"diffusivity": xvar.control.Parameter(prior=100.0, error=30.0, units="m2 s-1")}',
@@ -38,28 +38,28 @@ def checked_parameters(
     parameters: dict[str, Parameter] = {}
     for name, parameter in given.items():
         if not isinstance(parameter, Parameter):
-            problems.add(
+            faults.add(
                 found=f"parameter {name!r} of type {type(parameter).__name__}",
                 expected="an xvar.control.Parameter: a prior and its error",
                 fix=f"parameters={{{name!r}: xvar.control.Parameter(prior=..., error=...)}}",
             )
             continue
         if name in taken:
-            problems.add(
+            faults.add(
                 found=f"a parameter {name!r}",
                 expected="a name that no variable of the state has",
                 fix="rename it, in the model too",
             )
-        check_field(str(name), parameter, shape, problems)
+        check_field(str(name), parameter, shape, faults)
         parameters[str(name)] = parameter
     return parameters
 
 
-def check_field(name: str, parameter: Parameter, shape: tuple[int, ...], problems: Problems) -> None:
+def check_field(name: str, parameter: Parameter, shape: tuple[int, ...], faults: Faults) -> None:
     """A prior that is a field has the grid's shape."""
     own = np.shape(parameter.prior)
     if own and own != shape:
-        problems.add(
+        faults.add(
             variable=f"prior of {name}",
             found=f"shape {own}",
             expected=f"that of the grid, {shape}",
@@ -67,7 +67,7 @@ def check_field(name: str, parameter: Parameter, shape: tuple[int, ...], problem
         )
 
 
-def checked_penalties(given: Any, components: Components, problems: Problems) -> tuple[DigitalFilter, ...]:
+def checked_penalties(given: Any, components: Components, faults: Faults) -> tuple[DigitalFilter, ...]:
     """The penalties, their durations in seconds, their deviations by component of the state."""
     import torch
 
@@ -79,7 +79,7 @@ def checked_penalties(given: Any, components: Components, problems: Problems) ->
     found = []
     for penalty in penalties:
         if not isinstance(penalty, DigitalFilter):
-            problems.add(
+            faults.add(
                 found=f"a penalty of type {type(penalty).__name__}",
                 expected="an xvar.penalty.DigitalFilter",
                 fix='penalties=xvar.penalty.DigitalFilter("6h", std={"u": 0.1, "v": 0.1})',
@@ -88,13 +88,13 @@ def checked_penalties(given: Any, components: Components, problems: Problems) ->
         own = ", ".join(repr(name) for names in components.values() for name in names)
         unknown = [key for key in penalty.std if not any(key == k or key in names for k, names in components.items())]
         for key in unknown:
-            problems.add(
+            faults.add(
                 found=f"a digital filter of {key!r}",
                 expected=f"a variable of the state: {own}",
                 fix="name the variables as the background does",
             )
         lengths = {
-            name: value if isinstance(value, (int, float)) or value is None else parse_duration(value, name, problems)
+            name: value if isinstance(value, (int, float)) or value is None else parse_duration(value, name, faults)
             for name, value in (("cutoff", penalty.cutoff), ("span", penalty.span), ("start", penalty.start))
         }
         deviations: dict[str, Any] = {}

@@ -12,21 +12,21 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar import bridge
 from xvar.cf.alignment import on_grid
 from xvar.cf.quantities import without_quantities
-from xvar.cf.record import Record
 from xvar.cf.times import check_calendar
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
-from xvar.configuration import Configuration, describe_model, named_models
-from xvar.errors import Problems, nearest
+from xvar.errors import Faults, nearest
+from xvar.execution.schedule import Schedule
+from xvar.plan import bridge
 from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
+from xvar.plan.configuration import Configuration, describe_model, named_models
 from xvar.plan.control import checked_parameters, checked_penalties, parameter_variables
-from xvar.windows import Schedule
+from xvar.plan.record import Record
 
 if TYPE_CHECKING:
-    from xvar.core.descent import Minimisation
-    from xvar.core.experiment import Acting, Experiment
+    from xvar.core.cost_history import Minimisation
+    from xvar.core.methods.experiment import Experiment, ForcingInterval
 
 Components = dict[str, tuple[str, ...]]
 
@@ -35,7 +35,7 @@ def plan_experiment(
     record: Record,
     schedule: Schedule,
     configuration: Configuration,
-    problems: Problems,
+    faults: Faults,
     *,
     constraint: str,
     dynamics: Any = None,
@@ -49,34 +49,34 @@ def plan_experiment(
     penalties: Any = None,
     save: Sequence[str] = (),
 ) -> Plan | None:
-    """Plan a 4D-Var of the user's own making: see `xvar.core.experiment.Experiment`.
+    """Plan a 4D-Var of the user's own making: see `xvar.core.methods.experiment.Experiment`.
 
     Returns
     -------
     Plan or None
         None where a problem was added.
     """
-    from xvar.core.advection import Advection
-    from xvar.core.experiment import Experiment, Images, ModelError
+    from xvar.core.methods.experiment import Experiment, Images, ModelError
     from xvar.core.minimize import LBFGS
+    from xvar.core.models.advection import Advection
 
-    before = len(problems)
-    descent, fields_saved = "descent" in save, tuple(word for word in save if word != "descent")
+    before = len(faults)
+    cost_history, fields_saved = "cost_history" in save, tuple(word for word in save if word != "cost_history")
     name = str(record.name)
-    model = _model(dynamics, problems)
+    model = _model(dynamics, faults)
     notes: list[str] = []
     background = None if background is None else without_quantities(background)
     own: Components = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
     components = bridge.components_of(model, name) or own
     advection = "velocity" in components and isinstance(model, Advection)
     units = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
-    fields = _background(record, background, components, units, problems, notes)
+    fields = _background(record, background, components, units, faults, notes)
     if advection:
-        _refuse_flight(record, schedule, fields, getattr(model, "step", None), problems)
+        _refuse_flight(record, schedule, fields, getattr(model, "step", None), faults)
         nothing = np.zeros(record.grid.shape)
         fields = {"u": nothing, "v": nothing, **fields}
     elif name not in components:
-        problems.add(
+        faults.add(
             variable=name,
             found=f"a model of your own with a background of {list(components) or 'nothing'}",
             expected=f"a background of the whole state, {name!r} among it",
@@ -84,43 +84,43 @@ def plan_experiment(
             if not configuration.cycled
             else "background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each component)",
         )
-    errors = errors_by_component(background_error, "background_error", components, problems)
+    errors = errors_by_component(background_error, "background_error", components, faults)
     measured: tuple[str, ...] = ()
     if advection and "velocity" not in errors:
         # It leaves the mean motion free, of which a step by the slope alone takes too much.
         errors["velocity"], measured = default_motion_error(record), ("velocity",)
     elif not advection and not errors:
-        problems.add(
+        faults.add(
             found="no background_error for a model of your own",
             expected="the error of each component that is to be analysed",
             fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
         )
-    acting: Acting = "interval"
+    forcing_interval: ForcingInterval = "interval"
     if isinstance(model_error, ModelError):
-        acting, model_error = model_error.acting, model_error.covariance
-    forced = errors_by_component(model_error, "model_error", components, problems)
+        forcing_interval, model_error = model_error.forcing_interval, model_error.covariance
+    forced = errors_by_component(model_error, "model_error", components, faults)
     if constraint == "weak" and not forced:
-        problems.add(
+        faults.add(
             found='constraint="weak" with a model of your own and no model_error',
             expected="the error of the model in a second, for each component that is forced",
             fix='model_error={"velocity": xvar.covariance.Tikhonov(...)}',
         )
     if constraint == "strong" and forced and not configuration.cycled:
-        problems.add(
+        faults.add(
             found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
         )
     if configuration.cycled:
-        _refuse_unfit_for_cycling(errors, forced, problems)
+        _refuse_unfit_for_cycling(errors, forced, faults)
         notes.append(_growth_in_words(forced))
     given = {"background_error": errors, "model_error": forced}
-    _refuse_short_lengths(record, given, problems)
-    if len(problems) == before:
-        _refuse_no_covariance(record, given, components, problems)
-    std = _observation_error(record, observation_error, problems, notes)
-    estimated = checked_parameters(parameters, components, record.grid.shape, problems)
-    filters = checked_penalties(penalties, components, problems)
+    _refuse_short_lengths(record, given, faults)
+    if len(faults) == before:
+        _refuse_no_covariance(record, given, components, faults)
+    std = _observation_error(record, observation_error, faults, notes)
+    estimated = checked_parameters(parameters, components, record.grid.shape, faults)
+    filters = checked_penalties(penalties, components, faults)
     if observation is not None and not isinstance(observation, Images):
-        problems.add(
+        faults.add(
             found=f"observation of type {type(observation).__name__}",
             expected="how images are compared, or observations at points",
             fix="observation=xvar.observation.Images(), or Points(table)",
@@ -128,18 +128,18 @@ def plan_experiment(
         return None
     images = observation or Images()
     if estimated and advection:
-        problems.add(
+        faults.add(
             found=f"parameters of advection: {', '.join(estimated)}",
             expected="a model that reads them from its state",
             fix="dynamics=a model of your own; a gain or an offset of the images is in observation=Images(gain=...)",
         )
     if configuration.cycled and (estimated or images.parameters):
-        problems.add(
+        faults.add(
             found=f"parameters in windows that go on from one another: {', '.join({**estimated, **images.parameters})}",
             expected="windows with priors of their own",
             fix="leave the cycling out, or the parameters",
         )
-    if len(problems) > before:
+    if len(faults) > before:
         return None
     experiment = Experiment(
         dynamics=model,
@@ -147,7 +147,7 @@ def plan_experiment(
         background_error=errors,
         model_error=forced if constraint == "weak" else {},
         growth=forced,
-        acting=acting,
+        forcing_interval=forcing_interval,
         observation=images,
         parameters=estimated,
         penalties=filters,
@@ -155,10 +155,10 @@ def plan_experiment(
         first_frame=name in fields,
         shared_error=advection,
         measured=measured,
-        minimizer=minimizer or LBFGS(evaluations=200),
-        descent=descent,
+        minimizer=minimizer or LBFGS(max_evaluations=200),
+        cost_history=cost_history,
     )
-    minimisations = experiment.minimisations(bridge.core_grid(record.grid)) if descent else ()
+    minimisations = experiment.minimisations(bridge.core_grid(record.grid)) if cost_history else ()
     solve = partial(
         bridge.solve_experiment,
         name=name,
@@ -188,7 +188,7 @@ def plan_experiment(
         ),
         solve,
         variables,
-        forced=_forced_shares(schedule, acting, experiment.step) if experiment.model_error else (),
+        forced=_forced_shares(schedule, forcing_interval, experiment.step) if experiment.model_error else (),
         std=std,
         step=experiment.step,
         carried=parts if configuration.cycled else (),
@@ -196,12 +196,12 @@ def plan_experiment(
     )
 
 
-def _refuse_unfit_for_cycling(errors: Mapping[str, Any], forced: Mapping[str, Any], problems: Problems) -> None:
+def _refuse_unfit_for_cycling(errors: Mapping[str, Any], forced: Mapping[str, Any], faults: Faults) -> None:
     """Refuse the growth of a B whose norm is no covariance's: the norm of a sum is not the sum of the norms."""
     for key in forced:
         for option, part in (("background_error", errors.get(key)), ("model_error", forced[key])):
             if getattr(part, "divergence", 0):
-                problems.add(
+                faults.add(
                     found=f"{option} of {key!r} with a penalty on the divergence, in windows that form chains",
                     expected="a covariance that model error can grow: B + t Q",
                     fix="leave divergence out, or leave model_error out: B then stays as it is",
@@ -214,12 +214,12 @@ def _growth_in_words(forced: Mapping[str, Any]) -> str:
     return f"the background of a window is the forecast of the window before, with {growth}"
 
 
-def _forced_shares(schedule: Schedule, acting: str, step: float | None) -> tuple[float, ...]:
+def _forced_shares(schedule: Schedule, forcing_interval: str, step: float | None) -> tuple[float, ...]:
     """Where the middles of the model errors lie, in intervals between frames since the first."""
     intervals = schedule.frames.shape[1] - 1
-    if acting == "window":
+    if forcing_interval == "window":
         return (intervals / 2,)
-    if acting == "interval":
+    if forcing_interval == "interval":
         return tuple(index + 0.5 for index in range(intervals))
     longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
     parts = 1 if step is None else max(1, math.ceil(longest / step - 1e-9))
@@ -228,13 +228,13 @@ def _forced_shares(schedule: Schedule, acting: str, step: float | None) -> tuple
 
 def default_motion_error(record: Record) -> Any:
     """B of a motion where none is stated: that of the steady motion of images."""
-    from xvar.core.motion import ImageMotion
+    from xvar.core.methods.image_motion import ImageMotion
 
     motion = ImageMotion()
     return motion.steady.in_metres(record.cadence, record.grid.spacing, motion.truncation)
 
 
-def _model(dynamics: Any, problems: Problems) -> Any:
+def _model(dynamics: Any, faults: Faults) -> Any:
     """The model that is meant; advection where none is stated."""
     known = named_models()
     if dynamics is None:
@@ -242,14 +242,14 @@ def _model(dynamics: Any, problems: Problems) -> Any:
     if isinstance(dynamics, str):
         if dynamics in known:
             return known[dynamics]
-        problems.add(
+        faults.add(
             found=f"dynamics={dynamics!r}",
             expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
             fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}"),
         )
         return None
     if not callable(dynamics) and not hasattr(dynamics, "bind"):
-        problems.add(
+        faults.add(
             found=f"dynamics of type {type(dynamics).__name__}",
             expected="a name, a model of xvar.dynamics, or a callable (state, seconds) -> state",
             fix="see xvar.check.dynamics",
@@ -262,7 +262,7 @@ def _background(
     background: xr.Dataset | None,
     components: Components,
     units: Mapping[str, str],
-    problems: Problems,
+    faults: Faults,
     notes: list[str],
 ) -> dict[str, NDArray[Any]]:
     """Fields (y, x) of the background by variable, on the points and in the units of the record."""
@@ -273,18 +273,18 @@ def _background(
         if name not in background:
             continue
         label = f"background {name}"
-        check_calendar(background[name], record.times.values, problems, label)
-        field = on_grid(background[name], record.array, record.axes, problems, label)
+        check_calendar(background[name], record.times.values, faults, label)
+        field = on_grid(background[name], record.array, record.axes, faults, label)
         if field is None:
             continue
         values = np.asarray(field.values, dtype="float64")
         if name in units:
-            values = _in_units(values, background[name], units[name], label, problems, notes)
+            values = _in_units(values, background[name], units[name], label, faults, notes)
         land = np.zeros(record.grid.shape, dtype=bool) if record.land is None else record.land
         broken = ~np.isfinite(values)
         if (broken & ~land).any():
             index = tuple(int(axis[0]) for axis in np.nonzero(broken & ~land))
-            problems.add(
+            faults.add(
                 variable=label,
                 index=index,
                 found=f"{int((broken & ~land).sum())} values that are not finite",
@@ -302,7 +302,7 @@ def _in_units(
     field: xr.DataArray,
     wanted: str,
     label: str,
-    problems: Problems,
+    faults: Faults,
     notes: list[str],
     *,
     difference: bool = False,
@@ -327,7 +327,7 @@ def _in_units(
         )
     elif "dBZ" in (own, wanted):
         fix = "reflectivity is no rain: xvar.rain_rate(reflectivity) makes it one"
-    problems.add(
+    faults.add(
         variable=label,
         found=f"units {str(given)!r}",
         expected=f"units that can be converted to {wanted!r}",
@@ -337,7 +337,7 @@ def _in_units(
 
 
 def _refuse_flight(
-    record: Record, schedule: Schedule, fields: Mapping[str, NDArray[Any]], step: float | None, problems: Problems
+    record: Record, schedule: Schedule, fields: Mapping[str, NDArray[Any]], step: float | None, faults: Faults
 ) -> None:
     """Refuse a first guess that carries everything off the grid within one step."""
     frame = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
@@ -348,7 +348,7 @@ def _refuse_flight(
         spacing, size = record.grid.spacing[axis], record.grid.shape[axis]
         fastest = float(np.nanmax(np.abs(fields[name])))
         if fastest * seconds > spacing * size:
-            problems.add(
+            faults.add(
                 variable=f"background {name}",
                 found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a "
                 f"step of {seconds:g} s",
@@ -357,14 +357,14 @@ def _refuse_flight(
             )
 
 
-def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]], problems: Problems) -> None:
+def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
     """Refuse correlations that a grid cannot hold: shorter than a cell they alias, and are none."""
     coarsest = max(record.grid.spacing)
     for option, parts in given.items():
         for key, part in parts.items():
             length = getattr(part, "length", None)
             if isinstance(length, (int, float)) and 0 < length < coarsest:
-                problems.add(
+                faults.add(
                     variable=f"{option} of {key!r}",
                     found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
                     expected="a length of a cell or more",
@@ -373,7 +373,7 @@ def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]]
 
 
 def _refuse_no_covariance(
-    record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, problems: Problems
+    record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, faults: Faults
 ) -> None:
     """Refuse what a user made and is not symmetric or not positive: J would have no minimum, or another one."""
     from xvar.check.covariance import refusal
@@ -382,7 +382,7 @@ def _refuse_no_covariance(
         for key, part in parts.items():
             wrong = refusal(part, bridge.core_grid(record.grid, record.land), len(components[key]))
             if wrong is not None:
-                problems.add(
+                faults.add(
                     variable=f"{option} of {key!r}",
                     found=wrong[0],
                     expected="a covariance: symmetric, and no eigenvalue below zero",
@@ -390,7 +390,7 @@ def _refuse_no_covariance(
                 )
 
 
-def errors_by_component(given: Any, option: str, components: Components, problems: Problems) -> dict[str, Any]:
+def errors_by_component(given: Any, option: str, components: Components, faults: Faults) -> dict[str, Any]:
     """Errors by component; where a single one is given it is that of the motion, or of the only component."""
     if given is None:
         return {}
@@ -400,13 +400,13 @@ def errors_by_component(given: Any, option: str, components: Components, problem
     errors = {own.get(str(key), str(key)): part for key, part in given.items()}
     for key, part in errors.items():
         if key not in components:
-            problems.add(
+            faults.add(
                 found=f"{option} of {key!r}",
                 expected=f"a component of the state: {', '.join(components)}",
                 fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
             )
         if not hasattr(part, "bind"):
-            problems.add(
+            faults.add(
                 found=f"{option} of {key!r}: {type(part).__name__}",
                 expected="a specification of xvar.covariance",
                 fix="xvar.covariance.Diagonal(std=...), Matern(std=..., length=...), ...",
@@ -414,7 +414,7 @@ def errors_by_component(given: Any, option: str, components: Components, problem
     return errors
 
 
-def _observation_error(record: Record, given: Any, problems: Problems, notes: list[str]) -> NDArray[Any] | None:
+def _observation_error(record: Record, given: Any, faults: Faults, notes: list[str]) -> NDArray[Any] | None:
     """Standard deviation of each observation (time, y, x); None where it is a share of the window's own."""
     if given is None:
         return None
@@ -422,7 +422,7 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
     if isinstance(given, xr.DataArray):
         dims = record.array.dims
         if not set(given.dims) <= set(dims) or any(given.sizes[dim] != record.array.sizes[dim] for dim in given.dims):
-            problems.add(
+            faults.add(
                 variable="observation_error",
                 found=f"dimensions {dict(given.sizes)}",
                 expected=f"those of the record, {dict(record.array.sizes)}, or some of them",
@@ -434,12 +434,12 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
         missing = {dim: record.array.sizes[dim] for dim in dims if dim not in given.dims}
         values = np.asarray(given.expand_dims(missing).transpose(*dims).values, dtype="float64")
         label = "observation_error"
-        values = _in_units(values, given, record.units, label, problems, notes, difference=True)
+        values = _in_units(values, given, record.units, label, faults, notes, difference=True)
     else:
         try:
             values = np.broadcast_to(np.asarray(given, dtype="float64"), shape)
         except (TypeError, ValueError):
-            problems.add(
+            faults.add(
                 found=f"observation_error={given!r}",
                 expected="a number, in the units of the variable, or a DataArray",
                 fix="observation_error=0.1",
@@ -448,7 +448,7 @@ def _observation_error(record: Record, given: Any, problems: Problems, notes: li
     wrong = ~(values > 0)
     if wrong.any():
         index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-        problems.add(
+        faults.add(
             variable="observation_error",
             index=index,
             found=f"{int(wrong.sum())} standard deviations that are not positive, the first {values[index]:g}",

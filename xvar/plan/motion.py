@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from xvar import bridge
-from xvar.cf.record import Record
 from xvar.cf.units import convert
-from xvar.configuration import Configuration
+from xvar.execution.schedule import Schedule
+from xvar.plan import bridge
 from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
-from xvar.windows import Schedule
+from xvar.plan.configuration import Configuration
+from xvar.plan.record import Record
 
 
 def plan_motion(
@@ -20,9 +20,9 @@ def plan_motion(
     configuration: Configuration,
     minimizer: Any = None,
     *,
-    descent: bool = False,
+    cost_history: bool = False,
 ) -> Plan:
-    """Plan the problem of `xvar.core.motion.ImageMotion`, or of `xvar.core.currents.Currents` for the sea."""
+    """Plan the problem of `xvar.core.methods.image_motion.ImageMotion`, or of `xvar.core.methods.currents.Currents` for the sea."""
     name, dtype = str(record.name), configuration.dtype
     variables = {
         name: Variable(("step", "y", "x"), dtype, "analysis"),
@@ -50,8 +50,8 @@ def plan_motion(
         words = "no flow through the coast" if record.land is not None else "no land, and so no coast to close"
         configuration = replace(configuration, notes=(*configuration.notes, words))
     terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
-    motion = replace(configuration.motion(minimizer), descent=descent)
-    minimisations = motion.minimisations(bridge.core_grid(record.grid)) if descent else ()
+    motion = replace(configuration.motion(minimizer), cost_history=cost_history)
+    minimisations = motion.minimisations(bridge.core_grid(record.grid)) if cost_history else ()
     solve = partial(
         bridge.solve_motion,
         name=name,

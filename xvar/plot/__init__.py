@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xvar.plot.animation import animation, check_film, write_animation
-from xvar.plot.diagnostics import cost, descent, skill
+from xvar.plot.diagnostics import cost, cost_history, skill
 from xvar.plot.fields import departure, field, forcing, increment
 from xvar.plot.forecasts import forecast
 from xvar.plot.motion import motion
@@ -24,8 +24,8 @@ __all__ = [
     "animation",
     "check_film",
     "cost",
+    "cost_history",
     "departure",
-    "descent",
     "field",
     "forcing",
     "forecast",
@@ -76,9 +76,9 @@ class Plot:
         """Terms of the cost function of an analysis before and after, see `xvar.plot.cost`."""
         return cost(self._data, **options)
 
-    def descent(self, **options: Any) -> Axes:
-        """Terms of the cost function by evaluation, see `xvar.plot.descent`."""
-        return descent(self._data, **options)
+    def cost_history(self, **options: Any) -> Axes:
+        """Terms of the cost function by evaluation, see `xvar.plot.cost_history`."""
+        return cost_history(self._data, **options)
 
     def forecast(self, truth: xr.Dataset | xr.DataArray | None = None, **options: Any) -> Any:
         """Forecast by lead time, above what was observed, see `xvar.plot.forecast`."""

@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.analysis.forecast import forecast as extrapolate
+from xvar.analysis.verify.truth import find_truth, read_truth
 from xvar.cf.axes import Axes as AxisNames
-from xvar.configuration import Configuration
-from xvar.errors import InputError, Problem, Problems
-from xvar.forecast import forecast as extrapolate
+from xvar.errors import Fault, Faults, InputError
+from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import (
     Canvas,
     configuration_of,
@@ -27,7 +28,6 @@ from xvar.plot.canvas import (
 )
 from xvar.plot.colours import field_scale
 from xvar.plot.vectors import draw_arrows, draw_key, typical_speed
-from xvar.verify.truth import find_truth, read_truth
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -108,7 +108,7 @@ def animation(
     name = configuration.variable
     if name not in data or not {"lead_time", "step"} & set(data[name].dims):
         raise InputError(
-            Problem(
+            Fault(
                 "a Dataset without the images of an analysis or a forecast",
                 "what assimilate() or forecast() gives",
                 'ds.var4d.assimilate().var4d.plot.animation(ds, lead="30min")',
@@ -116,7 +116,7 @@ def animation(
         )
     windows = data.sizes.get("window", 1)
     if not -windows <= window < windows:
-        raise InputError(Problem(f"window {window}", f"one of the {windows}", "window=-1"))
+        raise InputError(Fault(f"window {window}", f"one of the {windows}", "window=-1"))
     chosen = data.isel(window=[window]) if "window" in data.dims else data
     around = {dim: 0 for dim in ("window", "step", "lead_time") if dim in chosen[name].dims}
     canvas = make_canvas(chosen[name].isel(around), data, configuration)
@@ -201,8 +201,8 @@ def make_film(
     values = np.concatenate([field for _, field in parts])
     observed = None
     if truth is not None:
-        problems = Problems()
-        variable = find_truth(truth, name, configuration.kind, problems)
+        faults = Faults()
+        variable = find_truth(truth, name, configuration.kind, faults)
         like = one[name].transpose("lead_time", *canvas.dims)
         known = (
             None
@@ -212,11 +212,11 @@ def make_film(
                 like,
                 AxisNames("time", *canvas.dims),
                 str(like.attrs.get("units", "1")),
-                problems,
+                faults,
                 frame=configuration.frame,
             )
         )
-        problems.refuse()
+        faults.refuse()
         assert known is not None
         observed = known.at(times)
     outside = np.zeros(values.shape, dtype=bool)
@@ -290,10 +290,10 @@ def check_film(path: str | Path) -> Path:
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise InputError(Problem(f"{target.name!r}", f"a name that ends in {' or '.join(SUFFIXES)}", "film.gif"))
+        raise InputError(Fault(f"{target.name!r}", f"a name that ends in {' or '.join(SUFFIXES)}", "film.gif"))
     if target.suffix.lower() == ".mp4" and _ffmpeg() is None:
         fix = "pip install 'xvar[film]', or apt, brew or conda install ffmpeg; or write a .gif"
-        raise InputError(Problem(f"{target.name!r} without the program ffmpeg", "one that writes films", fix))
+        raise InputError(Fault(f"{target.name!r} without the program ffmpeg", "one that writes films", fix))
     return target
 
 

@@ -17,8 +17,8 @@ from xvar.cf.axes import find_axes
 from xvar.cf.geodesy import mapping_attributes, mapping_name, projection
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.units import length_factor
-from xvar.configuration import ATTRIBUTE, Configuration
-from xvar.errors import InputError, Problem, Problems
+from xvar.errors import Fault, Faults, InputError
+from xvar.plan.configuration import ATTRIBUTE, Configuration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,7 @@ class Canvas:
             return self.x, self.y, {}
         if self.projection is None:
             raise InputError(
-                Problem(
+                Fault(
                     "cartopy axes for data that do not say where on the Earth they are",
                     "data with a grid mapping, or with latitude and longitude as coordinates",
                     "plain matplotlib axes, or no ax=",
@@ -143,13 +143,13 @@ def make_canvas(field: xr.DataArray, data: xr.Dataset, configuration: Configurat
 
     The axes of a projection are drawn as they are, so that motion along x points to the right.
     """
-    problems = Problems()
-    axes = find_axes(field.expand_dims("time"), problems)
-    problems.refuse()
+    faults = Faults()
+    axes = find_axes(field.expand_dims("time"), faults)
+    faults.refuse()
     assert axes is not None
     names = AxisNames(time="window", y=axes.y, x=axes.x)
-    grid = horizontal_grid(field, names, problems, configuration.dx, configuration.dy, mapping=data)
-    problems.refuse()
+    grid = horizontal_grid(field, names, faults, configuration.dx, configuration.dy, mapping=data)
+    faults.refuse()
     assert grid is not None
     dims = (axes.y, axes.x)
     if grid.kind == "geographic" and all(dim in field.coords for dim in dims):
@@ -224,7 +224,7 @@ def configuration_of(data: xr.Dataset, wanted: str) -> Configuration:
     text = data.attrs.get(ATTRIBUTE)
     if text is None:
         raise InputError(
-            Problem(f"a Dataset without the attribute {ATTRIBUTE}", wanted, "ds.var4d.assimilate().var4d.plot")
+            Fault(f"a Dataset without the attribute {ATTRIBUTE}", wanted, "ds.var4d.assimilate().var4d.plot")
         )
     return Configuration.from_json(text)
 

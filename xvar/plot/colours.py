@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.units import rain_rate_factor
-from xvar.configuration import Configuration
+from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
 from xvar.plot.colours import in_symbols
 
@@ -38,7 +38,7 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """
     terms = [str(name) for name in data.data_vars if str(name).startswith("cost_")]
     if not terms:
-        raise InputError(Problem("a Dataset without cost", "an analysis", "ds.var4d.assimilate().var4d.plot.cost()"))
+        raise InputError(Fault("a Dataset without cost", "an analysis", "ds.var4d.assimilate().var4d.plot.cost()"))
     ax = own_axes(ax)
     windows = data.sizes.get("window", 1)
     place = np.arange(windows)
@@ -69,13 +69,13 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def descent(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Axes:
+def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Axes:
     """Draw how the cost function and its terms fell, evaluation by evaluation.
 
     Parameters
     ----------
     data : Dataset
-        An analysis with ``save=("descent",)``. At each evaluation J is the lowest that its minimisation has met; a
+        An analysis with ``save=("cost_history",)``. At each evaluation J is the lowest that its minimisation has met; a
         minimisation on a coarser grid, or of another loop, has a J of its own, and a line where it ends.
     window : int
         Which.
@@ -93,29 +93,29 @@ def descent(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Ax
     """
     from matplotlib.ticker import MaxNLocator
 
-    if "descent" not in data:
-        fix = "assimilate(..., save=('descent',))"
-        raise InputError(Problem("an analysis without 'descent'", "one that was made with it", fix))
+    if "cost_history" not in data:
+        fix = "assimilate(..., save=('cost_history',))"
+        raise InputError(Fault("an analysis without 'cost_history'", "one that was made with it", fix))
     windows = data.sizes.get("window", 1)
     if not -windows <= window < windows:
-        raise InputError(Problem(f"window {window}", f"one of the {windows}", "window=-1"))
+        raise InputError(Fault(f"window {window}", f"one of the {windows}", "window=-1"))
     one = data.isel(window=window) if "window" in data.dims else data
     one = one.isel(evaluation=one["minimisation"].values > 0)
     ax = own_axes(ax)
     number = one["minimisation"].values
     begins = np.flatnonzero(np.diff(number, prepend=0))
-    names = [str(name) for name in one.data_vars if str(name).startswith("descent")]
+    names = [str(name) for name in one.data_vars if str(name).startswith("cost_history")]
     highest = max((float(np.nanmax(one[name].values, initial=0.0)) for name in names), default=0.0)
-    lowest = float(np.nanmin(one["descent"].values, initial=np.inf))
+    lowest = float(np.nanmin(one["cost_history"].values, initial=np.inf))
     for colour, name in zip(("black", *(f"C{place}" for place in range(len(names)))), names, strict=False):
-        label = "J" if name == "descent" else name.removeprefix("descent_").replace("_", " ")
+        label = "J" if name == "cost_history" else name.removeprefix("cost_history_").replace("_", " ")
         for begin, end in zip(begins, (*begins[1:], number.size), strict=True):
             where = slice(begin, end)
             ax.plot(
                 one["evaluation"].values[where],
                 one[name].values[where],
                 color=colour,
-                linewidth=2.0 if name == "descent" else 1.4,
+                linewidth=2.0 if name == "cost_history" else 1.4,
                 drawstyle="steps-post",
                 label=label if begin == 0 else None,
             )
@@ -135,7 +135,7 @@ def descent(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Ax
         ax.text(place, 0.98, f" {text}", rotation=90, va="top", color="0.4", size=7, transform=across)
     ax.set_xlabel("evaluations of J and its gradient")
     ax.set_ylabel("cost function J")
-    ax.set_title("descent of the cost function", pad=22)
+    ax.set_title("history of the cost function", pad=22)
     above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99)}
     ax.legend(fontsize="small", frameon=False, ncols=len(names), **above)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -166,7 +166,7 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     """
     if score not in scores or "lead_time" not in scores[score].dims:
         known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
-        raise InputError(Problem(f"no score {score!r} by lead time", f"one of {known}", "forecast.var4d.verify(truth)"))
+        raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", "forecast.var4d.verify(truth)"))
     ax = own_axes(ax)
     seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])
     length, unit = unit_of_time(float(seconds.max(initial=0.0)))

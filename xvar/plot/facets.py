@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 from xvar.plot.canvas import Canvas, own_axes
 from xvar.plot.colours import Scale
 
@@ -105,9 +105,9 @@ def make_panels(
     for dim in facets:
         if dim not in others:
             words = ", ".join(repr(str(known)) for known in others) or "none"
-            raise InputError(Problem(f"{dim!r} to facet over", f"one of {words}", "leave it out"))
+            raise InputError(Fault(f"{dim!r} to facet over", f"one of {words}", "leave it out"))
     if facets and ax is not None:
-        raise InputError(Problem("ax= beside col= or row=", "one of the two", "leave ax= out: facets are a figure"))
+        raise InputError(Fault("ax= beside col= or row=", "one of the two", "leave ax= out: facets are a figure"))
     fixed = {dim: _index(at.get(str(dim), -1), dim, array) for dim in others if dim not in facets}
     if not facets:
         ax = own_axes(ax, canvas)
@@ -146,7 +146,7 @@ def _facet_grid(
 def _index(index: int, dim: Hashable, array: xr.DataArray) -> int:
     size = array.sizes[dim]
     if not -size <= index < size:
-        raise InputError(Problem(f"{dim} {index}", f"one of the {size}, from {-size} to {size - 1}", f"{dim}=-1"))
+        raise InputError(Fault(f"{dim} {index}", f"one of the {size}, from {-size} to {size - 1}", f"{dim}=-1"))
     return index % size
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xvar.configuration import Configuration
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
+from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import Canvas, configuration_of, make_canvas, moment, seconds_of, unit_of_time
 from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, speed_scale
 from xvar.plot.facets import SIZE, Panels, every, make_panels
@@ -64,7 +64,7 @@ def field(
     name = configuration.variable if variable is None else str(variable)
     if name not in data:
         fields = [str(key) for key, part in data.data_vars.items() if part.ndim >= 2 and "stage" not in part.dims]
-        raise InputError(Problem(f"no variable {name!r}", f"one of {', '.join(fields)}", "field(variable)"))
+        raise InputError(Fault(f"no variable {name!r}", f"one of {', '.join(fields)}", "field(variable)"))
     array = data[name]
     canvas = _canvas_of(array, data, configuration)
     at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time}
@@ -173,7 +173,7 @@ def departure(
 
 def _require(data: xr.Dataset, name: str, fix: str) -> None:
     if name not in data:
-        raise InputError(Problem(f"an analysis without {name!r}", "one that was made with it", fix))
+        raise InputError(Fault(f"an analysis without {name!r}", "one that was made with it", fix))
 
 
 def increment(data: xr.Dataset, **options: Any) -> Any:

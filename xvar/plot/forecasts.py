@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xvar.analysis.verify.truth import find_truth, read_truth
 from xvar.cf.axes import Axes as AxisNames
-from xvar.errors import InputError, Problem, Problems
+from xvar.errors import Fault, Faults, InputError
 from xvar.plot.canvas import configuration_of, make_canvas, moment, new_figure, seconds_of, unit_of_time
 from xvar.plot.colours import field_scale
 from xvar.plot.fields import field
-from xvar.verify.truth import find_truth, read_truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +61,7 @@ def forecast(
     name = configuration.variable
     if "lead_time" not in data.dims or name not in data:
         raise InputError(
-            Problem(
-                "a Dataset without lead_time", "a forecast", 'analysis.var4d.forecast("30min").var4d.plot.forecast()'
-            )
+            Fault("a Dataset without lead_time", "a forecast", 'analysis.var4d.forecast("30min").var4d.plot.forecast()')
         )
     one = data.isel(window=window) if "window" in data.dims else data
     if ax is not None:
@@ -73,14 +71,14 @@ def forecast(
     fields = one[name].transpose("lead_time", *canvas.dims).isel(lead_time=leads)
     rows = [("forecast", fields.values)]
     if truth is not None:
-        problems = Problems()
-        variable = find_truth(truth, name, configuration.kind, problems)
+        faults = Faults()
+        variable = find_truth(truth, name, configuration.kind, faults)
         units = str(one[name].attrs.get("units", "1"))
         axes = AxisNames("time", *canvas.dims)
         known = (
-            None if variable is None else read_truth(variable, fields, axes, units, problems, frame=configuration.frame)
+            None if variable is None else read_truth(variable, fields, axes, units, faults, frame=configuration.frame)
         )
-        problems.refuse()
+        faults.refuse()
         assert known is not None
         rows.append(("observed", known.at(one["time"].values[leads])))
     if figure is None:

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.configuration import Configuration
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
+from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import configuration_of, last_step, make_canvas, moment
 from xvar.plot.colours import draw_wheel, field_scale, motion_colours
 from xvar.plot.facets import SIZE, Panels, make_panels
@@ -78,9 +78,9 @@ def motion(
     configuration = configuration_of(data, "an analysis, as assimilate() gives it")
     if style not in STYLES:
         words = ", ".join(map(repr, STYLES))
-        raise InputError(Problem(f"style={style!r}", f"one of {words}", "style='arrows'"))
+        raise InputError(Fault(f"style={style!r}", f"one of {words}", "style='arrows'"))
     if not {"u", "v"} <= set(data.data_vars):
-        raise InputError(Problem("a Dataset without u and v", "an analysis", "ds.var4d.assimilate().var4d.plot"))
+        raise InputError(Fault("a Dataset without u and v", "an analysis", "ds.var4d.assimilate().var4d.plot"))
     first = {dim: 0 for dim in ("window", "step") if dim in data["u"].dims}
     canvas = make_canvas(data["u"].isel(first), data, configuration)
     panels = make_panels(

@@ -9,8 +9,8 @@ from typing import Any
 
 import dask.config
 
-from xvar import workers as processes
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
+from xvar.execution import workers as processes
 
 DEATHS = 3  # of workers, before a batch is taken for what killed them
 # Ctrl-C reaches all processes of a terminal. It is for the run, which ends its workers itself, in peace.
@@ -26,7 +26,7 @@ def _distributed() -> Any:
         import distributed
     except ImportError as error:
         raise InputError(
-            Problem("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
+            Fault("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
         ) from error
     return distributed
 
@@ -41,7 +41,7 @@ def connected(scheduler: str | None) -> Iterator[Any]:
     try:
         client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
-        problem = Problem(
+        problem = Fault(
             f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs"
         )
         raise InputError(problem) from error

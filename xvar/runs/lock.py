@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 _TRIES = 5
 
@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
             continue  # gone in the meantime
         if is_alive(holder):
             raise InputError(
-                Problem(
+                Fault(
                     found=f"{str(path)!r}, in which another run writes: {describe(holder)}",
                     expected="one run at a time in one place",
                     fix=f"wait for it, or remove {str(lock)!r} where that process is gone for good",
@@ -63,7 +63,7 @@ def locked(path: Path) -> Iterator[None]:
             else:
                 away.unlink()
     else:
-        raise InputError(Problem(f"the lock {str(lock)!r} changes hands", "one run at a time", "start one run"))
+        raise InputError(Fault(f"the lock {str(lock)!r} changes hands", "one run at a time", "start one run"))
     try:
         yield
     finally:

@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 from xvar.runs.manifest import ATTRIBUTE, Manifest
 from xvar.runs.report import NOT_RUN
-from xvar.runs.store import FAILURES, Fields, Store, StoreError, Written, flush, nothing_run, per_window, remove
+from xvar.runs.store import FAILURES, Fields, Store, StoreError, WriteRecord, flush, nothing_run, per_window, remove
 
 
 class NetCDFStore(Store):
@@ -72,7 +72,7 @@ class NetCDFStore(Store):
     def reader(self) -> PartReader:  # noqa: D102  (see Store)
         return PartReader(str(self.parts))
 
-    def commit(self, batches: Sequence[Written]) -> None:  # noqa: D102  (see Store)
+    def commit(self, batches: Sequence[WriteRecord]) -> None:  # noqa: D102  (see Store)
         # The parts hold everything already, but for windows of which no worker lived to tell.
         for batch in batches:
             if not _part(self.parts, batch.begin, len(batch.numbers["status"])).exists():
@@ -110,7 +110,7 @@ class NetCDFStore(Store):
         if covered != list(range(windows)):
             missing = sorted(set(range(windows)) - set(covered))
             raise InputError(
-                Problem(
+                Fault(
                     found=f"no part for {len(missing)} windows, the first {missing[:1]}",
                     expected=f"a part for every window in {str(self.parts)!r}",
                     fix="run again: only they are computed",

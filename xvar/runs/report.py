@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.batches import DIVERGED, FAILED
 from xvar.cf.metadata import STATUS
+from xvar.execution.batches import DIVERGED, FAILED
 
 NOT_RUN = 0
 

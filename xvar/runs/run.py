@@ -16,19 +16,19 @@ import dask.config
 import numpy as np
 import xarray as xr
 
-from xvar import workers as processes
 from xvar.assimilation import assimilate
-from xvar.batches import FAILED, Batch, Deferred, WindowError, reason_of
-from xvar.errors import InputError, Problem, refuse_unknown
-from xvar.execution import deferred
+from xvar.errors import Fault, InputError, refuse_unknown
+from xvar.execution import workers as processes
+from xvar.execution.batches import FAILED, Batch, LazyTasks, WindowError, reason_of
+from xvar.execution.dispatch import deferred
 from xvar.runs.cluster import DEATHS, connected, started
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
 from xvar.runs.progress import watched
 from xvar.runs.report import NOT_RUN, Interrupted, Report
-from xvar.runs.store import Store, StoreError, Written
-from xvar.runs.tasks import Task, alone_on_worker, killed, stored_handovers, write_tasks
+from xvar.runs.store import Store, StoreError, WriteRecord
+from xvar.runs.tasks import Task, alone_on_worker, killed, stored_cycle_states, write_tasks
 from xvar.runs.zarr_store import ZarrStore
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def run(
         NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
     )
     if workers is not None and scheduler is not None:
-        raise InputError(Problem("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
+        raise InputError(Fault("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
     with connected(scheduler) as client:
         # What is wrong with the input is said before workers are started, and before anything is locked.
         with dask.config.set({} if workers is None else {"num_workers": workers}):
@@ -147,7 +147,7 @@ def status(store: str | os.PathLike[str]) -> Report:
         numbers = np.zeros(0, np.int8)
     if not len(numbers):
         raise InputError(
-            Problem(
+            Fault(
                 f"{str(path)!r}, which holds no analysis",
                 "a store of xvar.run, or of xvar assimilate -o",
                 "check the path",
@@ -159,7 +159,7 @@ def status(store: str | os.PathLike[str]) -> Report:
 def _target(store: str | os.PathLike[str]) -> Path:
     if "://" in os.fspath(store):
         raise InputError(
-            Problem(
+            Fault(
                 f"{os.fspath(store)!r}",
                 "a path of a file system that all workers see: a run locks its place and renames what is complete",
                 "analysis.to_zarr(url) writes to an object store, without resuming",
@@ -168,7 +168,7 @@ def _target(store: str | os.PathLike[str]) -> Path:
     target = Path(store).expanduser().absolute()
     if not target.parent.is_dir():
         raise InputError(
-            Problem(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}")
+            Fault(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}")
         )
     return target
 
@@ -202,7 +202,7 @@ class _Run:
         self.falls: list[float] = []
         self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
-    def _lazy(self, batch: Any) -> tuple[xr.Dataset, Deferred]:
+    def _lazy(self, batch: Any) -> tuple[xr.Dataset, LazyTasks]:
         with deferred() as tasks:
             analysis = assimilate(self.data, **{**self.options, "batch": batch})
         return analysis, tasks
@@ -260,7 +260,7 @@ class _Run:
                 else f"a run with other input or options: {'; '.join(differences)}"
             )
             raise InputError(
-                Problem(
+                Fault(
                     f"{str(store.path)!r}, {what}",
                     "a new name, or the store of the same run, which is resumed",
                     "another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
@@ -279,7 +279,7 @@ class _Run:
         if self.progress is not None:
             self.progress(self.report())
 
-    def _commit(self, batches: Sequence[Written]) -> None:
+    def _commit(self, batches: Sequence[WriteRecord]) -> None:
         if not batches:
             return
         self.store.commit(batches)
@@ -306,9 +306,9 @@ class _Run:
     def _tasks(self, wanted: Sequence[int]) -> tuple[Mapping[Any, Any], list[Task]]:
         """Graph and tasks of batches; chains go on from what the store holds."""
         reader = self.store.reader()
-        handovers = stored_handovers(self.deferred, reader, self.states, wanted)
+        cycle_states = stored_cycle_states(self.deferred, reader, self.states, wanted)
         return write_tasks(
-            self.analysis, self.deferred, self.store.writer(), wanted, reader=reader, handovers=handovers
+            self.analysis, self.deferred, self.store.writer(), wanted, reader=reader, cycle_states=cycle_states
         )
 
     def _give_up(self, batch: Batch, reason: str) -> None:
@@ -422,9 +422,9 @@ class _Run:
         analysis, single = self._lazy(1)
         for batch in dead:
             for window in range(batch.begin, batch.end):
-                handovers = stored_handovers(single, self.store.reader(), self.states, [window])
+                cycle_states = stored_cycle_states(single, self.store.reader(), self.states, [window])
                 graph, (task,) = write_tasks(
-                    analysis, single, self.store.writer(), [window], alone=True, handovers=handovers
+                    analysis, single, self.store.writer(), [window], alone=True, cycle_states=cycle_states
                 )
                 name = f"{task.key}-alone-{uuid.uuid4().hex}"
                 future = self.client.submit(partial(alone_on_worker, graph, task.key), key=name)
@@ -445,7 +445,7 @@ def _unreadable(error: BaseException, batch: Batch) -> Exception:
         return FileNotFoundError(f"{where}: {error}")
     if isinstance(error, (OSError, RuntimeError, ValueError)):
         return InputError(
-            Problem(
+            Fault(
                 f"{where}: frames that cannot be read: {reason_of(error)}",
                 "files that xarray reads",
                 'mend the file, or errors="continue" marks these windows and goes on',

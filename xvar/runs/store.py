@@ -27,7 +27,7 @@ class StoreError(OSError):
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteRecord:
     """What a batch reports when its fields are in the store.
 
     Attributes
@@ -91,7 +91,7 @@ class Store(ABC):
         """A callable (window, names) for the workers: variables of one window, as they are written."""
 
     @abstractmethod
-    def commit(self, batches: Sequence[Written]) -> None:
+    def commit(self, batches: Sequence[WriteRecord]) -> None:
         """Note that the fields of batches are there."""
 
     @abstractmethod

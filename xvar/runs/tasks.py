@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.batches import WITHOUT_ANALYSIS, Batch, Deferred, Fields, Solved, Work, last_fields
-from xvar.graph import solve_task
-from xvar.runs.store import Written, few_numbers, per_window
+from xvar.execution.batches import WITHOUT_ANALYSIS, Batch, BatchResult, Fields, LazyTasks, Work, last_fields
+from xvar.execution.graph import solve_task
+from xvar.runs.store import WriteRecord, few_numbers, per_window
 
 
 @dataclass(frozen=True)
@@ -50,36 +50,36 @@ class _Write:
     alone: bool
 
 
-def _store_windows(write: _Write, begin: int, solved: Solved, arrays: Sequence[NDArray[Any]]) -> Written:
+def _store_windows(write: _Write, begin: int, solved: BatchResult, arrays: Sequence[NDArray[Any]]) -> WriteRecord:
     values = {name: solved.arrays[output] for name, output in write.own.items()}
     values.update(zip(write.derived, arrays, strict=True))
     numbers = {name: values.pop(name) for name in write.numbers}
     write.writer(begin, values, numbers, solved.failures, alone=write.alone)
-    return Written(begin, numbers, solved.failures)
+    return WriteRecord(begin, numbers, solved.failures)
 
 
 def _solve_unless_noted(
-    reader: Any, begin: int, end: int, solve: Callable[..., Solved], work: Work, part: Batch, *rest: Any
-) -> Solved:
+    reader: Any, begin: int, end: int, solve: Callable[..., BatchResult], work: Work, part: Batch, *rest: Any
+) -> BatchResult:
     """A part of a batch; where the store already has the batch, only what the part hands on."""
     if not reader.is_noted(begin, end):
         return solve(work, part, *rest)
     last = reader(part.end - 1, [*work.carried, "status"])
-    return Solved({name: values[None] for name, values in last.items()})
+    return BatchResult({name: values[None] for name, values in last.items()})
 
 
 def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
     return last_fields(reader(window, names), frames, status)
 
 
-def stored_handovers(
-    deferred: Deferred, reader: Any, states: NDArray[np.int8], wanted: Sequence[int]
+def stored_cycle_states(
+    deferred: LazyTasks, reader: Any, states: NDArray[np.int8], wanted: Sequence[int]
 ) -> dict[str, Any]:
     """What batches take over from windows that a store holds: a task by the key of the one that it stands for.
 
     Parameters
     ----------
-    deferred : Deferred
+    deferred : LazyTasks
         The batches.
     reader : callable
         Of the store.
@@ -91,7 +91,7 @@ def stored_handovers(
     assert deferred.work is not None
     tasks: dict[str, Any] = {}
     for index in wanted:
-        key, before = deferred.handovers[index], deferred.batches[index - 1]
+        key, before = deferred.cycle_states[index], deferred.batches[index - 1]
         if key is None or index - 1 in wanted:
             continue
         window, status = before.end - 1, int(states[before.end - 1])
@@ -105,13 +105,13 @@ def stored_handovers(
 
 def write_tasks(
     analysis: xr.Dataset,
-    deferred: Deferred,
+    deferred: LazyTasks,
     writer: Any,
     wanted: Sequence[int],
     *,
     alone: bool = False,
     reader: Any = None,
-    handovers: Mapping[str, Any] | None = None,
+    cycle_states: Mapping[str, Any] | None = None,
 ) -> tuple[dict[Any, Any], list[Task]]:
     """Graph of the batches that are wanted.
 
@@ -119,7 +119,7 @@ def write_tasks(
     ----------
     analysis : Dataset
         What `assimilate` gives, lazily.
-    deferred : Deferred
+    deferred : LazyTasks
         Its batches.
     writer : callable
         Of the store.
@@ -130,14 +130,14 @@ def write_tasks(
     reader : callable, optional
         Of the store. Where windows form chains, what is noted is then taken from there: what one window hands on to the
         next is lost with the worker that keeps it, and dask would solve the chain again from its beginning.
-    handovers : mapping of str to task, optional
-        See `stored_handovers`.
+    cycle_states : mapping of str to task, optional
+        See `stored_cycle_states`.
 
     Returns
     -------
     graph : dict
     tasks : list of Task
-        Each gives a `Written`.
+        Each gives a `WriteRecord`.
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
@@ -169,7 +169,7 @@ def write_tasks(
     graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
     keys = [task.key for task in tasks]
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
-    needed = cull({**graph.to_dict(), **(handovers or {})}, keys)[0]
+    needed = cull({**graph.to_dict(), **(cycle_states or {})}, keys)[0]
     assert deferred.work is not None
     if reader is not None and deferred.work.carried:
         ends = [batch.end for batch in deferred.batches]
@@ -187,7 +187,7 @@ def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:
     return get_sync(graph, key)
 
 
-def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> Written:
+def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> WriteRecord:
     """What stands for windows that killed their worker."""
     numbers = {}
     for name in per_window(analysis):
@@ -196,4 +196,4 @@ def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> Writ
             fill = np.nan if part.dtype.kind == "f" else 0
             numbers[name] = np.full((len(batch), *part.shape[1:]), fill, part.dtype)
     numbers["status"][:] = status
-    return Written(batch.begin, numbers, dict.fromkeys(range(batch.begin, batch.end), reason))
+    return WriteRecord(batch.begin, numbers, dict.fromkeys(range(batch.begin, batch.end), reason))

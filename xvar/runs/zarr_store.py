@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 from xvar.runs.manifest import ATTRIBUTE, Manifest
 from xvar.runs.report import NOT_RUN
 from xvar.runs.store import (
@@ -21,7 +21,7 @@ from xvar.runs.store import (
     Fields,
     Store,
     StoreError,
-    Written,
+    WriteRecord,
     few_numbers,
     nothing_run,
     per_window,
@@ -44,12 +44,12 @@ class ZarrStore(Store):
             import zarr
         except ImportError as error:
             raise InputError(
-                Problem(f"{str(path)!r} without the package zarr", "zarr", "pip install 'xvar[zarr]', or a name in .nc")
+                Fault(f"{str(path)!r} without the package zarr", "zarr", "pip install 'xvar[zarr]', or a name in .nc")
             ) from error
         formats = (2, 3) if hasattr(zarr, "config") else (2,)
         if zarr_format not in (None, *formats):
             found, words = f"zarr_format={zarr_format} with zarr {zarr.__version__}", " or ".join(map(str, formats))
-            raise InputError(Problem(found, words, "zarr_format=2, or pip install -U zarr"))
+            raise InputError(Fault(found, words, "zarr_format=2, or pip install -U zarr"))
         self.zarr_format = zarr_format
         self.new = path.with_name(f".{path.name}.new")
         self.instead = False  # whether the new store takes the place of another
@@ -118,7 +118,7 @@ class ZarrStore(Store):
     def reader(self) -> ZarrReader:  # noqa: D102  (see Store)
         return ZarrReader(str(self.place))
 
-    def commit(self, batches: Sequence[Written]) -> None:  # noqa: D102  (see Store)
+    def commit(self, batches: Sequence[WriteRecord]) -> None:  # noqa: D102  (see Store)
         if not batches:
             return
         begin = min(batch.begin for batch in batches)
@@ -215,7 +215,7 @@ class ZarrWriter:
                 end, size = begin + len(values), array.chunks[0]
                 if not alone and (begin % size or (end % size and end != array.shape[0])):
                     raise InputError(
-                        Problem(
+                        Fault(
                             variable=name,
                             dimension="window",
                             found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",

@@ -10,7 +10,7 @@ from tests.cf.test_axes import images, message
 from xvar.cf.axes import Axes
 from xvar.cf.geodesy import EARTH_RADIUS
 from xvar.cf.grid import horizontal_grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 AXES = Axes("time", "y", "x")
 SPHERE = pyproj.Geod(a=EARTH_RADIUS, b=EARTH_RADIUS)
@@ -39,16 +39,16 @@ def metres(y, x, units="m", **attrs) -> xr.DataArray:
 
 
 def grid(array, axes=AXES, **options):
-    problems = Problems()
-    result = horizontal_grid(array, axes, problems, **options)
-    problems.refuse()
+    faults = Faults()
+    result = horizontal_grid(array, axes, faults, **options)
+    faults.refuse()
     return result
 
 
 def refusal(array, **options) -> str:
-    problems = Problems()
-    assert horizontal_grid(array, AXES, problems, **options) is None
-    return message(problems)
+    faults = Faults()
+    assert horizontal_grid(array, AXES, faults, **options) is None
+    return message(faults)
 
 
 def plane_of(crs, y, x):

@@ -9,7 +9,7 @@ import xarray as xr
 from tests.cf.grid.records import AXES
 from tests.cf.test_axes import images
 from xvar.cf.grid.coordinates import coordinate_along, measured, metres_per_unit, plane_coordinates
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_positions_in_the_plane_in_the_order_of_the_record() -> None:
         images().assign_coords(lat=(("y", "x"), north), lon=(("y", "x"), east), longitude=(("y", "x"), 2 * east)),
         in_plane(north, east).transpose("x", "y", "time").chunk(),
     ):
-        problems = Problems()
-        found = plane_coordinates(given, AXES, problems)
-        assert not len(problems)
+        faults = Faults()
+        found = plane_coordinates(given, AXES, faults)
+        assert not len(faults)
         for values, expected in zip(found, (north, east), strict=True):
             assert values.dtype == np.float64
             np.testing.assert_array_equal(values, expected)
@@ -111,9 +111,9 @@ def test_half_a_position_and_other_planes_are_none() -> None:
         {"lat": (("y", "x"), north), "lon": (("time", "x"), east[:3])},
         {"lat": (("y", "x"), north.astype(str)), "lon": (("y", "x"), east)},
     ):
-        problems = Problems()
-        assert plane_coordinates(images().assign_coords(coords), AXES, problems) is None
-        assert not len(problems)
+        faults = Faults()
+        assert plane_coordinates(images().assign_coords(coords), AXES, faults) is None
+        assert not len(faults)
 
 
 def test_two_points_may_share_a_place_and_three_may_not() -> None:
@@ -121,22 +121,22 @@ def test_two_points_may_share_a_place_and_three_may_not() -> None:
     for count, fine in ((1, True), (2, True), (3, False)):
         lat, lon = north.copy(), east.copy()
         lat[0, :count], lon[0, :count] = 50.0, 7.0
-        problems = Problems()
-        found = plane_coordinates(in_plane(lat, lon), AXES, problems)
+        faults = Faults()
+        found = plane_coordinates(in_plane(lat, lon), AXES, faults)
         assert (found is not None) is fine
-        assert len(problems) == (not fine)
-    assert "3 of 30 points at latitude 50, longitude 7" in str(problems.first)
+        assert len(faults) == (not fine)
+    assert "3 of 30 points at latitude 50, longitude 7" in str(faults.first)
 
 
 @pytest.mark.parametrize(("latitude", "fine"), [(90.0, True), (-90.0, True), (90.0 + 1e-7, True), (-90.1, False)])
 def test_a_pole_is_a_place(latitude, fine) -> None:
     north, east = (values.astype("f8") for values in positions())
     north[2, 3] = latitude
-    problems = Problems()
-    found = plane_coordinates(in_plane(north, 100 + east), AXES, problems)
+    faults = Faults()
+    found = plane_coordinates(in_plane(north, 100 + east), AXES, faults)
     assert (found is not None) is fine
     if not fine:
-        assert "1 of 30 points at latitude -90.1, which is none" in str(problems.first)
+        assert "1 of 30 points at latitude -90.1, which is none" in str(faults.first)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_a_pole_is_a_place(latitude, fine) -> None:
 def test_latitudes_beyond_a_pole_are_longitudes_where_both_may_be(highest, longitude, swapped) -> None:
     north, east = (values.astype("f8") for values in positions())
     north[2, 3], east[1, 1] = highest, longitude
-    problems = Problems()
-    assert plane_coordinates(in_plane(north, east), AXES, problems) is None
-    assert ("may be swapped" in str(problems.first)) is swapped
+    faults = Faults()
+    assert plane_coordinates(in_plane(north, east), AXES, faults) is None
+    assert ("may be swapped" in str(faults.first)) is swapped
     east[4, 4] = np.nan  # what is missing tells nothing
-    problems = Problems()
-    plane_coordinates(in_plane(north, east), AXES, problems)
-    assert ("may be swapped" in str(problems.first)) is swapped
+    faults = Faults()
+    plane_coordinates(in_plane(north, east), AXES, faults)
+    assert ("may be swapped" in str(faults.first)) is swapped

@@ -8,7 +8,7 @@ import xarray as xr
 
 from tests.cf.grid.records import grid, metres, refusal
 from xvar.cf.grid.line import ascends, coordinate_line
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_no_order_of_coordinates(values):
 
 def line(values: object, factor: float = 1.0, dtype: str = "f8"):
     coordinate = xr.DataArray(np.asarray(values, dtype), dims="d", name="c")
-    problems = Problems()
-    found = coordinate_line(coordinate, factor, problems)
-    assert (found is None) is (len(problems) == 1)
+    faults = Faults()
+    found = coordinate_line(coordinate, factor, faults)
+    assert (found is None) is (len(faults) == 1)
     return found
 
 
@@ -110,9 +110,9 @@ def test_steps_may_change_little_by_little_as_much_as_they_like(growth) -> None:
     np.testing.assert_allclose(found.spacing[1:-1], (steps[1:] + steps[:-1]) / 2)
     # A row that is missing is found where it is.
     without = np.delete(np.cumsum([0.0, *steps]), 6)
-    problems = Problems()
-    assert coordinate_line(xr.DataArray(without, dims="d", name="c"), 1.0, problems) is None
-    assert problems.first.index == (5 if growth > 1 else 6)
+    faults = Faults()
+    assert coordinate_line(xr.DataArray(without, dims="d", name="c"), 1.0, faults) is None
+    assert faults.first.index == (5 if growth > 1 else 6)
 
 
 def test_the_direction_of_a_line() -> None:

@@ -15,7 +15,7 @@ import xarray as xr
 from tests.cf.grid.records import STEREOGRAPHIC
 from xvar.cf.axes import Axes
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
-from xvar.errors import InputError, InputWarning, Problems
+from xvar.errors import Faults, InputError, InputWarning
 
 AXES = Axes("t", "row", "col")
 PLANE = ("row", "col")
@@ -126,7 +126,7 @@ DISK |= {"grid_mapping_name": "orthographic", "earth_radius": 6371e3}
         (lines(ROWS, COLUMNS), {"dx": np.inf, "dy": 1}, f"found dx=inf; {STATED}"),
         (lines(ROWS, COLUMNS), {"dx": [1], "dy": 1}, f"found dx=[1]; {STATED}"),
         (lines(ROWS, COLUMNS), {"dx": "wide", "dy": -1.5},
-         f"2 problems:\n- found dx='wide'; {STATED}\n- found dy=-1.5; {STATED}"),
+         f"2 faults:\n- found dx='wide'; {STATED}\n- found dy=-1.5; {STATED}"),
         (lines([0.0, 1, 3, 2, 4], COLUMNS), {"dx": 1.0, "dy": 1.0},
          "variable 'north', dimension 'row', index 3: found 2 at index 3 after 3: not monotonic; "
          + ORDER.format("row")),
@@ -174,7 +174,7 @@ DISK |= {"grid_mapping_name": "orthographic", "earth_radius": 6371e3}
         (degrees(ROWS, [-180.0, -179, 178, 179]), {},
          f"variable 'east', dimension 'col': found longitudes -180 to 179 {TORN}ds['east'] % 360}}).sortby('east')"),
         (degrees([0.0, 1, 1], [0.0, 1, np.nan]), {},
-         "2 problems:\n- variable 'north', dimension 'row', index 2: found 1 at index 2 after 1: not monotonic; "
+         "2 faults:\n- variable 'north', dimension 'row', index 2: found 1 at index 2 after 1: not monotonic; "
          + ORDER.format("row") + "\n- variable 'east', dimension 'col', index 2: found value nan at index 2; expected "
          "finite coordinates; fix: ds.dropna('col') on the coordinate, or write its values"),
         # In the plane
@@ -213,17 +213,17 @@ DISK |= {"grid_mapping_name": "orthographic", "earth_radius": 6371e3}
 )  # fmt: skip
 def test_what_is_refused(array, options, text) -> None:
     for given in (array, array.chunk()):
-        problems = Problems()
-        assert horizontal_grid(given, AXES, problems, **options) is None
+        faults = Faults()
+        assert horizontal_grid(given, AXES, faults, **options) is None
         with pytest.raises(InputError) as caught:
-            problems.refuse()
+            faults.refuse()
         assert str(caught.value) == text
 
 
 def read(array: xr.DataArray, **options: object) -> HorizontalGrid:
-    problems = Problems()
-    found = horizontal_grid(array, AXES, problems, **options)
-    problems.refuse()
+    faults = Faults()
+    found = horizontal_grid(array, AXES, faults, **options)
+    faults.refuse()
     assert found is not None
     return found
 
@@ -279,10 +279,10 @@ def test_data_variables_that_hold_the_positions_are_named() -> None:
     array = plane()
     bare = array.drop_vars(["phi", "lam"])
     dataset = bare.to_dataset().assign({name: array[name].reset_coords(drop=True) for name in ("lam", "phi")})
-    problems = Problems()
-    assert horizontal_grid(dataset["rain"], AXES, problems, mapping=dataset) is None
+    faults = Faults()
+    assert horizontal_grid(dataset["rain"], AXES, faults, mapping=dataset) is None
     line = "ds = ds.set_coords(['phi', 'lam'])"
-    assert str(problems.first) == (
+    assert str(faults.first) == (
         "variable 'rain': found no coordinate on 'row'; no coordinate on 'col'; expected x and y in a unit of length "
         "(attrs['units'] = 'm' or 'km'), or latitude and longitude in degrees; "
         f"fix: {line}: these data variables say where the points lie"
@@ -290,13 +290,13 @@ def test_data_variables_that_hold_the_positions_are_named() -> None:
     mended = dataset.set_coords(["phi", "lam"])["rain"]
     np.testing.assert_array_equal(read(mended).metric, read(array).metric)
     for without in ("phi", "lam"):
-        problems = Problems()
-        horizontal_grid(dataset["rain"], AXES, problems, mapping=dataset.drop_vars(without))
-        assert "state the spacing in metres" in str(problems.first)
+        faults = Faults()
+        horizontal_grid(dataset["rain"], AXES, faults, mapping=dataset.drop_vars(without))
+        assert "state the spacing in metres" in str(faults.first)
     flat = dataset.assign(phi=dataset["phi"].isel(row=0))
-    problems = Problems()
-    horizontal_grid(flat["rain"], AXES, problems, mapping=flat)
-    assert "state the spacing in metres" in str(problems.first)
+    faults = Faults()
+    horizontal_grid(flat["rain"], AXES, faults, mapping=flat)
+    assert "state the spacing in metres" in str(faults.first)
 
 
 def test_positions_that_repeat_rows_and_columns_are_named_by_the_dimensions_of_the_record() -> None:
@@ -311,6 +311,6 @@ def test_positions_that_repeat_rows_and_columns_are_named_by_the_dimensions_of_t
         phi, lam = np.meshgrid(rows, columns, indexing="ij")
         coords = {"lat": (PLANE, phi), "lon": (PLANE, lam)}
         array = xr.DataArray(np.zeros((2, *phi.shape)), coords, ("t", *PLANE), "rain")
-        problems = Problems()
-        assert horizontal_grid(array, AXES, problems) is None
-        assert str(problems.first).startswith(words)
+        faults = Faults()
+        assert horizontal_grid(array, AXES, faults) is None
+        assert str(faults.first).startswith(words)

@@ -13,7 +13,7 @@ from xvar.core.covariance import Covariance, Diagonal, Helmholtz, Matern
 from xvar.core.covariance.balance import BASINS, STAGGERINGS, Geostrophic
 from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
-from xvar.core.shallow_water import ShallowWater
+from xvar.core.models.shallow_water import ShallowWater
 from xvar.errors import InputError
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from xvar.core.covariance.balance import Geostrophic
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.core.grid import Grid
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 PLANE = Grid((9, 7), (1e3, 1.5e3))
 LINE = Grid((12,), (1e3,))
@@ -21,7 +21,7 @@ MEMBERS = torch.linspace(-1, 1, 3 * 63, dtype=torch.float64).reshape(3, 1, 9, 7)
 
 
 @pytest.mark.parametrize(
-    ("specification", "grid", "problems"),
+    ("specification", "grid", "faults"),
     [
         (
             Diagonal(torch.ones(8, 7)),
@@ -203,11 +203,11 @@ MEMBERS = torch.linspace(-1, 1, 3 * 63, dtype=torch.float64).reshape(3, 1, 9, 7)
     ],
 )
 def test_every_problem_of_a_specification_is_told_at_once(
-    specification: Specification, grid: Grid, problems: list[tuple[str, str, str]]
+    specification: Specification, grid: Grid, faults: list[tuple[str, str, str]]
 ) -> None:
     with pytest.raises(InputError) as report:
         specification.bind(grid)
-    assert list(report.value.problems) == [Problem(*words) for words in problems]
+    assert list(report.value.faults) == [Fault(*words) for words in faults]
 
 
 @pytest.mark.parametrize(

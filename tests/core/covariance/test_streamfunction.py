@@ -12,7 +12,7 @@ from xvar.core.covariance import Covariance, Diagonal, Matern
 from xvar.core.covariance.balance import BASINS, Geostrophic
 from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.core.grid import Grid
-from xvar.core.shallow_water import ShallowWater
+from xvar.core.models.shallow_water import ShallowWater
 from xvar.errors import InputError
 
 CPU = torch.device("cpu")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xvar.core.advection import Advection
 from xvar.core.covariance import Matern, Tikhonov
 from xvar.core.grid import Grid
+from xvar.core.models.advection import Advection
+from xvar.core.models.parcels import ImageAtParcels, Parcels
 from xvar.core.observation import Component, Observation
-from xvar.core.parcels import ImageAtParcels, Parcels
 from xvar.core.problem import Problem
 
 GRID = Grid((12, 14), (1000.0, 1500.0))

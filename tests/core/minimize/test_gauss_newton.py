@@ -1,4 +1,4 @@
-"""Gauss-Newton: exact on quadratic problems in one loop, the same answer as L-BFGS, and no window sees another."""
+"""Gauss-Newton: exact on quadratic faults in one loop, the same answer as L-BFGS, and no window sees another."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xvar.errors import InputError
 def test_one_loop_solves_a_quadratic_problem_as_lbfgs_does() -> None:
     cost = CostOfBatch(linear_problem())
     start = cost.whole.zero()
-    newton = GaussNewton(outer=2, inner=400, residual=1e-13, gradient=1e-10)(cost, start)
-    quasi = LBFGS(evaluations=2000, gradient=1e-12, decrease=0.0, memory=50)(cost, start)
+    newton = GaussNewton(outer=2, inner=400, residual=1e-13, gtol=1e-10)(cost, start)
+    quasi = LBFGS(max_evaluations=2000, gtol=1e-12, ftol=0.0, history_size=50)(cost, start)
     torch.testing.assert_close(newton.cost, quasi.cost, rtol=1e-10, atol=0)
     distance = (newton.control - quasi.control).norm(dim=1) / quasi.control.norm(dim=1)
     assert distance.max() < 1e-6
@@ -54,7 +54,7 @@ def test_a_window_without_a_value_diverges_alone() -> None:
 def test_coarse_inner_loops_end_at_the_minimum_of_the_full_grid() -> None:
     problem = smooth_problem()
     zero = Cost(problem).zero()
-    tight = {"inner": 60, "gradient": 1e-8, "decrease": 0.0}
+    tight = {"inner": 60, "gtol": 1e-8, "ftol": 0.0}
     full = GaussNewton(outer=12, **tight)(CostOfBatch(problem), zero)
     several = GaussNewton(outer=14, resolution=(4, 2, 2, 1), **tight)(CostOfBatch(problem), zero)
     torch.testing.assert_close(several.cost, full.cost, rtol=1e-8, atol=0)

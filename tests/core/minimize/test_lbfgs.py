@@ -56,7 +56,7 @@ def rosenbrock(control: Tensor, windows: Tensor) -> Tensor:
     return ((1 - x) ** 2 + 100 * (y - x * x) ** 2).sum(1)
 
 
-EXACT = LBFGS(evaluations=2000, gradient=1e-13, decrease=0)
+EXACT = LBFGS(max_evaluations=2000, gtol=1e-13, ftol=0)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_known_inverse_hessian_ends_it_in_one_step() -> None:
         return 0.5 * (curvature * (control - minima[windows]).square()).sum(1)
 
     start = torch.zeros(3, 20, dtype=torch.float64)
-    known = LBFGS(gradient=1e-9, decrease=0)(Function(value), start, (1 / curvature).expand(3, 20))
+    known = LBFGS(gtol=1e-9, ftol=0)(Function(value), start, (1 / curvature).expand(3, 20))
     assert known.evaluations.tolist() == [2, 2, 2]
     assert relative(known.control, minima) < 1e-9
-    unknown = LBFGS(gradient=1e-9, decrease=0)(Function(value), start)
+    unknown = LBFGS(gtol=1e-9, ftol=0)(Function(value), start)
     assert (unknown.evaluations > 20).all()
 
 
@@ -101,7 +101,7 @@ def test_an_inverse_hessian_that_is_wrong_still_leads_to_the_minimum() -> None:
 def test_rosenbrock() -> None:
     function = Function(rosenbrock)
     start = torch.tensor([[-1.2, 1.0] * 3, [2.0, -3.0] * 3, [0.0, 0.0] * 3], dtype=torch.float64)
-    minimum = LBFGS(evaluations=200, gradient=1e-10, decrease=0)(function, start)
+    minimum = LBFGS(max_evaluations=200, gtol=1e-10, ftol=0)(function, start)
     assert (minimum.control - 1).abs().max() < 1e-8
     assert (minimum.evaluations < 80).all()
     assert all(Reason(int(reason)).converged for reason in minimum.reason)
@@ -110,7 +110,7 @@ def test_rosenbrock() -> None:
 def test_what_is_reported_is_what_was_found() -> None:
     value, _, _ = quadratics(4, 10, 1e3, 5)
     function = Function(value)
-    minimum = LBFGS(evaluations=12)(function, torch.zeros(4, 10, dtype=torch.float64))
+    minimum = LBFGS(max_evaluations=12)(function, torch.zeros(4, 10, dtype=torch.float64))
     cost, gradient = function(minimum.control, torch.arange(4))
     assert (cost - minimum.cost).abs().max() < 1e-12
     assert (gradient.norm(dim=1) - minimum.gradient_norm).abs().max() < 1e-10
@@ -174,7 +174,7 @@ def test_invariants(seed: int, kind: str, windows: int, size: int, allowed: int,
         )
 
     function = Function(value)
-    minimum = LBFGS(evaluations=allowed, memory=memory)(function, 2 * random((windows, size), seed + 2))
+    minimum = LBFGS(max_evaluations=allowed, history_size=memory)(function, 2 * random((windows, size), seed + 2))
     check_invariants(function, minimum, allowed)
 
 
@@ -190,7 +190,7 @@ def test_a_window_has_the_same_bits_alone_and_in_any_batch(which: str, dtype: to
     else:
         value = lambda v, w: (torch.sin(3 * v) + 0.1 * v.square()).sum(1)  # noqa: E731
     start = random((6, size), 7, dtype)
-    minimizer = LBFGS(evaluations=150, gradient=1e-3)
+    minimizer = LBFGS(max_evaluations=150, gtol=1e-3)
     together = minimizer(Function(value), start)
     assert len(set(together.evaluations.tolist())) > 1  # they stop at different times
     for batch in ([0], [1], [2], [5], [4, 0], [3, 1, 2]):
@@ -204,7 +204,7 @@ def test_a_window_has_the_same_bits_alone_and_in_any_batch(which: str, dtype: to
 def test_the_bits_of_a_window_are_its_own_whatever_is_remembered(memory: int) -> None:
     # Small matrices of an odd side would begin anywhere in a cache line, and large ones take another way in a batch.
     value, start = waves_of(6, 150)
-    minimizer = LBFGS(evaluations=80, memory=memory)
+    minimizer = LBFGS(max_evaluations=80, history_size=memory)
     together = minimizer(Function(value), start)
     for window in range(6):
         chosen = torch.tensor([window])
@@ -244,7 +244,7 @@ def test_a_window_that_fails_leaves_the_bits_of_the_others(fault: str) -> None:
         }[fault]
         return torch.where(windows == 1, bad, cost)
 
-    minimizer = LBFGS(evaluations=80)
+    minimizer = LBFGS(max_evaluations=80)
     plain, mixed = minimizer(Function(value), start), minimizer(Function(spoilt), start)
     for name in ("control", "cost", "gradient_norm", "evaluations", "reason"):
         assert torch.equal(getattr(plain, name)[[0, 2]], getattr(mixed, name)[[0, 2]])
@@ -284,7 +284,7 @@ def test_the_best_iterate_is_kept_where_j_ends_to_exist() -> None:
 def test_the_evaluations_are_a_limit_and_the_best_of_them_is_returned(allowed: int) -> None:
     function = Function(rosenbrock)
     start = torch.tensor([[-1.2, 1.0], [3.0, -4.0]], dtype=torch.float64)
-    minimum = LBFGS(evaluations=allowed, gradient=0, decrease=0)(function, start)
+    minimum = LBFGS(max_evaluations=allowed, gtol=0, ftol=0)(function, start)
     assert minimum.evaluations.tolist() == [allowed] * 2
     assert minimum.reason.tolist() == [Reason.EVALUATIONS] * 2
     for window in range(2):
@@ -297,18 +297,18 @@ def test_reasons() -> None:
     start = torch.zeros(1, 6, dtype=torch.float64)
     first = torch.autograd.functional.jacobian(lambda v: value(v, torch.tensor([0])).sum(), start).norm()
 
-    small = LBFGS(gradient=1e-3, decrease=0)(Function(value), start)
+    small = LBFGS(gtol=1e-3, ftol=0)(Function(value), start)
     assert small.reason.tolist() == [Reason.GRADIENT]
     assert small.gradient_norm[0] <= 1e-3 * first
-    assert small.evaluations < LBFGS(gradient=1e-9, decrease=0)(Function(value), start).evaluations
+    assert small.evaluations < LBFGS(gtol=1e-9, ftol=0)(Function(value), start).evaluations
 
-    shallow = LBFGS(gradient=0, decrease=1e-2)(Function(lambda v, w: value(v, w) + 1), start)
+    shallow = LBFGS(gtol=0, ftol=1e-2)(Function(lambda v, w: value(v, w) + 1), start)
     assert shallow.reason.tolist() == [Reason.DECREASE]
     falls = torch.stack(shallow.history).flatten().diff().neg() / torch.stack(shallow.history).flatten()[1:]
     assert falls[-1] <= 1e-2
     assert (falls[:-1] > 1e-2).all()
 
-    precise = LBFGS(gradient=0, decrease=0, evaluations=500)(Function(lambda v, w: value(v, w) + 1e3), start)
+    precise = LBFGS(gtol=0, ftol=0, max_evaluations=500)(Function(lambda v, w: value(v, w) + 1e3), start)
     assert precise.reason.tolist() == [Reason.PRECISION]
     assert relative(precise.control, minima) < 1e-5
 
@@ -325,7 +325,7 @@ def test_the_start_is_not_touched() -> None:
     LBFGS()(Function(rosenbrock), start - 3 * start)
     kept = start.clone()
     LBFGS()(Function(rosenbrock), start * 1.0)
-    minimum = LBFGS(evaluations=5)(Function(lambda v, w: rosenbrock(v - 2, w)), start)
+    minimum = LBFGS(max_evaluations=5)(Function(lambda v, w: rosenbrock(v - 2, w)), start)
     assert torch.equal(start, kept)
     assert not torch.equal(minimum.control, start)
 

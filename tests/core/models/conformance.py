@@ -139,7 +139,7 @@ class WindowConformance(abc.ABC):
 
     goal = 0.5
     """RMSE of the analysis over that of the background, for the component `truth` names, at most."""
-    minimizer = LBFGS(evaluations=30)
+    minimizer = LBFGS(max_evaluations=30)
 
     @abc.abstractmethod
     def problem(self, dtype: torch.dtype, windows: int = 3) -> Problem: ...
@@ -200,7 +200,7 @@ class WindowConformance(abc.ABC):
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_an_analysis_alone_and_in_a_batch_has_the_same_bits(self, dtype: torch.dtype) -> None:
         problem = self.problem(dtype)
-        minimizer = LBFGS(evaluations=9)
+        minimizer = LBFGS(max_evaluations=9)
         together = solve(problem, minimizer)
         for window in range(problem.windows):
             alone = solve(problem.select(torch.tensor([window])), minimizer)
@@ -220,7 +220,7 @@ class WindowConformance(abc.ABC):
             values[1] = torch.nan
             unseen.append(replace(observation, values=values, valid=None))
         problem = replace(problem, observations=tuple(unseen))
-        analysis = solve(problem, LBFGS(evaluations=10))
+        analysis = solve(problem, LBFGS(max_evaluations=10))
         assert problem.number_of_observations()[1] == 0
         assert (problem.number_of_observations()[[0, 2]] > 0).all()
         model = Cost(problem).dynamics

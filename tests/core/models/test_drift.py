@@ -15,12 +15,12 @@ from tests.core.models.conformance import (
 )
 from tests.core.numerics import adjoint_error, order, random, smooth
 from xvar.core.covariance import Diagonal, Tikhonov
-from xvar.core.drift import Drift, FollowDrift, ImageAgainstLater
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
+from xvar.core.models.drift import Drift, FollowDrift, ImageAgainstLater
+from xvar.core.models.parcels import Parcels
 from xvar.core.observation import Observation
-from xvar.core.parcels import Parcels
 from xvar.core.problem import Problem
 
 GRID = Grid((16, 20), (900.0, 1300.0))

@@ -11,7 +11,7 @@ from tests.core.numerics import order, random
 from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
-from xvar.core.lorenz import Lorenz63, Lorenz96
+from xvar.core.models.lorenz import Lorenz63, Lorenz96
 from xvar.core.observation import Component, Compose, Observation
 from xvar.core.problem import ForcedSteps, Problem
 

@@ -20,8 +20,8 @@ from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, start, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
+from xvar.core.models.parcels import FollowParcels, ImageAtParcels, Parcels, compose_displacements, decay_integral
 from xvar.core.observation import Observation
-from xvar.core.parcels import FollowParcels, ImageAtParcels, Parcels, lived, through
 from xvar.core.problem import Problem
 
 GRID = Grid((16, 20), (900.0, 1300.0))
@@ -176,10 +176,10 @@ def test_what_has_lived_is_the_integral_of_what_fades() -> None:
         for end in (-5.0, -0.2, 0.4, 3.0):
             share = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
             integral = float((-(share * end).abs() / lifetime).exp().mean()) * end
-            assert lived(end, lifetime) == pytest.approx(integral, rel=1e-6)
-    assert lived(1e-6, 1e6) == pytest.approx(1e-6, rel=1e-15)  # no digits are lost where hardly anything fades
-    assert lived(0.0, 3.0) == 0
-    assert lived(1e9, 3.0) == 3
+            assert decay_integral(end, lifetime) == pytest.approx(integral, rel=1e-6)
+    assert decay_integral(1e-6, 1e6) == pytest.approx(1e-6, rel=1e-15)  # no digits are lost where hardly anything fades
+    assert decay_integral(0.0, 3.0) == 0
+    assert decay_integral(1e9, 3.0) == 3
 
 
 def test_sources_add_up_along_the_parcels_and_fade() -> None:
@@ -265,9 +265,12 @@ def test_paths_of_an_unsteady_motion_are_put_together_from_the_last_to_the_first
         ends = [0.5 * (index + 1) / count for index in range(count)]
         paths = other = follow.grid_points
         for begin, end in zip([0.0, *ends], ends, strict=False):
-            left = (lived(end, LIFETIME) - lived(begin, LIFETIME)) / (end - begin)
+            left = (decay_integral(end, LIFETIME) - decay_integral(begin, LIFETIME)) / (end - begin)
             back = follow.follow(linear(RATES + left * FADING, metres), follow.grid_points, begin - end)
-            paths, other = through(back, paths, follow.grid_points), through(other, back, follow.grid_points)
+            paths, other = (
+                compose_displacements(back, paths, follow.grid_points),
+                compose_displacements(other, back, follow.grid_points),
+            )
         for found, kept in ((paths, errors), (other, wrong)):
             moved = (found - follow.grid_points) * spacing
             kept.append(float((metres + moved - exact)[..., 12:19, 16:29].abs().max()))
@@ -280,14 +283,16 @@ def test_through_is_the_paths_found_where_the_parcels_are() -> None:
     here = identity(GRID.shape, uniform())
     paths = here + torch.tensor([1.5, -0.25], dtype=torch.float64).view(1, 2, 1, 1)
     position = (here + 0.3 * random((2, 2, *GRID.shape), 22)).clamp(0, 15)
-    assert (through(position, paths, here) - position - (paths - here)).abs().max() < 1e-13
-    assert torch.equal(through(here, paths, here), here + (paths - here))
+    assert (compose_displacements(position, paths, here) - position - (paths - here)).abs().max() < 1e-13
+    assert torch.equal(compose_displacements(here, paths, here), here + (paths - here))
     # what lies outside goes on as its nearest point of the edge does, and keeps its distance
     outside = position + torch.tensor([40.0, 0.0], dtype=torch.float64).view(1, 2, 1, 1)
     bent = here + smooth((1, 2, *GRID.shape), 23)
     at_edge = outside.clone()
     at_edge[:, 0] = GRID.shape[1] - 1
-    assert (through(outside, bent, here) - outside - (through(at_edge, bent, here) - at_edge)).abs().max() < 1e-12
+    assert (
+        compose_displacements(outside, bent, here) - outside - (compose_displacements(at_edge, bent, here) - at_edge)
+    ).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", ["velocity", "transient"])

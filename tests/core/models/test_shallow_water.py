@@ -14,9 +14,9 @@ from xvar.core.covariance.balance import Geostrophic
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS
+from xvar.core.models.shallow_water import BASINS, CONSERVED, ShallowWater, ShallowWaterModel
 from xvar.core.observation import Component, Compose, Observation
 from xvar.core.problem import Problem
-from xvar.core.shallow_water import BASINS, CONSERVED, ShallowWater, ShallowWaterModel
 from xvar.errors import InputError
 
 CPU = torch.device("cpu")
@@ -79,7 +79,7 @@ class TestWindow(SmoothWindowConformance):
     """Heights at every second point, four times in a day; B is in balance."""
 
     goal = 0.5
-    minimizer = LBFGS(evaluations=40)
+    minimizer = LBFGS(max_evaluations=40)
     grid = Grid((12, 14), (40e3, 40e3), edges="periodic")
     model = ShallowWater(0.8, F, edges="periodic")
     error = Geostrophic(Matern(0.1, 120e3, 2), Matern(0.01, 120e3), coriolis=F)

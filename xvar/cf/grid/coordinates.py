@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, in_memory, is_number
 from xvar.cf.geodesy import Floats
 from xvar.cf.units import length_factor, normalise_units
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 _LATITUDE = ("degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN")
 _LONGITUDE = ("degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE")
@@ -60,7 +60,7 @@ def metres_per_unit(coordinate: xr.DataArray) -> float:
     return factor
 
 
-def plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tuple[Floats, Floats] | None:
+def plane_coordinates(array: xr.DataArray, axes: Axes, faults: Faults) -> tuple[Floats, Floats] | None:
     """2-D latitude and longitude of the grid points, (y, x) in the order of the file."""
     found: dict[str, xr.DataArray] = {}
     for name, coordinate in array.coords.items():
@@ -77,13 +77,13 @@ def plane_coordinates(array: xr.DataArray, axes: Axes, problems: Problems) -> tu
         key: np.asarray(in_memory(value.transpose(axes.y, axes.x)), dtype=np.float64) for key, value in found.items()
     }
     latitude, longitude = values["latitude"], values["longitude"]
-    if _is_refused(latitude, longitude, found["latitude"], found["longitude"], axes, problems):
+    if _is_refused(latitude, longitude, found["latitude"], found["longitude"], axes, faults):
         return None
     return latitude, longitude
 
 
 def _is_refused(
-    latitude: Floats, longitude: Floats, north: xr.DataArray, east: xr.DataArray, axes: Axes, problems: Problems
+    latitude: Floats, longitude: Floats, north: xr.DataArray, east: xr.DataArray, axes: Axes, faults: Faults
 ) -> bool:
     """Whether 2-D coordinates do not say where each point lies: a problem was added."""
     finite = np.isfinite(latitude) & np.isfinite(longitude)
@@ -91,7 +91,7 @@ def _is_refused(
     repeated, place = _repeated(latitude, longitude, finite)
     names = (str(north.name), str(east.name))
     if beyond.any() and np.abs(latitude[finite]).max() <= 360 and np.abs(longitude[finite]).max() <= 90:
-        problems.add(
+        faults.add(
             variable=north.name,
             found=f"latitude {latitude[beyond][0]:g}: |lat| > 90, and no longitude beyond 90",
             expected="latitudes between -90 and 90",
@@ -107,7 +107,7 @@ def _is_refused(
         if not count:
             continue
         where = f".where({kept})" if kept else ""
-        problems.add(
+        faults.add(
             variable=north.name,
             index=tuple(int(axis[0]) for axis in np.nonzero(wrong)),
             found=f"{count} of {latitude.size} points {what}: filled where nothing is known?",

@@ -11,7 +11,7 @@ from xvar.cf.geodesy import EARTH_RADIUS, Floats, mapping_name, neighbour_spacin
 from xvar.cf.grid.base import HorizontalGrid, mean_spacing
 from xvar.cf.grid.line import Line
 from xvar.cf.grid.projected import by_mapping
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Lengths by the mapping and by latitude and longitude that differ more than any choice of ellipsoid explains.
 INCONSISTENT = 0.02
@@ -26,7 +26,7 @@ def curvilinear_grid(
     lines: tuple[Line, Line] | None,
     orientation: tuple[bool, bool],
     shape: tuple[int, int],
-    problems: Problems,
+    faults: Faults,
     reference: Any | None,
 ) -> HorizontalGrid | None:
     """Spacing by great circles, by which that of the grid mapping, where there is one, is checked."""
@@ -35,7 +35,7 @@ def curvilinear_grid(
     metric = metric[:, :: 1 if ascending[0] else -1, :: 1 if ascending[1] else -1].copy()
     if metric.min() <= 0:
         _, row, column = np.unravel_index(int(metric.argmin()), metric.shape)
-        problems.add(
+        faults.add(
             variable=array.name,
             index=(int(row), int(column)),
             found="neighbouring points at the same latitude and longitude",
@@ -46,7 +46,7 @@ def curvilinear_grid(
     ratio = metric / np.median(metric, axis=(1, 2), keepdims=True)
     if ratio.max() > FARTHEST:
         axis, row, column = np.unravel_index(int(ratio.argmax()), metric.shape)
-        problems.add(
+        faults.add(
             variable=array.name,
             index=(int(row), int(column)),
             found=f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours, where most are "
@@ -59,7 +59,7 @@ def curvilinear_grid(
     if by_map is not None:
         difference = float(np.abs(by_map / metric - 1).max())
         if difference > INCONSISTENT:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 found=f"a grid mapping ({mapping_name(array)}) whose spacing differs by {difference:.1%} from that of "
                 "the 2-D latitude and longitude",

@@ -9,22 +9,22 @@ from xvar.cf.axes import Axes, in_memory
 from xvar.cf.geodesy import EARTH_RADIUS, Floats
 from xvar.cf.grid.base import HorizontalGrid, mean_spacing
 from xvar.cf.grid.line import coordinate_line
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Rows beyond this latitude have columns less than 2 % as wide as at the equator.
 HIGHEST_LATITUDE = 89.0
 
 
 def geographic_grid(
-    y: xr.DataArray, x: xr.DataArray, axes: Axes, problems: Problems, *, rotated: bool
+    y: xr.DataArray, x: xr.DataArray, axes: Axes, faults: Faults, *, rotated: bool
 ) -> HorizontalGrid | None:
     """Spacing on the sphere, R dlat and R cos(lat) dlon; of a rotated pole relative to the grid."""
-    count = len(problems)
+    count = len(faults)
     latitudes = np.asarray(in_memory(y), dtype=np.float64)
     highest = float(np.nanmax(np.abs(latitudes))) if latitudes.size else 0.0
     if highest > 90 + 1e-6:
         index = int(np.nanargmax(np.abs(latitudes)))
-        problems.add(
+        faults.add(
             variable=y.name,
             dimension=axes.y,
             index=index,
@@ -33,17 +33,17 @@ def geographic_grid(
             fix="latitude and longitude may be swapped: check which coordinate belongs to which dimension",
         )
     elif highest > HIGHEST_LATITUDE:
-        problems.add(
+        faults.add(
             variable=y.name,
             dimension=axes.y,
             found=f"rows at |lat| = {highest:g}",
             expected=f"|lat| <= {HIGHEST_LATITUDE:g}: columns of a latitude-longitude grid meet at the pole",
             fix=f"ds.where(abs(ds[{str(y.name)!r}]) <= {HIGHEST_LATITUDE:g}, drop=True), or a polar projection",
         )
-    rows = coordinate_line(y, 1.0, problems)
+    rows = coordinate_line(y, 1.0, faults)
     if _is_torn(x):
         low, high = (float(in_memory(x).min()), float(in_memory(x).max()))
-        problems.add(
+        faults.add(
             variable=x.name,
             dimension=axes.x,
             found=f"longitudes {low:g} to {high:g} in sorted order, with a gap of half the globe or more between "
@@ -52,12 +52,12 @@ def geographic_grid(
             fix=_turned(x),
         )
         return None
-    columns = coordinate_line(_unwrapped(x), 1.0, problems)
-    if rows is None or columns is None or len(problems) > count:
+    columns = coordinate_line(_unwrapped(x), 1.0, faults)
+    if rows is None or columns is None or len(faults) > count:
         return None
     extent = columns.step * columns.values.size
     if extent > 360 * (1 + 1e-6) and extent - 360 > 0.5 * columns.step:
-        problems.add(
+        faults.add(
             variable=x.name,
             dimension=axes.x,
             found=f"longitudes over {columns.values[-1] - columns.values[0]:g} degrees: columns that repeat others",

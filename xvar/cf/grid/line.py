@@ -9,7 +9,7 @@ import xarray as xr
 
 from xvar.cf.axes import in_memory
 from xvar.cf.geodesy import Floats, to_nodes
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Deviation of a coordinate from equal steps, in steps, that is rounding and not a grid of its own.
 TOLERANCE_DOUBLE, TOLERANCE_SINGLE = 1e-6, 1e-3
@@ -33,14 +33,14 @@ class Line:
         return float(self.spacing.mean())
 
 
-def coordinate_line(coordinate: xr.DataArray, factor: float, problems: Problems) -> Line | None:
+def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> Line | None:
     """A coordinate in metres (or degrees, with factor 1), ascending and checked."""
     values = np.asarray(in_memory(coordinate), dtype=np.float64)
     name = coordinate.name
     dim = coordinate.dims[0]
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
-        problems.add(
+        faults.add(
             variable=name,
             dimension=dim,
             index=index,
@@ -54,7 +54,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, problems: Problems)
     wrong = np.flatnonzero(steps <= 0) if ascending else np.flatnonzero(steps >= 0)
     if wrong.size:
         index = int(wrong[0]) + 1
-        problems.add(
+        faults.add(
             variable=name,
             dimension=dim,
             index=index,
@@ -79,7 +79,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, problems: Problems)
     if ratios.size and ratios.max() > SMOOTH_RATIO:
         index = int(ratios.argmax()) + 1
         at = index if ascending else count - 1 - index
-        problems.add(
+        faults.add(
             variable=name,
             dimension=dim,
             index=at,

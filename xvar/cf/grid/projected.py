@@ -10,7 +10,7 @@ import xarray as xr
 from xvar.cf.geodesy import Floats, mapping_name, projected_spacing
 from xvar.cf.grid.base import HorizontalGrid, mean_spacing
 from xvar.cf.grid.line import Line
-from xvar.errors import InputWarning, Problems, warn
+from xvar.errors import Faults, InputWarning, warn
 
 
 def by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
@@ -20,7 +20,7 @@ def by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
 
 
 def projected_grid(
-    array: xr.DataArray, lines: tuple[Line, Line], shape: tuple[int, int], problems: Problems, reference: Any | None
+    array: xr.DataArray, lines: tuple[Line, Line], shape: tuple[int, int], faults: Faults, reference: Any | None
 ) -> HorizontalGrid | None:
     """Spacing by the map where it can be read, else that of the coordinates as they are."""
     rows, columns = lines
@@ -30,7 +30,7 @@ def projected_grid(
     if reference is not None and not reference.is_geographic:
         metric = by_mapping(lines, reference)
         if metric is None:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 found=f"x and y outside the domain of the grid mapping {name!r}",
                 expected="coordinates that belong to the mapping",

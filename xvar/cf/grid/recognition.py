@@ -16,13 +16,13 @@ from xvar.cf.grid.geographic import geographic_grid, is_mesh
 from xvar.cf.grid.line import Line, ascends, coordinate_line
 from xvar.cf.grid.projected import projected_grid
 from xvar.cf.grid.stated import stated_grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 def horizontal_grid(
     array: xr.DataArray,
     axes: Axes,
-    problems: Problems,
+    faults: Faults,
     dx: float | None = None,
     dy: float | None = None,
     *,
@@ -40,7 +40,7 @@ def horizontal_grid(
         The variable with its coordinates.
     axes : Axes
         Its dimensions.
-    problems : Problems
+    faults : Faults
         Takes what is missing or inconsistent.
     dx, dy : float, optional
         Metres between columns and rows, stated by the user.
@@ -52,33 +52,33 @@ def horizontal_grid(
     HorizontalGrid or None
         None where a problem was added.
     """
-    count = len(problems)
+    count = len(faults)
     shape = (array.sizes[axes.y], array.sizes[axes.x])
     if dx is not None or dy is not None:
-        return stated_grid(array, axes, problems, shape, dx, dy)
+        return stated_grid(array, axes, faults, shape, dx, dy)
 
     for dim in (axes.y, axes.x):
         if array.sizes[dim] < 2:
-            problems.add(
+            faults.add(
                 variable=array.name,
                 dimension=dim,
                 found=f"{array.sizes[dim]} point along {str(dim)!r}",
                 expected="two or more: one has no spacing",
                 fix="give a larger domain",
             )
-    if len(problems) > count:
+    if len(faults) > count:
         return None
     y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
     kinds = (measured(y), measured(x))
-    plane = plane_coordinates(array, axes, problems)
-    if len(problems) > count:
+    plane = plane_coordinates(array, axes, faults)
+    if len(faults) > count:
         return None
     if kinds in (("latitude", "longitude"), ("angle", "angle")) and y is not None and x is not None:
         # Axes that are themselves latitude and longitude need no 2-D ones, unless the pole is rotated.
         if kinds[0] == "latitude" or plane is None:
-            return geographic_grid(y, x, axes, problems, rotated=kinds[0] == "angle")
+            return geographic_grid(y, x, axes, faults, rotated=kinds[0] == "angle")
     elif kinds == ("longitude", "latitude"):
-        problems.add(
+        faults.add(
             variable=array.name,
             found=f"longitude along the y dimension {str(axes.y)!r} and latitude along x",
             expected="latitude along y, longitude along x",
@@ -92,22 +92,22 @@ def horizontal_grid(
             xr.DataArray(latitude[:, 0], dims=[axes.y], name=axes.y),
             xr.DataArray(longitude[0, :], dims=[axes.x], name=axes.x),
             axes,
-            problems,
+            faults,
             rotated=False,
         )
 
     lines: tuple[Line, Line] | None = None
     if y is not None and x is not None and kinds == ("length", "length"):
-        pair = tuple(coordinate_line(c, metres_per_unit(c), problems) for c in (y, x))
+        pair = tuple(coordinate_line(c, metres_per_unit(c), faults) for c in (y, x))
         if pair[0] is None or pair[1] is None:
             return None
         lines = (pair[0], pair[1])
     reference = projection_of(array, mapping)
     if plane is not None:
-        return curvilinear_grid(array, plane, lines, _orientation(y, x), shape, problems, reference)
+        return curvilinear_grid(array, plane, lines, _orientation(y, x), shape, faults, reference)
     if lines is not None:
-        return projected_grid(array, lines, shape, problems, reference)
-    _missing(array, axes, y, x, problems, _in_plane(mapping, axes))
+        return projected_grid(array, lines, shape, faults, reference)
+    _missing(array, axes, y, x, faults, _in_plane(mapping, axes))
     return None
 
 
@@ -131,7 +131,7 @@ def _missing(
     axes: Axes,
     y: xr.DataArray | None,
     x: xr.DataArray | None,
-    problems: Problems,
+    faults: Faults,
     positions: list[str],
 ) -> None:
     """Say what there is instead of coordinates in metres or degrees."""
@@ -143,7 +143,7 @@ def _missing(
             parts.append(f"coordinate {str(coordinate.name)!r} without units")
         else:
             parts.append(f"coordinate {str(coordinate.name)!r} in {coordinate.attrs['units']!r}")
-    problems.add(
+    faults.add(
         variable=array.name,
         found="; ".join(parts),
         expected="x and y in a unit of length (attrs['units'] = 'm' or 'km'), or latitude and longitude in degrees",

@@ -13,7 +13,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.linear import linear
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 Basin = Literal["closed", "periodic", "channel"]
 Staggering = Literal["A", "C"]
@@ -267,22 +267,22 @@ class Geostrophic(Specification):
         return torch.cat([height, balance(height)], dim=1)
 
     def _check(self, grid: Grid) -> None:
-        problems = Problems()
+        faults = Faults()
         for name, allowed in (("staggering", STAGGERINGS), ("edges", (None, *BASINS))):
             if getattr(self, name) not in allowed:
-                problems.add(
+                faults.add(
                     found=f"{name}={getattr(self, name)!r}",
                     expected=f"one of {', '.join(map(repr, allowed))}",
                     fix=f"{name}={allowed[-1]!r}",
                 )
         if len(grid.shape) != 2:
-            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
-            problems.refuse()
+            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
+            faults.refuse()
         reach = 0.5 * grid.shape[0] * grid.spacing[0]
         if abs(self.coriolis) <= abs(self.beta) * reach:
-            problems.add(
+            faults.add(
                 found=f"coriolis={self.coriolis:g} s-1 and beta={self.beta:g} m-1 s-1 over {2 * reach:g} m",
                 expected="a Coriolis parameter that is not zero on the grid",
                 fix="leave the equator out, or use a covariance without balance",
             )
-        problems.refuse()
+        faults.refuse()

@@ -13,7 +13,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Covariance, Shape
 from xvar.core.covariance.linear import linear
 from xvar.core.grid import Grid
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 Coast = Literal["free", "no_flow"]
 
@@ -119,7 +119,7 @@ def with_coast(
     """
     if coast not in COASTS:
         words = ", ".join(map(repr, COASTS))
-        raise InputError(Problem(f"coast={coast!r}", f"one of {words}", 'coast="free"'))
+        raise InputError(Fault(f"coast={coast!r}", f"one of {words}", 'coast="free"'))
     if coast == "free" or grid.water is None:
         return free
     faces = CoastFaces.of(grid.water.cpu())
@@ -127,7 +127,7 @@ def with_coast(
         return free
     if len(faces) > MOST_FACES:
         raise InputError(
-            Problem(
+            Fault(
                 f"a coast of {len(faces)} faces between water and land",
                 f"{MOST_FACES} or fewer, whose covariances can be inverted",
                 'coast="free", or a land mask without lakes and rocks',

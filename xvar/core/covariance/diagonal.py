@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.grid import Grid
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 
 def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
@@ -27,7 +27,7 @@ def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
         n not in (1, m) for n, m in zip(reversed(own), reversed(grid.shape), strict=False)
     ):
         raise InputError(
-            Problem(
+            Fault(
                 f"a standard deviation of shape {tuple(deviation.shape)}",
                 f"one broadcastable to (window, component, *grid) with a grid of shape {grid.shape}",
                 "give a number, or a tensor on the grid",
@@ -35,7 +35,7 @@ def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
         )
     if not bool(((deviation >= 0) & deviation.isfinite()).all()):
         raise InputError(
-            Problem("a standard deviation that is negative or not finite", "finite numbers from zero up", "mend std")
+            Fault("a standard deviation that is negative or not finite", "finite numbers from zero up", "mend std")
         )
     return deviation.reshape((1,) * (axes + 2 - deviation.ndim) + tuple(deviation.shape))
 

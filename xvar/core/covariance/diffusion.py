@@ -16,7 +16,7 @@ from xvar.core.covariance.matern import matern_scale
 from xvar.core.covariance.stencil import DiffusionInverse, DiffusionStencil
 from xvar.core.covariance.variance import LARGEST_DENSE, inverse_power_diagonal
 from xvar.core.grid import Grid
-from xvar.errors import InputError, Problem, Problems
+from xvar.errors import Fault, Faults, InputError
 
 
 class DiffusionCovariance(Covariance):
@@ -138,7 +138,7 @@ class Diffusion(Specification):
         margin = math.ceil((3 + self.order / 2) * scale / _finest(grid))
         if grid.edges == "periodic" and grid.size > LARGEST_DENSE and min(grid.shape) < 2 * margin:
             raise InputError(
-                Problem(
+                Fault(
                     f"a periodic grid of shape {grid.shape} with correlations that reach over {2 * margin} points",
                     "a period that is longer",
                     "give a shorter length, or Matern where there is no land",
@@ -154,18 +154,18 @@ class Diffusion(Specification):
         return DiffusionCovariance(inverse, self.order, deviation * amplitude, dtype=dtype, device=device)
 
     def _check(self, grid: Grid) -> None:
-        problems = Problems()
+        faults = Faults()
         if self.order != int(self.order) or self.order < 2 or self.order % 2:
-            problems.add(found=f"order={self.order}", expected="a positive even number", fix="choose 2, 4 or 6")
+            faults.add(found=f"order={self.order}", expected="a positive even number", fix="choose 2, 4 or 6")
         if len(grid.shape) != 2:
-            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
         elif grid.water is not None and not bool(grid.water.any()):
-            problems.add(found="a grid that is all land", expected="some water", fix="mend the land mask")
-        problems.refuse()
+            faults.add(found="a grid that is all land", expected="some water", fix="mend the land mask")
+        faults.refuse()
         coarsest = _coarsest(grid)
         if not 2 * coarsest <= self.length < math.inf:
             raise InputError(
-                Problem(
+                Fault(
                     f"length={self.length:g} m on a grid with a spacing of up to {coarsest:g} m",
                     "a length of at least two grid spacings",
                     f"give a length of {2 * coarsest:g} m or more, or Diagonal for errors that are not correlated",

@@ -13,7 +13,7 @@ from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.iterative import conjugate_gradients
 from xvar.core.covariance.linear import linear
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 class EnsembleCovariance(Covariance):
@@ -164,20 +164,20 @@ class Ensemble(Specification):
         )
 
     def _check(self, grid: Grid, weight: float) -> None:
-        problems = Problems()
+        faults = Faults()
         shape = tuple(self.members.shape)
         if len(shape) != len(grid.shape) + 2 or shape[2:] != grid.shape or shape[0] < 2:
-            problems.add(
+            faults.add(
                 found=f"members of shape {shape}",
                 expected=f"(member, component, *{grid.shape}) with two members or more",
                 fix="xvar.covariance.ensemble(dataset, variables) has them in order",
             )
         if not bool(self.members.isfinite().all()):
-            problems.add(found="members with values that are not finite", expected="complete states", fix="fill them")
+            faults.add(found="members with values that are not finite", expected="complete states", fix="fill them")
         if not 0 < weight <= 1 or (self.static is not None and weight == 1):
-            problems.add(
+            faults.add(
                 found=f"weight={weight}",
                 expected="a share above 0, and below 1 where there is a static part",
                 fix="weight=0.5",
             )
-        problems.refuse()
+        faults.refuse()

@@ -18,7 +18,7 @@ from xvar.core.covariance.matern import Matern, matern_scale
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 class WindowedCovariance(Covariance):
@@ -173,18 +173,18 @@ class Helmholtz(Specification):
         )
 
     def _check(self, grid: Grid, edges: str) -> None:
-        problems = Problems()
+        faults = Faults()
         for name in ("std", "length", "mean_std", "potential_ratio"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
-                problems.add(found=f"{name}={value}", expected="a positive number", fix=f"mend {name}")
+                faults.add(found=f"{name}={value}", expected="a positive number", fix=f"mend {name}")
         if edges not in ("free", "periodic"):
-            problems.add(
+            faults.add(
                 found=f"edges {edges!r}",
                 expected="free or periodic edges for a stream function and a potential",
                 fix='give edges="free"',
             )
-        problems.refuse()
+        faults.refuse()
         Matern(self.std, self.length, self.smoothness).check(grid)
 
 

@@ -11,7 +11,7 @@ from xvar.core.covariance.base import Specification
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 #: Of the largest variance: waves that the samples do not hold are no reason to divide by zero.
 LEAST = 1e-10
@@ -92,18 +92,18 @@ class Homogeneous(Specification):
         return SpectralCovariance(transform, variances, scale, dtype=dtype, device=device)
 
     def _check(self, grid: Grid) -> None:
-        problems = Problems()
+        faults = Faults()
         shape = tuple(self.samples.shape)
         if len(grid.shape) != 2 or len(shape) != 3 or shape[1:] != grid.shape or shape[0] < 1:
-            problems.add(
+            faults.add(
                 found=f"samples of shape {shape} for a grid of shape {grid.shape}",
                 expected="(sample, y, x) on the grid",
                 fix="differences of model states, one after the other",
             )
         elif not bool(self.samples.isfinite().all()) or not bool(self.samples.any()):
-            problems.add(
+            faults.add(
                 found="samples that are all zero, or not finite", expected="differences of states", fix="mend samples"
             )
         if not self.scale > 0:
-            problems.add(found=f"scale={self.scale}", expected="a positive number", fix="mend scale")
-        problems.refuse()
+            faults.add(found=f"scale={self.scale}", expected="a positive number", fix="mend scale")
+        faults.refuse()

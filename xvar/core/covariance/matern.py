@@ -13,7 +13,7 @@ from xvar.core.covariance.diagonal import checked_deviation
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 def matern_scale(length: float, smoothness: int) -> float:
@@ -98,13 +98,13 @@ class Matern(Specification):
 
     def check(self, grid: Grid) -> None:
         """Raise InputError where it cannot be bound to the grid."""
-        problems = Problems()
+        faults = Faults()
         if not 0 < self.length < math.inf:
-            problems.add(found=f"length={self.length}", expected="a positive length in metres", fix="mend length")
+            faults.add(found=f"length={self.length}", expected="a positive length in metres", fix="mend length")
         if self.smoothness != int(self.smoothness) or self.smoothness < 1:
-            problems.add(
+            faults.add(
                 found=f"smoothness={self.smoothness}", expected="a whole number from 1 up", fix="choose 1, 2 or 3"
             )
         if len(grid.shape) != 2:
-            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
-        problems.refuse()
+            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+        faults.refuse()

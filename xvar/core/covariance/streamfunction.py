@@ -14,7 +14,7 @@ from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.iterative import conjugate_gradients
 from xvar.core.covariance.linear import linear
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 class BalancedFlow:
@@ -244,18 +244,18 @@ class Streamfunction(Specification):
         self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
     ) -> BalancedFlow:
         """K on this grid: from a streamfunction to the flow in balance with it."""
-        problems = Problems()
+        faults = Faults()
         if self.edges not in (None, *BASINS):
-            problems.add(
+            faults.add(
                 found=f"edges={self.edges!r}",
                 expected=f"one of {', '.join(map(repr, BASINS))}",
                 fix=f"edges={BASINS[0]!r}",
             )
         if len(grid.shape) != 2:
-            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
+            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
         if self.coriolis == 0:
-            problems.add(found="coriolis=0", expected="a fluid that rotates", fix="use a covariance without balance")
-        problems.refuse()
+            faults.add(found="coriolis=0", expected="a fluid that rotates", fix="use a covariance without balance")
+        faults.refuse()
         edges = self.edges or ("periodic" if grid.edges == "periodic" else "closed")
         periodic = edges == "periodic", edges != "closed"
         return BalancedFlow(grid, self.coriolis, self.beta, self.gravity, periodic, dtype=dtype, device=device)

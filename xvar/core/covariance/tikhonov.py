@@ -15,7 +15,7 @@ from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_s
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
 from xvar.core.grid import Grid
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 
 @dataclass(frozen=True)
@@ -117,33 +117,33 @@ class Tikhonov(Specification):
         return {"divergence": partial(divergence_penalty, grid=grid, weight=weight, edges=edges)}
 
     def _check(self, grid: Grid, edges: DifferenceEdges) -> None:
-        problems = Problems()
+        faults = Faults()
         weights = {"gradient": self.gradient, "curvature": self.curvature, "divergence": self.divergence}
         for name, weight in weights.items():
             if not 0 <= weight < math.inf:
-                problems.add(found=f"{name}={weight}", expected="a finite weight, zero or more", fix=f"mend {name}")
+                faults.add(found=f"{name}={weight}", expected="a finite weight, zero or more", fix=f"mend {name}")
         if self.gradient == self.curvature == 0:
-            problems.add(
+            faults.add(
                 found="gradient=0 and curvature=0", expected="one of them positive", fix="give gradient or curvature"
             )
         if edges in ("free", "periodic") and not (self.mean_std is not None and 0 < self.mean_std < math.inf):
-            problems.add(
+            faults.add(
                 found=f"mean_std={self.mean_std} with {edges} edges",
                 expected="a positive standard deviation of the mean motion, which no difference sees",
                 fix="give mean_std in the units of the variable",
             )
         if edges in ("zero", "appended_zero") and self.mean_std is not None:
-            problems.add(
+            faults.add(
                 found=f"mean_std={self.mean_std} with edges {edges!r}",
                 expected="no mean_std: the zeros beyond the edges hold the mean already",
                 fix="leave mean_std out, or choose free edges",
             )
         if self.pixel_area is not None and not 0 < self.pixel_area < math.inf:
-            problems.add(
+            faults.add(
                 found=f"pixel_area={self.pixel_area}",
                 expected="a positive area in m2",
                 fix="give it in m2 or leave it out",
             )
         if len(grid.shape) != 2:
-            problems.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
-        problems.refuse()
+            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+        faults.refuse()

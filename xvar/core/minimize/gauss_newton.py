@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.minimize.result import Minimum, Reason
-from xvar.errors import InputError, Problem
+from xvar.errors import Fault, InputError
 
 HALVINGS = 10  # of an outer step that does not lower J
 SUFFICIENT_DECREASE = 1e-4  # of what the slope promises
@@ -60,10 +60,10 @@ class GaussNewton:
         Linearisations.
     inner : int
         Iterations of conjugate gradients in each.
-    gradient : float
-        Stop where the gradient norm falls below this share of the first.
-    decrease : float
-        Stop where an outer loop lowers J by less than this share of it.
+    gtol : float
+        Stop if the gradient norm falls below this share of the first.
+    ftol : float
+        Stop if an outer loop lowers J by less than this share of it.
     residual : float
         Stop an inner loop where its residual falls below this share of the first.
     resolution : tuple of int
@@ -81,8 +81,8 @@ class GaussNewton:
 
     outer: int = 5
     inner: int = 20
-    gradient: float = 1e-5
-    decrease: float = 1e-7
+    gtol: float = 1e-5
+    ftol: float = 1e-7
     residual: float = 1e-2
     resolution: tuple[int, ...] = (1,)
 
@@ -90,7 +90,7 @@ class GaussNewton:
         """Refuse blocks of no cells."""
         if not self.resolution or any(side != int(side) or side < 1 for side in self.resolution):
             raise InputError(
-                Problem(f"resolution={self.resolution}", "sides of blocks, 1 or more cells", "resolution=(4, 2, 1)")
+                Fault(f"resolution={self.resolution}", "sides of blocks, 1 or more cells", "resolution=(4, 2, 1)")
             )
 
     @property
@@ -129,8 +129,8 @@ class GaussNewton:
             control[kept], cost[kept], gradient[kept] = moved[accepted], lower[accepted], slopes[accepted]
             if not finer:
                 reason[active[~accepted]] = Reason.PRECISION
-                reason[kept[(fell <= self.decrease * lower.abs())[accepted]]] = Reason.DECREASE
-            reason[kept[_norm(gradient[kept]) <= self.gradient * first[kept]]] = Reason.GRADIENT
+                reason[kept[(fell <= self.ftol * lower.abs())[accepted]]] = Reason.DECREASE
+            reason[kept[_norm(gradient[kept]) <= self.gtol * first[kept]]] = Reason.GRADIENT
             history.append(cost.clone())
         reason[reason < 0] = Reason.EVALUATIONS
         return Minimum(control, cost, _norm(gradient), evaluations, reason, history)

@@ -25,7 +25,7 @@ CACHE_LINE = 64  # bytes; the bits of a product depend on where in a cache line 
 class LBFGS:
     r"""L-BFGS with a weak Wolfe line search, each window on its own.
 
-    The direction is :math:`d = -H g`, H from the last `memory` pairs of steps and gradient differences, scaled by the
+    The direction is :math:`d = -H g`, H from the last `history_size` pairs of steps and gradient differences, scaled by the
     newest. The line search brackets a step that satisfies
     :math:`J(v + t d) \le J + c_1 t\, g \cdot d` and :math:`g(v + t d) \cdot d \ge c_2\, g \cdot d` and closes in by
     cubic interpolation. Windows are evaluated together but never wait for one another: each evaluation serves every
@@ -34,13 +34,13 @@ class LBFGS:
 
     Parameters
     ----------
-    evaluations : int
+    max_evaluations : int
         Evaluations of J and its gradient that a window may take.
-    gradient : float
-        Stop where the gradient norm falls below this share of the first.
-    decrease : float
-        Stop where an iteration lowers J by less than this share of it.
-    memory : int
+    gtol : float
+        Stop if the gradient norm falls below this share of the first.
+    ftol : float
+        Stop if an iteration lowers J by less than this share of it.
+    history_size : int
         Pairs kept.
 
     References
@@ -49,15 +49,15 @@ class LBFGS:
     doi:10.1007/s10107-012-0514-2 (the bracketing).
     """
 
-    evaluations: int = 100
-    gradient: float = 1e-5
-    decrease: float = 1e-7
-    memory: int = 10
+    max_evaluations: int = 100
+    gtol: float = 1e-5
+    ftol: float = 1e-7
+    history_size: int = 10
 
     @property
     def calls(self) -> int:
         """Evaluations of J and its gradient that a window takes at most."""
-        return max(1, self.evaluations)
+        return max(1, self.max_evaluations)
 
     def __call__(self, function: Function, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
         """Minimise ``function(control (window, n), windows) -> (J (window,), gradient (window, n))``.
@@ -92,7 +92,7 @@ class _Descent:
         cost, self.gradient, norm = self._evaluate(self.control)
         self.direction = self.gradient
         self.history = [cost]
-        self.hessian = _InverseHessian(settings.memory, control)
+        self.hessian = _InverseHessian(settings.history_size, control)
         precision = torch.finfo(control.dtype).eps
         self.every = [_Search(settings, precision, *row) for row in _numbers(cost, norm)]
         self.searches = self.every
@@ -252,7 +252,7 @@ class _Search:
             self.reason = Reason.DIVERGED
         elif norm == 0:
             self.reason = Reason.GRADIENT
-        elif settings.evaluations <= 1:
+        elif settings.max_evaluations <= 1:
             self.reason = Reason.EVALUATIONS
 
     def start(self, slope: float, step: float) -> None:
@@ -269,7 +269,7 @@ class _Search:
         finite = math.isfinite(cost) and math.isfinite(slope)
         enough = self.cost + SUFFICIENT_DECREASE * self.step * self.slope
         lower = finite and cost <= enough and cost < self.low.cost
-        spent = self.evaluations >= self.settings.evaluations
+        spent = self.evaluations >= self.settings.max_evaluations
         last = self.trials >= TRIALS
         if lower and (slope >= CURVATURE * self.slope or spent or last):
             self.curved = slope > self.slope
@@ -301,9 +301,9 @@ class _Search:
     def _move(self, best: _Point) -> None:
         decrease = self.cost - best.cost
         self.moved, self.cost, self.norm = best.step, best.cost, best.norm
-        if self.reason is None and best.norm <= self.settings.gradient * self.first_norm:
+        if self.reason is None and best.norm <= self.settings.gtol * self.first_norm:
             self.reason = Reason.GRADIENT
-        if self.reason is None and decrease <= self.settings.decrease * abs(best.cost):
+        if self.reason is None and decrease <= self.settings.ftol * abs(best.cost):
             self.reason = Reason.DECREASE
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Problems
+from xvar.errors import Faults
 from xvar.plan.points.table import Array
 
 
@@ -21,14 +21,14 @@ def starts_of(background: xr.Dataset) -> list[xr.Dataset]:
 
 
 def state_of(
-    background: xr.Dataset, names: list[str], staggered: tuple[str, ...], problems: Problems
+    background: xr.Dataset, names: list[str], staggered: tuple[str, ...], faults: Faults
 ) -> tuple[dict[str, Array], tuple[Hashable, Hashable], NDArray[np.bool_] | None]:
     """The fields (y, x) of the state, the names of their dimensions, and land: where there is no state at all."""
     fields: dict[str, Array] = {}
     plane: tuple[Hashable, ...] = ()
     for name in names:
         if name not in background:
-            problems.add(
+            faults.add(
                 found=f"a background without {name!r}",
                 expected=f"the whole state: {', '.join(map(repr, names))}",
                 fix="add it, or name the model's variables as the background does",
@@ -37,7 +37,7 @@ def state_of(
         field = background[name].squeeze(drop=True)
         plane = plane or tuple(field.dims)
         if field.ndim != 2 or set(field.dims) != set(plane):
-            problems.add(
+            faults.add(
                 variable=f"background {name}",
                 found=f"dimensions {field.dims}",
                 expected="two, those of the grid (y, x)",
@@ -50,7 +50,7 @@ def state_of(
     for name, values in fields.items():
         broken = ~np.isfinite(values)
         if (broken & ~land).any() and name not in staggered:
-            problems.add(
+            faults.add(
                 variable=f"background {name}",
                 index=tuple(int(axis[0]) for axis in np.nonzero(broken & ~land)),
                 found=f"{int((broken & ~land).sum())} values that are not finite where others of the state are",
@@ -58,7 +58,7 @@ def state_of(
                 fix="fill them, background.fillna(...)",
             )
         elif land.all():
-            problems.add(
+            faults.add(
                 variable=f"background {name}",
                 found="no value that is finite",
                 expected="some water",
@@ -72,11 +72,11 @@ def state_of(
     return fields, plane[:2] if len(plane) > 1 else ("y", "x"), known  # type: ignore[return-value]
 
 
-def beginning_of(background: xr.Dataset, problems: Problems) -> np.datetime64:
+def beginning_of(background: xr.Dataset, faults: Faults) -> np.datetime64:
     """When a window begins."""
     time = background.coords.get("time")
     if time is None or time.size != 1 or time.dtype.kind != "M":
-        problems.add(
+        faults.add(
             variable="background",
             found="no one time" if time is None else f"time of size {time.size} and type {time.dtype}",
             expected="a scalar coordinate time, where the window begins",

@@ -15,7 +15,7 @@ from xvar.plan.points.places import coordinates_of_points
 from xvar.plan.points.table import QUALITY, Array, Points
 
 if TYPE_CHECKING:
-    from xvar.core.points import PointExperiment
+    from xvar.core.methods.points import PointExperiment
 
 
 def labelled(
@@ -65,7 +65,7 @@ def labelled(
         attrs = {**attributes("parameter", variable=name), **part.attrs}
         fields[name] = (("window", *(plane if part.dims else ())), results[name], attrs)
     terms = [name.removeprefix("cost_") for name in results if name.startswith("cost_")]
-    minimisations = experiment.minimisations() if experiment.descent else ()
+    minimisations = experiment.minimisations() if experiment.cost_history else ()
     for name, part in diagnostics(tuple(terms), minimisations=minimisations).items():
         if name in results:
             attrs = attributes(name) | dict(part.attrs)
@@ -110,8 +110,8 @@ def labelled(
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
         "observation_time": ("observation", dates.astype("datetime64[ns]"), attributes("time")),
     }
-    if "descent" in fields:
-        numbers = np.arange(1, np.shape(results["descent"])[1] + 1, dtype="int32")
+    if "cost_history" in fields:
+        numbers = np.arange(1, np.shape(results["cost_history"])[1] + 1, dtype="int32")
         coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
     if any(name.endswith("_forcing") for name in results):
         middle = times[:-1] + (times[1:] - times[:-1]) / 2

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar import bridge
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.grid.coordinates import measured
 from xvar.cf.positions import along_line, on_curvilinear
-from xvar.errors import Problems
+from xvar.errors import Faults
+from xvar.plan import bridge
 from xvar.plan.points.table import Array
 
 #: A point is on land where the water around it has less than this share of what it is interpolated from.
@@ -29,10 +29,10 @@ def positions(
     field: xr.DataArray,
     plane: tuple[Hashable, Hashable],
     grid: HorizontalGrid,
-    problems: Problems,
+    faults: Faults,
 ) -> Array:
     """Grid units (2, point) along ascending x and y; NaN outside the grid."""
-    table = _curvilinear(dataset, field, plane, grid, problems)
+    table = _curvilinear(dataset, field, plane, grid, faults)
     if table is not None:
         return table
     found = []
@@ -41,7 +41,7 @@ def positions(
         place = None if coordinate is None else _like(dataset, coordinate, axis)
         if coordinate is None or place is None:
             known = ", ".join(map(str, dataset.variables))
-            problems.add(
+            faults.add(
                 dimension=dim,
                 found=f"no place of the points along {str(dim)!r} among {known}"
                 if coordinate is not None
@@ -105,7 +105,7 @@ def _curvilinear(
     field: xr.DataArray,
     plane: tuple[Hashable, Hashable],
     grid: HorizontalGrid,
-    problems: Problems,
+    faults: Faults,
 ) -> Array | None:
     """Positions by 2-D latitude and longitude; None where the points are in the grid's own coordinates."""
     pairs = coordinates_of_points(dataset, field, plane)
@@ -116,7 +116,7 @@ def _curvilinear(
         bridge.ascending(np.asarray(c.transpose(*plane).values, dtype="float64"), grid) for c in (latitude, longitude)
     ]
     if not all(np.isfinite(table).all() for table in tables):
-        problems.add(
+        faults.add(
             found="latitudes or longitudes of the background that are not finite",
             expected="a place for every grid point",
             fix="fill them, on land too",

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import find_axes
-from xvar.errors import Problems
+from xvar.errors import Faults
 
 Array = NDArray[Any]
 
@@ -78,9 +78,9 @@ def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
     InputError
         Where time, y and x are not found.
     """
-    problems = Problems()
-    axes = find_axes(images, problems)
-    problems.refuse()
+    faults = Faults()
+    axes = find_axes(images, faults)
+    faults.refuse()
     assert axes is not None
     array = images.squeeze(drop=True).transpose(axes.time, axes.y, axes.x)
     spread = xr.broadcast(xr.DataArray(std), array)[0].transpose(*array.dims).values
@@ -96,12 +96,12 @@ def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
     )
 
 
-def read_table(points: Points, names: list[str], problems: Problems) -> dict[str, Array]:
+def read_table(points: Points, names: list[str], faults: Faults) -> dict[str, Array]:
     """The table of the points: date, value, std and the index of the variable."""
     dataset = points.dataset
     table: dict[str, Array] = {}
     if "value" not in dataset or dataset["value"].ndim != 1:
-        problems.add(
+        faults.add(
             found=f"points with the variables {', '.join(map(str, dataset.variables)) or 'none'}",
             expected="value, std, variable, time and the coordinates of the grid along one dimension",
             fix="see xvar.observation.Points",
@@ -111,7 +111,7 @@ def read_table(points: Points, names: list[str], problems: Problems) -> dict[str
     table["value"] = np.asarray(value.values, dtype="float64")
     count = value.size
     if "time" not in dataset.variables or dataset["time"].dtype.kind != "M" or dataset["time"].dims != value.dims:
-        problems.add(
+        faults.add(
             variable="time",
             found="no date of each point",
             expected="time, datetime64, along the dimension of value",
@@ -123,7 +123,7 @@ def read_table(points: Points, names: list[str], problems: Problems) -> dict[str
     table["std"] = np.broadcast_to(np.asarray(std, dtype="float64"), count).copy()
     wrong = np.isfinite(table["value"]) & ~(table["std"] > 0)
     if wrong.any():
-        problems.add(
+        faults.add(
             variable="std",
             index=int(np.flatnonzero(wrong)[0]),
             found=f"{int(wrong.sum())} points with a value and no positive standard deviation",
@@ -136,7 +136,7 @@ def read_table(points: Points, names: list[str], problems: Problems) -> dict[str
         else points.variable or (names[0] if len(names) == 1 else None)
     )
     if said is None:
-        problems.add(
+        faults.add(
             found="points that do not say what was observed",
             expected=f"a variable of the state: {', '.join(map(repr, names))}",
             fix=f"Points(points, variable={names[0]!r}), or a variable of the points named variable",
@@ -145,7 +145,7 @@ def read_table(points: Points, names: list[str], problems: Problems) -> dict[str
     words = np.broadcast_to(np.asarray(said).astype(str), count)
     unknown = sorted(set(words.tolist()) - set(names))
     if unknown:
-        problems.add(
+        faults.add(
             variable="variable",
             index=int(np.flatnonzero(np.isin(words, unknown))[0]),
             found=f"observations of {', '.join(map(repr, unknown))}",

@@ -10,17 +10,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar import bridge
 from xvar.cf.axes import Axes
-from xvar.cf.conventions import finish
+from xvar.cf.conventions import to_cf
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.times import parse_duration
-from xvar.configuration import ATTRIBUTE, Configuration, describe_model
-from xvar.devices import take_device
-from xvar.errors import Problems
-from xvar.guard import warn_of
+from xvar.errors import Faults
+from xvar.execution.devices import take_device
+from xvar.plan import bridge
+from xvar.plan.configuration import ATTRIBUTE, Configuration, describe_model
 from xvar.plan.control import checked_parameters, checked_penalties
 from xvar.plan.experiment import errors_by_component
+from xvar.plan.guard import warn_of
 from xvar.plan.points.background import beginning_of, starts_of, state_of
 from xvar.plan.points.labels import joined, labelled, output_times
 from xvar.plan.points.places import is_dry, positions
@@ -28,8 +28,8 @@ from xvar.plan.points.table import QUALITY, Array, Points, in_time, quality_of, 
 
 if TYPE_CHECKING:
     from xvar.core.digital_filter import DigitalFilter
+    from xvar.core.methods.points import PointExperiment
     from xvar.core.parameters import Parameter
-    from xvar.core.points import PointExperiment
 
 
 def assimilate_points(
@@ -73,7 +73,7 @@ def assimilate_points(
     device : str, optional
     minimizer : xvar.minimize.LBFGS, optional
     parameters, penalties, save
-        See `xvar.assimilation.assimilate`; only the descent can be saved.
+        See `xvar.assimilation.assimilate`; only the cost_history can be saved.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def assimilate_points(
     InputError
         With all that is wrong with the points, the background or the options.
     """
-    problems = Problems()
+    faults = Faults()
     points = observation if isinstance(observation, Points) else Points(observation)
     own = [str(name) for name in background.data_vars]
     carried = next((name for name in own if name not in ("u", "v")), "tracer")
@@ -99,53 +99,55 @@ def assimilate_points(
     starts = starts_of(background)
     offsets = getattr(dynamics, "offsets", {})
     staggered = tuple(name for name in names if any(offsets.get(name, ())))
-    states = [state_of(start, names, staggered, problems) for start in starts]
-    problems.refuse()
+    states = [state_of(start, names, staggered, faults) for start in starts]
+    faults.refuse()
     plane = states[0][1]
     land = states[0][2]
     first = starts[0][names[0]].squeeze(drop=False)
-    grid = horizontal_grid(first, Axes("time", *plane), problems, mapping=background)
-    table = read_table(points, names, problems)
-    begins = [beginning_of(start, problems) for start in starts]
-    errors = errors_by_component(background_error, "background_error", components, problems)
-    forced = errors_by_component(model_error, "model_error", components, problems)
+    grid = horizontal_grid(first, Axes("time", *plane), faults, mapping=background)
+    table = read_table(points, names, faults)
+    begins = [beginning_of(start, faults) for start in starts]
+    errors = errors_by_component(background_error, "background_error", components, faults)
+    forced = errors_by_component(model_error, "model_error", components, faults)
     if not errors:
-        problems.add(
+        faults.add(
             found="no background_error",
             expected="the error of each component that is to be analysed",
             fix=f"background_error={{{next(iter(components))!r}: xvar.covariance.Matern(std=..., length=...)}}",
         )
-    every = None if points.every is None else parse_duration(points.every, "every", problems)
-    length = None if window is None else parse_duration(window, "window", problems)
+    every = None if points.every is None else parse_duration(points.every, "every", faults)
+    length = None if window is None else parse_duration(window, "window", faults)
     if window is None and len(starts) > 1:
-        problems.add(
+        faults.add(
             found=f"a background of {len(starts)} times without window=",
             expected="the length of the windows, one from each time on",
             fix='window="6h"',
         )
-    estimated = checked_parameters(parameters, components, () if grid is None else grid.shape, problems)
-    filters = checked_penalties(penalties, components, problems)
-    problems.refuse()
+    estimated = checked_parameters(parameters, components, () if grid is None else grid.shape, faults)
+    filters = checked_penalties(penalties, components, faults)
+    faults.refuse()
     assert grid is not None
     dates = table["date"]
     table["row"] = np.arange(dates.size)
     if length is None:
         known = (dates - begins[0])[~np.isnat(dates)] / np.timedelta64(1, "s")
         length = float(known.max(initial=0.0))
-    position = positions(points.dataset, first, plane, grid, problems)
+    position = positions(points.dataset, first, plane, grid, faults)
     if length <= 0:
-        problems.add(
+        faults.add(
             found=f"no observation after the background's time {begins[0]}",
             expected="observations in the window, which begins there",
             fix="choose the background of an earlier time, background.sel(time=...)",
         )
-    problems.refuse()
+    faults.refuse()
     shift = np.array([offsets.get(name, (0.0, 0.0)) for name in names]).T
     table["position"] = position
     table["dry"] = is_dry(position, grid, land, np.isin(table["variable"], [names.index(name) for name in staggered]))
     take_device(device)
     seconds = output_times(length, every)
-    experiment = _experiment(points, dynamics, errors, forced, minimizer, estimated, filters, descent="descent" in save)
+    experiment = _experiment(
+        points, dynamics, errors, forced, minimizer, estimated, filters, cost_history="cost_history" in save
+    )
     solve = bound(
         bridge.solve_points,
         seconds=seconds,
@@ -196,7 +198,7 @@ def assimilate_points(
     )
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     action = "assimilate(observation=Points)"
-    return finish(result, background, action=action, configuration=configuration.to_json())
+    return to_cf(result, background, action=action, configuration=configuration.to_json())
 
 
 def _windows_of(counts: list[int], in_none: int) -> xr.Variable:
@@ -216,10 +218,10 @@ def _experiment(
     parameters: Mapping[str, Parameter],
     penalties: tuple[DigitalFilter, ...],
     *,
-    descent: bool,
+    cost_history: bool,
 ) -> PointExperiment:
+    from xvar.core.methods.points import PointExperiment
     from xvar.core.minimize import LBFGS
-    from xvar.core.points import PointExperiment
 
     return PointExperiment(
         dynamics=dynamics,
@@ -231,8 +233,8 @@ def _experiment(
         sampler=points.sampler,
         threshold=points.threshold,
         step=getattr(dynamics, "step", None),
-        minimizer=minimizer or LBFGS(evaluations=200),
-        descent=descent,
+        minimizer=minimizer or LBFGS(max_evaluations=200),
+        cost_history=cost_history,
     )
 
 

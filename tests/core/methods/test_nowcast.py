@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.core.moving import metres
+from tests.core.numerics import random, smooth
+from xvar.core.grid import Grid
+from xvar.core.methods.nowcast import DRY, Nowcast, PowerLimit
+from xvar.core.models.parcels import decay_integral
+
+FRAME = 256.0  # powers of two: whole cells are whole numbers to the bit
+GRID = Grid((20, 26), (512.0, 1024.0))
+LEADS = (FRAME, 2 * FRAME, 3 * FRAME)
+STEADY = Nowcast("none")
+FREE = 1e12  # a sharpness that holds nothing back
+
+
+def cells(x: float, y: float, grid: Grid = GRID, windows: int = 1) -> Tensor:
+    """A uniform motion of so many cells in a frame."""
+    rate = torch.tensor([x * grid.spacing[1] / FRAME, y * grid.spacing[0] / FRAME], dtype=torch.float64)
+    return rate.view(1, 2, 1, 1).expand(windows, 2, *grid.shape).clone()
+
+
+def extrapolate(
+    nowcast: Nowcast,
+    last: Tensor,
+    velocity: Tensor,
+    transient: Tensor | None = None,
+    growth: Tensor | None = None,
+    scale: float = 1.0,
+    leads: tuple[float, ...] = LEADS,
+    grid: Grid = GRID,
+) -> tuple[Tensor, Tensor]:
+    transient = torch.zeros_like(velocity) if transient is None else transient
+    growth = torch.zeros_like(last) if growth is None else growth
+    return nowcast.extrapolate(
+        last, velocity, transient, growth, last.new_full((len(last),), scale), leads, FRAME, grid
+    )
+
+
+def came(x: int, y: int, shape: tuple[int, ...] = GRID.shape) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and column that every point's value came from, moved by whole cells, and whether that is outside."""
+    rows, columns = torch.arange(shape[0])[:, None] - y, torch.arange(shape[1])[None] - x
+    outside = (rows < 0) | (rows >= shape[0]) | (columns < 0) | (columns >= shape[1])
+    return rows.clamp(0, shape[0] - 1).expand(shape), columns.clamp(0, shape[1] - 1).expand(shape), outside
+
+
+def moved(last: Tensor, x: int, y: int) -> tuple[Tensor, Tensor]:
+    """The image moved by whole cells; outside it stays."""
+    rows, columns, outside = came(x, y, tuple(last.shape[-2:]))
+    return torch.where(outside, last, last[..., rows, columns]), outside
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(("x", "y"), [(2, -1), (-3, 2), (0, 1), (1, 0)])
+def test_whole_cells_are_exact_inside_and_what_comes_from_outside_is_the_last_image_and_says_so(x: int, y: int) -> None:
+    last = random((2, 1, *GRID.shape), 1)
+    forecast, outside = extrapolate(STEADY, last, cells(x, y, windows=2))
+    for index in range(3):
+        expected, flagged = moved(last, (index + 1) * x, (index + 1) * y)
+        assert torch.equal(outside[:, index], flagged.expand(2, -1, -1))
+        assert (forecast[:, index] - expected[:, 0]).abs().max() < 1e-12
+        assert torch.equal(forecast[:, index][outside[:, index]], last[:, 0][outside[:, index]])
+    assert 0 < outside.double().mean() < 0.6
+
+
+def test_at_rest_nothing_changes_and_nothing_comes_from_outside() -> None:
+    last = random((1, 1, *GRID.shape), 2)
+    forecast, outside = extrapolate(STEADY, last, torch.zeros(1, 2, *GRID.shape).double())
+    assert not outside.any()
+    assert (forecast - last).abs().max() < 1e-13
+
+
+def test_the_image_is_interpolated_once_however_far_it_goes() -> None:
+    """Half a cell in a frame: after two frames it is a whole one, without any trace of the half."""
+    last = random((1, 1, *GRID.shape), 3)
+    forecast, outside = extrapolate(STEADY, last, cells(0.5, -0.5), leads=(FRAME, 2 * FRAME, 8 * FRAME))
+    for index, whole in ((1, 1), (2, 4)):
+        expected, flagged = moved(last, whole, -whole)
+        inside = ~outside[0, index]
+        assert (inside ^ ~flagged).double().mean() < 0.1  # the edge itself is inside or not by rounding
+        assert (forecast[0, index] - expected[0, 0])[inside & ~flagged].abs().max() < 1e-12
+    quarter = [last[0, 0][..., came(0, -up)[0], came(across, 0)[1]] for up in (0, 1) for across in (0, 1)]
+    inside = ~(came(1, 0)[2] | came(0, -1)[2])
+    assert (forecast[0, 0] - sum(quarter) / 4)[inside].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("leads", [(FRAME,), (0.4 * FRAME, FRAME, 2.5 * FRAME), (2.5 * FRAME,), (7.3 * FRAME,)])
+@pytest.mark.parametrize("lifetime", [None, 1.5])
+def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None, leads: tuple[float, ...]) -> None:
+    """On a slope the value tells where it came from; the part that fades goes as far as it lives."""
+    slope = metres(GRID)[0] / GRID.spacing[1] + 100 * metres(GRID)[1] / GRID.spacing[0]
+    total, fading = cells(0.3, -0.2), cells(0.5, 0.25)
+    forecast, outside = extrapolate(replace(STEADY, transient=lifetime), slope[None, None], total, fading, leads=leads)
+    for index, lead in enumerate(leads):
+        frames = lead / FRAME
+        left = frames if lifetime is None else decay_integral(frames, lifetime)
+        x = 0.3 * frames + 0.5 * (left - frames)  # without a lifetime nothing of the motion fades
+        y = -0.2 * frames + 0.25 * (left - frames)
+        if lifetime is None:
+            x, y = 0.3 * frames, -0.2 * frames
+        inside = ~outside[0, index]
+        assert inside.double().mean() > 0.5
+        assert (forecast[0, index] - (slope - x - 100 * y))[inside].abs().max() < 1e-9
+
+
+def test_a_path_through_a_rotation_is_the_circle() -> None:
+    """Several frames are put together; the more steps, the nearer, to the second order."""
+    grid = Grid((41, 41), (512.0, 512.0))
+    place = metres(grid)
+    image = place[0][None, None] / 512
+    errors = []
+    for share in (1.0, 0.5):
+        rate = 0.3 * share / FRAME
+        leads = (FRAME * 4 / share,)
+        velocity = rate * torch.stack((-place[1], place[0]))[None]
+        forecast, outside = extrapolate(STEADY, image, velocity, leads=leads, grid=grid)
+        angle = -1.2
+        expected = (math.cos(angle) * place[0] - math.sin(angle) * place[1]) / 512
+        inner = ~outside[0, 0] & (place.square().sum(0).sqrt() < 16 * 512)
+        errors.append(float((forecast[0, 0] - expected)[inner].abs().max()))
+    assert errors[0] < 0.2
+    assert errors[1] < errors[0] / 3.3
+
+
+def test_a_uniform_metric_is_the_spacing() -> None:
+    last = random((1, 1, *GRID.shape), 4)
+    velocity = cells(1.3, -0.6) + 0.3 * smooth((1, 2, *GRID.shape), 5)
+    metric = torch.tensor(GRID.spacing, dtype=torch.float64).view(2, 1, 1).expand(2, *GRID.shape)
+    one, other = (extrapolate(STEADY, last, velocity, grid=grid) for grid in (GRID, replace(GRID, metric=metric)))
+    assert torch.equal(one[1], other[1])
+    assert (one[0] - other[0]).abs().max() < 1e-10
+
+
+# ---- growth
+
+
+def rain(windows: int = 1) -> Tensor:
+    """Rain with dry land beside it."""
+    return (2 * smooth((windows, 1, *GRID.shape), 6) - 0.3).clamp_min(0).square()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rain_grows_as_its_root_where_it_rains_and_is_never_less_than_none(sign: int) -> None:
+    nowcast = Nowcast("square_root", source=1.5, sharpness=FREE)
+    last, growth = rain(), sign * (0.2 + 0.1 * smooth((1, 1, *GRID.shape), 7))
+    forecast, _ = extrapolate(nowcast, last, torch.zeros(1, 2, *GRID.shape).double(), growth=growth, scale=0.49)
+    dry = last[:, 0] == 0
+    assert 0.1 < dry.double().mean() < 0.9
+    for index in range(3):
+        grown = (last.sqrt() + growth * 0.7 * decay_integral(index + 1, 1.5)).clamp_min(0).square()
+        expected = torch.where(last > 0, grown, 0.0)[:, 0]
+        assert (forecast[:, index] - expected).abs().max() < DRY * 0.49  # less is no rain
+        assert (forecast[:, index] - expected)[expected > DRY * 0.49].abs().max() < 1e-9
+        assert torch.equal(forecast[:, index][dry], torch.zeros_like(forecast[:, index][dry]))
+    assert forecast.min() >= 0
+
+
+def test_what_is_no_rain_grows_everywhere_and_below_zero_too() -> None:
+    nowcast = Nowcast("none", source=2.0, sharpness=FREE)
+    last, growth = smooth((2, 1, *GRID.shape), 8), smooth((2, 1, *GRID.shape), 9)
+    forecast, _ = extrapolate(nowcast, last, torch.zeros(2, 2, *GRID.shape).double(), growth=growth, scale=3.0)
+    for index in range(3):
+        expected = last + 3 * growth * decay_integral(index + 1, 2.0)
+        assert (forecast[:, index] - expected[:, 0]).abs().max() < 1e-9
+    assert forecast.min() < 0
+
+
+def test_the_source_stays_with_its_parcel() -> None:
+    nowcast = Nowcast("none", source=2.0, sharpness=FREE)
+    last, growth = random((1, 1, *GRID.shape), 10), random((1, 1, *GRID.shape), 11)
+    forecast, _ = extrapolate(nowcast, last, cells(2, -1), growth=growth)
+    for index in range(3):
+        grown = last + growth * decay_integral(index + 1, 2.0)
+        expected, flagged = moved(grown, 2 * (index + 1), -(index + 1))
+        assert (forecast[:, index] - expected[:, 0])[:, ~flagged].abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("transform", ["none", "square_root"])
+def test_power_that_is_not_held_is_that_of_all_that_has_grown(transform: Any) -> None:
+    last, growth = rain(2), 0.2 + 0.3 * random((2, 1, *GRID.shape), 19)
+    one, other = (
+        extrapolate(Nowcast(transform, source=2.0, sharpness=sharpness), last, cells(1, 1, windows=2), growth=growth)
+        for sharpness in (None, FREE)
+    )
+    assert (one[0] - other[0]).abs().max() < 1e-9
+    assert torch.equal(one[1], other[1])
+
+
+def test_long_after_the_last_image_there_may_be_no_power_left() -> None:
+    last, growth = 5 + random((1, 1, *GRID.shape), 13), random((1, 1, *GRID.shape), 12)
+    nowcast = Nowcast("none", source=5.0, sharpness=0.5, fading=0.5)
+    forecast, _ = extrapolate(nowcast, last, torch.zeros(1, 2, *GRID.shape).double(), growth=growth)
+    assert (forecast[:, 1:] - forecast[:, 1:].mean((-2, -1), keepdim=True)).abs().max() < 1e-9
+
+
+def test_without_a_lifetime_there_is_no_growth() -> None:
+    last = rain()
+    one, _ = extrapolate(Nowcast("square_root"), last, cells(1, 1), growth=torch.ones_like(last))
+    other, _ = extrapolate(Nowcast("square_root"), last, cells(1, 1))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("sharpness", [1.02, 0.3])
+def test_what_holds_the_power_spreads_no_drizzle_over_dry_land(sharpness: float) -> None:
+    nowcast = Nowcast("square_root", source=1.5, sharpness=sharpness)
+    last, growth = rain(2), 0.8 * random((2, 1, *GRID.shape), 12)
+    forecast, outside = extrapolate(nowcast, last, cells(2, 1, windows=2), growth=growth, scale=1.0)
+    assert forecast.min() >= 0
+    for index in range(3):
+        carried, flagged = moved(last, 2 * (index + 1), index + 1)
+        dry = (carried[:, 0] == 0) & ~flagged
+        assert dry.double().mean() > 0.05
+        assert torch.equal(forecast[:, index][dry], torch.zeros_like(forecast[:, index][dry]))
+    assert outside.any()
+
+
+def test_power_is_left_in_the_share_that_is_stated_and_fades_with_the_lead() -> None:
+    """Growth that makes every wave greater by one factor is held to the image itself, by the root of the share."""
+    last = random((1, 1, *GRID.shape), 13)
+    last = last - last.mean()
+    nowcast = Nowcast("none", source=5.0, sharpness=1.1, fading=0.1)
+    forecast, _ = extrapolate(nowcast, last, torch.zeros(1, 2, *GRID.shape).double(), growth=0.4 * last)
+    for index in range(3):
+        share = 1.1 - 0.1 * (index + 1)
+        assert (forecast[:, index] - math.sqrt(share) * last[:, 0]).abs().max() < 1e-9
+
+
+# ---- what is not known
+
+
+def test_what_is_not_known_is_carried_as_not_known() -> None:
+    last = random((1, 1, *GRID.shape), 14)
+    last[..., 6:9, 8:12] = torch.nan
+    still, _ = extrapolate(STEADY, last, torch.zeros(1, 2, *GRID.shape).double())
+    for index in range(3):
+        assert torch.equal(still[0, index].isnan(), last[0, 0].isnan())  # no more, and no less
+    forecast, outside = extrapolate(STEADY, last, cells(2, -1))
+    for index in range(3):
+        expected, flagged = moved(last, 2 * (index + 1), -(index + 1))
+        assert torch.equal(forecast[0, index].isnan(), expected[0, 0].isnan())
+        known = ~expected[0, 0].isnan()
+        assert (forecast[0, index] - expected[0, 0])[known].abs().max() < 1e-12
+        assert torch.equal(outside[0, index], flagged)
+    half, _ = extrapolate(STEADY, last, cells(0.5, 0.5), leads=(FRAME,))
+    whole = torch.zeros(GRID.shape, dtype=torch.bool)
+    whole[6:10, 8:13] = True  # between known and unknown it is neither
+    assert torch.equal(half[0, 0].isnan(), whole)
+
+
+@pytest.mark.parametrize("transform", ["none", "square_root"])
+def test_growth_does_not_make_what_is_not_known_known(transform: Any) -> None:
+    last = rain()
+    last[..., 6:9, 8:12] = torch.nan
+    nowcast = Nowcast(transform, transient=1.0, source=1.5)
+    forecast, _ = extrapolate(nowcast, last, cells(2, -1), growth=0.3 * random(last.shape, 15))
+    for index in range(3):
+        expected, _ = moved(last, 2 * (index + 1), -(index + 1))
+        assert torch.equal(forecast[0, index].isnan(), expected[0, 0].isnan())
+    unknown = torch.full_like(last, torch.nan)
+    assert extrapolate(nowcast, unknown, cells(2, -1))[0].isnan().all()
+
+
+# ---- batches
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    "nowcast", [STEADY, Nowcast("square_root", transient=1.0, source=1.5), Nowcast("none", 1.0, 2.0)]
+)
+def test_a_window_alone_and_in_a_batch_has_the_same_bits(nowcast: Nowcast, dtype: torch.dtype) -> None:
+    last = rain(4)
+    last[1, :, 6:9, 8:12] = torch.nan
+    last[2] = torch.nan
+    last[3] = 0
+    velocity, transient = cells(1.2, -0.7, windows=4) + smooth((4, 2, *GRID.shape), 16), smooth((4, 2, *GRID.shape), 17)
+    growth, scale = 0.2 * random(last.shape, 18), torch.tensor([1.0, 0.5, 2.0, 3.0]).double()
+    inputs = [values.to(dtype) for values in (last, velocity, transient, growth, scale)]
+    together = nowcast.extrapolate(*inputs, LEADS, FRAME, GRID)
+    for window in range(4):
+        alone = nowcast.extrapolate(*(values[window : window + 1] for values in inputs), LEADS, FRAME, GRID)
+        for one, among in zip(alone, together, strict=True):
+            assert one.dtype == among.dtype
+            assert torch.equal(one[0].nan_to_num(-9), among[window].nan_to_num(-9))
+    assert together[0].dtype == dtype
+    if nowcast.transform == "square_root":
+        assert torch.equal(together[0][3], torch.zeros_like(together[0][3]))
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_flips(axis: int) -> None:
+    nowcast = Nowcast("square_root", transient=1.0, source=1.5)
+    last, growth = rain(), 0.2 * random((1, 1, *GRID.shape), 18)
+    velocity, transient = cells(1.2, -0.7) + smooth((1, 2, *GRID.shape), 16), smooth((1, 2, *GRID.shape), 17)
+    sign = torch.tensor([-1, 1] if axis == -1 else [1, -1]).view(1, 2, 1, 1)
+    one = extrapolate(nowcast, last, velocity, transient, growth)
+    other = extrapolate(
+        nowcast, last.flip(axis), sign * velocity.flip(axis), sign * transient.flip(axis), growth.flip(axis)
+    )
+    assert (one[0] - other[0].flip(axis)).abs().max() < 1e-10
+    assert torch.equal(one[1], other[1].flip(axis))
+
+
+# ---- the limit of the power
+
+
+def limit(shape: tuple[int, int] = (32, 40), dtype: torch.dtype = torch.float64) -> PowerLimit:
+    return PowerLimit(shape, like=torch.zeros((), dtype=dtype))
+
+
+def power(hold: PowerLimit, values: Tensor) -> Tensor:
+    """By its definition: the power of a wave goes to the two nearest octaves, by how near they are."""
+    spectrum = hold.transform.forward(values)[:, 0].square()
+    result = torch.zeros(len(values), hold.number, dtype=torch.float64)
+    ny, nx = spectrum.shape[1:]
+    for row in range(ny):
+        for column in range(nx):
+            if row == column == 0:
+                continue
+            longest = 2 * max(ny, nx)
+            octave = max(0.0, math.log2(math.hypot(row / (2 * ny), column / (2 * nx)) * longest))
+            below = math.floor(octave)
+            result[:, below] += (1 - (octave - below)) * spectrum[:, row, column]
+            result[:, below + 1] += (octave - below) * spectrum[:, row, column]
+    return result
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_great_ratio_holds_nothing_back(dtype: torch.dtype) -> None:
+    field, reference = (random((3, 1, 32, 40), seed, dtype) for seed in (20, 21))
+    precision = 1e-12 if dtype == torch.float64 else 1e-5
+    assert (limit(dtype=dtype)(field, reference, 1e6) - field).abs().max() < precision
+    assert (limit(dtype=dtype)(field, field, 1.0) - field).abs().max() < precision
+    assert (limit(dtype=dtype)(0.5 * field, field, 1.0) - 0.5 * field).abs().max() < precision  # it never adds
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+def test_power_of_one_excess_is_held_to_the_ratio_in_every_octave(mean: float) -> None:
+    reference = random((2, 1, 32, 40), 22)
+    reference = reference - reference.mean((-2, -1), keepdim=True)
+    hold = limit()
+    held = hold(1.7 * reference + mean, reference + mean, 1.02)
+    assert (power(hold, held) / power(hold, reference) - 1.02)[:, :-1].abs().max() < 1e-10
+    assert (held - mean - math.sqrt(1.02) * reference).abs().max() < 1e-11
+
+
+SHAPES = st.tuples(st.integers(2, 24), st.integers(2, 24))
+
+
+@given(
+    shape=SHAPES,
+    seed=st.integers(0, 2**31 - 1),
+    steepness=st.tuples(st.floats(-4, 4), st.floats(-4, 4)),
+    excess=st.floats(0.0, 30.0),
+    ratio=st.floats(0.0, 3.0),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+)
+@settings(max_examples=40, deadline=None)
+def test_power_is_held_in_every_octave_whatever_the_spectra(
+    shape: tuple[int, int],
+    seed: int,
+    steepness: tuple[float, float],
+    excess: float,
+    ratio: float,
+    dtype: torch.dtype,
+) -> None:
+    """Two spectra of any slope, the field's with waves that stand out: no octave is above its limit, none gains."""
+    hold, numbers = limit(shape, dtype), torch.Generator().manual_seed(seed)
+    octave = (hold.lower + hold.upper_share).double()
+
+    def drawn(slope: float) -> Tensor:
+        waves = torch.randn(2, 1, *shape, generator=numbers, dtype=torch.float64)
+        return hold.transform.inverse((waves * 2 ** (-slope * octave / 2)).to(dtype))
+
+    reference, field = drawn(steepness[0]), drawn(steepness[1])
+    loud = torch.rand(2, 1, *shape, generator=numbers) < 0.05
+    spectrum = hold.transform.forward(field)
+    field = hold.transform.inverse(torch.where(loud, spectrum * (1 + excess), spectrum))
+    held = hold(field, reference, ratio)
+    before, after, allowed = (power(hold, values) for values in (field, held, reference))
+    rounding = (1e-11 if dtype == torch.float64 else 1e-4) * before.sum(1, keepdim=True)
+    assert (after <= ratio * allowed + rounding).all()
+    assert (after <= before + rounding).all()
+    within = before <= ratio * allowed
+    alone = within.clone()  # what neither has too much itself nor beside one that has stays as it is
+    alone[:, 1:] &= within[:, :-1]
+    alone[:, :-1] &= within[:, 1:]
+    assert ((after - before).abs() <= rounding)[alone].all()
+    mean = field.mean((-2, -1))
+    assert ((held.mean((-2, -1)) - mean).abs() <= rounding.sqrt()).all()
+
+
+def test_little_is_taken_beyond_what_must_be() -> None:
+    """Where all octaves have somewhat too much, each keeps nearly what it may."""
+    reference = 3 + random((4, 1, 32, 40), 23)
+    field = reference + 0.3 * random((4, 1, 32, 40), 24) + 0.3 * smooth((4, 1, 32, 40), 25)
+    hold = limit()
+    held = hold(field, reference, 1.02)
+    before, after = (power(hold, values) / power(hold, reference) for values in (field, held))
+    assert (after <= 1.02 + 1e-12).all()
+    assert (before > 1.02).double().mean() > 0.5
+    total = [float(power(hold, values).sum()) for values in (held, reference)]
+    assert total[0] > 0.98 * total[1]
+    assert (held.mean((-2, -1)) - field.mean((-2, -1))).abs().max() < 1e-12
+
+
+def test_only_the_octaves_with_too_much_are_held_back() -> None:
+    """One wave, twice as great: the waves that are an octave or more away keep their bits but for rounding."""
+    hold, reference = limit(), random((1, 1, 32, 40), 26)
+    spectrum = hold.transform.forward(reference)
+    high = spectrum.clone()
+    high[..., 16, 0] *= 40  # a wavelength of 4 cells: octave log2(40 / 2)
+    held = hold.transform.forward(hold(hold.transform.inverse(high), reference, 1.0))
+    octave = hold.lower + hold.upper_share
+    far = (octave - octave[16, 0]).abs() > 2
+    assert far.double().mean() > 0.01
+    excess = (held - spectrum)[0, 0][far].abs() / spectrum[0, 0][far].abs()
+    assert excess.max() < 0.25
+    assert held[0, 0, 16, 0].abs() < 0.7 * high[0, 0, 16, 0].abs()
+
+
+def test_a_great_excess_is_held_too() -> None:
+    reference = 1e-6 * random((1, 1, 32, 40), 27)
+    held = limit()(random((1, 1, 32, 40), 28), reference, 1.0)
+    assert (power(limit(), held) <= power(limit(), reference) * (1 + 1e-9)).all()
+    assert (held - held.mean()).abs().max() > 0.1 * (reference - reference.mean()).abs().max()
+
+
+def test_nothing_to_hold_is_no_fault() -> None:
+    empty = torch.zeros(2, 1, 32, 40, dtype=torch.float64)
+    assert torch.equal(limit()(empty, empty, 1.02), empty)
+    assert limit()(random((1, 1, 32, 40), 29), empty[:1], 1.0).isfinite().all()

@@ -1,0 +1,157 @@
+"""The page: what it shows, and that it moves in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bokeh")
+pytest.importorskip("matplotlib")
+
+import xvar
+from tests.records import analysis
+from xvar.errors import InputError
+from xvar.plot.page import Record, make_server, view
+from xvar.plot.page.page import _Pictures
+
+BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+FIND = """
+function find(root, selector) {
+  const found = root.querySelector(selector);
+  if (found) return found;
+  for (const part of root.querySelectorAll('*')) {
+    const inside = part.shadowRoot ? find(part.shadowRoot, selector) : null;
+    if (inside) return inside;
+  }
+  return null;
+}
+return find(document, arguments[0]);
+"""
+HEADING = FIND.replace("return find(document, arguments[0]);", "return find(document, 'h2')?.textContent;")
+IDLE = "return Boolean(window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle)"
+
+
+def test_a_window_is_shown_with_its_forecast_and_what_was_observed() -> None:
+    radar = xvar.datasets.sample()
+    shown = Record(analysis(), radar).window(0)
+    assert [shown.caption(frame) for frame in (0, 3, 4, 6)] == [
+        "analysis",
+        "analysis",
+        "forecast +5 min",
+        "forecast +15 min",
+    ]
+    np.testing.assert_allclose(shown.film.observed[5], radar["rain"][5])
+    assert np.mean(shown.arrows[0].x_end - shown.arrows[0].x) > 0  # eastwards
+    assert (shown.scores.forecast < shown.scores.persistence).all()
+
+
+def test_without_a_record_the_analysis_brings_its_own_last_frames() -> None:
+    shown = Record(analysis()).window(0)
+    seen = np.isfinite(shown.film.observed).any(axis=(1, 2))
+    assert list(np.flatnonzero(seen)) == [3, 6]  # the ends of both windows
+    assert np.isfinite(shown.scores.forecast).sum() == 1
+
+
+def test_pictures_are_the_right_way_up_and_in_the_colours_of_the_others() -> None:
+    pictures = _Pictures(Record(analysis(), xvar.datasets.sample()))
+    pictures.show(3)
+    values = pictures.images[0].data["values"][0]
+    np.testing.assert_allclose(values[::-1], xvar.datasets.sample()["rain"][3] * 0.12, rtol=1e-6)  # from below
+    classes = pictures.images[0].data["image"][0]
+    assert (classes[values < 0.1] < 0).all()  # dry
+    assert set(np.unique(classes[(values >= 1) & (values < 2)])) == {3.5}
+    before = pictures.arrows.data["x_end"]
+    pictures.choose(1)
+    pictures.show(0)
+    assert not np.array_equal(before, pictures.arrows.data["x_end"])
+
+
+def test_the_sliders_of_a_document_do_what_they_say() -> None:
+    from bokeh.document import Document
+
+    document = Document()
+    view(Record(analysis(), xvar.datasets.sample()))(document)
+    time_slider, play = (document.select_one({"name": name}) for name in ("time", "play"))
+    plane = document.select_one({"name": "analysis and forecast"})
+    assert plane.title.text == "analysis, 2018-01-03 22:45 UTC"
+    time_slider.value = 6
+    assert plane.title.text == "forecast +15 min, 2018-01-03 23:15 UTC"
+    play.active = True
+    assert len(document.session_callbacks) == 1
+    play.active = False
+    assert not document.session_callbacks
+
+
+def test_what_is_no_analysis_is_refused() -> None:
+    with pytest.raises(InputError, match="xvar_configuration"):
+        make_server(xvar.datasets.sample())
+    with pytest.raises(InputError, match="without u, v"):
+        make_server(analysis().drop_vars(["u", "v"]))
+
+
+@pytest.fixture
+def address(tmp_path):
+    analysis().to_netcdf(tmp_path / "analysis.nc")
+    xvar.datasets.sample().to_netcdf(tmp_path / "radar.nc")
+    command = [sys.executable, "-m", "xvar", "view", "analysis.nc", "radar.nc", "--no-browser"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            yield server.stdout.readline().split()[0]
+        finally:
+            server.terminate()
+
+
+def test_the_page_comes_from_this_machine_alone(address) -> None:
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        page = answer.read().decode()
+    assert "<title>xvar: rain</title>" in page
+    assert "https://" not in page
+
+
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with its driver")
+def test_the_picture_changes_in_a_browser_when_the_slider_moves(address, tmp_path) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-background-networking",
+        "disable-dev-shm-usage",
+    ):
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.add_argument("--window-size=1300,800")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+
+    def until(condition) -> None:
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+    try:
+        browser.get(address)
+        until(lambda: browser.execute_script(IDLE))
+        until(lambda: browser.execute_script(HEADING) == "rain, 2018-01-03 22:45 UTC: analysis")
+        picture = browser.execute_script(FIND, "canvas")
+
+        def pixels() -> str:
+            return browser.execute_script("return arguments[0].toDataURL()", picture)
+
+        before = pixels()
+        slider = browser.execute_script(FIND, ".noUi-handle")
+        slider.send_keys("\ue014" * 4)  # the right arrow key
+        until(lambda: browser.execute_script(HEADING) == "rain, 2018-01-03 23:05 UTC: forecast +5 min")
+        until(lambda: pixels() != before)
+    finally:
+        browser.quit()

@@ -1,0 +1,1 @@
+"""Use a result: forecast, verify, series, summary, exchange formats."""

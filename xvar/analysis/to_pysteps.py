@@ -1,0 +1,124 @@
+"""The motion in the conventions of other packages."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.analysis.forecast import read_analysis
+from xvar.cf.times import parse_duration
+from xvar.errors import Fault, Faults, InputError
+
+CELL, FRAME = 1e3, 300  # metres and seconds, of images that say neither: what is found is in pixels a frame
+
+
+def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
+    r"""The motion at the end of a window, or on average after it, as pysteps takes it.
+
+    The nowcasts of pysteps keep the motion that they are given, while the transient part of xvar's fades. With `lead`
+    it is that on average over the time from the last image:
+
+    .. math:: w + q \, \frac{\tau}{t} \left(1 - e^{-t / \tau}\right)
+
+    with w the steady motion, q the transient one at the last image, τ its lifetime and t the lead.
+
+    Parameters
+    ----------
+    data : Dataset
+        An analysis.
+    window : int
+        Which of its windows.
+    lead : duration, optional
+        How far ahead it is to be used, such as "30min". Default: the motion at the time of the last image.
+
+    Returns
+    -------
+    ndarray (2, y, x)
+        Displacement along the columns and along the rows of the image as it is stored, in pixels in the time between
+        two frames: the ``velocity`` of ``pysteps.nowcasts``. Zero where there is no motion, on land.
+
+    Raises
+    ------
+    InputError
+        Where `data` is no analysis, or `lead` no positive duration.
+
+    Examples
+    --------
+    >>> import xvar
+    >>> analysis = xvar.datasets.sample().var4d.assimilate()
+    >>> analysis.var4d.to_pysteps(lead="30min").shape
+    (2, 128, 128)
+    """
+    faults = Faults()
+    analysed = read_analysis(data, faults)
+    horizon = None if lead is None else parse_duration(lead, "lead", faults)
+    faults.refuse()
+    assert analysed is not None
+    grid, frame = analysed.grid, analysed.configuration.frame
+    lifetime = analysed.configuration.nowcast().transient
+    last = data.isel(window=window, step=-1)
+    components = {name: last[name] for name in ("u", "v")}
+    if horizon is not None and lifetime is not None:
+        share = lifetime * frame / horizon * -math.expm1(-horizon / (lifetime * frame))
+        components = {name: part - (1 - share) * last[f"{name}_transient"] for name, part in components.items()}
+    u, v = (part.transpose(*analysed.plane).values for part in components.values())
+    if grid.metric is None:
+        dy, dx = grid.spacing
+    else:
+        rows, columns = (slice(None) if up else slice(None, None, -1) for up in grid.ascending)
+        dy, dx = grid.metric[:, rows, columns]
+    down, right = (1 if up else -1 for up in grid.ascending)
+    return np.nan_to_num(np.stack([right * u * frame / dx, down * v * frame / dy]))
+
+
+def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
+    """A motion method for pysteps: the displacement at the last of some images.
+
+    ``pysteps.motion.interface._methods["xvar"] = xvar.exchange.pysteps_motion`` makes it one of those that
+    ``pysteps.motion.get_method("xvar")`` finds. It takes the rates, not their logarithm, which the other methods are
+    mostly given.
+
+    Parameters
+    ----------
+    images : array (time, y, x)
+        Rates at equal times, the last four of which are used; NaN, or masked, where nothing was observed.
+    units : str
+        Of the images: a rate, or "dBZ".
+
+    Returns
+    -------
+    ndarray (2, y, x)
+        As that of `to_pysteps`.
+
+    Raises
+    ------
+    InputError
+        Where there are no two images, or nothing is in them.
+
+    Examples
+    --------
+    >>> import xvar
+    >>> xvar.exchange.pysteps_motion(0.12 * xvar.datasets.sample()["rain"].values[:4]).shape
+    (2, 128, 128)
+    """
+    from xvar.assimilation import assimilate
+    from xvar.execution.schedule import DEFAULT_FRAMES
+
+    values: NDArray[Any] = np.ma.filled(np.ma.asarray(images, dtype="float32"), np.nan)
+    if values.ndim != 3 or len(values) < 2:
+        raise InputError(
+            Fault(
+                variable="images",
+                found=f"shape {values.shape}",
+                expected="two images or more, (time, y, x)",
+                fix="pass the rates of the last four times",
+            )
+        )
+    values = values[-DEFAULT_FRAMES:]
+    times = np.datetime64("2000-01-01", "ns") + np.arange(len(values)) * np.timedelta64(FRAME, "s")
+    record = xr.Dataset({"rain": (("time", "y", "x"), values, {"units": units})}, {"time": times})
+    return to_pysteps(assimilate(record, "rain", window=len(values), dx=CELL, dy=CELL))

@@ -1,0 +1,125 @@
+"""Thresholds and squares of events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.grid import HorizontalGrid
+from xvar.cf.units import length_factor, rain_rate_factor
+from xvar.errors import Faults
+from xvar.plan.configuration import Configuration
+
+#: Of rain, in mm h-1.
+THRESHOLDS: tuple[float, ...] = (0.5, 1, 5)
+
+#: Side of the squares of the FSS.
+SCALE = "10km"
+
+RATE = "mm h-1"
+
+
+@dataclass(frozen=True)
+class Events:
+    """What counts as an event.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        In `units`, as they were asked for.
+    units : str
+        Of the thresholds.
+    limits : tuple of float
+        The same in the units of the variable.
+    note : str
+        Why there are none, where there are none.
+    """
+
+    thresholds: tuple[float, ...] = ()
+    units: str = "1"
+    limits: tuple[float, ...] = ()
+    note: str = ""
+
+
+def make_events(thresholds: Sequence[float], units: str, configuration: Configuration, faults: Faults) -> Events:
+    """Thresholds in the units of the variable.
+
+    Parameters
+    ----------
+    thresholds : sequence of float
+        In mm h-1 for rain, else in `units`; the default values are of rain alone.
+    units : str
+        Of the variable.
+    configuration : Configuration
+        What it measures, and the time over which an amount of rain fell.
+    faults : Faults
+        Takes thresholds that are no numbers, and rain that has no rate.
+    """
+    name = configuration.variable
+    values = np.atleast_1d(np.asarray(thresholds))
+    if values.size == 0:
+        return Events(note="no scores of events: no thresholds")
+    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        faults.add(
+            found=f"thresholds={thresholds!r}",
+            expected="finite numbers",
+            fix=f"thresholds={THRESHOLDS}, or leave it out",
+        )
+        return Events()
+    chosen = tuple(float(value) for value in dict.fromkeys(values.tolist()))
+    if configuration.kind != "rain":
+        if thresholds is THRESHOLDS:
+            return Events(note=f"no scores of events: they need thresholds=, in the units of {name} ({units})")
+        return Events(chosen, units, chosen)
+    factor = rain_rate_factor(units, configuration.interval)
+    if factor is None:
+        faults.add(
+            variable=name,
+            found=f"units {units!r}, of which no rain rate can be made for thresholds in {RATE}",
+            expected="a rate, or an amount over an interval that is regular or stated",
+            fix=f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it; thresholds=()",
+        )
+        return Events()
+    # Single precision must not decide whether a value that equals the threshold is at it.
+    return Events(chosen, RATE, tuple(value / factor * (1 - 2.0**-22) for value in chosen))
+
+
+def parse_length(value: float | str, name: str, faults: Faults) -> float:
+    """Metres of a length such as "10km"; NaN where a problem was added."""
+    metres = np.nan
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*([A-Za-z]+)\s*", value)
+        factor = None if match is None else length_factor(match[2])
+        if match is not None and factor is not None:
+            metres = float(match[1]) * factor
+    elif isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        metres = float(value)
+    if not (np.isfinite(metres) and metres > 0):
+        faults.add(found=f"{name}={value!r}", expected="a length such as '10km', or metres", fix=f"{name}='10km'")
+        return np.nan
+    return metres
+
+
+def square(metres: float, grid: HorizontalGrid) -> tuple[int, int] | None:
+    """Rows and columns of a square of a given side, one at least; None where the grid is smaller."""
+    rows, columns = (max(1, round(metres / step)) for step in grid.spacing)
+    return None if rows > grid.shape[0] or columns > grid.shape[1] else (rows, columns)
+
+
+def refuse_scale(metres: float, grid: HorizontalGrid, faults: Faults) -> None:
+    """Note a square that does not fit into the grid."""
+    height, width = (size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
+    faults.add(
+        found=f"a scale of {metres:g} m on a grid of {height:g} m by {width:g} m",
+        expected="squares that fit into the grid",
+        fix=f"scale={min(height, width) / 4:.3g}",
+    )
+
+
+def exceed(values: xr.DataArray, paired: xr.DataArray, limit: float) -> xr.DataArray:
+    """Where there is an event; nowhere where there is no pair."""
+    return (values >= limit) & paired

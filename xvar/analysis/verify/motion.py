@@ -1,0 +1,152 @@
+"""Scores of analysed motion against true velocities, by step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.analysis.verify.truth import read_truth
+from xvar.cf.axes import find_axes, is_number
+from xvar.cf.conventions import identity, to_cf
+from xvar.cf.metadata import attributes
+from xvar.cf.scan_angles import in_metres
+from xvar.errors import Faults
+
+BY_WINDOW, POOLED = ("window", "step"), ("step",)
+
+_STANDARD_NAMES = {
+    "u": re.compile(r"(^|_)(eastward|x)_(.*_)?velocity|_x_velocity$"),
+    "v": re.compile(r"(^|_)(northward|y)_(.*_)?velocity|_y_velocity$"),
+}
+_NAMES = {"u": ("u", "uo", "ugos", "water_u"), "v": ("v", "vo", "vgos", "water_v")}
+
+
+def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    """Scores of an analysed motion, see `xvar.analysis.verify.verify`."""
+    faults = Faults()
+    if not isinstance(truth, xr.Dataset):
+        faults.add(
+            found="a DataArray as the truth of a motion",
+            expected="a Dataset with the true u and v",
+            fix="verify(ds), or verify a forecast",
+        )
+        faults.refuse()
+    assert isinstance(truth, xr.Dataset)
+    if "window" not in data.dims:
+        data = data.expand_dims("window")
+    axes = find_axes(data["u"].isel(window=0, step=0, drop=True).expand_dims("time"), faults)
+    faults.refuse()
+    assert axes is not None
+    times = data["time"].drop_vars(list(data["time"].coords))
+    if "window" not in times.dims:
+        times = times.expand_dims(window=data.sizes["window"])
+    moments = times.transpose(*BY_WINDOW).values
+    pairs = []
+    without = np.zeros(moments.shape, dtype=bool)
+    for component in ("u", "v"):
+        variable = _true_component(truth, component, data, faults)
+        turned = {"u": "eastward", "v": "northward"}[component]
+        name = turned if variable is not None and _is_geographic(variable) and turned in data else component
+        own = data[name].transpose(*BY_WINDOW, axes.y, axes.x)
+        known = None if variable is None else read_truth(variable, own, axes, "m s-1", faults, steady=True)
+        if known is not None:
+            without = known.indices(moments) < 0
+            pairs.append((np.asarray(own.values, dtype=np.float64), known.at(moments)))
+    faults.refuse()
+    missing = ~np.isfinite(sum(values + true for values, true in pairs))
+    motion, true = (
+        xr.DataArray(
+            np.where(missing, np.nan, np.stack([pair[side] for pair in pairs])),
+            dims=("component", *BY_WINDOW, "y", "x"),
+        )
+        for side in (0, 1)
+    )
+    if bool(missing.all()):
+        faults.add(
+            found="no point and time at which both the motion and the truth are known",
+            expected="true velocities at the times of the analysis",
+            fix="a truth that covers the analysis, or one without time",
+        )
+        faults.refuse()
+    fields: dict[Hashable, Any] = {}
+    for suffix, kept in (("", POOLED), ("_by_window", BY_WINDOW)):
+        for name, part in _scores(motion, true, kept).items():
+            attrs = attributes(name)
+            if suffix:
+                attrs["long_name"] += ", in each window"
+            fields[name + suffix] = (kept, part.transpose(*kept).values, attrs)
+    fields["number_without_truth"] = (POOLED, without.sum(axis=0), attributes("number_without_truth"))
+    coordinates = {
+        "time": (BY_WINDOW, moments, dict(data["time"].attrs)),
+        "forecast_reference_time": (
+            "window",
+            np.atleast_1d(data["forecast_reference_time"].values),
+            dict(data["forecast_reference_time"].attrs),
+        ),
+    }
+    scored = xr.Dataset(fields, coordinates, dict(data.attrs))
+    return to_cf(scored, data, action=f"verify of the motion against {identity(truth)}")
+
+
+def _is_geographic(true: xr.DataArray) -> bool:
+    """Whether a true component is one towards east or north."""
+    return re.search(r"eastward|northward", str(true.attrs.get("standard_name", ""))) is not None
+
+
+def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults: Faults) -> xr.DataArray | None:
+    """A true component: by standard name, else by name."""
+    numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
+    found = [
+        key for key in numbers if _STANDARD_NAMES[component].search(str(truth[key].attrs.get("standard_name", "")))
+    ]
+    if len(found) != 1:
+        found = [key for name in _NAMES[component] for key in numbers if str(key) == name][:1]
+    if not found:
+        known = ", ".join(repr(str(key)) for key in numbers) or "none"
+        faults.add(
+            variable=component,
+            found=f"a truth without it; its data variables are {known}",
+            expected=f"a velocity by its standard name, or a variable {component!r}",
+            fix="rename the true velocities to 'u' and 'v', ds.rename(...)",
+        )
+        return None
+    variable = in_metres(truth, found[0], [])[found[0]]
+    turned = "towards increasing" not in str(data[component].attrs.get("long_name", "")) or "eastward" in data
+    if _is_geographic(variable) and not turned:
+        faults.add(
+            variable=found[0],
+            found=f"{variable.attrs['standard_name']}, while the motion of the analysis is along the axes of its grid",
+            expected="both towards east and north, or both along the axes of the grid",
+            fix="analysis.var4d.to_geographic().var4d.verify(truth), or rotate the truth to the grid, and name it "
+            "x_sea_water_velocity and y_sea_water_velocity",
+        )
+        return None
+    return variable if "units" in variable.attrs else variable.assign_attrs(units="m s-1")
+
+
+def _scores(motion: xr.DataArray, true: xr.DataArray, kept: tuple[str, ...]) -> dict[str, xr.DataArray]:
+    from scores import continuous
+
+    over = [dim for dim in (*BY_WINDOW, "y", "x") if dim not in kept]
+    squared = continuous.mse(motion, true, preserve_dims=("component", *kept)).sum("component", skipna=False)
+    distance = np.hypot(*(motion - true).transpose("component", ...))
+    centred = [part - part.mean(over) for part in (motion, true)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "end_point_error": distance.mean(over),
+            "vector_rmse": np.sqrt(squared),
+            "angular_error": _angle(motion, true).mean(over),
+            "vector_correlation": continuous.correlation.pearsonr(*centred, preserve_dims=kept),
+            "number_of_pairs": np.isfinite(distance).sum(over),
+        }
+
+
+def _angle(motion: xr.DataArray, true: xr.DataArray) -> xr.DataArray:
+    """Angle between two vectors in degrees; none where one of them is at rest."""
+    (u, v), (u_true, v_true) = (part.transpose("component", ...) for part in (motion, true))
+    angle: xr.DataArray = np.degrees(np.abs(np.arctan2(u * v_true - v * u_true, u * u_true + v * v_true)))
+    return angle.where((np.hypot(u, v) > 0) & (np.hypot(u_true, v_true) > 0))

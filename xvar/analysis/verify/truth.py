@@ -1,0 +1,282 @@
+"""The truth at the points and the times of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import Axes, canonical, find_axes, is_number
+from xvar.cf.repeated_positions import positions_of_one_frame
+from xvar.cf.scan_angles import in_metres
+from xvar.cf.times import read_times
+from xvar.cf.units import Kind, are_convertible, convert, kind, length_factor, normalise_units, rain_rate_factor
+from xvar.errors import Faults
+
+#: Of the spacing: what is farther apart is another point.
+TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True frames on the points of a result, in its units.
+
+    Attributes
+    ----------
+    frames : DataArray (time, y, x)
+        As in the file, on the points of the result, lazy where the file is.
+    frame : dict
+        Index of the frame of each time.
+    steady : bool
+        Whether one frame stands for all times.
+    units : tuple of str
+        Those of the file and those of the result.
+    rate : float or None
+        Factor between two ways to state rain, where UDUNITS has none.
+    """
+
+    frames: xr.DataArray
+    frame: dict[Any, int]
+    steady: bool
+    units: tuple[str, str]
+    rate: float | None = None
+
+    def indices(self, times: NDArray[Any]) -> NDArray[np.intp]:
+        """Frame of each time, -1 where there is none."""
+        if self.steady:
+            return np.zeros(times.shape, dtype=np.intp)
+        found = [self.frame.get(key, -1) for key in keys(times).ravel()]
+        return np.array(found, dtype=np.intp).reshape(times.shape)
+
+    def at(self, times: NDArray[Any]) -> NDArray[np.float64]:
+        """Values (*times, y, x) in the units of the result, NaN where there is no truth."""
+        indices = self.indices(times)
+        needed, place = np.unique(indices[indices >= 0], return_inverse=True)
+        result = np.full((*times.shape, *self.frames.shape[1:]), np.nan)
+        if needed.size:
+            values = np.asarray(self.frames[needed].values, dtype=np.float64)
+            values[~np.isfinite(values)] = np.nan
+            result[indices >= 0] = self._converted(values)[place]
+        return result
+
+    def _converted(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.rate is not None:
+            return values * self.rate
+        given, wanted = self.units
+        return values if given == wanted else np.asarray(convert(values, given, wanted))
+
+
+def keys(times: NDArray[Any]) -> NDArray[Any]:
+    """Times that can be compared: to the millisecond, the same for all units of datetime64."""
+    if times.dtype.kind != "M":
+        return times
+    rounded = times.astype("datetime64[us]") + np.timedelta64(500, "us")
+    return np.asarray(rounded.astype("datetime64[ms]").astype(object))
+
+
+def read_truth(
+    array: xr.DataArray,
+    like: xr.DataArray,
+    axes: Axes,
+    units: str,
+    faults: Faults,
+    *,
+    frame: float | None = None,
+    steady: bool = False,
+) -> Truth | None:
+    """The truth on the points of a result.
+
+    Parameters
+    ----------
+    array : DataArray
+        The true variable, with dimensions of time, y and x in any order.
+    like : DataArray
+        The variable of the result, with its coordinates.
+    axes : Axes
+        Names of its dimensions of y and x.
+    units : str
+        Its units.
+    faults : Faults
+        Takes what does not fit.
+    frame : float, optional
+        Seconds over which amounts of rain fell.
+    steady : bool
+        Whether a truth without time is taken for all times.
+
+    Returns
+    -------
+    Truth or None
+        None where a problem was added.
+    """
+    timeless = "time" not in array.dims and _is_plane(array)
+    if timeless and ("time" in array.coords or steady):
+        array = array.expand_dims("time")
+    own = find_axes(array, faults)
+    frames = None if own is None else canonical(positions_of_one_frame(array, own, faults), own, faults)
+    if own is None or frames is None:
+        return None
+    always = timeless and "time" not in array.coords
+    frame_of = {} if always else _frames(frames, own, faults)
+    order = _same_points(frames, own, like, axes, faults)
+    given, rate = _units(array, like, units, frame, faults)
+    if frame_of is None or order is None or given is None:
+        return None
+    return Truth(frames.isel(dict(zip((own.y, own.x), order, strict=True))), frame_of, always, (given, units), rate)
+
+
+def _is_plane(array: xr.DataArray) -> bool:
+    return sum(size > 1 for size in array.shape) == 2
+
+
+def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] | None:
+    """Index of the frame of each time."""
+    if frames.sizes[axes.time] == 1 and axes.time in frames.coords:
+        times = np.asarray(frames[axes.time].values)
+        return {keys(times)[0]: 0}
+    read = read_times(frames, axes, faults, sort=True)
+    if read is None:
+        return None
+    order = range(read.values.size) if read.order is None else read.order
+    return {key: int(index) for key, index in zip(keys(read.values), order, strict=True)}
+
+
+def _same_points(
+    truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults
+) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+    """Row and column of the truth for each row and column of the result."""
+    count = len(faults)
+    order = [_order(truth, theirs, like, ours, faults) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))]
+    if len(faults) > count:
+        return None
+    _same_plane(truth.isel(dict(zip((own.y, own.x), order, strict=True))), own, like, axes, faults)
+    return None if len(faults) > count else (order[0], order[1])
+
+
+def _order(
+    truth: xr.DataArray, theirs: Hashable, like: xr.DataArray, ours: Hashable, faults: Faults
+) -> NDArray[np.intp]:
+    """Index in the truth of each point along one dimension."""
+    size = like.sizes[ours]
+    where = {"variable": truth.name, "dimension": theirs}
+    if theirs not in truth.coords or ours not in like.coords:
+        if truth.sizes[theirs] != size:
+            faults.add(
+                **where,
+                found=f"{truth.sizes[theirs]} points without a coordinate",
+                expected=f"the {size} points of the result",
+                fix="cut the truth to the same points",
+            )
+        return np.arange(size)
+    wanted, have = (_position(array[dim]) for array, dim in ((like, ours), (truth, theirs)))
+    turn = 360.0 if "degree" in str(like[ours].attrs.get("units", "")) else np.inf
+    order, difference = _nearest(have, wanted, turn)
+    step = float(np.abs(np.diff(wanted)).min()) if size > 1 else 1.0
+    own = str(like[ours].attrs.get("units", "")).strip()
+    units = own if length_factor(own) is None else "m"
+    if not difference <= TOLERANCE * step:
+        faults.add(
+            **where,
+            found=f"other points than those of the result: they differ by up to {difference:g} {units}",
+            expected=f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing",
+            fix="bring the truth onto the grid of the result before it is compared",
+        )
+    return order
+
+
+def _position(coordinate: xr.DataArray) -> NDArray[np.float64]:
+    """Values of a coordinate, lengths in metres."""
+    factor = length_factor(str(coordinate.attrs.get("units", "")))
+    return np.asarray(coordinate.values, dtype=np.float64) * (1.0 if factor is None else factor)
+
+
+def _nearest(have: NDArray[np.float64], wanted: NDArray[np.float64], turn: float) -> tuple[NDArray[np.intp], float]:
+    """Index of the nearest point of `have` for each of `wanted`, and the largest distance."""
+    distance = np.abs(have[None, :] - wanted[:, None])
+    if np.isfinite(turn):
+        distance = np.minimum(distance % turn, turn - distance % turn)
+    return distance.argmin(axis=1), float(distance.min(axis=1).max())
+
+
+def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults) -> None:
+    """Compare the 2-D latitudes and longitudes, where both have them."""
+    for name in ("latitude", "longitude"):
+        pair = [_of_two_dimensions(array, name, ax) for array, ax in ((truth, own), (like, axes))]
+        if pair[0] is None or pair[1] is None:
+            continue
+        difference = np.abs(pair[0] - pair[1]) % 360
+        largest = float(np.minimum(difference, 360 - difference).max())
+        step = float(np.abs(np.diff(pair[1], axis=0)).mean() + np.abs(np.diff(pair[1], axis=1)).mean())
+        if not largest <= TOLERANCE * step:
+            faults.add(
+                variable=truth.name,
+                found=f"other points than those of the result: their {name} differs by up to {largest:g} degrees",
+                expected="a truth at the same points",
+                fix="bring the truth onto the grid of the result before it is compared",
+            )
+
+
+def _of_two_dimensions(array: xr.DataArray, standard_name: str, axes: Axes) -> NDArray[np.float64] | None:
+    found = [
+        part.transpose(axes.y, axes.x).values
+        for part in array.coords.values()
+        if part.attrs.get("standard_name") == standard_name and set(part.dims) == {axes.y, axes.x}
+    ]
+    return np.asarray(found[0], dtype=np.float64) if len(found) == 1 else None
+
+
+def _units(
+    array: xr.DataArray, like: xr.DataArray, units: str, frame: float | None, faults: Faults
+) -> tuple[str | None, float | None]:
+    """Units of the truth, and the factor between two ways to state rain."""
+    given = array.attrs.get("units")
+    if given is None and array.name == like.name:
+        return units, None  # a record whose units were stated by units=
+    text = normalise_units(str(given))
+    if given is not None and are_convertible(text, units):
+        return text, None
+    factors = [None if given is None else rain_rate_factor(spelling, frame) for spelling in (text, units)]
+    if factors[0] is not None and factors[1] is not None:
+        return text, factors[0] / factors[1]
+    faults.add(
+        variable=array.name,
+        found="no units attribute" if given is None else f"units {str(given)!r}",
+        expected=f"units that can be converted to those of the result, {units!r}",
+        fix=f"convert the truth and write its attrs['units'] = {units!r}",
+    )
+    return None, None
+
+
+def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: Faults) -> xr.DataArray | None:
+    """The true variable: of the same name, or the only one of the same kind.
+
+    Parameters
+    ----------
+    truth : Dataset or DataArray
+        A DataArray is taken as it is.
+    name : str
+        Of the variable of the result.
+    what : str
+        What it measures.
+    faults : Faults
+        Takes a truth that has none, or several.
+    """
+    if isinstance(truth, xr.DataArray):
+        return truth
+    if name in truth.data_vars:
+        return in_metres(truth, name, [])[name]
+    numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
+    alike = [key for key in numbers if kind(truth[key]) == what]
+    if len(alike) == 1 and what != "other":
+        return in_metres(truth, alike[0], [])[alike[0]]
+    known = ", ".join(repr(str(key)) for key in numbers) or "none"
+    faults.add(
+        variable=name,
+        found=f"a truth without it; its data variables are {known}",
+        expected="a variable of the same name, or one of its kind",
+        fix="give the variable itself, verify(truth[...])",
+    )
+    return None

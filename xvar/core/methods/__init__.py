@@ -1,0 +1,1 @@
+"""Solvers: the methods that turn a batch of windows into an analysis."""

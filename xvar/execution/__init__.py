@@ -1,0 +1,1 @@
+"""Window schedule, batches, dask graph, workers and devices; plain arrays only."""

@@ -1,0 +1,277 @@
+"""What a worker needs so that a batch has the same bits everywhere: one torch thread, no fork, objects that travel."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from xvar.errors import Fault, InputError, warn
+
+_DEPTH_OF_SEARCH = 6
+_SPAWN = (
+    'Start processes by "spawn", as dask does by default: multiprocessing.get_context("spawn"), or dask.config.set({'
+    '"multiprocessing.context": "spawn", "distributed.worker.multiprocessing-method": "spawn"})'
+)
+
+
+class WorkerError(RuntimeError):
+    """Workers were started in a way in which they cannot work; the message says how to mend it."""
+
+
+class WorkerWarning(UserWarning):
+    """Workers are set up so that they hinder one another; the message says how to mend it."""
+
+
+# --- threads of torch ---
+
+
+class _TorchThreads:
+    """How many threads torch had before the first of several tasks of this process, and how many tasks are running."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.tasks = 0
+        self.before = 1
+
+
+_torch_threads = _TorchThreads()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """One thread of torch for the thread that calls; what was set before comes back.
+
+    Workers already share the cores, and reductions of torch keep their bits with one thread only. Torch counts threads
+    for each thread of the process, but a new thread begins with what was set last, wherever that was: the number before
+    the first of overlapping tasks is the one that every task puts back.
+    """
+    import torch
+
+    state = _torch_threads
+    with state.lock:
+        # Asked even where the answer is known: a thread of which torch knows nothing yet takes, at its first operation,
+        # the number that was set last, and that may be what a task which ends meanwhile puts back.
+        before = torch.get_num_threads()
+        if state.tasks == 0:
+            state.before = before
+        state.tasks += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with state.lock:
+            state.tasks -= 1
+            torch.set_num_threads(state.before)
+
+
+def warn_if_crowded(threads: int, cores: int | None = None) -> None:
+    """Warn where more threads work at once than there are cores.
+
+    Parameters
+    ----------
+    threads : int
+        Worker processes times the threads of each.
+    cores : int, optional
+        Cores that this process may use; by default counted.
+    """
+    from dask.system import CPU_COUNT
+
+    cores = CPU_COUNT if cores is None else cores
+    if threads > cores:
+        warn(
+            f"{threads} worker threads on {cores} cores: every window keeps a core busy, and more threads only cost"
+            f" memory; workers times threads of at most {cores} suits this machine",
+            WorkerWarning,
+        )
+
+
+def local_threads() -> int | None:
+    """Threads that would work on this machine for what is computed now; None where nobody has said."""
+    client = active_client()
+    if client is not None:
+        return _threads_here(client)
+    import dask.config
+
+    stated = dask.config.get("num_workers", None)
+    return None if stated is None else int(stated)
+
+
+def _threads_here(client: Any) -> int:
+    """Threads of a cluster's workers on this machine."""
+    import socket
+
+    here = {"127.0.0.1", "localhost", socket.gethostname()}
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return sum(
+        int(worker["nthreads"])
+        for worker in workers
+        if worker["host"] in here or str(worker.get("id", "")).startswith("inproc")
+    )
+
+
+# --- clusters ---
+
+
+def active_client() -> Any:
+    """The client of dask.distributed that computes now, None where there is none."""
+    if "distributed" not in sys.modules:
+        return None
+    import dask.config
+    import distributed
+
+    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
+        return None  # such as "threads": the user passes the cluster by
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+def cluster_threads() -> int:
+    """How many tasks run at once."""
+    client = active_client()
+    if client is not None:
+        return sum(client.nthreads().values())
+    import dask.config
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+# --- processes ---
+
+
+class _Fork:
+    """Whether this process was forked from one in which torch was loaded."""
+
+    after_torch = False
+
+
+def _forked() -> None:
+    _Fork.after_torch = "torch" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def refuse_fork() -> None:
+    """Raise where this process was forked after torch was loaded: its threads are not in the copy, which then hangs.
+
+    Raises
+    ------
+    WorkerError
+        With the ways out.
+    """
+    if _Fork.after_torch:
+        raise WorkerError(
+            "this process was forked from one in which torch was loaded; torch's threads do not survive that, and it"
+            f" would hang. {_SPAWN}"
+        )
+
+
+def refuse_fork_method() -> None:
+    """Raise where workers would be forked from this process after torch was loaded.
+
+    Raises
+    ------
+    WorkerError
+        With the ways out.
+    """
+    import dask.config
+
+    if "torch" in sys.modules and dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork":
+        raise WorkerError(
+            f"worker processes would be forked, and torch, which is loaded, does not survive that. {_SPAWN}"
+        )
+
+
+def refuse_start_in_import() -> None:
+    """Raise where a worker that is just starting would start workers itself: a script without its main guard.
+
+    Raises
+    ------
+    WorkerError
+        With the lines that mend it.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise WorkerError(
+            "a worker process imports the script that started it, and the script starts workers as it is imported. Put"
+            ' what it does below the line\n\nif __name__ == "__main__":'
+        )
+
+
+# --- objects that travel ---
+
+
+def is_picklable(value: object) -> bool:
+    """Whether a worker process can be given the value."""
+    import cloudpickle  # type: ignore[import-untyped]
+
+    try:
+        cloudpickle.dump(value, io.BytesIO())
+    except Exception:  # noqa: BLE001  # a pickler calls code of any class, which may raise anything
+        return False
+    return True
+
+
+def refuse_unpicklable(value: object) -> None:
+    """Raise where a worker process cannot be given a value, naming the part that cannot travel.
+
+    Raises
+    ------
+    InputError
+        With the path of attributes to it.
+    """
+    if is_picklable(value):
+        return
+    path, culprit = _unpicklable_part(value, "", _DEPTH_OF_SEARCH)
+    raise InputError(
+        Fault(
+            found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which"
+            " cannot be pickled",
+            expected="models, operators and options that can be sent to a worker process",
+            fix="make it in __setstate__ or at its first use instead of keeping it, or compute in threads"
+            ' (dask.config.set(scheduler="threads"))',
+        )
+    )
+
+
+def _unpicklable_part(value: object, path: str, depth: int) -> tuple[str, object]:
+    """Follow the parts of a value down to the innermost one that cannot be pickled."""
+    if depth:
+        for name, part in _parts(value):
+            if not is_picklable(part):
+                return _unpicklable_part(part, f"{path}{name}", depth - 1)
+    return path, value
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, partial):
+        yield from (("", part) for part in (value.func, *value.args))
+        yield from ((f".{name}", part) for name, part in value.keywords.items())
+        return
+    if isinstance(value, Mapping):
+        yield from ((f"[{name!r}]", part) for name, part in value.items())
+        return
+    if isinstance(value, (list, tuple, set, frozenset)):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+        return
+    bound = getattr(value, "__self__", None)
+    if bound is not None and not isinstance(bound, type(sys)):
+        yield "", bound
+    code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
+    if code is not None and cells:
+        yield from ((f".{name}", cell.cell_contents) for name, cell in zip(code.co_freevars, cells, strict=True))
+    for name, part in getattr(value, "__dict__", {}).items():
+        yield f".{name}", part
+    for slot in getattr(type(value), "__slots__", ()):
+        if hasattr(value, slot):
+            yield f".{slot}", getattr(value, slot)

@@ -1,0 +1,1 @@
+"""Open and write files: NetCDF, Zarr, ODIM, URLs, untrusted files."""

@@ -1,0 +1,164 @@
+"""Radar volumes of ODIM_H5, opened by xradar, as a record of images around the radar; composites as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.detection import detected
+from xvar.cf.units import kind
+from xvar.errors import Fault, InputError
+from xvar.io.composite import OBJECTS, object_of, open_composite
+from xvar.quality.values import Screen
+
+#: What ODIM calls a quantity, in CF.
+QUANTITIES = {
+    **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
+    "RATE": ("mm h-1", "rainfall_rate"),
+}
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+EXTRA = "pip install 'xvar[radar]'"
+
+
+def is_odim(path: Path) -> bool:
+    """Whether a file says that it is one of ODIM_H5."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
+            return False
+        return b"ODIM_H5/" in file.read(1_000_000)
+
+
+def open_odim(
+    paths: str | Path | Sequence[str | Path], quantity: str | None = None, *, sweep: int = 0, spacing: float = 1000.0
+) -> xr.Dataset:
+    r"""Open composites, or polar volumes or scans of one radar, a file a time.
+
+    Composites keep their map. Volumes and scans become images on a plane around the radar: a point of it takes the
+    value of the gate that lies nearest, by azimuth and by distance along the ground [1]_; nothing is smoothed. What is
+    beyond the last gate, or was not looked at (nodata), is missing; where nothing was seen (undetect) there is the
+    least reflectivity, or no rain.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        Files of ODIM_H5, in any order.
+    quantity : str, optional
+        As ODIM names it; by default ``DBZH``, or what there is of reflectivity or rain.
+    sweep : int
+        Of volumes, the elevation, counted from the first of the file.
+    spacing : float
+        Of volumes, metres between the points.
+
+    Returns
+    -------
+    Dataset
+        The quantity (time, y, x), with the grid mapping of the composite, or an azimuthal equidistant one centred on
+        the radar.
+
+    Raises
+    ------
+    InputError
+        Where xradar is missing, a file cannot be read, has no such quantity or sweep, or is of another radar.
+
+    References
+    ----------
+    .. [1] Doviak, R. J. and Zrnić, D. S. (1993). Doppler Radar and Weather Observations, eq. 2.28 (paths on an Earth of
+       4/3 of its radius). doi:10.1016/C2009-0-22358-0
+    """
+    names = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    try:
+        import xradar  # noqa: F401  (registers the engine)
+    except ImportError as error:
+        raise _refused(names[0], "a radar volume of ODIM_H5, without the package xradar", "xradar", EXTRA) from error
+    images = [
+        open_composite(path, quantity, QUANTITIES)
+        if object_of(path) in OBJECTS
+        else _image(path, quantity, sweep, spacing)
+        for path in names
+    ]
+    for path, other in zip(names, images, strict=True):
+        same = other["crs"].attrs == images[0]["crs"].attrs and all(other[n].equals(images[0][n]) for n in ("y", "x"))
+        if not same:
+            found = f"another radar, range or map than {names[0]}"
+            raise _refused(path, found, "files of one radar or map", "run them apart")
+        if set(other.data_vars) != set(images[0].data_vars):
+            raise _refused(path, "another quantity", f"{sorted(map(str, images[0].data_vars))}", 'quantity="..."')
+    crs = images[0]["crs"]
+    record = xr.concat([image.drop_vars("crs") for image in images], "time", join="override", combine_attrs="override")
+    return record.assign(crs=crs).sortby("time")
+
+
+def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.Dataset:
+    """One file on the plane."""
+    from xradar.georeference import get_x_y_z
+
+    try:
+        with xr.open_dataset(path, group=f"sweep_{sweep}", engine="odim") as opened:
+            rays = get_x_y_z(opened.load())
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        what = f"no sweep {sweep} that xradar can read: {type(error).__name__}: {str(error)[:200]}"
+        raise _refused(
+            path, what, "a volume, a scan or a composite of ODIM_H5", "sweep=0; copy or download it again"
+        ) from error
+    known = [str(name) for name in rays.data_vars if name in QUANTITIES]
+    name = quantity or next((name for name in QUANTITIES if name in known), None)
+    if name is None or name not in known:
+        found = f"no {quantity or 'reflectivity or rain'} among {', '.join(map(str, rays.data_vars))}"
+        raise _refused(path, found, f"one of {', '.join(QUANTITIES)}", f"quantity={known[0]!r}" if known else "another")
+    units, standard_name = QUANTITIES[name]
+    field = rays[name].assign_attrs(units=units, standard_name=standard_name)
+    field.encoding = rays[name].encoding
+    what = kind(field)
+    screen = Screen.of(name, what, units, None)
+    values = detected(field, what, (screen.low, screen.high), []).transpose("azimuth", "range").values
+    plane, metres = _on_plane(rays, values, spacing)
+    latitude, longitude = (float(rays[key]) for key in ("latitude", "longitude"))
+    mapping = {
+        "grid_mapping_name": "azimuthal_equidistant",
+        "latitude_of_projection_origin": latitude,
+        "longitude_of_projection_origin": longitude,
+        "semi_major_axis": 6378137.0,
+        "inverse_flattening": 298.257223563,
+    }
+    time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT", "ns")
+    attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
+    return xr.Dataset(
+        {name: (("time", "y", "x"), plane[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},
+        {
+            "time": ("time", np.array([time], dtype="datetime64[ns]"), {"standard_name": "time"}),
+            **{
+                dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
+                for dim in ("y", "x")
+            },
+        },
+        {"source": f"radar volume {path.name}"},
+    )
+
+
+def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Values (azimuth, range) at the points of a plane, by the nearest gate; the coordinate of both its axes."""
+    along = np.hypot(rays["x"].values, rays["y"].values)[0]  # distance of the gates along the ground
+    half = int(along[-1] // spacing)
+    metres = spacing * np.arange(-half, half + 1)
+    x, y = np.meshgrid(metres, metres)
+    distance = np.hypot(x, y)
+    gate = np.searchsorted((along[1:] + along[:-1]) / 2, distance)
+    order = np.argsort(rays["azimuth"].values)
+    azimuth = rays["azimuth"].values[order]
+    turned = np.concatenate([azimuth[-1:] - 360, azimuth, azimuth[:1] + 360])
+    bearing = np.rad2deg(np.arctan2(x, y)) % 360
+    nearest = np.searchsorted((turned[1:] + turned[:-1]) / 2, bearing)
+    ray = np.concatenate([order[-1:], order, order[:1]])[nearest]
+    beyond = distance > along[-1] + (along[-1] - along[-2]) / 2
+    return np.where(beyond, np.nan, values[ray, gate]), metres
+
+
+def _refused(path: Path, found: str, expected: str, fix: str) -> InputError:
+    return InputError(Fault(f"{path}: {found}", expected, fix))

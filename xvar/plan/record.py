@@ -1,0 +1,229 @@
+"""A record as it was understood: one variable with its axes, times, grid, units and land."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.amounts import interval_of
+from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
+from xvar.cf.detection import detected, undeclared_nodata
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.land import find_land
+from xvar.cf.names import without_clash
+from xvar.cf.quantities import without_quantities
+from xvar.cf.repeated_positions import positions_of_one_frame
+from xvar.cf.scan_angles import in_metres
+from xvar.cf.size import check_size
+from xvar.cf.times import Times, read_times
+from xvar.cf.units import Kind, kind, normalise_units, units_of
+from xvar.errors import Faults
+from xvar.quality.cadence import shifted_frames
+from xvar.quality.flags import quality_notes
+from xvar.quality.stripes import stripe_notes
+from xvar.quality.values import Screen, check_values
+
+#: Attributes that are text in CF.
+TEXT = frozenset(
+    {
+        *("units", "standard_name", "long_name", "axis", "positive", "calendar", "grid_mapping", "coordinates"),
+        *("bounds", "climatology", "cell_methods", "cell_measures", "ancillary_variables", "formula_terms"),
+        *("flag_meanings", "units_metadata", "grid_mapping_name"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sequence of images on a grid.
+
+    Attributes
+    ----------
+    name : hashable
+        The variable.
+    array : DataArray (time, y, x)
+        Its values, in ascending order of time, otherwise as they are in the input.
+    axes : Axes
+        Names of its dimensions.
+    times : Times
+        Times of its frames.
+    grid : HorizontalGrid
+        Its grid in metres.
+    units : str
+        Its units, in CF's spelling.
+    kind : {"rain", "reflectivity", "temperature", "other"}
+        What it measures.
+    land : ndarray of bool (y, x) or None
+        True on land.
+    screen : Screen
+        Which of its values are no observation.
+    notes : tuple of str
+        What was found and assumed, for the attributes of the output.
+    interval : float or None
+        Seconds over which an amount fell: see `xvar.cf.amounts.interval_of`.
+    """
+
+    name: Hashable
+    array: xr.DataArray
+    axes: Axes
+    times: Times
+    grid: HorizontalGrid
+    units: str
+    kind: Kind
+    land: NDArray[np.bool_] | None
+    screen: Screen
+    notes: tuple[str, ...]
+    interval: float | None = None
+
+    @property
+    def cadence(self) -> float:
+        """Median time between two frames, in seconds."""
+        return float(np.median(np.diff(self.times.seconds)))
+
+
+def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Dataset, Hashable | None]:
+    """A Dataset, and the name of the variable where a DataArray was given."""
+    if isinstance(data, xr.Dataset):
+        return with_text(without_quantities(data)), None
+    if data.name is not None and data.name in data.coords:
+        faults.add(
+            variable=data.name,
+            found=f"a DataArray with the name of its own coordinate {str(data.name)!r}",
+            expected="a name of its own",
+            fix='rename it, array.rename("rain")',
+        )
+        faults.refuse()
+    name = "variable" if data.name is None else data.name
+    return with_text(without_quantities(data.to_dataset(name=name))), name
+
+
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """A Dataset whose attributes are text where CF has text: a file may hold anything there.
+
+    Numbers become text as units, such as 1; anything else that is no text is left out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Not changed.
+    """
+    wrong = [
+        name
+        for name, variable in dataset.variables.items()
+        if any(not isinstance(variable.attrs[key], str) for key in TEXT & set(variable.attrs))
+    ]
+    if not wrong:
+        return dataset
+    result = dataset.copy(deep=False)
+    for name in wrong:
+        variable = result.variables[name]
+        plain = {key: _text(value) if key in TEXT else value for key, value in variable.attrs.items()}
+        if isinstance(variable.attrs.get("units"), (int, float, np.number)):
+            plain["units"] = f"{variable.attrs['units']:g}"
+        variable.attrs = {key: value for key, value in plain.items() if value is not None}
+    return result
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None
+
+
+def read_record(
+    dataset: xr.Dataset,
+    variable: Hashable | None,
+    faults: Faults,
+    *,
+    land: Any = None,
+    units: str | None = None,
+    dx: float | None = None,
+    dy: float | None = None,
+    sort: bool = False,
+    strict: bool = False,
+    own_model: bool = False,
+) -> Record | None:
+    """Understand a Dataset as a sequence of images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The input; not changed, and not computed where it is lazy.
+    variable : hashable or None
+        Which variable; by default the only one there is.
+    faults : Faults
+        Takes all that is wrong.
+    land, units, dx, dy, sort, strict
+        What the user states: see `xvar.assimilation.assimilate`.
+    own_model : bool
+        Whether a model of the user's own moves the images.
+
+    Returns
+    -------
+    Record or None
+        None where a problem was added.
+    """
+    before = len(faults)
+    name = find_variable(dataset, variable, faults)
+    if name is None:
+        return None
+    done: list[str] = []
+    dataset = in_metres(dataset, name, done)
+    array = dataset[name]
+    own_units = units_of(array, units, faults)
+    axes = find_axes(array, faults)
+    if axes is None:
+        return None
+    array = positions_of_one_frame(array, axes, faults)
+    image = canonical(array, axes, faults)
+    if not check_size(array, axes, faults):
+        return None
+    if image is not None and not is_lazy(image):
+        image = _loaded(image, dataset, faults)
+    times = read_times(array, axes, faults, sort)
+    grid = horizontal_grid(array, axes, faults, dx, dy, mapping=dataset)
+    if image is None or times is None or grid is None or own_units is None:
+        return None
+    what = kind(array if units is None else array.assign_attrs(units=own_units))
+    interval = interval_of(array, axes.time, times.seconds, dataset)
+    screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what), axes.time)
+    image = detected(image, what, (screen.low, screen.high), done)
+    image = without_clash(image, axes, faults, done, own_model=own_model)
+    mask, statement = find_land(dataset, image, axes, land, faults)
+    if times.order is not None:
+        image = image.isel({axes.time: times.order})
+    notes = [f"grid: {grid.description}", f"land: {statement}", *done, *quality_notes(dataset, array, axes)]
+    if times.note:
+        notes.append(times.note)
+    given = array.attrs.get("units")
+    if units is not None:
+        notes.append(f"units {own_units!r} as stated by units=")
+    elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
+        notes.append(f"units {given!r} read as {own_units!r}")
+    notes.extend(check_values(image, screen, faults, strict=strict))
+    notes.extend(stripe_notes(image, axes, what))
+    notes.extend(shifted_frames(times, axes.time))
+    if len(faults) > before:
+        return None
+    return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes), interval)
+
+
+def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.DataArray | None:
+    """A record read from its file, where it has not been yet: a broken file shows here."""
+    try:
+        return image.load()
+    except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+        source = dataset.encoding.get("source")
+        where = "" if source is None else f"{source}: "
+        faults.add(
+            variable=image.name,
+            found=f"{where}values that cannot be read: {type(error).__name__}: {error}",
+            expected="a file whose values can be read",
+            fix="copy or download it again; what is whole of it can be chosen by isel(time=...)",
+        )
+        return None

@@ -1,0 +1,1 @@
+"""Quality control: values that are not observations."""
