@@ -1,4 +1,4 @@
-"""Errors that say what was found, what was expected and how to mend it."""
+"""Errors that say what was found, what was expected and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 def _printable(text: object) -> str:
@@ -16,7 +16,19 @@ def _printable(text: object) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with a call: where it is, what is there, and what would mend it."""
+    """One thing that is wrong with a call: where it is, what is there, and what fixes it.
+
+    Attributes
+    ----------
+    found, expected, fix : str
+        What is there, what should be there, and a line that fixes it.
+    variable, dimension : str, optional
+        Where it is.
+    index : object, optional
+        Position of the first value that is wrong, or the name of a window.
+    code : str
+        Name of the kind of fault, such as "window-too-long"; it stays the same if the wording changes.
+    """
 
     found: str
     expected: str
@@ -24,6 +36,7 @@ class Fault:
     variable: str | None = None
     dimension: str | None = None
     index: object = None
+    code: str = field(default="", kw_only=True)
 
     def __str__(self) -> str:
         # An index that is text says itself what it is, such as "window 3".
@@ -107,6 +120,7 @@ class Faults:
     def add(
         self,
         *,
+        code: str = "",
         found: str,
         expected: str,
         fix: str,
@@ -116,7 +130,7 @@ class Faults:
     ) -> None:
         """Note a problem and go on."""
         name, dim = (None if label is None else str(label) for label in (variable, dimension))
-        self._found.append(Fault(found, expected, fix, name, dim, index))
+        self._found.append(Fault(found, expected, fix, name, dim, index, code=code))
 
     def check_choice(self, name: str, value: object, allowed: Sequence[object], usual: object) -> None:
         """Note a value that an option does not take."""
