@@ -44,7 +44,7 @@ def one_thread() -> Iterator[None]:
 def lay(seconds: Any, window: Any = None, stride: Any = None, partial: Any = "drop") -> Schedule:
     faults = Faults()
     schedule = make_schedule(np.asarray(seconds, dtype=float), "time", window, stride, partial, faults, cycled=True)
-    faults.refuse()
+    faults.raise_if_any()
     assert schedule is not None
     return schedule
 

@@ -241,7 +241,7 @@ def assimilate(
     if record is not None:
         seconds, axis = record.times.seconds, record.axes.time
         schedule = make_schedule(seconds, axis, window, stride, partial, faults, cycled=cycled)
-    faults.refuse()
+    faults.raise_if_any()
     assert record is not None
     assert schedule is not None
     default = DEFAULTS[record.kind]
@@ -287,7 +287,7 @@ def assimilate(
         )
     else:
         plan = plan_motion(record, schedule, configuration, minimizer, cost_history="cost_history" in save)
-    faults.refuse()
+    faults.raise_if_any()
     assert plan is not None
     sizes = {
         "step": schedule.frames.shape[1],
@@ -404,5 +404,5 @@ def _assimilate_table(
             expected="one table of both",
             fix='xarray.concat([xvar.observation.pixels(ds["sst"], std=...), points], "point").var4d.assimilate(...)',
         )
-    faults.refuse()
+    faults.raise_if_any()
     return assimilate_points(Points(data) if observation is None else replace(observation, dataset=data), **options)

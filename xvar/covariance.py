@@ -90,5 +90,5 @@ def ensemble(
             if dim in array.coords and array.sizes[dim] > 1 and array[dim][0] > array[dim][-1]:
                 array = array.isel({dim: slice(None, None, -1)})
         fields.append(np.asarray(array.transpose(member, *plane).values, dtype="float64"))
-    faults.refuse()
+    faults.raise_if_any()
     return Ensemble(torch.from_numpy(np.stack(fields, axis=1)), localisation, static, weight)

@@ -149,23 +149,23 @@ def twin(
     for name, value, below in (("clouds", clouds, 1.0), ("irregular", irregular, 0.5), ("noise", noise, np.inf)):
         if not 0 <= value < below:
             faults.add(found=f"{name}={value}", expected=f"a number from 0 up, below {below:g}", fix=f"mend {name}")
-    faults.refuse()
+    faults.raise_if_any()
     axes = find_axes(truth[names[0]], faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert axes is not None
     arrays = [_component(truth[name], axes, faults) for name in names]
     grid = horizontal_grid(truth[names[0]], axes, faults, mapping=truth)
     known = read_times(truth[names[0]], axes, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert grid is not None
     assert known is not None
     streams = [torch.Generator().manual_seed(4 * seed + index) for index in range(4)]
     seconds = _image_times(times, known.values, known.seconds, irregular, streams[3], faults)
-    faults.refuse()
+    faults.raise_if_any()
     metres = np.stack(arrays, axis=1).astype("float64")
     land = ~np.isfinite(metres).all(axis=(0, 1))
     temperature = _moved(metres, known.seconds, seconds, grid, image, exponent, streams[0], faults)
-    faults.refuse()
+    faults.raise_if_any()
     shape = temperature.shape
     temperature = temperature + noise * _numbers(shape, streams[1])
     temperature[:, land] = np.nan

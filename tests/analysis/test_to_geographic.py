@@ -80,9 +80,9 @@ def turn(ds: xr.Dataset) -> np.ndarray:
 def directions(ds: xr.Dataset) -> np.ndarray:
     axes, faults = Axes("time", "y", "x"), Faults()
     grid = horizontal_grid(ds["sst"], axes, faults, mapping=ds)
-    faults.refuse()
+    faults.raise_if_any()
     found = axis_directions(ds["sst"], axes, grid, faults, mapping=ds)
-    faults.refuse()
+    faults.raise_if_any()
     return found
 
 
@@ -225,6 +225,6 @@ def test_the_files_of_norkyst(shared_data) -> None:
     by_position = axis_directions(
         ocean["temperature"].assign_attrs(grid_mapping=""), axes, grid, faults, mapping={"nothing": ""}
     )
-    faults.refuse()
+    faults.raise_if_any()
     assert np.abs(by_map - np.eye(2)[:, :, None, None]).max() > 0.3  # it is well turned
     np.testing.assert_allclose(by_map, by_position, atol=np.deg2rad(0.2))

@@ -40,7 +40,7 @@ def context(dataset: xr.Dataset, name: Hashable) -> tuple[xr.DataArray, Axes, di
     array = canonical(dataset[name], axes, faults)
     units = units_of(dataset[name], None, faults)
     grid = horizontal_grid(dataset[name], axes, faults, mapping=dataset)
-    faults.refuse()
+    faults.raise_if_any()
     assert array is not None
     assert units is not None
     assert grid is not None

@@ -195,7 +195,7 @@ def test_every_dimension_that_differs_is_named() -> None:
         faults = Faults()
         assert on_grid(field, warm()["sst"], AXES, faults, "mask") is None
         with pytest.raises(InputError) as caught:
-            faults.refuse()
+            faults.raise_if_any()
         assert len(caught.value.faults) == 2
         for problem, word in zip(caught.value.faults, words, strict=True):
             assert problem.variable == "mask"

@@ -32,7 +32,7 @@ def images(dims=("time", "y", "x"), shape=(3, 5, 6), **attrs) -> xr.DataArray:
 
 def message(faults: Faults) -> str:
     with pytest.raises(InputError) as error:
-        faults.refuse()
+        faults.raise_if_any()
     return str(error.value)
 
 

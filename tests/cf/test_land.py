@@ -28,7 +28,7 @@ def land_of(dataset, land=None, lazy=False):
     if lazy:
         dataset = dataset.chunk()
     mask, statement = find_land(dataset, dataset["sst"], AXES, land, faults)
-    faults.refuse()
+    faults.raise_if_any()
     return mask, statement
 
 

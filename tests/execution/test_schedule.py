@@ -14,7 +14,7 @@ DAY = 86400.0
 def lay(seconds: object, window: object = None, stride: object = None, partial: str = "drop") -> Schedule:
     faults = Faults()
     schedule = make_schedule(np.asarray(seconds, dtype=float), "time", window, stride, partial, faults)  # type: ignore[arg-type]
-    faults.refuse()
+    faults.raise_if_any()
     assert schedule is not None
     return schedule
 

@@ -109,7 +109,7 @@ DOWN = slice(None, None, -1)
 def read(dataset: xr.Dataset, variable: str | None = None, **options: object) -> Record:
     faults = Faults()
     record = read_record(dataset, variable, faults, **options)
-    faults.refuse()
+    faults.raise_if_any()
     assert record is not None
     return record
 

@@ -103,7 +103,7 @@ def forecast(
     horizon = parse_duration(lead, "lead", faults)
     step = None if every is None else parse_duration(every, "every", faults)
     left_out = _parts(without, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert analysed is not None
     assert horizon is not None
     configuration = analysed.configuration
@@ -115,7 +115,7 @@ def forecast(
             expected="a lead of at least one step",
             fix='a longer lead, or a shorter one of every=, such as every="5min"',
         )
-        faults.refuse()
+        faults.raise_if_any()
     leads = tuple(step * (index + 1) for index in range(count))
     name = configuration.variable
     if dynamics is None and configuration.dynamics is None:
@@ -128,7 +128,7 @@ def forecast(
                 fix="leave out without=",
             )
         model = _model(configuration, dynamics, faults)
-        faults.refuse()
+        faults.raise_if_any()
         fields = _integrate(data, analysed, leads, model)
     result = _labelled(data, analysed, leads, fields)
     said = "".join(f", without {part}" for part in left_out)

@@ -47,7 +47,7 @@ def series(data: xr.Dataset, *, shared: Shared = "last") -> xr.Dataset:
         )
     if shared not in SHARED:
         faults.add(found=f"shared={shared!r}", expected='"last" or "first"', fix='shared="last"')
-    faults.refuse()
+    faults.raise_if_any()
     times = data["time"].values
     status = np.asarray(data["status"].values)
     chosen: dict[Any, tuple[int, int]] = {}
@@ -59,7 +59,7 @@ def series(data: xr.Dataset, *, shared: Shared = "last") -> xr.Dataset:
             chosen[moment] = (window, step)
     if not chosen:
         faults.add(found="no window with a result", expected="one at least", fix='see analysis["status"]')
-        faults.refuse()
+        faults.raise_if_any()
     moments = sorted(chosen)
     windows, steps = (xr.DataArray([chosen[moment][axis] for moment in moments], dims="time") for axis in (0, 1))
     stepped: list[Hashable] = [name for name, part in data.data_vars.items() if {"window", "step"} <= set(part.dims)]

@@ -54,13 +54,13 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     """
     faults = Faults()
     analysed = read_analysis(data, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert analysed is not None
     configuration, plane = analysed.configuration, analysed.plane
     observed = data[f"{configuration.variable}_observed"]
     axes = Axes(time="window", y=plane[0], x=plane[1])
     directions = axis_directions(observed, axes, analysed.grid, faults, mapping=data)
-    faults.refuse()
+    faults.raise_if_any()
     assert directions is not None
     result = data.copy()
     for suffix in SUFFIXES:

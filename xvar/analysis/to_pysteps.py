@@ -56,7 +56,7 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     faults = Faults()
     analysed = read_analysis(data, faults)
     horizon = None if lead is None else parse_duration(lead, "lead", faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert analysed is not None
     grid, frame = analysed.grid, analysed.configuration.frame
     lifetime = analysed.configuration.nowcast().transient

@@ -125,7 +125,7 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
             dataset, name = as_dataset(data, faults)
             reading = {key: options[key] for key in READING if key in options}
             found = read_record(dataset, variable if name is None else name, faults, **reading)
-            faults.refuse()
+            faults.raise_if_any()
             assert found is not None
             known = facts(found)
         except InputError as error:
@@ -189,7 +189,7 @@ def _own_covariances(record: Record, options: Mapping[str, Any]) -> tuple[Report
                 shape = tuple(min(size, TRIED) for size in record.grid.shape)
                 report = covariance(part, shape, record.grid.spacing, components=len(components[key]))
                 reports.append(replace(report, subject=f"{option} of {key!r}"))
-    faults.refuse()
+    faults.raise_if_any()
     return tuple(reports)
 
 

@@ -55,7 +55,7 @@ def describe(
         sort=sort,
         strict=strict,
     )
-    faults.refuse()
+    faults.raise_if_any()
     assert record is not None
     return facts(record)
 
@@ -71,7 +71,7 @@ def facts(record: Record) -> dict[str, Any]:
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
     schedule = make_schedule(seconds, record.axes.time, None, None, "drop", faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert schedule is not None
     rows, columns = record.grid.shape
     dy_metres, dx_metres = record.grid.spacing

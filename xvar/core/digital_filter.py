@@ -85,7 +85,7 @@ class DigitalFilter:
                     expected="positive numbers in its units",
                     fix="leave it out where it is free",
                 )
-        faults.refuse()
+        faults.raise_if_any()
 
     def weights(self, times: Sequence[float]) -> dict[int, float]:
         r"""Weight of each state of a trajectory in :math:`x_m - \sum_n h_n x_n`, by its index.
@@ -118,7 +118,7 @@ class DigitalFilter:
                 expected=f"steps of a third of the cutoff, {self.cutoff / 3:g} s, or less",
                 fix="give the model a shorter step",
             )
-        faults.refuse()
+        faults.raise_if_any()
         middle = min(held, key=lambda index: abs(moments[index] - self.start - 0.5 * span))
         low_pass: dict[int, float] = {}
         for index in held:

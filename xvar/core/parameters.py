@@ -79,7 +79,7 @@ class Parameter:
                 expected="a positive standard deviation",
                 fix="leave out of the control what is known exactly",
             )
-        faults.refuse()
+        faults.raise_if_any()
 
     @property
     def is_field(self) -> bool:

@@ -97,7 +97,7 @@ def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Data
             expected="a name of its own",
             fix='rename it, array.rename("rain")',
         )
-        faults.refuse()
+        faults.raise_if_any()
     name = "variable" if data.name is None else data.name
     return with_text(without_quantities(data.to_dataset(name=name))), name
 

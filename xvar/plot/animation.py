@@ -216,7 +216,7 @@ def make_film(
                 frame=configuration.frame,
             )
         )
-        faults.refuse()
+        faults.raise_if_any()
         assert known is not None
         observed = known.at(times)
     outside = np.zeros(values.shape, dtype=bool)

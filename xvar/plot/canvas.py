@@ -145,11 +145,11 @@ def make_canvas(field: xr.DataArray, data: xr.Dataset, configuration: Configurat
     """
     faults = Faults()
     axes = find_axes(field.expand_dims("time"), faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert axes is not None
     names = AxisNames(time="window", y=axes.y, x=axes.x)
     grid = horizontal_grid(field, names, faults, configuration.dx, configuration.dy, mapping=data)
-    faults.refuse()
+    faults.raise_if_any()
     assert grid is not None
     dims = (axes.y, axes.x)
     if grid.kind == "geographic" and all(dim in field.coords for dim in dims):

@@ -78,7 +78,7 @@ def forecast(
         known = (
             None if variable is None else read_truth(variable, fields, axes, units, faults, frame=configuration.frame)
         )
-        faults.refuse()
+        faults.raise_if_any()
         assert known is not None
         rows.append(("observed", known.at(one["time"].values[leads])))
     if figure is None:

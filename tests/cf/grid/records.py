@@ -41,7 +41,7 @@ def metres(y, x, units="m", **attrs) -> xr.DataArray:
 def grid(array, axes=AXES, **options):
     faults = Faults()
     result = horizontal_grid(array, axes, faults, **options)
-    faults.refuse()
+    faults.raise_if_any()
     return result
 
 

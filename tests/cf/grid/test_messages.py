@@ -216,14 +216,14 @@ def test_what_is_refused(array, options, text) -> None:
         faults = Faults()
         assert horizontal_grid(given, AXES, faults, **options) is None
         with pytest.raises(InputError) as caught:
-            faults.refuse()
+            faults.raise_if_any()
         assert str(caught.value) == text
 
 
 def read(array: xr.DataArray, **options: object) -> HorizontalGrid:
     faults = Faults()
     found = horizontal_grid(array, AXES, faults, **options)
-    faults.refuse()
+    faults.raise_if_any()
     assert found is not None
     return found
 

@@ -103,5 +103,5 @@ def verify(
         expected="a forecast (window, lead_time, y, x), or an analysis with u and v (window, step, y, x)",
         fix='ds.var4d.assimilate().var4d.forecast("30min").var4d.verify(ds)',
     )
-    faults.refuse()
+    faults.raise_if_any()
     raise AssertionError

@@ -55,11 +55,11 @@ def verify_forecast(
     """Scores of a forecast, see `xvar.analysis.verify.verify`."""
     faults = Faults()
     configuration = _configuration(data, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert configuration is not None
     forecast, times, reference = _arranged(data, configuration.variable)
     axes = find_axes(forecast.isel(window=0, lead_time=0, drop=True).expand_dims("time"), faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert axes is not None
     units = str(forecast.attrs.get("units", "1"))
     events = make_events(thresholds, units, configuration, faults)
@@ -79,7 +79,7 @@ def verify_forecast(
     known = None
     if variable is not None:
         known = read_truth(variable, forecast, axes, units, faults, frame=configuration.interval)
-    faults.refuse()
+    faults.raise_if_any()
     assert known is not None
     without = known.indices(times) < 0
     if without.all():
@@ -136,7 +136,7 @@ def _refuse_times(times: NDArray[Any], known: Iterable[Any], faults: Faults) -> 
         expected="a truth at one forecast time at least; nothing is interpolated",
         fix="a longer truth, or forecasts at its times by every=",
     )
-    faults.refuse()
+    faults.raise_if_any()
 
 
 def _scores(

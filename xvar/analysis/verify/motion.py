@@ -34,12 +34,12 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
             expected="a Dataset with the true u and v",
             fix="verify(ds), or verify a forecast",
         )
-        faults.refuse()
+        faults.raise_if_any()
     assert isinstance(truth, xr.Dataset)
     if "window" not in data.dims:
         data = data.expand_dims("window")
     axes = find_axes(data["u"].isel(window=0, step=0, drop=True).expand_dims("time"), faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert axes is not None
     times = data["time"].drop_vars(list(data["time"].coords))
     if "window" not in times.dims:
@@ -56,7 +56,7 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
         if known is not None:
             without = known.indices(moments) < 0
             pairs.append((np.asarray(own.values, dtype=np.float64), known.at(moments)))
-    faults.refuse()
+    faults.raise_if_any()
     missing = ~np.isfinite(sum(values + true for values, true in pairs))
     motion, true = (
         xr.DataArray(
@@ -71,7 +71,7 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
             expected="true velocities at the times of the analysis",
             fix="a truth that covers the analysis, or one without time",
         )
-        faults.refuse()
+        faults.raise_if_any()
     fields: dict[Hashable, Any] = {}
     for suffix, kept in (("", POOLED), ("_by_window", BY_WINDOW)):
         for name, part in _scores(motion, true, kept).items():

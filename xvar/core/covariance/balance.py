@@ -277,7 +277,7 @@ class Geostrophic(Specification):
                 )
         if len(grid.shape) != 2:
             faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
-            faults.refuse()
+            faults.raise_if_any()
         reach = 0.5 * grid.shape[0] * grid.spacing[0]
         if abs(self.coriolis) <= abs(self.beta) * reach:
             faults.add(
@@ -285,4 +285,4 @@ class Geostrophic(Specification):
                 expected="a Coriolis parameter that is not zero on the grid",
                 fix="leave the equator out, or use a covariance without balance",
             )
-        faults.refuse()
+        faults.raise_if_any()

@@ -161,7 +161,7 @@ class Diffusion(Specification):
             faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
         elif grid.water is not None and not bool(grid.water.any()):
             faults.add(found="a grid that is all land", expected="some water", fix="mend the land mask")
-        faults.refuse()
+        faults.raise_if_any()
         coarsest = _coarsest(grid)
         if not 2 * coarsest <= self.length < math.inf:
             raise InputError(

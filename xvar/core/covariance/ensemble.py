@@ -180,4 +180,4 @@ class Ensemble(Specification):
                 expected="a share above 0, and below 1 where there is a static part",
                 fix="weight=0.5",
             )
-        faults.refuse()
+        faults.raise_if_any()

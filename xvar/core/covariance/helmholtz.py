@@ -184,7 +184,7 @@ class Helmholtz(Specification):
                 expected="free or periodic edges for a stream function and a potential",
                 fix='give edges="free"',
             )
-        faults.refuse()
+        faults.raise_if_any()
         Matern(self.std, self.length, self.smoothness).check(grid)
 
 

@@ -106,4 +106,4 @@ class Homogeneous(Specification):
             )
         if not self.scale > 0:
             faults.add(found=f"scale={self.scale}", expected="a positive number", fix="mend scale")
-        faults.refuse()
+        faults.raise_if_any()

@@ -107,4 +107,4 @@ class Matern(Specification):
             )
         if len(grid.shape) != 2:
             faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
-        faults.refuse()
+        faults.raise_if_any()

@@ -255,7 +255,7 @@ class Streamfunction(Specification):
             faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
         if self.coriolis == 0:
             faults.add(found="coriolis=0", expected="a fluid that rotates", fix="use a covariance without balance")
-        faults.refuse()
+        faults.raise_if_any()
         edges = self.edges or ("periodic" if grid.edges == "periodic" else "closed")
         periodic = edges == "periodic", edges != "closed"
         return BalancedFlow(grid, self.coriolis, self.beta, self.gravity, periodic, dtype=dtype, device=device)

@@ -108,7 +108,7 @@ class Images:
                 expected="states that stay in the units of the model",
                 fix="leave reset out",
             )
-        faults.refuse()
+        faults.raise_if_any()
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -143,7 +143,7 @@ class ShallowWater:
             )
         if len(grid.shape) != 2:
             faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
-        faults.refuse()
+        faults.raise_if_any()
         return ShallowWaterModel(self, grid, dtype=dtype, device=device)
 
 

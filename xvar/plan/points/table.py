@@ -80,7 +80,7 @@ def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
     """
     faults = Faults()
     axes = find_axes(images, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert axes is not None
     array = images.squeeze(drop=True).transpose(axes.time, axes.y, axes.x)
     spread = xr.broadcast(xr.DataArray(std), array)[0].transpose(*array.dims).values

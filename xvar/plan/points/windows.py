@@ -100,7 +100,7 @@ def assimilate_points(
     offsets = getattr(dynamics, "offsets", {})
     staggered = tuple(name for name in names if any(offsets.get(name, ())))
     states = [state_of(start, names, staggered, faults) for start in starts]
-    faults.refuse()
+    faults.raise_if_any()
     plane = states[0][1]
     land = states[0][2]
     first = starts[0][names[0]].squeeze(drop=False)
@@ -125,7 +125,7 @@ def assimilate_points(
         )
     estimated = checked_parameters(parameters, components, () if grid is None else grid.shape, faults)
     filters = checked_penalties(penalties, components, faults)
-    faults.refuse()
+    faults.raise_if_any()
     assert grid is not None
     dates = table["date"]
     table["row"] = np.arange(dates.size)
@@ -139,7 +139,7 @@ def assimilate_points(
             expected="observations in the window, which begins there",
             fix="choose the background of an earlier time, background.sel(time=...)",
         )
-    faults.refuse()
+    faults.raise_if_any()
     shift = np.array([offsets.get(name, (0.0, 0.0)) for name in names]).T
     table["position"] = position
     table["dry"] = is_dry(position, grid, land, np.isin(table["variable"], [names.index(name) for name in staggered]))
