@@ -10,11 +10,7 @@ from xvar.check.conformance import SEED, Report, Row
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xvar.core.covariance import Covariance
-    from xvar.core.grid import Grid
-
-GATE, INVERSE = 1e-9, 1e-6  # relative, in float64; an inverse loses what the condition takes
-STEPS = 30  # of the Lanczos iteration
+INVERSE = 1e-6  # largest relative error of an inverse in float64, which loses digits by the condition number
 WINDOWS = 2
 
 
@@ -51,6 +47,7 @@ def covariance(
     """
     import torch
 
+    from xvar.core.covariance.validity import GATE, spectrum
     from xvar.core.grid import Grid
 
     name = f"covariance {type(subject).__name__}"
@@ -87,80 +84,6 @@ def covariance(
     except Exception as error:  # noqa: BLE001 -- whatever an operator of the user's raises is a finding
         rows.append(Row("it runs", False, 1.0, 0.0, f"{type(error).__name__}: {error}"))
     return Report(name, tuple(rows))
-
-
-def spectrum(operator: Covariance, size: Sequence[int], generator: Any = None) -> tuple[float, float]:
-    r"""How far an operator is from symmetric, and its least eigenvalue over the largest.
-
-    By the Lanczos iteration with all directions kept orthogonal, which finds the ends of the spectrum first.
-
-    Parameters
-    ----------
-    operator : Covariance
-        In float64.
-    size : sequence of int
-        Of the states, (window, component, \*grid); the first window is looked at.
-    generator : torch.Generator, optional
-        Of the first direction.
-
-    Returns
-    -------
-    asymmetry, least : float
-    """
-    import torch
-
-    generator = generator or torch.Generator().manual_seed(SEED)
-    one = (1, *size[1:])
-    if size[0] > 1:
-        operator = operator.select(torch.tensor([0]))
-
-    def apply(flat: Tensor) -> Tensor:
-        return operator.apply(flat.reshape(one)).reshape(-1)
-
-    count = int(torch.tensor(one).prod())
-    x, y = (torch.randn(count, generator=generator, dtype=torch.float64) for _ in range(2))
-    with torch.no_grad():
-        bx, by = apply(x), apply(y)
-        asymmetry = float((x @ by - bx @ y).abs() / (x.norm() * by.norm()).clamp_min(1e-300))
-        basis, projected = [x / x.norm()], torch.zeros(0, 0, dtype=torch.float64)
-        for step in range(min(STEPS, count)):
-            image = apply(basis[step])
-            stacked = torch.stack(basis)
-            grown = torch.zeros(step + 1, step + 1, dtype=torch.float64)
-            grown[:step, :step] = projected
-            grown[:, step] = grown[step, :] = stacked @ image
-            projected = grown
-            for _ in range(2):
-                image = image - stacked.T @ (stacked @ image)
-            if float(image.norm()) <= 1e-12 * float(by.norm()):
-                break
-            basis.append(image / image.norm())
-        values = torch.linalg.eigvalsh(projected)
-    return asymmetry, float(values[0] / values.abs().max().clamp_min(1e-300))
-
-
-def refusal(specification: Any, grid: Grid, components: int) -> tuple[str, str] | None:
-    """What is wrong with a covariance of the user's own, and what would mend it; None where nothing is.
-
-    Those of xvar are symmetric and positive as they are made, and cost nothing here.
-    """
-    import torch
-
-    if type(specification).__module__.partition(".")[0] == "xvar":
-        return None
-    operator = specification.bind(grid, dtype=torch.float64)
-    asymmetry, least = spectrum(operator, (1, components, *grid.shape))
-    if asymmetry > GATE:
-        return (
-            f"a covariance that is not symmetric: <x, By> and <Bx, y> differ by {asymmetry:.2g} of their size",
-            "B = (A + A^T) / 2; see xvar.check.covariance",
-        )
-    if least < -GATE:
-        return (
-            f"a covariance that is not positive: its least eigenvalue is {least:.3g} times the largest",
-            "take the negative part of its spectrum away, or shorten its tails; see xvar.check.covariance",
-        )
-    return None
 
 
 def _far(one: Tensor, other: Tensor) -> float:

@@ -376,17 +376,18 @@ def _refuse_no_covariance(
     record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, faults: Faults
 ) -> None:
     """Refuse what a user made and is not symmetric or not positive: J would have no minimum, or another one."""
-    from xvar.check.covariance import refusal
+    from xvar.core.covariance.validity import validity_fault
 
     for option, parts in given.items():
         for key, part in parts.items():
-            wrong = refusal(part, bridge.core_grid(record.grid, record.land), len(components[key]))
-            if wrong is not None:
+            fault = validity_fault(part, bridge.core_grid(record.grid, record.land), len(components[key]))
+            if fault is not None:
                 faults.add(
+                    code=fault.code,
                     variable=f"{option} of {key!r}",
-                    found=wrong[0],
-                    expected="a covariance: symmetric, and no eigenvalue below zero",
-                    fix=wrong[1],
+                    found=fault.found,
+                    expected=fault.expected,
+                    fix=fault.fix,
                 )
 
 
