@@ -88,14 +88,14 @@ class CostHistory:
         self._taken[windows] += 1
 
     def numbers(self) -> dict[str, Tensor]:
-        """What is told of it, each (window, evaluation).
+        """Return the history as arrays for the output, each (window, evaluation).
 
         Returns
         -------
         dict of Tensor
-            ``cost_history``, the lowest J that the minimisation has met so far; ``cost_history_<term>``, its terms there; NaN
-            where a window was not evaluated any more. ``minimisation``, the number of the minimisation, the first 1; 0
-            where there was none.
+            ``cost_history``, the lowest J that the minimisation has reached so far; ``cost_history_<term>``, its terms
+            there; NaN after the last evaluation of a window. ``minimisation``, the number of the minimisation from 1;
+            0 after the last evaluation.
         """
         cost = torch.nan_to_num(sum(self._terms.values(), torch.zeros(())), nan=torch.inf)
         lowest = torch.arange(cost.shape[1]).expand(cost.shape)

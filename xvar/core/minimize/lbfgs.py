@@ -25,8 +25,8 @@ CACHE_LINE = 64  # bytes; the bits of a product depend on where in a cache line 
 class LBFGS:
     r"""L-BFGS with a weak Wolfe line search, each window on its own.
 
-    The direction is :math:`d = -H g`, H from the last `history_size` pairs of steps and gradient differences, scaled by the
-    newest. The line search brackets a step that satisfies
+    The direction is :math:`d = -H g`, H from the last `history_size` pairs of steps and gradient differences, scaled
+    by the newest. The line search brackets a step that satisfies
     :math:`J(v + t d) \le J + c_1 t\, g \cdot d` and :math:`g(v + t d) \cdot d \ge c_2\, g \cdot d` and closes in by
     cubic interpolation. Windows are evaluated together but never wait for one another: each evaluation serves every
     window at its own trial point, and a window that has stopped is left out of it. No window's bits depend on the
