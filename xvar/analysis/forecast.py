@@ -19,8 +19,9 @@ from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan import bridge
+from xvar.plan.bridge import components_of
 from xvar.plan.configuration import ATTRIBUTE, Configuration, named_models
+from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
 
 #: What a forecast from images has beyond the last of them carried along a motion that stays as it is.
 PARTS = ("transient", "growth", "power_limit")
@@ -189,11 +190,11 @@ def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], m
     """The variables of the state at all leads, by the model."""
     configuration, plane = analysed.configuration, analysed.plane
     names = tuple(str(name) for name, part in data.data_vars.items() if part.dims == ("window", "step", *plane))
-    components = bridge.components_of(model, configuration.variable) or {name: (name,) for name in names}
+    components = components_of(model, configuration.variable) or {name: (name,) for name in names}
     state = [data[name].isel(step=-1) for parts in components.values() for name in parts]
     held = {name: data[name].ndim > 1 for name in configuration.parameters}
     solve = bound(
-        bridge.integrate_windows,
+        integrate_windows,
         grid=analysed.grid,
         model=model,
         components=components,
@@ -244,7 +245,7 @@ def _extrapolate(
     if "power_limit" in left_out:
         nowcast = replace(nowcast, sharpness=None)
     solve = bound(
-        bridge.extrapolate_windows,
+        extrapolate_windows,
         grid=analysed.grid,
         nowcast=nowcast,
         leads=leads,
