@@ -20,39 +20,51 @@ __all__ = [
     "InputError",
     "InputWarning",
     "__version__",
+    "analysis",
+    "assimilate",
     "background",
     "check",
     "control",
     "covariance",
     "datasets",
     "dynamics",
+    "io",
     "minimize",
     "observation",
     "open_odim",
     "open_untrusted",
     "penalty",
+    "plot",
+    "pysteps_motion",
     "rain_rate",
     "run",
+    "runs",
     "show_versions",
 ]
 
 __version__ = version("xvar")
 
-# Public names of modules that need torch, or are not needed by all.
+# Public names, imported at first use: a module, or an attribute of one.
 _LAZY = {
+    "analysis": "xvar.analysis",
+    "assimilate": "xvar.assimilation:assimilate",
     "background": "xvar.background",
     "check": "xvar.check",
     "control": "xvar.control",
     "covariance": "xvar.covariance",
     "datasets": "xvar.datasets",
     "dynamics": "xvar.dynamics",
+    "io": "xvar.io",
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
     "open_odim": "xvar.io.odim:open_odim",
     "open_untrusted": "xvar.io.untrusted:open_untrusted",
     "penalty": "xvar.penalty",
+    "plot": "xvar.plot",
+    "pysteps_motion": "xvar.analysis.to_pysteps:pysteps_motion",
     "rain_rate": "xvar.io.rain_rate:rain_rate",
     "run": "xvar.runs:run",
+    "runs": "xvar.runs",
     "show_versions": "xvar.check.versions:show_versions",
 }
 

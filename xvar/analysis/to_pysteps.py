@@ -78,7 +78,7 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
 def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
     """A motion method for pysteps: the displacement at the last of some images.
 
-    ``pysteps.motion.interface._methods["xvar"] = xvar.exchange.pysteps_motion`` makes it one of those that
+    ``pysteps.motion.interface._methods["xvar"] = xvar.pysteps_motion`` makes it one of those that
     ``pysteps.motion.get_method("xvar")`` finds. It takes the rates, not their logarithm, which the other methods are
     mostly given.
 
@@ -102,7 +102,7 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
     Examples
     --------
     >>> import xvar
-    >>> xvar.exchange.pysteps_motion(0.12 * xvar.datasets.sample()["rain"].values[:4]).shape
+    >>> xvar.pysteps_motion(0.12 * xvar.datasets.sample()["rain"].values[:4]).shape
     (2, 128, 128)
     """
     from xvar.assimilation import assimilate
