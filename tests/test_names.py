@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # xvar.name, also of several parts; not the end of a longer word, of a path, a file or an address.
-NAME = re.compile(r"X(?:\.[A-Za-z_]\w*)+")
+NAME = re.compile(r"(?<![\w./:-])xvar(?:\.[A-Za-z_]\w*)+")
 FILES = {"nc", "zarr", "toml", "log", "png", "md", "py", "yaml"}
 # Parts of a page that import what they name: imports, directives and roles of Sphinx.
 IMPORTED = re.compile(r"(?m)^ *(?:from|import) xvar.*$|```\{eval-rst\}.*?```|\{py:\w+\}`[^`]*`", re.DOTALL)
@@ -56,7 +56,11 @@ def strings(source: str) -> tuple[str, str]:
     tree = ast.parse(source)
     statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not re.fullmatch(r"xvar[\w.:]*", node.value):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and not re.fullmatch(r"xvar[\w.:]*", node.value)
+        ):
             (docstrings if id(node) in statements else messages).append(node.value)
     return "\n".join(messages), "\n".join(docstrings)
 
@@ -79,7 +83,7 @@ def recommended() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
 
 
 def unresolved(public: list[str], importable: list[str]) -> list[str]:
-    """Return the names that a fresh interpreter does not find: after ``import xvar``, and by importing their modules."""
+    """Return the names that a fresh interpreter does not find after ``import xvar``, or by importing their modules."""
     command = [sys.executable, "-c", RESOLVE]
     given = json.dumps((public, importable))
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
