@@ -13,12 +13,13 @@ import xarray as xr
 
 from xvar.background import CYCLED, Cycled, read_background
 from xvar.cf.axes import is_lazy
+from xvar.cf.size import WORKING_FIELDS
 from xvar.cf.units import convert
 from xvar.errors import Faults
 from xvar.execution.batch_sizes import batch_sizes
 from xvar.execution.batches import Errors, Output
 from xvar.execution.dispatch import is_deferred, run_batches
-from xvar.execution.schedule import Partial, Schedule, make_schedule
+from xvar.execution.schedule import Partial, Schedule
 from xvar.plan import Plan, plan_experiment, plan_motion
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.guard import Guard, warn_of
@@ -26,6 +27,7 @@ from xvar.plan.labels import labelled
 from xvar.plan.options import SAVED, Constraint, Saved, check_options
 from xvar.plan.points import Points, assimilate_points
 from xvar.plan.record import Record, as_dataset, read_record
+from xvar.plan.windows import read_windows
 
 if TYPE_CHECKING:
     from xvar.core.covariance.coast import Coast
@@ -240,7 +242,7 @@ def assimilate(
     schedule = None
     if record is not None:
         seconds, axis = record.times.seconds, record.axes.time
-        schedule = make_schedule(seconds, axis, window, stride, partial, faults, cycled=cycled)
+        schedule = read_windows(seconds, axis, window, stride, partial, faults, cycled=cycled)
     faults.raise_if_any()
     assert record is not None
     assert schedule is not None
@@ -307,7 +309,7 @@ def assimilate(
     }
     points = int(np.prod(record.grid.shape))
     lazy = is_lazy(record.array) or is_deferred()
-    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"], lazy=lazy)
+    size = batch_sizes(batch, len(schedule.frames), points, sizes["step"], WORKING_FIELDS, lazy=lazy)
     frames = record.array.data
     if plan.std is not None:
         kept = frames.dtype if frames.dtype.kind == "f" else np.dtype("float64")

@@ -186,18 +186,18 @@ def test_a_year_of_frames_is_a_small_graph() -> None:
 
 def test_the_default_batch_is_a_tenth_or_ten_seconds_of_work() -> None:
     with dask.config.set(num_workers=2):
-        assert batch_sizes(None, 89, 256 * 256, 4) == Sizes(9, 1)
-        assert batch_sizes(None, 100_000, 256 * 256, 4).task == 25
-        assert batch_sizes(None, 5, 256 * 256, 4) == Sizes(1, 1)
-        assert batch_sizes(None, 1000, 10_000**2, 4) == Sizes(1, 1)
+        assert batch_sizes(None, 89, 256 * 256, 4, 80) == Sizes(9, 1)
+        assert batch_sizes(None, 100_000, 256 * 256, 4, 80).task == 25
+        assert batch_sizes(None, 5, 256 * 256, 4, 80) == Sizes(1, 1)
+        assert batch_sizes(None, 1000, 10_000**2, 4, 80) == Sizes(1, 1)
     with dask.config.set(num_workers=100):
-        assert batch_sizes(None, 800, 64 * 64, 4).task == 2  # every worker gets some
+        assert batch_sizes(None, 800, 64 * 64, 4, 80).task == 2  # every worker gets some
 
 
 def test_a_batch_by_count_or_by_memory() -> None:
-    assert batch_sizes(7, 89, 64 * 64, 4) == Sizes(7, 7)
-    assert batch_sizes(1000, 89, 256 * 256, 4) == Sizes(89, 1)
-    small, large = (batch_sizes(text, 10_000, 256 * 256, 4).task for text in ("100MiB", "1GiB"))
+    assert batch_sizes(7, 89, 64 * 64, 4, 80) == Sizes(7, 7)
+    assert batch_sizes(1000, 89, 256 * 256, 4, 80) == Sizes(89, 1)
+    small, large = (batch_sizes(text, 10_000, 256 * 256, 4, 80).task for text in ("100MiB", "1GiB"))
     assert 1 <= small < large < 300
 
 

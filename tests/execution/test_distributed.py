@@ -106,7 +106,7 @@ def test_what_cannot_be_pickled_is_refused_before_anything_is_sent(client: Any, 
 
 
 def test_a_window_that_fails_on_a_worker(client: Any, tmp_path: pathlib.Path) -> None:
-    options = {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99)}
+    options = {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99)}
     record = marked(shower(), 6)
     with client.as_current():
         with pytest.raises(WindowError, match=r"window 1 \(2020-01-01T00:15:00"):
@@ -135,7 +135,7 @@ def test_a_killed_worker_costs_nothing(client: Any, whole: xr.Dataset, tmp_path:
         if report.done and next(victims, False):
             kill_one(client)
 
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0.2)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0.2)}
     with client.as_current():
         report = xvar.run(shower(), tmp_path / "a.zarr", **options, batch=1, progress=progress)
     assert next(victims, None) is None  # it was killed
@@ -153,7 +153,7 @@ def test_what_is_stored_is_not_solved_again_where_its_worker_dies(
     record = shower(3 * windows + 1)
 
     def call(seconds: float) -> dict[str, Any]:
-        minimizer = Noting(evaluations=12, decrease=0.99, seconds=seconds, sign=str(sign))
+        minimizer = Noting(max_evaluations=12, ftol=0.99, seconds=seconds, sign=str(sign))
         return {**options, "minimizer": minimizer, "batch": 1}
 
     undisturbed = record.chunk(time=10).var4d.assimilate(**call(0)).compute(scheduler="synchronous")
@@ -206,7 +206,7 @@ def test_a_result_that_dies_with_its_worker_before_it_is_fetched(
 
 @pytest.mark.long
 def test_a_cluster_that_goes_away_marks_no_window_as_failed(tmp_path: pathlib.Path) -> None:
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0.2)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0.2)}
 
     def progress(report: Report) -> None:
         if report.done == 1:
@@ -273,7 +273,7 @@ def test_a_script_without_its_guard_is_told(guarded: bool, tmp_path: pathlib.Pat
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_window_that_kills_is_marked_and_the_others_are_done(whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
     # Fault 71.
-    options = {"window": 4, "minimizer": Killing(evaluations=12, decrease=0.99)}
+    options = {"window": 4, "minimizer": Killing(max_evaluations=12, ftol=0.99)}
     report = xvar.run(marked(shower(), 6), tmp_path / "a.zarr", **options, batch=2, workers=1)
     assert list(report.failed) == [1]
     assert "worker died 3 times" in report.failed[1]
@@ -290,7 +290,7 @@ from tests.runs.records import Slow, shower
 
 if __name__ == "__main__":
     path, windows, seconds, size = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=seconds)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=seconds)}
     xvar.run(shower(3 * windows + 1).chunk(time=10), path, **options, batch=size, workers=2)
 """
 
@@ -338,7 +338,7 @@ def chaos(path: pathlib.Path, windows: int, *, kills: int, every: float, seconds
 
 def assert_undisturbed(path: pathlib.Path, windows: int) -> None:
     found = load(path)
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0)}
     expected = shower(3 * windows + 1).var4d.assimilate(**options)
     assert status(path).done == windows
     differences = {}
@@ -375,7 +375,7 @@ def test_ctrl_c_lets_the_workers_go(client: Any, tmp_path: pathlib.Path) -> None
         if report.done == 1:
             raise KeyboardInterrupt
 
-    options = {"window": 4, "minimizer": Slow(evaluations=12, decrease=0.99, seconds=0.5)}
+    options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0.5)}
     with client.as_current(), pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         xvar.run(shower(25), tmp_path / "a.zarr", **options, batch=1, progress=progress)
     for _ in range(100):

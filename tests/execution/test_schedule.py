@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xvar.errors import Faults, InputError
-from xvar.execution.schedule import Schedule, make_schedule
+from xvar.execution.schedule import Length, Partial, Schedule, make_schedule
 
 DAY = 86400.0
 
 
-def lay(seconds: object, window: object = None, stride: object = None, partial: str = "drop") -> Schedule:
-    faults = Faults()
-    schedule = make_schedule(np.asarray(seconds, dtype=float), "time", window, stride, partial, faults)  # type: ignore[arg-type]
-    faults.raise_if_any()
+def lay(seconds: object, window: Length, stride: Length | None = None, partial: Partial = "drop") -> Schedule:
+    schedule = make_schedule(np.asarray(seconds, dtype=float), window, stride, partial)
     assert schedule is not None
     return schedule
 
@@ -24,21 +20,17 @@ def rows(schedule: Schedule) -> list[list[int]]:
 
 
 def test_a_duration_includes_both_its_ends() -> None:
-    assert rows(lay(np.arange(7) * DAY, "3D")) == [[0, 1, 2, 3], [3, 4, 5, 6]]
+    assert rows(lay(np.arange(7) * DAY, 3 * DAY)) == [[0, 1, 2, 3], [3, 4, 5, 6]]
 
 
 def test_windows_share_a_frame_by_default() -> None:
-    assert rows(lay(np.arange(7))) == [[0, 1, 2, 3], [3, 4, 5, 6]]
-
-
-def test_a_short_record_is_one_window() -> None:
-    assert rows(lay(np.arange(3))) == [[0, 1, 2]]
+    assert rows(lay(np.arange(7), 4)) == [[0, 1, 2, 3], [3, 4, 5, 6]]
 
 
 def test_a_stride_may_overlap_or_leave_frames_out() -> None:
     assert rows(lay(np.arange(6), 4, 1)) == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5]]
     assert rows(lay(np.arange(9), 2, 4)) == [[0, 1], [4, 5]]
-    assert rows(lay(np.arange(7) * 300, "15min", "15min")) == [[0, 1, 2, 3], [3, 4, 5, 6]]
+    assert rows(lay(np.arange(7) * 300, 900.0, 900.0)) == [[0, 1, 2, 3], [3, 4, 5, 6]]
 
 
 def test_a_partial_window_is_kept_or_dropped() -> None:
@@ -55,26 +47,8 @@ def test_no_window_reaches_across_a_gap() -> None:
     assert rows(lay(seconds, 4)) == [[0, 1, 2, 3], [5, 6, 7, 8]]
 
 
-def test_gaps_that_leave_no_window_are_refused() -> None:
-    with pytest.raises(InputError, match="gaps that leave no 4 frames"):
-        lay([0, 1, 50, 51, 100, 101], 4)
-
-
-@pytest.mark.parametrize("window", [5, "10min"])
-def test_a_window_longer_than_the_record_is_refused(window: object) -> None:
-    with pytest.raises(InputError, match="longer than the record of 4 frames"):
-        lay(np.arange(4), window)
-
-
-@pytest.mark.parametrize("window", [1, 0, -3, "1s", "-1min", True, 2.5])
-def test_a_window_of_less_than_two_frames_is_refused(window: object) -> None:
-    with pytest.raises(InputError):
-        lay(np.arange(6) * 60, window)
-
-
-def test_every_problem_is_named_at_once() -> None:
-    with pytest.raises(InputError, match=r"(?s)partial='some'.*stride=-1"):
-        lay(np.arange(6), 3, -1, "some")
+def test_gaps_may_leave_no_window() -> None:
+    assert make_schedule(np.array([0.0, 1, 50, 51, 100, 101]), 4) is None
 
 
 @given(
@@ -83,11 +57,10 @@ def test_every_problem_is_named_at_once() -> None:
     stride=st.one_of(st.none(), st.integers(1, 8)),
     partial=st.sampled_from(["drop", "keep"]),
 )
-def test_windows_of_frames(steps: list[float], window: int, stride: int | None, partial: str) -> None:
+def test_windows_of_frames(steps: list[float], window: int, stride: int | None, partial: Partial) -> None:
     seconds = np.r_[0, np.cumsum(steps)]
-    try:
-        schedule = lay(seconds, window, stride, partial)
-    except InputError:  # gaps that leave nothing: see above
+    schedule = make_schedule(seconds, window, stride, partial)
+    if schedule is None:  # gaps that leave nothing: see above
         return
     found = rows(schedule)
     limit = (window - 1) * np.median(np.diff(seconds))
@@ -107,14 +80,14 @@ def test_windows_of_frames(steps: list[float], window: int, stride: int | None, 
 
 @given(
     steps=st.lists(st.sampled_from([1.0, 2.0, 3.0]), min_size=6, max_size=40),
-    window=st.sampled_from([4, 5, 8]),
-    stride=st.one_of(st.none(), st.sampled_from([2, 3, 9])),
+    window=st.sampled_from([4.0, 5.0, 8.0]),
+    stride=st.one_of(st.none(), st.sampled_from([2.0, 3.0, 9.0])),
 )
-def test_windows_of_durations(steps: list[float], window: int, stride: int | None) -> None:
+def test_windows_of_durations(steps: list[float], window: float, stride: float | None) -> None:
     seconds = np.r_[0, np.cumsum(steps)]
     if seconds[-1] < window:
         return
-    schedule = lay(seconds, f"{window}s", None if stride is None else f"{stride}s", "keep")
+    schedule = lay(seconds, window, stride, "keep")
     for row in rows(schedule):
         span = seconds[row[-1]] - seconds[row[0]]
         assert span <= window + 1e-3  # both ends included, nothing beyond

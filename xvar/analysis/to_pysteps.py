@@ -106,7 +106,7 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
     (2, 128, 128)
     """
     from xvar.assimilation import assimilate
-    from xvar.execution.schedule import DEFAULT_FRAMES
+    from xvar.plan.windows import DEFAULT_FRAMES
 
     values: NDArray[Any] = np.ma.filled(np.ma.asarray(images, dtype="float32"), np.nan)
     if values.ndim != 3 or len(values) < 2:

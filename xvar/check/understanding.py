@@ -10,8 +10,8 @@ import xarray as xr
 
 from xvar.cf.axes import is_lazy
 from xvar.errors import Faults
-from xvar.execution.schedule import make_schedule
 from xvar.plan.record import Record, as_dataset, read_record
+from xvar.plan.windows import read_windows
 
 
 def describe(
@@ -70,7 +70,7 @@ def facts(record: Record) -> dict[str, Any]:
     """
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
-    schedule = make_schedule(seconds, record.axes.time, None, None, "drop", faults)
+    schedule = read_windows(seconds, record.axes.time, None, None, "drop", faults)
     faults.raise_if_any()
     assert schedule is not None
     rows, columns = record.grid.shape

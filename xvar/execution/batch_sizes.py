@@ -1,4 +1,4 @@
-"""How many windows a task holds, and how many of them are minimised together."""
+"""Sizes of batches: windows of a task, and windows that are minimised together."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xvar.cf.size import WORKING_FIELDS
 from xvar.execution import workers
 
-TOGETHER_POINTS = 2**18  # points of the images minimised together: beyond this their fields no longer fit a cache
-POINT_SECONDS = 1.5e-6  # about what a point of an image costs one core
-TASK_SECONDS = 10.0  # of work in a task: long for a scheduler, short where a worker is killed
-TASKS_OF_RECORD = 10  # at least, so that a kill costs a tenth of a short record
-TASKS_OF_WORKER = 4  # at least, so that all workers end at about the same time
+TOGETHER_POINTS = 2**18  # points of the images minimised together: the fields of more do not fit a cache
+POINT_SECONDS = 1.5e-6  # approximate cost of a point of an image on one core
+TASK_SECONDS = 10.0  # work of a task: long for a scheduler, short if a worker is killed
+MIN_TASKS_OF_RECORD = 10  # a kill costs at most a tenth of a short record
+MIN_TASKS_OF_WORKER = 4  # all workers end at about the same time
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many windows a task holds, and how many of them are minimised together."""
+    """Windows of a task, and windows that are minimised together."""
 
     task: int
     together: int
 
 
 def is_batch(batch: object) -> bool:
-    """Whether `batch_sizes` takes it."""
+    """Return True if `batch_sizes` accepts the value."""
     if isinstance(batch, str):
         from dask.utils import parse_bytes
 
@@ -37,45 +36,40 @@ def is_batch(batch: object) -> bool:
 
 
 def batch_sizes(
-    batch: int | str | None, windows: int, points: int, steps: int, itemsize: int = 4, *, lazy: bool = True
+    batch: int | str | None, windows: int, points: int, steps: int, working_fields: int, *, lazy: bool = True
 ) -> Sizes:
-    """Number of windows of a batch.
+    """Return the sizes of batches; no result depends on them.
 
     Parameters
     ----------
     batch : int, str or None
-        As the user states it: windows, or the memory of a task such as "500MiB". By default a task holds about ten
-        seconds of work, a tenth of the record at most, and less where workers would be left without.
+        Windows of a task, or its memory, such as "500MiB". Default: about ten seconds of work, at most a tenth of the
+        record, and few enough to keep every worker busy.
     windows : int
-        Of the record.
+        Windows of the record.
     points : int
-        Of the grid.
+        Points of the grid.
     steps : int
         Frames of a window.
-    itemsize : int
-        Bytes of a number.
+    working_fields : int
+        Fields of the grid, of four bytes a point, that a window needs while it is minimised.
     lazy : bool
-        Whether batches become tasks. In memory there are no workers to be kept busy: as many windows go together as are
-        quickest.
-
-    Notes
-    -----
-    However many a task holds, only so many are minimised together as fit a cache; no result depends on either.
+        Batches become tasks. In memory the fastest number of windows is taken instead.
     """
     cached = max(1, TOGETHER_POINTS // (points * steps))
     if isinstance(batch, str):
         from dask.utils import parse_bytes
 
-        field_bytes = points * itemsize
-        # A window held takes its frames and its outputs, one that is minimised its working fields.
-        together = min(cached, max(1, parse_bytes(batch) // (2 * WORKING_FIELDS * field_bytes)))
-        left = parse_bytes(batch) - together * WORKING_FIELDS * field_bytes
+        field_bytes = 4 * points
+        # A stored window takes its frames and outputs, a window that is minimised its working fields.
+        together = min(cached, max(1, parse_bytes(batch) // (2 * working_fields * field_bytes)))
+        left = parse_bytes(batch) - together * working_fields * field_bytes
         return Sizes(int(min(windows, max(1, left // (5 * steps * field_bytes)))), int(together))
     if batch is not None:
         return Sizes(min(batch, windows), min(batch, cached))
     if not lazy:
         return Sizes(min(windows, cached), min(windows, cached))
-    at_once = int(TASK_SECONDS / (POINT_SECONDS * points * steps))
-    busy = -(-windows // (TASKS_OF_WORKER * workers.cluster_threads()))
-    task = max(1, min(-(-windows // TASKS_OF_RECORD), at_once, busy))
+    affordable = int(TASK_SECONDS / (POINT_SECONDS * points * steps))
+    busy = -(-windows // (MIN_TASKS_OF_WORKER * workers.cluster_threads()))
+    task = max(1, min(-(-windows // MIN_TASKS_OF_RECORD), affordable, busy))
     return Sizes(task, min(task, cached))

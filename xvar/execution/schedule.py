@@ -1,8 +1,7 @@
-"""The schedule of a record: which frames each window holds. It is known without computing anything."""
+"""Window schedule of a record: the frames of each window, from the times of the frames alone."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -10,13 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.cf.times import parse_duration
-from xvar.errors import Faults
-
 Partial = Literal["drop", "keep"]
-
-PARTIALS: tuple[Partial, ...] = ("drop", "keep")
-DEFAULT_FRAMES = 4  # the paper's window
+Length = int | float  # frames if it is an int, else seconds
 
 
 @dataclass(frozen=True)
@@ -30,10 +24,10 @@ class Schedule:
     seconds : ndarray of float (window, step)
         Time of each frame after the first of its window; NaN where there is no frame.
     lead : ndarray of float (window,), optional
-        Where windows form chains: seconds from the last frame of the window before to the first of this one; NaN where
-        a chain begins.
+        Cycled windows only: seconds from the last frame of the previous window to the first of this one; NaN at the
+        beginning of a chain.
     elapsed : ndarray of float (window,), optional
-        Likewise, from the first frame of the window before.
+        Likewise, from the first frame of the previous window.
     """
 
     frames: NDArray[np.intp]
@@ -42,13 +36,13 @@ class Schedule:
     elapsed: NDArray[np.float64] | None = None
 
     def rows(self, begin: int, end: int) -> Schedule:
-        """The windows from one number to another."""
+        """Windows `begin` to `end` - 1."""
         lead, elapsed = (None if part is None else part[begin:end] for part in (self.lead, self.elapsed))
         return Schedule(self.frames[begin:end], self.seconds[begin:end], lead, elapsed)
 
     def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
-        """Windows with the same frame times, which can be solved in one batch: their indices and those times."""
-        # Milliseconds tell apart all that a record can mean, and hide the rounding of its times.
+        """Indices of windows with equal frame times, which can be solved together, and those times."""
+        # Rounded to milliseconds, so that rounding errors of the times separate no windows.
         keys = [tuple(np.round(row[~np.isnan(row)], 3)) for row in self.seconds]
         groups: dict[tuple[float, ...], list[int]] = {}
         for index, key in enumerate(keys):
@@ -58,11 +52,9 @@ class Schedule:
 
 def make_schedule(
     seconds: NDArray[np.float64],
-    dimension: Hashable,
-    window: object,
-    stride: object,
-    partial: Partial,
-    faults: Faults,
+    window: Length,
+    stride: Length | None = None,
+    partial: Partial = "drop",
     *,
     cycled: bool = False,
 ) -> Schedule | None:
@@ -72,74 +64,30 @@ def make_schedule(
     ----------
     seconds : ndarray of float (frame,)
         Times of the frames, ascending.
-    dimension : hashable
-        Name of the time dimension, for messages.
-    window, stride : int, duration or None
-        Length of a window and distance between the first frames of two: in frames, or as durations, a window
-        including both its ends ("3D" of daily frames is 4 frames). By default 4 frames, or all where there are fewer,
-        and one frame less than the window, so that windows share a frame.
+    window, stride : int (frames) or float (seconds)
+        Length of a window, and distance between the first frames of consecutive windows. A length in seconds includes
+        both ends of the window. Default stride: the last frame of a window is the first of the next.
     partial : {"drop", "keep"}
-        What becomes of frames at the end of the record, or before a gap, that do not fill a window.
-    faults : Faults
-        Takes what cannot be done.
+        Drop or keep windows that the end of the record, or a gap, cuts short.
     cycled : bool
-        Whether each window goes on from the one before it. Windows are then half-open, so that no frame is in two:
-        a duration leaves its end to the next window ("3D" of daily frames is 3 frames), and the stride is by default
-        the window itself, and no less.
+        Lay half-open windows, which share no frame: a length in seconds excludes the end of the window, and the default
+        stride is the window.
 
     Returns
     -------
     Schedule or None
-        Windows never reach across a gap that is longer than a window: the record is laid out anew behind it. None
-        where a problem was added.
+        No window contains a gap longer than a window: windows are laid anew after it. None if gaps leave no window.
     """
-    count = len(faults)
-    faults.check_choice("partial", partial, PARTIALS, PARTIALS[0])
-    frames = len(seconds)
     cadence = float(np.median(np.diff(seconds)))
-    length = _length(window, "window", faults)
-    step = _length(stride, "stride", faults)
-    if len(faults) > count:
-        return None
-    in_frames = length is None or isinstance(length, int)
-    whole: float | int = min(DEFAULT_FRAMES, frames) if length is None else length
-    span = (whole - 1) * cadence if in_frames else float(whole)
-    if cycled:
-        span = whole * cadence if in_frames else float(whole)
-        _refuse_overlap(span, step, cadence, stride, window, faults)
-    if (isinstance(whole, int) and whole < 2) or span < cadence * (1 + cycled) * (1 - 1e-6):
-        faults.add(
-            dimension=dimension,
-            found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)"
-            + (", its end left to the next window" if cycled else ""),
-            expected="a window of at least 2 frames",
-            fix="give a longer window, window=4",
-        )
-    longest_span = seconds[-1] - seconds[0] + cycled * cadence + 1e-3
-    if (isinstance(whole, int) and whole > frames) or (not in_frames and span > longest_span):
-        faults.add(
-            dimension=dimension,
-            found=f"window={window!r}, longer than the record of {frames} frames over {seconds[-1] - seconds[0]:g} s",
-            expected=f"a window of at most {frames} frames",
-            fix=f"window={frames}, or a longer record",
-        )
-    if len(faults) > count:
-        return None
+    span = (window - 1 + cycled) * cadence if isinstance(window, int) else window
     rows: list[NDArray[np.intp]] = []
     starts: list[int] = []
     for begin, end in _segments(seconds, max(span, cadence) * (1 + 1e-6)):
         starts.append(len(rows))
-        rows.extend(_lay(seconds, begin, end, whole, step, partial, cadence if cycled else None))
+        rows.extend(_lay(seconds, begin, end, window, stride, partial, cadence if cycled else None))
     if not rows:
-        faults.add(
-            dimension=dimension,
-            found=f"gaps that leave no {whole} frames together",
-            expected="at least one full window between two gaps",
-            fix='partial="keep", or a shorter window',
-        )
         return None
-    longest = max(len(row) for row in rows)
-    table = np.full((len(rows), longest), -1, dtype=np.intp)
+    table = np.full((len(rows), max(len(row) for row in rows)), -1, dtype=np.intp)
     for index, row in enumerate(rows):
         table[index, : len(row)] = row
     since = np.where(table >= 0, seconds[table] - seconds[table[:, :1]], np.nan)
@@ -147,39 +95,14 @@ def make_schedule(
         return Schedule(table, since)
     first, last = seconds[table[:, 0]], seconds[table.max(axis=1)]
     lead, elapsed = (np.concatenate([[np.nan], first[1:] - before[:-1]]) for before in (last, first))
-    # A segment too short for a window adds none, and its number is that of the next one's first.
+    # A segment too short for a window adds none: its number is that of the first window of the next segment.
     fresh = [start for start in starts if start < len(rows)]
     lead[fresh] = elapsed[fresh] = np.nan
     return Schedule(table, since, lead, elapsed)
 
 
-def _refuse_overlap(
-    span: float, step: int | float | None, cadence: float, stride: object, window: object, faults: Faults
-) -> None:
-    """Refuse a stride that would assimilate frames twice."""
-    own = step * cadence if isinstance(step, int) else step
-    if own is not None and own < span * (1 - 1e-6):
-        faults.add(
-            found=f"stride={stride!r} with windows of {span:g} s that go on from one another",
-            expected="a stride of the window or more: no frame is assimilated twice",
-            fix="leave stride out" if window is None else f"stride={window!r}, or leave it out",
-        )
-
-
-def _length(value: object, name: str, faults: Faults) -> int | float | None:
-    """A number of frames, or a duration in seconds."""
-    if value is None:
-        return None
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        if value < 1:
-            faults.add(found=f"{name}={value}", expected="a positive number of frames, or a duration", fix=f"{name}=4")
-            return None
-        return int(value)
-    return parse_duration(value, name, faults)
-
-
 def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]:
-    """Stretches of the record without a gap longer than `gap`."""
+    """Return begin and end of each part of the record without a gap longer than `gap`."""
     breaks = np.flatnonzero(np.diff(seconds) > gap) + 1
     bounds = [0, *(int(index) for index in breaks), len(seconds)]
     return list(pairwise(bounds))
@@ -189,12 +112,12 @@ def _lay(
     seconds: NDArray[np.float64],
     begin: int,
     end: int,
-    window: int | float,
-    stride: int | float | None,
+    window: Length,
+    stride: Length | None,
     partial: Partial,
-    half_open: float | None = None,
+    half_open: float | None,
 ) -> list[NDArray[np.intp]]:
-    """Windows over the frames begin to end of one segment, half-open where the time between frames is given."""
+    """Lay windows over the frames `begin` to `end` - 1, half-open if the cadence is given as `half_open`."""
     rows: list[NDArray[np.intp]] = []
     first, last = begin, begin
     while first < end - 1:

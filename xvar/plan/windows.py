@@ -1,0 +1,116 @@
+"""Reading of the options `window`, `stride` and `partial`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvar.cf.times import parse_duration
+from xvar.errors import Faults
+from xvar.execution.schedule import Length, Partial, Schedule, make_schedule
+
+DEFAULT_FRAMES = 4  # of a window, as in the paper
+PARTIALS: tuple[Partial, ...] = ("drop", "keep")
+
+
+def read_windows(
+    seconds: NDArray[np.float64],
+    dimension: Hashable,
+    window: object,
+    stride: object,
+    partial: Partial,
+    faults: Faults,
+    *,
+    cycled: bool = False,
+) -> Schedule | None:
+    """Return the schedule that the options describe.
+
+    Parameters
+    ----------
+    seconds : ndarray of float (frame,)
+        Times of the frames, ascending.
+    dimension : hashable
+        Name of the time dimension, for messages.
+    window, stride : int, duration or None
+        Length of a window and distance between the first frames of consecutive windows: in frames, or as durations
+        that include both ends ("3D" of daily frames is 4 frames). Default: 4 frames, or all of a shorter record, and
+        one frame less than the window.
+    partial : {"drop", "keep"}
+        Drop or keep windows that the end of the record, or a gap, cuts short.
+    faults : Faults
+        Receives the faults of the options.
+    cycled : bool
+        Each window continues from the previous one: no frame is in two windows, see `make_schedule`.
+
+    Returns
+    -------
+    Schedule or None
+        None if a fault was added.
+    """
+    count = len(faults)
+    faults.check_choice("partial", partial, PARTIALS, PARTIALS[0])
+    frames, cadence = len(seconds), float(np.median(np.diff(seconds)))
+    stated, step = _length(window, "window", faults), _length(stride, "stride", faults)
+    if len(faults) > count:
+        return None
+    length = min(DEFAULT_FRAMES, frames) if stated is None else stated
+    in_frames = isinstance(length, int)
+    span = (length - 1 + cycled) * cadence if in_frames else length
+    step_seconds = step * cadence if isinstance(step, int) else step
+    if cycled and step_seconds is not None and step_seconds < span * (1 - 1e-6):
+        faults.add(
+            code="overlapping-cycled-windows",
+            dimension=str(dimension),
+            found=f"stride={stride!r}, shorter than cycled windows of {span:g} s",
+            expected="a stride of at least the window: no frame is assimilated twice",
+            fix="leave stride out" if window is None else f"stride={window!r}, or leave it out",
+        )
+    if (in_frames and length < 2) or span < cadence * (1 + cycled) * (1 - 1e-6):
+        faults.add(
+            code="window-too-short",
+            dimension=dimension,
+            found=f"window={window!r}, shorter than two frames ({cadence:g} s apart)"
+            + (" without its end, which belongs to the next window" if cycled else ""),
+            expected="a window of at least 2 frames",
+            fix="give a longer window, window=4",
+        )
+    record = seconds[-1] - seconds[0]
+    if length > frames if in_frames else span > record + cycled * cadence + 1e-3:
+        faults.add(
+            code="window-too-long",
+            dimension=dimension,
+            found=f"window={window!r}, longer than the record of {frames} frames over {record:g} s",
+            expected=f"a window of at most {frames} frames",
+            fix=f"window={frames}, or a longer record",
+        )
+    if len(faults) > count:
+        return None
+    schedule = make_schedule(seconds, length, step, partial, cycled=cycled)
+    if schedule is None:
+        faults.add(
+            code="no-window-between-gaps",
+            dimension=dimension,
+            found=f"gaps that leave no {length} {'frames' if in_frames else 'seconds'} together",
+            expected="at least one full window between two gaps",
+            fix='partial="keep", or a shorter window',
+        )
+    return schedule
+
+
+def _length(value: object, name: str, faults: Faults) -> Length | None:
+    """Return a number of frames, or a duration in seconds."""
+    if value is None:
+        return None
+    if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64)):
+        if value < 1:
+            faults.add(
+                code="not-a-duration",
+                found=f"{name}={value}",
+                expected="a positive number of frames, or a duration",
+                fix=f"{name}=4",
+            )
+            return None
+        return int(value)
+    return parse_duration(value, name, faults)
