@@ -1,4 +1,4 @@
-"""One run at a time in one place."""
+"""Lock of a store: one run at a time, held by the kernel and released when its process dies."""
 
 from __future__ import annotations
 
@@ -6,132 +6,80 @@ import contextlib
 import json
 import os
 import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from xvar.errors import Fault, InputError
 
-_TRIES = 5
-
-
-def lock_path(path: Path) -> Path:
-    """The lock file of a store: beside it, so that a store of any kind can be locked before it exists."""
-    return path.with_name(f".{path.name}.lock")
+_PATIENCE = 1.0  # seconds: `holder_of` holds the lock for an instant
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a store.
+def locked(store: Path) -> Iterator[None]:
+    """Hold the lock of a store, whatever name or symbolic link leads to it.
 
     Parameters
     ----------
-    path : Path
-        The store.
+    store : Path
+        The store; it need not exist.
 
     Raises
     ------
     InputError
-        Where another run holds it, with its process and host. The lock of a process of this host that is dead is taken
-        over.
+        If another run holds the lock.
     OSError
-        Where the lock cannot be written.
+        If the lock file cannot be written.
     """
-    lock = lock_path(path)
-    mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "born": _born(os.getpid())})
-    for _ in range(_TRIES):
-        if _create(lock, mine):
-            break
-        holder = _read(lock)
-        if holder is None:
-            continue  # gone in the meantime
-        if is_alive(holder):
+    lock_file, note = _files(store)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(lock_file, timeout=_PATIENCE))
+        except Timeout:
             raise InputError(
                 Fault(
-                    found=f"{str(path)!r}, in which another run writes: {describe(holder)}",
-                    expected="one run at a time in one place",
-                    fix=f"wait for it, or remove {str(lock)!r} where that process is gone for good",
+                    code="store-locked",
+                    found=f"{str(store)!r}, into which another run writes: {_read(note)}",
+                    expected="one run at a time into one store",
+                    fix=f"wait for its end: xvar status {store}",
                 )
-            )
-        # Of several that find the same dead lock one alone can move it away.
-        away = lock.with_name(f"{lock.name}.{uuid.uuid4().hex}")
-        with contextlib.suppress(FileNotFoundError):
-            lock.replace(away)
-            if _read(away) != holder:  # someone else was faster, and this is the new lock
-                away.replace(lock)
-            else:
-                away.unlink()
-    else:
-        raise InputError(Fault(f"the lock {str(lock)!r} changes hands", "one run at a time", "start one run"))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            lock.unlink()
-
-
-def holder_of(path: Path) -> str | None:
-    """Who writes in a store now, None where nobody does."""
-    holder = _read(lock_path(path))
-    return describe(holder) if holder is not None and is_alive(holder) else None
-
-
-def describe(holder: dict[str, object]) -> str:
-    """Process and host, for a message."""
-    return f"process {holder.get('pid')} on {holder.get('host')}"
-
-
-def _create(lock: Path, text: str) -> bool:
-    """Make the lock with its text in one step, so that nobody reads half of it; False where it exists."""
-    draft = lock.with_name(f"{lock.name}.{uuid.uuid4().hex}")
-    draft.write_text(text, encoding="utf-8")
-    try:
-        os.link(draft, lock)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links
+            ) from None
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+        with contextlib.suppress(OSError):  # information only
+            note.write_text(json.dumps(holder), encoding="utf-8")
         try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            return False
-    finally:
-        draft.unlink()
-    return True
+            yield
+        finally:
+            for path in (note, lock_file):  # filelock refuses a racer that has opened the removed file
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
-def _read(lock: Path) -> dict[str, object] | None:
-    try:
-        holder = json.loads(lock.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def holder_of(store: Path) -> str | None:
+    """Return process, host and start of the run that writes into a store, None if there is none."""
+    lock_file, note = _files(store)
+    if not lock_file.exists():
         return None
-    except ValueError:
-        return {}
-    return holder if isinstance(holder, dict) else {}
-
-
-def is_alive(holder: dict[str, object]) -> bool:
-    """Whether the process that wrote a lock may still run; of another host nobody knows."""
-    pid = holder.get("pid")
-    if not isinstance(pid, int) or holder.get("host") != socket.gethostname():
-        return bool(holder)
-    if os.name == "posix":
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    # Another process may have got the number since.
-    born = _born(pid)
-    return born is None or holder.get("born") in (None, born)
-
-
-def _born(pid: int) -> str | None:
-    """When a process began, where the system says so; none for one that is dead but not yet buried."""
     try:
-        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "dead" if words[0] in "ZX" else words[19]
+        with FileLock(lock_file, timeout=0):
+            return None
+    except (Timeout, PermissionError):
+        return _read(note)
+
+
+def _files(store: Path) -> tuple[Path, Path]:
+    """Lock file and note about its holder, beside the store that links lead to."""
+    target = store.resolve()
+    return target.with_name(f".{target.name}.lock"), target.with_name(f".{target.name}.holder")
+
+
+def _read(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "an unknown process"

@@ -106,9 +106,8 @@ def run(
     known = {**inspect.signature(run).parameters, **inspect.signature(assimilate).parameters}
     refuse_unknown(options, [name for name in known if name not in ("data", "store", "options")], "run()")
     target = _target(store)
-    holder: Store = (
-        NetCDFStore(target) if target.suffix.lower() in NETCDF else ZarrStore(target, zarr_format=zarr_format)
-    )
+    is_netcdf = Path(store).suffix.lower() in NETCDF
+    holder: Store = NetCDFStore(target) if is_netcdf else ZarrStore(target, zarr_format=zarr_format)
     if workers is not None and scheduler is not None:
         raise InputError(Fault("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
     with connected(scheduler) as client:
@@ -138,7 +137,7 @@ def status(store: str | os.PathLike[str]) -> Report:
         Where there is no analysis.
     """
     path = Path(store).expanduser()
-    holder: Store = NetCDFStore(path) if path.suffix.lower() in NETCDF else ZarrStore(path)
+    holder: Store = NetCDFStore(path.resolve()) if path.suffix.lower() in NETCDF else ZarrStore(path.resolve())
     if isinstance(holder, ZarrStore) and not path.exists() and holder.new.exists():
         holder.instead = True
     try:
@@ -165,7 +164,7 @@ def _target(store: str | os.PathLike[str]) -> Path:
                 "analysis.to_zarr(url) writes to an object store, without resuming",
             )
         )
-    target = Path(store).expanduser().absolute()
+    target = Path(store).expanduser().resolve()  # overwriting replaces the file, not a link to it
     if not target.parent.is_dir():
         raise InputError(
             Fault(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}")
