@@ -1,4 +1,4 @@
-"""Pictures: what is where on them. How they look was judged by eye."""
+"""Elements of the pictures and their values."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.quiver import Quiver  # noqa: E402
 
 import xvar  # noqa: E402
+from tests.faults.codes import codes  # noqa: E402
 from tests.records import analysis  # noqa: E402
 from xvar.errors import InputError  # noqa: E402
 from xvar.plot.colours import in_symbols, motion_colours  # noqa: E402
@@ -28,7 +29,7 @@ def of_type(ax, kind):
 
 
 @pytest.mark.parametrize("descending", [True, False])
-def test_arrows_point_the_way_and_the_image_is_the_right_way_up(ax, descending) -> None:
+def test_orientation_of_arrows_and_image(ax, descending) -> None:
     result = analysis().sortby("y", ascending=not descending)
     assert result.var4d.plot.motion(ax=ax) is ax
     (arrows,) = of_type(ax, Quiver)
@@ -68,8 +69,8 @@ def test_streamlines_and_colours(ax) -> None:
     assert other.get_title(loc="left").endswith("2018-01-03 22:50 UTC")
 
 
-def test_the_wheel_turns_like_its_corners() -> None:
-    # Right is red, left is cyan; rest is white, the unknown grey, what is too fast darker.
+def test_hues_of_the_colour_wheel() -> None:
+    # Right is red, left is cyan; rest is white, missing grey, too fast darker.
     u, v = np.array([[1.0, -1.0, 0.0, np.nan, 2.0]]), np.zeros((1, 5))
     colours = motion_colours(u, v, 1.0)[0]
     np.testing.assert_allclose(colours[0], [1, 0, 0])
@@ -83,7 +84,7 @@ def test_the_wheel_turns_like_its_corners() -> None:
     assert np.abs(np.diff(wheel, axis=0)).max() < 0.1
 
 
-def test_still_or_unknown_motion_is_no_fault(ax) -> None:
+def test_motion_that_is_zero_or_missing_is_drawn(ax) -> None:
     still = analysis().copy(deep=True)
     still["u"][:], still["v"][:] = 0, np.nan
     for style in ("arrows", "streamlines", "colours"):
@@ -93,7 +94,7 @@ def test_still_or_unknown_motion_is_no_fault(ax) -> None:
         still.var4d.plot.motion(style=style, ax=Figure().subplots())
 
 
-def test_latitude_and_longitude_are_drawn_in_degrees_in_proportion(ax) -> None:
+def test_latitude_and_longitude_are_drawn_in_degrees_to_scale(ax) -> None:
     result = analysis().assign_coords(
         y=("y", np.linspace(49, 47, 128), {"units": "degrees_north"}),
         x=("x", np.linspace(-6, -3, 128), {"units": "degrees_east"}),
@@ -117,31 +118,41 @@ def test_units_in_print(units: str, printed: str) -> None:
     assert in_symbols(units) == printed
 
 
-def test_no_colour_is_dark_where_no_motion_stands_out(ax) -> None:
+def test_the_rim_of_the_wheel_leaves_out_outliers(ax) -> None:
     turning = analysis().isel(window=[0]).copy(deep=True)
     turning["u"][:], turning["v"][:] = np.linspace(1, 2, turning["u"].size).reshape(turning["u"].shape), 0.0
     turning.var4d.plot.motion(style="colours", ax=ax)
     rim = ax.child_axes[0].texts[0].get_text()
     assert rim == "2 m/s"
-    turning["u"][0, -1, 5, 5] = 100.0  # one point that is wrong does not make all others pale
+    turning["u"][0, -1, 5, 5] = 100.0  # an outlier does not make all others pale
     other = Figure().subplots()
     turning.var4d.plot.motion(style="colours", ax=other)
     assert other.child_axes[0].texts[0].get_text() == "2 m/s"
 
 
-def test_a_descent_that_is_long_is_drawn_in_powers_of_ten(ax) -> None:
-    told = xr.Dataset(
+def test_a_cost_that_falls_far_has_a_logarithmic_axis(ax) -> None:
+    data = xr.Dataset(
         {
             "cost_history": (("window", "evaluation"), [[1e6, 1e3, 10.0], [9.0, 8.0, np.nan]]),
             "minimisation": (("window", "evaluation"), [[1, 1, 1], [1, 1, 0]], {"flag_meanings": "none whole_grid"}),
         },
         {"evaluation": [1, 2, 3]},
     )
-    told.var4d.plot.cost_history(window=0, ax=ax)
+    data.var4d.plot.cost_history(window=0, ax=ax)
     assert ax.get_yscale() == "log"
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 1e6], [2, 1e3], [3, 10.0]])
-    with pytest.raises(InputError, match="window 2"):
-        told.var4d.plot.cost_history(window=2)
+    with pytest.raises(InputError) as error:
+        data.var4d.plot.cost_history(window=2)
+    assert codes(error.value) == ["index-out-of-range"]
+    assert (error.value.faults[0].dimension, error.value.faults[0].index) == ("window", 2)
+
+
+def test_the_history_of_the_cost_is_no_term_of_the_cost(ax) -> None:
+    history = xr.DataArray(np.ones((2, 3)), dims=("window", "evaluation"))
+    with_history = analysis().assign(cost_history=history, cost_history_observation=history)
+    analysis().var4d.plot.cost(ax=ax)
+    other = with_history.var4d.plot.cost(ax=Figure().subplots())
+    assert other.get_legend_handles_labels()[1] == ax.get_legend_handles_labels()[1]
 
 
 def test_cost_forecast_and_skill(ax) -> None:
@@ -164,17 +175,45 @@ def test_cost_forecast_and_skill(ax) -> None:
     assert len(events.lines) == 7
 
 
-def test_what_cannot_be_drawn_is_refused(ax) -> None:
-    with pytest.raises(InputError, match="style='dots'"):
-        analysis().var4d.plot.motion(style="dots", ax=ax)
-    for name in ("motion", "cost", "forecast"):
-        with pytest.raises(InputError):
-            getattr(xvar.datasets.sample().var4d.plot, name)()
-    with pytest.raises(InputError, match="no score 'luck'"):
-        xr.Dataset().var4d.plot.skill(score="luck")
+@pytest.mark.parametrize(
+    ("picture", "options", "code"),
+    [
+        ("motion", {"style": "dots"}, "unknown-choice"),
+        ("motion", {"window": 2}, "index-out-of-range"),
+        ("motion", {"col": "lead_time"}, "unknown-dimension"),
+        ("motion", {"col": "window", "ax": "ax"}, "conflicting-options"),
+        ("field", {"variable": "snow"}, "no-such-variable"),
+        ("innovation", {}, "not-saved"),
+        ("residual", {}, "not-saved"),
+        ("increment", {}, "not-saved"),
+        ("forcing", {}, "not-saved"),
+        ("cost_history", {}, "not-saved"),
+        ("forecast", {}, "not-a-forecast"),
+        ("skill", {"score": "luck"}, "no-such-score"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_refused(ax, picture: str, options: dict[str, object], code: str) -> None:
+    options = {key: ax if value == "ax" else value for key, value in options.items()}
+    with pytest.raises(InputError) as error:
+        getattr(analysis().var4d.plot, picture)(**options)
+    assert codes(error.value) == [code]
 
 
-def test_new_axes_where_none_are_given() -> None:
+@pytest.mark.parametrize("picture", ["motion", "field", "innovation", "increment", "forcing", "cost", "animation"])
+def test_a_dataset_that_is_no_analysis_is_refused(picture: str) -> None:
+    with pytest.raises(InputError) as error:
+        getattr(xvar.datasets.sample().var4d.plot, picture)()
+    assert codes(error.value) == ["not-an-analysis"]
+
+
+def test_cartopy_axes_need_a_georeference() -> None:
+    crs = pytest.importorskip("cartopy.crs")
+    with pytest.raises(InputError) as error:
+        analysis().var4d.plot.motion(ax=Figure().add_subplot(projection=crs.Orthographic(0, 50)))
+    assert codes(error.value) == ["no-georeference"]
+
+
+def test_new_axes_by_default() -> None:
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")

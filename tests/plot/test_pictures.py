@@ -228,7 +228,7 @@ def test_cost():
 
 
 @compared()
-def test_descent():
+def test_cost_history():
     """J and two terms, in two minimisations."""
     number, background = np.repeat([1, 2, 0], [8, 6, 4]), np.r_[np.arange(8) / 8, 1 + np.arange(6) / 6, [np.nan] * 4]
     observation = np.r_[4 * 0.7 ** np.arange(8), 9 * 0.8 ** np.arange(6), [np.nan] * 4]
@@ -237,13 +237,13 @@ def test_descent():
         "cost_history_background": background,
         "cost_history_observation": observation,
     }
-    told = xr.Dataset(
+    data = xr.Dataset(
         {name: (("window", "evaluation"), values[None]) for name, values in terms.items()},
         {"evaluation": np.arange(1, 19)},
     )
-    told["minimisation"] = (("window", "evaluation"), number[None], {"flag_meanings": "none blocks_of_2 whole_grid"})
+    data["minimisation"] = (("window", "evaluation"), number[None], {"flag_meanings": "none blocks_of_2 whole_grid"})
     figure = canvas()
-    told.var4d.plot.cost_history(ax=figure.subplots())
+    data.var4d.plot.cost_history(ax=figure.subplots())
     return bare(figure)
 
 

@@ -1,4 +1,4 @@
-"""The plane that pictures are drawn in: a map where the data say which, else kilometres or degrees."""
+"""The plane of a picture: a map if the data are georeferenced, else kilometres or degrees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -18,19 +17,19 @@ from xvar.cf.geodesy import mapping_attributes, mapping_name, projection
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.units import length_factor
 from xvar.errors import Fault, Faults, InputError
-from xvar.plan.configuration import ATTRIBUTE, Configuration
+from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LAND = "0.82"  # nothing is known there, and nothing moves
-HIDDEN = "0.94"  # not observed, though something moves there: clouds, or beyond the reach of the radar
+LAND = "0.82"  # never known
+HIDDEN = "0.94"  # not observed, though inside the domain: clouds, or beyond the range of the radar
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Positions of the grid points on the paper.
+    """Positions of the grid points on the picture.
 
     Attributes
     ----------
@@ -39,21 +38,20 @@ class Canvas:
     dims : tuple
         Names of the dimensions of y and x.
     labels : tuple of str
-        Of the axes of y and x.
+        Axis labels of y and x.
     aspect : float
-        Height on the paper of a unit of y over the width of a unit of x.
+        Height on the picture of a unit of y over the width of a unit of x.
     projection : cartopy Projection, optional
-        That of the data, so that its rows and columns are straight: None where the data do not say, or cartopy is not
-        installed.
+        The projection of the data, in which rows and columns are straight; None without georeference or cartopy.
     scale, origin : float
-        A place on the map is ``scale * x - origin``.
+        A position on the map is ``scale * x - origin``.
     """
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]
     dims: tuple[Hashable, Hashable]
     labels: tuple[str, str]
-    aspect: float
+    aspect: float = 1.0
     projection: Any = None
     scale: float = 1.0
     origin: float = 0.0
@@ -68,36 +66,36 @@ class Canvas:
         """Options of new axes for this plane."""
         return {} if self.projection is None else {"projection": self.projection}
 
+    def panel_size(self, side: float) -> tuple[float, float]:
+        """Width and height of a panel with the given longer side."""
+        return side * min(1.0, self.shape_ratio), side / max(1.0, self.shape_ratio)
+
     def places(self, ax: Axes) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
-        """Places x and y as these axes count them, and the options that say so: axes may be of another projection."""
+        """Return x and y in the units of the axes, and the `transform` if the axes have another projection."""
         theirs = getattr(ax, "projection", None)
         if theirs is None:
             return self.x, self.y, {}
         if self.projection is None:
             raise InputError(
                 Fault(
-                    "cartopy axes for data that do not say where on the Earth they are",
+                    "cartopy axes for data without georeference",
                     "data with a grid mapping, or with latitude and longitude as coordinates",
-                    "plain matplotlib axes, or no ax=",
+                    "pass plain matplotlib axes, or leave ax= out",
+                    code="no-georeference",
                 )
             )
-        y = self.y * self.scale if self.scale != 1 else self.y
-        return self.x * self.scale - self.origin, y, {} if theirs == self.projection else {"transform": self.projection}
+        transform = {} if theirs == self.projection else {"transform": self.projection}
+        return self.x * self.scale - self.origin, self.y * self.scale, transform
 
     def prepare(self, ax: Axes, *, left: bool = True, bottom: bool = True) -> None:
-        """Limits, proportions, and labels on the outer sides."""
-        x, y, foreign = self.places(ax)
-        limits = []
-        for values in (x, y):
-            half = abs(values[1] - values[0]) / 2
-            limits.append((values.min() - half, values.max() + half))
+        """Set limits, proportions, and labels on the outer sides."""
+        x, y, transform = self.places(ax)
+        low_x, high_x, low_y, high_y = (*edges(x), *edges(y))
         ax.set_facecolor(LAND)
-        if foreign:
-            ax.set_extent((*limits[0], *limits[1]), crs=self.projection)  # type: ignore[attr-defined]
+        if transform:
+            ax.set_extent((low_x, high_x, low_y, high_y), crs=self.projection)  # type: ignore[attr-defined]
         else:
-            ax.set_xlim(*limits[0])
-            ax.set_ylim(*limits[1])
-            ax.set_aspect(self.aspect)
+            ax.set(xlim=(low_x, high_x), ylim=(low_y, high_y), aspect=self.aspect)
         if hasattr(ax, "projection"):
             _graticule(ax, left=left, bottom=bottom)
             return
@@ -107,24 +105,34 @@ class Canvas:
             ax.set_xlabel(self.labels[1])
 
     def image(self, ax: Axes, values: NDArray[Any], **style: Any) -> Any:
-        """A field (y, x), or its colours (y, x, 3)."""
-        x, y, where = self.places(ax)
-        return ax.pcolormesh(x, y, values, shading="nearest", rasterized=True, **where, **style)
+        """Draw a field (y, x), or its colours (y, x, 3)."""
+        x, y, transform = self.places(ax)
+        return ax.pcolormesh(x, y, values, shading="nearest", rasterized=True, **transform, **style)
+
+    def contour(self, ax: Axes, values: NDArray[Any], **style: Any) -> None:
+        """Draw the border of a mask (y, x)."""
+        if values.min() < values.max():
+            x, y, transform = self.places(ax)
+            ax.contour(x, y, values.astype(float), [0.5], **transform, **style)
 
     def ground(self, ax: Axes, moving: NDArray[np.bool_], seen: NDArray[np.bool_] | None = None) -> None:
-        """The land of the data itself with its coast, and what was not seen: nothing is fetched from anywhere."""
+        """Draw the coast of the data's own land, and the points that were not observed; nothing is downloaded."""
         from matplotlib.colors import ListedColormap
 
         if seen is not None and (moving & ~seen).any():
             hidden = np.where(moving & ~seen, 1.0, np.nan)
             self.image(ax, hidden, cmap=ListedColormap([HIDDEN]), vmin=0, vmax=1)
-        if moving.any() and not moving.all():
-            x, y, where = self.places(ax)
-            ax.contour(x, y, moving.astype(float), [0.5], colors="0.35", linewidths=0.5, **where)
+        self.contour(ax, moving, colors="0.35", linewidths=0.5)
+
+
+def edges(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the outer limits of the cells around equidistant points."""
+    half = abs(values[1] - values[0]) / 2
+    return float(values.min() - half), float(values.max() + half)
 
 
 def _graticule(ax: Any, *, left: bool, bottom: bool) -> None:
-    """Lines of latitude and longitude, labelled outside."""
+    """Draw lines of latitude and longitude, labelled outside."""
     lines = ax.gridlines(
         draw_labels={**({"left": "y"} if left else {}), **({"bottom": "x"} if bottom else {})} or False,
         linewidth=0.4,
@@ -138,11 +146,12 @@ def _graticule(ax: Any, *, left: bool, bottom: bool) -> None:
     lines.xlabel_style = lines.ylabel_style = {"size": 8}
 
 
-def make_canvas(field: xr.DataArray, data: xr.Dataset, configuration: Configuration) -> Canvas:
-    """The plane of a field (y, x).
+def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configuration) -> Canvas:
+    """Return the plane of a variable (..., y, x) of an output.
 
-    The axes of a projection are drawn as they are, so that motion along x points to the right.
+    Axes of a projection are drawn as they are, so that motion along x points to the right.
     """
+    field = array.isel(dict.fromkeys(("window", "step", "interval", "lead_time"), 0), missing_dims="ignore")
     faults = Faults()
     axes = find_axes(field.expand_dims("time"), faults)
     faults.raise_if_any()
@@ -152,29 +161,16 @@ def make_canvas(field: xr.DataArray, data: xr.Dataset, configuration: Configurat
     faults.raise_if_any()
     assert grid is not None
     dims = (axes.y, axes.x)
-    if grid.kind == "geographic" and all(dim in field.coords for dim in dims):
+    located = all(dim in field.coords for dim in dims)
+    if grid.kind == "geographic" and located:
         latitude, longitude = (np.asarray(field[dim].values, dtype=np.float64) for dim in dims)
-        stretch = 1 / max(np.cos(np.deg2rad(latitude.mean())), 0.05)
+        stretch = float(1 / max(np.cos(np.deg2rad(latitude.mean())), 0.05))
         middle = float((longitude.min() + longitude.max()) / 2)
-        return Canvas(
-            latitude,
-            longitude,
-            dims,
-            ("latitude (degrees north)", "longitude (degrees east)"),
-            float(stretch),
-            _geographic(middle),
-            origin=middle,
-        )
-    places = [_kilometres(field, dim, step) for dim, step in zip(dims, grid.spacing, strict=True)]
-    return Canvas(
-        places[0],
-        places[1],
-        dims,
-        (f"{axes.y} (km)", f"{axes.x} (km)"),
-        1.0,
-        _projected(field, data, places) if all(dim in field.coords for dim in dims) else None,
-        scale=1e3,
-    )
+        labels = ("latitude (degrees north)", "longitude (degrees east)")
+        return Canvas(latitude, longitude, dims, labels, stretch, _geographic(middle), origin=middle)
+    y, x = (_kilometres(field, dim, step) for dim, step in zip(dims, grid.spacing, strict=True))
+    labels = (f"{axes.y} (km)", f"{axes.x} (km)")
+    return Canvas(y, x, dims, labels, projection=_projected(field, data, y, x) if located else None, scale=1e3)
 
 
 def _kilometres(field: xr.DataArray, dim: Hashable, step: float) -> NDArray[np.float64]:
@@ -185,7 +181,7 @@ def _kilometres(field: xr.DataArray, dim: Hashable, step: float) -> NDArray[np.f
 
 
 def _geographic(middle: float) -> Any:
-    """Latitude and longitude as they are, cut on the other side of the Earth."""
+    """Return latitude and longitude as a map, cut on the opposite meridian."""
     if find_spec("cartopy") is None:
         return None
     from cartopy.crs import PlateCarree
@@ -193,51 +189,32 @@ def _geographic(middle: float) -> Any:
     return PlateCarree(central_longitude=middle)
 
 
-def _projected(field: xr.DataArray, data: xr.Dataset, places: list[NDArray[np.float64]]) -> Any:
-    """The projection of the grid mapping."""
-    if find_spec("cartopy") is None:
-        return None
+def _projected(field: xr.DataArray, data: xr.Dataset, y: NDArray[np.float64], x: NDArray[np.float64]) -> Any:
+    """Return the projection of the grid mapping, bounded by the data: a mapping of CF has no area of use."""
     name = mapping_name(field)
     attributes = None if name is None else mapping_attributes(data, name) or mapping_attributes(field, name)
     reference = None if attributes is None else projection(attributes)
-    if reference is None or not reference.is_projected:
+    if reference is None or not reference.is_projected or find_spec("cartopy") is None:
         return None
     from cartopy.crs import Projection
 
     result = Projection(reference.to_wkt())
-    y, x = (values * 1e3 for values in places)
-    margin = 0.05 * max(np.ptp(y), np.ptp(x))
-    # A mapping of CF has no area of use: the one of the data is where the map ends.
-    result.bounds = (x.min() - margin, x.max() + margin, y.min() - margin, y.max() + margin)
+    margin = 50 * max(np.ptp(y), np.ptp(x))  # metres: a twentieth of the longer side
+    low_x, high_x, low_y, high_y = (1e3 * limit for limit in (x.min(), x.max(), y.min(), y.max()))
+    result.bounds = (low_x - margin, high_x + margin, low_y - margin, high_y + margin)
     result.threshold = margin / 10
     return result
 
 
-def configuration_of(data: xr.Dataset, wanted: str) -> Configuration:
-    """The choices of the call that made a Dataset.
-
-    Raises
-    ------
-    InputError
-        Where it is no output of xvar.
-    """
-    text = data.attrs.get(ATTRIBUTE)
-    if text is None:
-        raise InputError(
-            Fault(f"a Dataset without the attribute {ATTRIBUTE}", wanted, "ds.var4d.assimilate().var4d.plot")
-        )
-    return Configuration.from_json(text)
-
-
 def new_figure(**options: Any) -> Figure:
-    """A figure of pyplot, which notebooks and windows show."""
+    """Return a new figure of pyplot, which notebooks and windows show."""
     from matplotlib import pyplot
 
     return pyplot.figure(**{"layout": "constrained", **options})
 
 
 def own_axes(ax: Axes | None, canvas: Canvas | None = None) -> Axes:
-    """The axes to draw in, new ones where none are given."""
+    """Return the given axes, or new ones."""
     if ax is not None:
         return ax
     if canvas is None:
@@ -245,31 +222,3 @@ def own_axes(ax: Axes | None, canvas: Canvas | None = None) -> Axes:
     height = float(np.clip(5.4 / canvas.shape_ratio, 2.2, 7.0))
     made: Axes = new_figure(figsize=(7.0, height + 1.1), layout="compressed").add_subplot(**canvas.subplot)
     return made
-
-
-def last_step(data: xr.Dataset, window: int) -> int:
-    """The step of the last frame of a window, which may have fewer frames than others."""
-    if "step" not in data["time"].dims:
-        return data.sizes["step"] - 1
-    times = data["time"].isel({dim: window for dim in ("window",) if dim in data["time"].dims})
-    return int(np.flatnonzero(times.notnull().values)[-1])
-
-
-def moment(value: Any) -> str:
-    """A time as a title has it."""
-    if pd.isnull(value):
-        return ""
-    return f"{str(value).replace('T', ' ')[:16]} UTC"
-
-
-def seconds_of(lead: Any) -> float:
-    """Seconds of a lead time."""
-    return float(np.asarray(lead) / np.timedelta64(1, "s"))
-
-
-def unit_of_time(seconds: float) -> tuple[float, str]:
-    """The unit in which times up to this long are told: its seconds and its name."""
-    for length, name in ((86400.0, "d"), (3600.0, "h")):
-        if seconds >= 2 * length:
-            return length, name
-    return 60.0, "min"

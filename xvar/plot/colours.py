@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,12 @@ from xvar.plan.configuration import Configuration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# mm h-1, doubling; below the first it is dry. Blue, green, yellow, red, violet: what radar pictures are read by.
+# Class limits: mm h-1, doubling, dry below the first; dBZ. Colours from blue to violet, as usual for radar.
 RATES = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 REFLECTIVITIES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
 RADAR = ("#cfe8fb", "#9ccbf0", "#5b9fd9", "#2c6fb3", "#3f9d4f", "#97cf5a", "#f7e04b", "#f59a2c", "#dd3a26", "#a2195b")
 DRY = "#ffffff"
-#: What a variable is called -> its map of Thyng et al. (2016), doi:10.5670/oceanog.2016.66, and one of matplotlib's.
+#: Word in a variable's name -> map of cmocean (Thyng et al., 2016, doi:10.5670/oceanog.2016.66), else of matplotlib.
 OWN = {
     "temperature": ("thermal", "inferno"),
     "salinity": ("haline", "viridis"),
@@ -35,18 +37,16 @@ OWN = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours.
+    """Map from values to colours.
 
     Attributes
     ----------
     factor : float
-        Of the values of the variable.
+        Multiplies the values of the variable.
     label : str
-        Of the colour bar.
-    style : dict
-        Options of the image.
-    bar : dict
-        Options of the colour bar.
+        Label of the colour bar.
+    style, bar : dict
+        Options of the image, and of the colour bar.
     """
 
     factor: float
@@ -55,80 +55,75 @@ class Scale:
     bar: dict[str, Any]
 
 
-def field_scale(field: xr.DataArray, configuration: Configuration) -> Scale:
-    """Colours of a variable by what it measures: one scale for all fields of a picture.
+def known(fields: Iterable[NDArray[Any]]) -> NDArray[Any]:
+    """Return all finite values of the fields, flat."""
+    values = np.concatenate([np.ravel(field) for field in fields])
+    finite: NDArray[Any] = values[np.isfinite(values)]
+    return finite
+
+
+def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuration: Configuration) -> Scale:
+    """Return one scale for all fields of a variable.
 
     Parameters
     ----------
-    field : DataArray
-        All values that will be drawn.
+    fields : iterable of ndarray
+        All values that are drawn.
+    like : DataArray
+        The variable: its name and attributes.
     configuration : Configuration
-        What it measures.
+        Its kind and the interval of frames.
     """
-    from matplotlib import colormaps
-
-    units = str(field.attrs.get("units", "1"))
+    units = str(like.attrs.get("units", "1"))
     if configuration.kind == "rain":
         factor = rain_rate_factor(units, configuration.frame)
         if factor is not None:
             return _classes(RATES, factor, "rain rate (mm h$^{-1}$)")
     if configuration.kind == "reflectivity":
         return _classes(REFLECTIVITIES, 1.0, f"reflectivity ({in_symbols(units)})")
-    values = field.values[np.isfinite(field.values)]
+    values = known(fields)
     low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
-    name = str(field.name or configuration.variable)
-    words = f"{field.attrs.get('standard_name', '')} {name}".lower()
-    own = next((pair for key, pair in OWN.items() if key in words), None)
-    if configuration.kind == "temperature" and name.removesuffix("_observed") == configuration.variable:
-        own = OWN["temperature"]
-    colours: Any = colormaps["viridis"] if own is None else _ocean(*own)
-    style = {"cmap": colours, "vmin": float(low), "vmax": float(high)}
-    label = f"{name.removesuffix('_observed').replace('_', ' ')} ({in_symbols(units)})"
-    return Scale(1.0, label, style, {"extend": "both"})
+    name = str(like.name or configuration.variable).removesuffix("_observed")
+    words = f"{like.attrs.get('standard_name', '')} {name}".lower()
+    maps = next((pair for key, pair in OWN.items() if key in words), ("", "viridis"))
+    if configuration.kind == "temperature" and name == configuration.variable:
+        maps = OWN["temperature"]
+    style = {"cmap": _colour_map(*maps), "vmin": float(low), "vmax": float(high)}
+    return Scale(1.0, f"{name.replace('_', ' ')} ({in_symbols(units)})", style, {"extend": "both"})
 
 
 def in_symbols(units: str) -> str:
-    """Units as they are printed: exponents raised, degrees as a sign."""
+    """Return units as they are printed: exponents raised, degrees as a sign."""
     raised = re.sub(r"(?<=[A-Za-z)])(-?\d+)\b", r"$^{\1}$", units)
     return re.sub(r"(?i)\bdeg(ree)?s?[ _]c(elsius)?\b", "°C", raised)
 
 
-def difference_scale(values: NDArray[Any], label: str, factor: float = 1.0) -> Scale:
-    """Colours of what has a sign: red above zero, blue below, white at zero.
-
-    Parameters
-    ----------
-    values : ndarray
-        All values that will be drawn.
-    label : str
-        Of the colour bar.
-    factor : float
-        Of the values.
-    """
-    known = np.abs(values[np.isfinite(values)]) * factor
-    most = float(np.percentile(known, 99)) if known.size else 1.0
-    most = most or float(known.max(initial=0.0)) or 1.0
-    style = {"cmap": _ocean("balance", "RdBu_r"), "vmin": -most, "vmax": most}
+def difference_scale(fields: Iterable[NDArray[Any]], label: str, factor: float = 1.0) -> Scale:
+    """Return a scale for signed fields: red above zero, blue below, white at zero."""
+    values = np.abs(known(fields)) * factor
+    most = float(np.percentile(values, 99)) if values.size else 1.0
+    most = most or float(values.max(initial=0.0)) or 1.0
+    style = {"cmap": _colour_map("balance", "RdBu_r"), "vmin": -most, "vmax": most}
     return Scale(factor, label, style, {"extend": "both"})
 
 
-def speed_scale(values: NDArray[Any], label: str, factor: float = 1.0) -> Scale:
-    """Colours of what has no sign and begins at zero."""
-    known = values[np.isfinite(values)] * factor
-    most = float(np.percentile(known, 99)) if known.size else 1.0
-    style = {"cmap": _ocean("amp", "Reds"), "vmin": 0.0, "vmax": most or 1.0}
-    return Scale(factor, label, style, {"extend": "max"})
+def speed_scale(speeds: Iterable[NDArray[Any]], label: str) -> Scale:
+    """Return a scale for fields that begin at zero."""
+    values = known(speeds)
+    most = float(np.percentile(values, 99)) if values.size else 1.0
+    style = {"cmap": _colour_map("amp", "Reds"), "vmin": 0.0, "vmax": most or 1.0}
+    return Scale(1.0, label, style, {"extend": "max"})
 
 
-def _ocean(name: str, else_: str) -> Any:
-    """A colour map of cmocean, or one of matplotlib where that is not installed."""
+def _colour_map(ocean: str, otherwise: str) -> Any:
+    """Return a colour map of cmocean, or one of matplotlib if cmocean is not installed or has none."""
     from matplotlib import colormaps
 
-    try:
-        from cmocean import cm
-    except ImportError:
-        return colormaps[else_]
-    return getattr(cm, name)
+    if not ocean or find_spec("cmocean") is None:
+        return colormaps[otherwise]
+    from cmocean import cm
+
+    return getattr(cm, ocean)
 
 
 def _classes(levels: tuple[float, ...], factor: float, label: str) -> Scale:
@@ -140,41 +135,33 @@ def _classes(levels: tuple[float, ...], factor: float, label: str) -> Scale:
     return Scale(factor, label, style, {"ticks": levels, "format": "%g", "spacing": "uniform"})
 
 
-# The wheel of Baker et al. (2011), A database and evaluation methodology for optical flow,
-# doi:10.1007/s11263-010-0390-2: red, yellow, green, cyan, blue, magenta, with the arcs between them as wide as the eye
-# tells their hues apart.
+# The colour wheel of Baker et al. (2011), doi:10.1007/s11263-010-0390-2: red, yellow, green, cyan, blue, magenta, each
+# arc as wide as the eye distinguishes its hues.
 _CORNERS = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], dtype=float)
 _ARCS = np.cumsum([0, 15, 6, 4, 11, 13, 6]) / 55
 
 
 def motion_colours(u: NDArray[Any], v: NDArray[Any], fastest: float) -> NDArray[np.float64]:
-    """Colours (y, x, 3) of motion: the hue is its direction, the saturation its speed over the fastest.
+    """Return colours (y, x, 3) of motion: hue by direction, saturation by speed over the fastest.
 
-    Rest is white, what is faster than `fastest` is dark, where there is no motion it is grey.
+    Rest is white, speeds above `fastest` are darker, missing motion is grey.
     """
-    around = np.arctan2(v, u) / (2 * np.pi) % 1.0
-    speed = np.hypot(u, v) / fastest
-    hue = np.stack([np.interp(around, _ARCS, _CORNERS[:, channel]) for channel in range(3)], axis=-1)
-    share = np.clip(speed, 0, 1)[..., None]
-    colours = 1 - share * (1 - hue)
-    colours = np.where(speed[..., None] > 1, 0.75 * colours, colours)
-    return np.where(np.isfinite(speed)[..., None], colours, 0.82)
+    direction = np.arctan2(v, u) / (2 * np.pi) % 1.0
+    speed = (np.hypot(u, v) / fastest)[..., None]
+    hue = np.stack([np.interp(direction, _ARCS, channel) for channel in _CORNERS.T], axis=-1)
+    colours = (1 - np.clip(speed, 0, 1) * (1 - hue)) * np.where(speed > 1, 0.75, 1.0)
+    return np.where(np.isfinite(speed), colours, 0.82)
 
 
-def draw_wheel(ax: Axes, fastest: float) -> Axes:
-    """The legend of the colours: a wheel in the corner."""
+def draw_wheel(ax: Axes, fastest: float) -> None:
+    """Draw the legend of the colours in the corner of the axes."""
     wheel = ax.inset_axes((0.79, 0.02, 0.19, 0.19))
-    line = np.linspace(-1, 1, 201)
-    u, v = np.meshgrid(line, line)
-    colours = motion_colours(u, v, 1.0)
-    inside = np.hypot(u, v) <= 1
-    wheel.imshow(np.dstack([colours, inside]), origin="lower", extent=(-1, 1, -1, 1), zorder=2)
+    u, v = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(-1, 1, 201))
+    colours = np.dstack([motion_colours(u, v, 1.0), np.hypot(u, v) <= 1])
+    wheel.imshow(colours, origin="lower", extent=(-1, 1, -1, 1), zorder=2)
     angle = np.linspace(0, 2 * np.pi, 200)
     wheel.plot(np.cos(angle), np.sin(angle), color="black", linewidth=0.6, zorder=3)
     wheel.set_axis_off()
     wheel.set_aspect("equal")
-    wheel.text(0, 1.12, f"{fastest:.2g} m/s", ha="center", va="bottom", fontsize="small", bbox=_SOFT)
-    return wheel
-
-
-_SOFT = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    wheel.text(0, 1.12, f"{fastest:.2g} m/s", ha="center", va="bottom", fontsize="small", bbox=box)

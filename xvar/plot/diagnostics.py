@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
-from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
+from xvar.plot.canvas import own_axes
 from xvar.plot.colours import in_symbols
+from xvar.plot.forecasts import select_window
+from xvar.plot.times import seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DECADES = 30.0  # J that falls by more than this factor is drawn on a scale of powers of ten
+DECADES = 30.0  # a cost function that falls by more than this factor is drawn on a logarithmic axis
+TICKS = 12  # labels along an axis, at most
 
 
 def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
@@ -25,7 +29,7 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     data : Dataset
         An analysis.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw in.
 
     Returns
     -------
@@ -34,35 +38,26 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InputError
-        Where `data` has no cost.
+        If `data` has no cost.
     """
-    terms = [str(name) for name in data.data_vars if str(name).startswith("cost_")]
+    terms = {str(name): part for name, part in data.items() if str(name).startswith("cost_") and "stage" in part.dims}
     if not terms:
-        raise InputError(Fault("a Dataset without cost", "an analysis", "ds.var4d.assimilate().var4d.plot.cost()"))
+        fix = "ds.var4d.assimilate().var4d.plot.cost()"
+        raise InputError(Fault("a Dataset without cost", "an analysis", fix, code="not-an-analysis"))
     ax = own_axes(ax)
-    windows = data.sizes.get("window", 1)
-    place = np.arange(windows)
+    windows = np.arange(data.sizes.get("window", 1))
     for stage, (shift, hatch, label) in enumerate(((-0.2, "//", "background"), (0.2, "", "analysis"))):
-        below = np.zeros(windows)
-        for number, term in enumerate(terms):
-            heights = np.nan_to_num(np.atleast_2d(data[term].transpose(..., "stage").values)[:, stage])
+        below = np.zeros(windows.size)
+        for number, (name, part) in enumerate(terms.items()):
+            heights = np.nan_to_num(np.atleast_1d(part.isel(stage=stage).values))
             if not heights.any():
                 continue
-            ax.bar(
-                place + shift,
-                heights,
-                0.38,
-                bottom=below,
-                color=f"C{number}",
-                hatch=hatch,
-                edgecolor="white",
-                label=f"{term.removeprefix('cost_').replace('_', ' ')}, at the {label}",
-            )
+            style: dict[str, Any] = {"color": f"C{number}", "hatch": hatch, "edgecolor": "white"}
+            words = f"{_words(name, 'cost_')}, at the {label}"
+            ax.bar(windows + shift, heights, 0.38, bottom=below, label=words, **style)
             below += heights
-    ax.set_xticks(place if windows <= 12 else place[:: windows // 12 + 1])
-    ax.set_xlabel("window")
-    ax.set_ylabel("cost function J")
-    ax.set_title("terms of the cost function")
+    ax.set_xticks(_thinned(windows))
+    ax.set(xlabel="window", ylabel="cost function J", title="terms of the cost function")
     ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.legend(fontsize="small", frameon=False, loc="upper center", ncols=2)
     ax.spines[["top", "right"]].set_visible(False)
@@ -70,17 +65,17 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
 
 def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Axes:
-    """Draw how the cost function and its terms fell, evaluation by evaluation.
+    """Draw the cost function and its terms by evaluation.
 
     Parameters
     ----------
     data : Dataset
-        An analysis with ``save=("cost_history",)``. At each evaluation J is the lowest that its minimisation has met; a
-        minimisation on a coarser grid, or of another loop, has a J of its own, and a line where it ends.
+        An analysis with ``save=("cost_history",)``. At each evaluation J is the lowest that its minimisation has found;
+        a minimisation on a coarser grid, or of another outer loop, has a J of its own, and ends at a dotted line.
     window : int
-        Which.
+        Index of the window.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw in.
 
     Returns
     -------
@@ -89,55 +84,44 @@ def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) 
     Raises
     ------
     InputError
-        Where the analysis was made without it, or there is no such window.
+        If the analysis was made without it, or there is no such window.
     """
     from matplotlib.ticker import MaxNLocator
 
     if "cost_history" not in data:
-        fix = "assimilate(..., save=('cost_history',))"
-        raise InputError(Fault("an analysis without 'cost_history'", "one that was made with it", fix))
-    windows = data.sizes.get("window", 1)
-    if not -windows <= window < windows:
-        raise InputError(Fault(f"window {window}", f"one of the {windows}", "window=-1"))
-    one = data.isel(window=window) if "window" in data.dims else data
+        fix = "ds.var4d.assimilate(save=('cost_history',))"
+        raise InputError(Fault("an analysis without 'cost_history'", "an analysis with it", fix, code="not-saved"))
+    one = select_window(data, window)
     one = one.isel(evaluation=one["minimisation"].values > 0)
     ax = own_axes(ax)
-    number = one["minimisation"].values
+    number, evaluation = one["minimisation"].values, one["evaluation"].values
     begins = np.flatnonzero(np.diff(number, prepend=0))
     names = [str(name) for name in one.data_vars if str(name).startswith("cost_history")]
-    highest = max((float(np.nanmax(one[name].values, initial=0.0)) for name in names), default=0.0)
+    for place, name in enumerate(names):
+        total = name == "cost_history"
+        colour, width = ("black", 2.0) if total else (f"C{place - 1}", 1.4)
+        label = "J" if total else _words(name, "cost_history_")
+        for part in np.split(np.arange(number.size), begins[1:]):
+            style: dict[str, Any] = {"color": colour, "linewidth": width, "drawstyle": "steps-post"}
+            ax.plot(evaluation[part], one[name].values[part], label=label, **style)
+            label = "_"  # one entry of the legend for all minimisations
+    highest = max(float(np.nanmax(one[name].values, initial=0.0)) for name in names)
     lowest = float(np.nanmin(one["cost_history"].values, initial=np.inf))
-    for colour, name in zip(("black", *(f"C{place}" for place in range(len(names)))), names, strict=False):
-        label = "J" if name == "cost_history" else name.removeprefix("cost_history_").replace("_", " ")
-        for begin, end in zip(begins, (*begins[1:], number.size), strict=True):
-            where = slice(begin, end)
-            ax.plot(
-                one["evaluation"].values[where],
-                one[name].values[where],
-                color=colour,
-                linewidth=2.0 if name == "cost_history" else 1.4,
-                drawstyle="steps-post",
-                label=label if begin == 0 else None,
-            )
     if highest > DECADES * lowest > 0:
-        ax.set_yscale("log")
-        ax.set_ylim(bottom=lowest / DECADES)
+        ax.set(yscale="log", ylim=(lowest / DECADES, None))
     else:
         room = 1.4 if begins.size > 1 else 1.08  # for the names of the minimisations
         ax.set_ylim(0, room * highest if highest else None)
     words = str(one["minimisation"].attrs["flag_meanings"]).split()
     for begin in begins if begins.size > 1 else ():
-        place = float(one["evaluation"].values[begin]) - 0.5
+        left = float(evaluation[begin]) - 0.5
         if begin:
-            ax.axvline(place, color="0.6", linewidth=0.8, linestyle=":")
-        text = words[number[begin]].replace("_", " ")
-        across = ax.get_xaxis_transform()
-        ax.text(place, 0.98, f" {text}", rotation=90, va="top", color="0.4", size=7, transform=across)
-    ax.set_xlabel("evaluations of J and its gradient")
-    ax.set_ylabel("cost function J")
+            ax.axvline(left, color="0.6", linewidth=0.8, linestyle=":")
+        style = {"rotation": 90, "va": "top", "color": "0.4", "size": 7, "transform": ax.get_xaxis_transform()}
+        ax.text(left, 0.98, f" {_words(words[number[begin]])}", **style)
+    ax.set(xlabel="evaluations of J and its gradient", ylabel="cost function J")
     ax.set_title("history of the cost function", pad=22)
-    above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.99)}
-    ax.legend(fontsize="small", frameon=False, ncols=len(names), **above)
+    ax.legend(fontsize="small", frameon=False, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 0.99))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
@@ -149,11 +133,11 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     Parameters
     ----------
     scores : Dataset
-        What ``verify`` gives for a forecast.
+        Scores of a forecast, as ``verify`` returns them.
     score : str
-        Which: "rmse", "csi", "fss", "bias", ...; those of events have a line for each threshold.
+        Name of the score: "rmse", "csi", "fss", "bias", ...; those of events have a line for each threshold.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw in.
 
     Returns
     -------
@@ -162,33 +146,32 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     Raises
     ------
     InputError
-        Where there is no such score by lead time.
+        If there is no such score by lead time.
     """
     if score not in scores or "lead_time" not in scores[score].dims:
         known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
-        raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", "forecast.var4d.verify(truth)"))
+        fix = "scores = forecast.var4d.verify(truth)"
+        raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", fix, code="no-such-score"))
     ax = own_axes(ax)
+    array, persistence = scores[score], scores.get(f"{score}_persistence")
     seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])
     length, unit = unit_of_time(float(seconds.max(initial=0.0)))
     times = seconds / length
-    thresholds = scores["threshold"].values if "threshold" in scores[score].dims else [None]
-    kept = scores.get(f"{score}_persistence")
     dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}
-    events = in_symbols(scores["threshold"].attrs.get("units", "")) if "threshold" in scores.coords else ""
-    for number, threshold in enumerate(thresholds):
-        at = {} if threshold is None else {"threshold": number}
-        label = "forecast" if threshold is None else f"at {threshold:g} {events}"
-        ax.plot(times, scores[score].isel(at).values, marker="o", color=f"C{number}", label=label)
-        if kept is not None:
-            ax.plot(times, kept.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
-    if kept is not None:
+    by_threshold = "threshold" in array.dims
+    for number, threshold in enumerate(scores["threshold"].values if by_threshold else [None]):
+        at = {"threshold": number} if by_threshold else {}
+        label = f"at {threshold:g} {in_symbols(scores['threshold'].attrs.get('units', ''))}" if at else "forecast"
+        ax.plot(times, array.isel(at).values, marker="o", color=f"C{number}", label=label)
+        if persistence is not None:
+            ax.plot(times, persistence.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
+    if persistence is not None:
         ax.plot([], [], color="0.4", label="persistence", **dashed)
-    units = scores[score].attrs.get("units", "1")
-    name = score.upper() if len(score) <= 4 and score != "bias" else score.replace("_", " ")
-    ax.set_ylabel(name if units == "1" else f"{name} ({in_symbols(units)})")
-    ax.set_xlabel(f"lead time ({unit})")
-    ax.set_title(str(scores[score].attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
-    ax.set_xticks(times if times.size <= 12 else times[:: times.size // 12 + 1])
+    units = array.attrs.get("units", "1")
+    name = score.upper() if len(score) <= 4 and score != "bias" else _words(score)
+    ax.set(xlabel=f"lead time ({unit})", ylabel=name if units == "1" else f"{name} ({in_symbols(units)})")
+    ax.set_title(str(array.attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
+    ax.set_xticks(_thinned(times))
     if score in ("rmse", "mae"):
         ax.set_ylim(bottom=0)
     elif score in ("csi", "fss", "pod", "far"):
@@ -197,3 +180,12 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     ax.legend(fontsize="small", edgecolor="none", framealpha=0.85)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _words(name: str, prefix: str = "") -> str:
+    return name.removeprefix(prefix).replace("_", " ")
+
+
+def _thinned(places: NDArray[Any]) -> NDArray[Any]:
+    """Return as many places as an axis has room to label."""
+    return places[:: (places.size - 1) // TICKS + 1]

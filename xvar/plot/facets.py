@@ -1,4 +1,4 @@
-"""One panel, or one for each window, step, interval or lead time, as xarray facets its own plots."""
+"""One panel, or one for each window, step, interval or lead time, in xarray's FacetGrid."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from xvar.plot.colours import Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from xarray.plot.facetgrid import FacetGrid
 
-SIZE = 3.2  # inches, of the height of a panel
-LABEL = 24  # characters beside the colour bar of a row of panels, all in one line
+SIZE = 3.2  # inches, height of a panel
+LABEL = 24  # characters beside the colour bar of one row of panels that fit in one line
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The axes of a picture, each with the place of what it shows.
+    """The axes of a picture.
 
     Attributes
     ----------
     result : Axes or FacetGrid
-        What the user gets.
+        The object that the user gets.
     shown : list of (Axes, dict)
-        Axes, and index of what they show along each dimension but those of the plane.
+        Axes, and the index of their field along each dimension but those of the plane.
     """
 
     result: Any
@@ -38,37 +37,43 @@ class Panels:
 
     @property
     def single(self) -> bool:
-        """Whether there is one panel without neighbours."""
+        """Whether there is one panel without facets."""
         return not hasattr(self.result, "axs")
 
+    def __iter__(self) -> Iterator[Axes]:
+        return (ax for ax, _ in self.shown)
+
+    def fields(self, array: xr.DataArray | xr.Dataset) -> Iterator[Any]:
+        """Select the part of an array or a Dataset that each panel shows."""
+        return (array.isel(index, missing_dims="ignore") for _, index in self.shown)
+
     def prepare(self, canvas: Canvas) -> None:
-        """Limits and labels of all panels, the latter on the outer sides."""
+        """Set limits and labels of all panels, the latter on the outer sides."""
         if self.single:
             canvas.prepare(self.result)
             return
-        grid = self.result.axs
-        visible = {id(ax) for ax, _ in self.shown}
-        for row, column in np.ndindex(grid.shape):
-            ax = grid[row, column]
-            if id(ax) in visible:
-                below = row + 1 < grid.shape[0] and id(grid[row + 1, column]) in visible
+        grid, visible = self.result.axs, set(self)
+        for (row, column), ax in np.ndenumerate(grid):
+            below = row + 1 < grid.shape[0] and grid[row + 1, column] in visible
+            ax.set_visible(ax in visible)
+            if ax in visible:
                 canvas.prepare(ax, left=column == 0, bottom=not below)
-            else:
-                ax.set_visible(False)
 
     def bar(self, mesh: Any, scale: Scale) -> None:
-        """One colour bar for all panels."""
-        axes = self.result if self.single else [ax for ax, _ in self.shown]
+        """Draw one colour bar for all panels."""
         rows = 1 if self.single else self.result.axs.shape[0]
-        label = scale.label if self.single or len(scale.label) < LABEL * rows else scale.label.replace(" (", "\n(")
-        self.shown[0][0].figure.colorbar(mesh, ax=axes, label=label, shrink=0.85, **scale.bar)
+        fits = self.single or len(scale.label) < LABEL * rows
+        label = scale.label if fits else scale.label.replace(" (", "\n(")
+        self.shown[0][0].figure.colorbar(mesh, ax=list(self), label=label, shrink=0.85, **scale.bar)
 
-    def title(self, text: str) -> None:
-        """What all panels show."""
+    def titles(self, text: str, times: list[str]) -> None:
+        """Set the title of the picture, and the time of each panel."""
         if self.single:
-            self.result.set_title(text, loc="left", fontsize=11)
-        else:
-            self.result.fig.suptitle(text, fontsize=11)
+            self.result.set_title(f"{text}\n{times[0]}".strip(), loc="left", fontsize=11)
+            return
+        self.result.fig.suptitle(text, fontsize=11)
+        for ax, time in zip(self, times, strict=True):
+            ax.set_title(time, fontsize=9)
 
 
 def make_panels(
@@ -82,12 +87,12 @@ def make_panels(
     col_wrap: int | None = None,
     size: float = SIZE,
 ) -> Panels:
-    """The panels of an array.
+    """Make the panels of an array (..., y, x).
 
     Parameters
     ----------
     array : DataArray (..., y, x)
-        What will be drawn.
+        The array that is drawn.
     canvas : Canvas
         Its plane.
     at : dict of str to int
@@ -98,60 +103,51 @@ def make_panels(
     Raises
     ------
     InputError
-        Where `col` or `row` is no dimension of the array, or stands beside `ax`.
+        If `col` or `row` is no dimension of the array, or is given beside `ax`, or an index is out of range.
     """
     others = [dim for dim in array.dims if dim not in canvas.dims]
     facets = [dim for dim in (row, col) if dim is not None]
     for dim in facets:
         if dim not in others:
-            words = ", ".join(repr(str(known)) for known in others) or "none"
-            raise InputError(Fault(f"{dim!r} to facet over", f"one of {words}", "leave it out"))
+            known = ", ".join(repr(str(other)) for other in others) or "none"
+            raise InputError(
+                Fault(f"{dim!r} to facet over", f"one of {known}", "leave it out", code="unknown-dimension")
+            )
     if facets and ax is not None:
-        raise InputError(Fault("ax= beside col= or row=", "one of the two", "leave ax= out: facets are a figure"))
-    fixed = {dim: _index(at.get(str(dim), -1), dim, array) for dim in others if dim not in facets}
+        fix = "leave ax= out: facets are a figure"
+        raise InputError(Fault("ax= beside col= or row=", "one of the two", fix, code="conflicting-options"))
+    fixed = {dim: check_index(at.get(str(dim), -1), dim, array.sizes[dim]) for dim in others if dim not in facets}
     if not facets:
         ax = own_axes(ax, canvas)
         return Panels(ax, [(ax, fixed)])
-    grid = _facet_grid(array, canvas, col, row, col_wrap, size)
-    shown = [
-        (axes, {**fixed, **dict(zip(facets, index, strict=True))})
-        for axes, index in zip(grid.axs.flat, np.ndindex(*(array.sizes[dim] for dim in facets)), strict=False)
-    ]
-    return Panels(grid, shown)
-
-
-def _facet_grid(
-    array: xr.DataArray,
-    canvas: Canvas,
-    col: Hashable | None,
-    row: Hashable | None,
-    col_wrap: int | None,
-    size: float,
-) -> FacetGrid[Any]:
     from xarray.plot.facetgrid import FacetGrid
 
-    grid = FacetGrid(
-        array,
-        col=col,
-        row=row,
-        col_wrap=col_wrap,
-        size=size,
-        aspect=float(np.clip(canvas.shape_ratio, 0.4, 2.5)),
-        subplot_kws=canvas.subplot,
+    aspect = float(np.clip(canvas.shape_ratio, 0.4, 2.5))
+    grid: Any = FacetGrid(
+        array, col=col, row=row, col_wrap=col_wrap, size=size, aspect=aspect, subplot_kws=canvas.subplot
     )
     grid.fig.set_layout_engine("compressed")
-    return grid
+    indices = np.ndindex(*(array.sizes[dim] for dim in facets))
+    return Panels(
+        grid,
+        [
+            (axes, {**fixed, **dict(zip(facets, index, strict=True))})
+            for axes, index in zip(grid.axs.flat, indices, strict=False)
+        ],
+    )
 
 
-def _index(index: int, dim: Hashable, array: xr.DataArray) -> int:
-    size = array.sizes[dim]
+def check_index(index: int, dim: Hashable, size: int) -> int:
+    """Return an index as one from 0 up.
+
+    Raises
+    ------
+    InputError
+        If it is out of range.
+    """
     if not -size <= index < size:
-        raise InputError(Fault(f"{dim} {index}", f"one of the {size}, from {-size} to {size - 1}", f"{dim}=-1"))
+        expected = f"one of the {size}, from {-size} to {size - 1}"
+        raise InputError(
+            Fault(f"{dim} {index}", expected, f"{dim}=-1", dimension=str(dim), index=index, code="index-out-of-range")
+        )
     return index % size
-
-
-def every(array: xr.DataArray, panels: Panels, canvas: Canvas) -> Iterator[Any]:
-    """The fields (y, x) of the panels, computed one at a time."""
-    for _, index in panels.shown:
-        own = {dim: place for dim, place in index.items() if dim in array.dims}
-        yield array.isel(own).transpose(*canvas.dims).values

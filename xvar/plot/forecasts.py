@@ -1,4 +1,4 @@
-"""Forecasts by lead time, above what was observed."""
+"""Forecasts by lead time, above the observations."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from xvar.analysis.outputs import configuration_of
 from xvar.analysis.verify.truth import find_truth, read_truth
 from xvar.cf.axes import Axes as AxisNames
-from xvar.errors import Fault, Faults, InputError
-from xvar.plot.canvas import configuration_of, make_canvas, moment, new_figure, seconds_of, unit_of_time
+from xvar.errors import Faults
+from xvar.plan.configuration import Configuration
+from xvar.plot.canvas import make_canvas, new_figure
 from xvar.plot.colours import field_scale
+from xvar.plot.facets import check_index
 from xvar.plot.fields import field
+from xvar.plot.times import lead_label, moment, seconds_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 2.6  # inches of a panel
+SIDE = 2.6  # inches, longer side of a panel
 
 
 def forecast(
@@ -35,76 +40,91 @@ def forecast(
     Parameters
     ----------
     data : Dataset
-        A forecast.
+        A forecast. Beyond the dotted line it comes from outside the grid, and keeps the last frame.
     truth : Dataset or DataArray, optional
-        The observed record, drawn below at the same times; a panel stays empty where it has no frame. Beyond the dotted
-        line what the forecast shows comes from outside the grid: there it keeps the last frame.
+        The observed record, drawn below at the same times; a panel stays empty if it has no frame.
     window : int
-        Which.
+        Index of the window.
     panels : int
-        Lead times at most, spread evenly, the last one among them.
+        Largest number of lead times, spread evenly, the last one among them.
     figure : matplotlib Figure, optional
-        Where to draw.
+        Figure to draw in.
     ax : matplotlib Axes, optional
-        Where to draw the last lead time alone, without the truth.
+        Axes for the last lead time alone, without the truth.
 
     Returns
     -------
-    matplotlib Figure, or Axes where they were given
+    matplotlib Figure, or Axes if they were given
 
     Raises
     ------
     InputError
-        Where `data` is no forecast, or the truth does not fit it.
+        If `data` is no forecast, there is no such window, or the truth does not fit the forecast.
     """
-    configuration = configuration_of(data, "a forecast, as forecast() gives it")
+    configuration = configuration_of(data, "lead_time", output="forecast")
     name = configuration.variable
-    if "lead_time" not in data.dims or name not in data:
-        raise InputError(
-            Fault("a Dataset without lead_time", "a forecast", 'analysis.var4d.forecast("30min").var4d.plot.forecast()')
-        )
-    one = data.isel(window=window) if "window" in data.dims else data
     if ax is not None:
         return field(data, name, window=window, ax=ax)  # type: ignore[no-any-return]
+    one = select_window(data, window)
     leads = np.unique(np.linspace(0, one.sizes["lead_time"] - 1, max(1, panels)).round().astype(int)[-panels:])
-    canvas = make_canvas(one[name].isel(lead_time=0), data, configuration)
-    fields = one[name].transpose("lead_time", *canvas.dims).isel(lead_time=leads)
-    rows = [("forecast", fields.values)]
+    canvas = make_canvas(data[name], data, configuration)
+    one = one.isel(lead_time=leads).transpose("lead_time", *canvas.dims, ...)
+    rows = [("forecast", one[name].values)]
     if truth is not None:
-        faults = Faults()
-        variable = find_truth(truth, name, configuration.kind, faults)
-        units = str(one[name].attrs.get("units", "1"))
-        axes = AxisNames("time", *canvas.dims)
-        known = (
-            None if variable is None else read_truth(variable, fields, axes, units, faults, frame=configuration.frame)
-        )
-        faults.raise_if_any()
-        assert known is not None
-        rows.append(("observed", known.at(one["time"].values[leads])))
+        rows.append(("observed", observed_at(one["time"].values, truth, one[name], configuration)))
     if figure is None:
-        width, height = SIDE * min(1.0, canvas.shape_ratio), SIDE / max(1.0, canvas.shape_ratio)
+        width, height = canvas.panel_size(SIDE)
         figure = new_figure(figsize=(width * len(leads) + 1.7, height * len(rows) + 0.9), layout="compressed")
     drawn = figure.subplots(len(rows), len(leads), sharex=True, sharey=True, squeeze=False, subplot_kw=canvas.subplot)
-    every = xr.DataArray(np.concatenate([values.ravel() for _, values in rows]), attrs=fields.attrs, name=name)
-    scale = field_scale(every, configuration)
-    length, unit = unit_of_time(seconds_of(one["lead_time"].values[-1]))
+    scale = field_scale((values for _, values in rows), one[name], configuration)
+    seconds = [seconds_of(lead) for lead in one["lead_time"].values]
     mesh: Any = None
-    for row, (label, values) in enumerate(rows):
-        for column, lead in enumerate(leads):
+    for row, (label, fields) in enumerate(rows):
+        for column, values in enumerate(fields):
             panel = drawn[row, column]
             canvas.prepare(panel, left=column == 0, bottom=row == len(rows) - 1)
-            if not np.isfinite(values[column]).any():
+            if not np.isfinite(values).any():
                 panel.text(0.5, 0.5, "no truth", transform=panel.transAxes, ha="center", color="0.4")
-            mesh = canvas.image(panel, values[column] * scale.factor, **scale.style)
+            mesh = canvas.image(panel, values * scale.factor, **scale.style)
             if row == 0 and "origin" in one:
-                origin = one["origin"].transpose("lead_time", *canvas.dims).values[lead]
-                if origin.min() < origin.max():
-                    x, y, where = canvas.places(panel)
-                    panel.contour(x, y, origin, [0.5], colors="0.3", linewidths=0.8, linestyles="dotted", **where)
-            title = f"+{seconds_of(one['lead_time'].values[lead]) / length:g} {unit}" if row == 0 else ""
+                style = {"colors": "0.3", "linewidths": 0.8, "linestyles": "dotted"}
+                canvas.contour(panel, one["origin"].values[column], **style)
             if column == 0:
                 panel.set_title(label, loc="left", fontsize=10)
-            panel.set_title(title)
+            panel.set_title(lead_label(seconds[column], seconds[-1]) if row == 0 else "")
     figure.colorbar(mesh, ax=drawn, label=scale.label, shrink=0.85, **scale.bar)
     figure.suptitle(f"{name.replace('_', ' ')}, forecast from {moment(one['forecast_reference_time'].values)}")
     return figure
+
+
+def select_window(data: xr.Dataset, window: int) -> xr.Dataset:
+    """Return one window of an output.
+
+    Raises
+    ------
+    InputError
+        If there is no such window.
+    """
+    index = check_index(window, "window", data.sizes.get("window", 1))
+    return data.isel({"window": index}, missing_dims="ignore")
+
+
+def observed_at(
+    times: NDArray[Any], truth: xr.Dataset | xr.DataArray, like: xr.DataArray, configuration: Configuration
+) -> NDArray[Any]:
+    """Return the observed frames (time, y, x) at times of a forecast (lead_time, y, x), NaN if there is none.
+
+    Raises
+    ------
+    InputError
+        If the truth does not fit the forecast.
+    """
+    faults = Faults()
+    variable = find_truth(truth, configuration.variable, configuration.kind, faults)
+    faults.raise_if_any()
+    assert variable is not None
+    units, axes = str(like.attrs.get("units", "1")), AxisNames("time", *like.dims[1:])
+    known = read_truth(variable, like, axes, units, faults, frame=configuration.frame)
+    faults.raise_if_any()
+    assert known is not None
+    return known.at(times)

@@ -1,4 +1,4 @@
-"""A page to look at an analysis: ``xvar view``. It needs the extra ``xvar[view]``, and no network."""
+"""A page to browse an analysis: ``xvar view``. It needs the extra ``xvar[view]``, and no network."""
 
 from __future__ import annotations
 
@@ -20,50 +20,46 @@ ADDRESS = "localhost"
 
 
 def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, port: int = 0) -> Server:
-    """Make the server of a page, for this machine alone.
+    """Make the server of a page, reachable from this machine only.
 
     Parameters
     ----------
     analysis : Dataset
         An analysis.
     truth : Dataset or DataArray, optional
-        The observed record. Default: the last frames of the windows, which the analysis itself holds.
+        The observed record. Default: the last frames of the windows, which the analysis holds.
     port : int
-        Where it listens; 0 for one that is free.
+        Port of the server; 0 for a free one.
 
     Returns
     -------
     bokeh Server
-        Started by ``.start()``; ``.io_loop.start()`` runs it, ``.port`` says where.
+        Started by ``.start()``; ``.io_loop.start()`` runs it, ``.port`` is its port.
 
     Raises
     ------
     InputError
-        Where `analysis` is none, the truth does not fit it, Bokeh is not installed, or the port is taken.
+        If `analysis` is no analysis, the truth does not fit it, Bokeh is not installed, or the port is in use.
     """
     try:
         from bokeh.application import Application
         from bokeh.application.handlers.function import FunctionHandler
         from bokeh.server.server import Server
     except ImportError as error:
-        raise InputError(Fault("no Bokeh", "the extra xvar[view]", "pip install 'xvar[view]'")) from error
-    record = Record(analysis, truth)
-    application = Application(FunctionHandler(view(record)))
+        fault = Fault("no Bokeh", "the extra xvar[view]", "pip install 'xvar[view]'", code="missing-extra")
+        raise InputError(fault) from error
+    application = Application(FunctionHandler(view(Record(analysis, truth))))
     try:
         return Server({"/": application}, address=ADDRESS, port=port)
     except OSError as error:
-        raise InputError(Fault(f"port {port}: {error}", "a free port", "--port 0 takes one that is free")) from error
+        raise InputError(Fault(f"port {port}: {error}", "a free port", "--port 0", code="port-in-use")) from error
 
 
 def view(record: Record) -> Callable[[Document], None]:
-    """A function that fills a document of Bokeh: in a notebook ``bokeh.io.show(view(Record(analysis)))``."""
+    """Return a function that fills a document of Bokeh: in a notebook ``bokeh.io.show(view(Record(analysis)))``."""
+    from xvar.plot.page.page import make_document
 
-    def fill(document: Document) -> None:
-        from xvar.plot.page.page import make_document
-
-        make_document(document, record)
-
-    return fill
+    return lambda document: make_document(document, record)
 
 
 def serve(
@@ -81,15 +77,14 @@ def serve(
     analysis, truth, port
         As for `make_server`.
     browser : bool
-        Whether a browser is opened.
+        Open a browser.
     say : callable, optional
-        Is told the address.
+        Called with the address.
     """
     server = make_server(analysis, truth, port=port)
     server.start()
-    address = f"http://{ADDRESS}:{server.port}/"
     if say is not None:
-        say(address)
+        say(f"http://{ADDRESS}:{server.port}/")
     if browser:
         server.io_loop.add_callback(server.show, "/")
     try:

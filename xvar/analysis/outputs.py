@@ -1,0 +1,42 @@
+"""Recognise an output of xvar."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import xarray as xr
+
+from xvar.errors import Fault, InputError
+from xvar.plan.configuration import ATTRIBUTE, Configuration
+
+Output = Literal["analysis", "forecast"]
+_MADE_BY: dict[Output, tuple[str, str]] = {
+    "analysis": ("an analysis, as assimilate() returns it", "analysis = ds.var4d.assimilate()"),
+    "forecast": ("a forecast, as forecast() returns it", 'forecast = analysis.var4d.forecast("30min")'),
+}
+
+
+def configuration_of(data: xr.Dataset, *needed: str, output: Output = "analysis") -> Configuration:
+    """Return the configuration of the call that made an output.
+
+    Parameters
+    ----------
+    data : Dataset
+        An analysis or a forecast.
+    *needed : str
+        Variables or dimensions that it must have.
+    output : {"analysis", "forecast"}
+        The output that the caller expects.
+
+    Raises
+    ------
+    InputError
+        If the attribute ``xvar_configuration`` or one of the needed names is missing.
+    """
+    missing = [name for name in needed if name not in data and name not in data.dims]
+    lacking = [f"the attribute {ATTRIBUTE}"] if ATTRIBUTE not in data.attrs else missing
+    if lacking:
+        expected, fix = _MADE_BY[output]
+        code = "not-an-analysis" if output == "analysis" else "not-a-forecast"
+        raise InputError(Fault(f"a Dataset without {', '.join(lacking)}", expected, fix, code=code))
+    return Configuration.from_json(data.attrs[ATTRIBUTE])
