@@ -139,7 +139,7 @@ def test_what_was_chosen_is_written_down() -> None:
 
 
 def test_outputs_are_strict_cf(tmp_path) -> None:
-    holed().var4d.assimilate(constraint="weak").to_netcdf(tmp_path / "currents.nc")
+    holed().var4d.assimilate(constraint="weak", land="never_valid").to_netcdf(tmp_path / "currents.nc")
     status, words = strict_cf(tmp_path / "currents.nc")
     assert status == 0, words
 
@@ -202,7 +202,7 @@ def test_fahrenheit_gives_the_same_currents() -> None:
 
 
 def test_there_are_no_currents_on_land() -> None:
-    result = holed().var4d.assimilate(constraint="weak")
+    result = holed().var4d.assimilate(constraint="weak", land="never_valid")
     land = np.zeros((SIZE, SIZE), dtype=bool)
     land[:14, :12] = True
     for name in ("u", "v", "u_forcing", "v_forcing", "source", "temperature"):
@@ -238,7 +238,8 @@ def beside_a_wall() -> xr.Dataset:
 def test_no_flow_through_a_coast_where_it_is_asked_for(tmp_path: pathlib.Path) -> None:
     sea = beside_a_wall()
     results = {
-        coast: sea.var4d.assimilate("temperature", constraint="weak", coast=coast) for coast in ("free", "no_flow")
+        coast: sea.var4d.assimilate("temperature", constraint="weak", coast=coast, land="never_valid")
+        for coast in ("free", "no_flow")
     }
     beside = {"x": slice(12e3, 13e3)}  # two cells
     across, error = {}, {}
@@ -353,8 +354,8 @@ def test_rows_and_columns_from_the_other_end_change_no_bit() -> None:
     sea = holed()
     for flipped in ({"y": -1}, {"x": -1}, {"y": -1, "x": -1}):
         turned = sea.isel({dim: slice(None, None, step) for dim, step in flipped.items()})
-        result = turned.var4d.assimilate(constraint="weak")
-        expected = sea.var4d.assimilate(constraint="weak")
+        result = turned.var4d.assimilate(constraint="weak", land="never_valid")
+        expected = sea.var4d.assimilate(constraint="weak", land="never_valid")
         same(result.sel(y=expected["y"], x=expected["x"]), expected, ("u", "v", "source", "v_forcing"))
 
 
@@ -383,7 +384,8 @@ def margin(values: np.ndarray) -> np.ndarray:
 def test_end_point_error_of_real_files(shared_data, file: str, frames: slice, limit: float) -> None:
     with xr.open_dataset(shared_data / file) as opened:
         ocean = opened.drop_dims("string1", errors="ignore").isel(time=frames).load()
-    last = ocean.var4d.assimilate("temperature", constraint="weak").isel(window=0, step=-1)
+    analysis = ocean.var4d.assimilate("temperature", constraint="weak", land="never_valid")
+    last = analysis.isel(window=0, step=-1)
     truth = ocean.isel(time=-1)
     known = np.isfinite(ocean["temperature"]).all("time") & np.isfinite(truth["u"] + truth["v"])
     kept = margin(known.values)

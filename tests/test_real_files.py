@@ -62,6 +62,7 @@ def checked(paths: list[pathlib.Path]) -> tuple[int, str]:
 
 
 @pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
+@pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
 def test_every_file_goes_through_and_its_outputs_are_cf(shared_data, tmp_path) -> None:
     written, refused = [], set()
     for file in FILES:
@@ -92,6 +93,7 @@ def interval(analysis: xr.Dataset) -> float:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
+@pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
 @pytest.mark.parametrize("file", FILES)
 def test_whole_files(shared_data, file) -> None:
     with xr.open_dataset(shared_data / file) as record:

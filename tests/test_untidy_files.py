@@ -215,6 +215,7 @@ def quality(result: Dataset) -> str:
     return str(found)
 
 
+@pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
 def test_flags_of_quality_are_told_with_the_line_that_uses_them() -> None:
     record = with_quality()
     result = record.var4d.assimilate()

@@ -112,7 +112,7 @@ def assimilate(
     penalties : xvar.penalty.DigitalFilter or sequence of it, optional
         Terms of J on the trajectory.
     land : str, DataArray or "never_valid", optional
-        Where nothing moves. Default: a mask of the file, else what is never valid.
+        Land, where nothing moves. Default: a mask of the file whose flags state its land, else none.
     coast : {"free", "no_flow"}
         What the currents of the sea know of land beside that: nothing, or that none goes through the coast. The flow
         through a face between water and land is the mean of the cells at its sides; with ``"no_flow"`` those on land

@@ -102,7 +102,7 @@ def test_the_name_of_an_array_is_its_own() -> None:
 
 
 GRID = "grid: from x and y as they are: not checked against a map projection, since there is no grid mapping"
-LAND = "land: no land: every point has a value in some frame"
+LAND = "land: no land: no mask in the file"
 DOWN = slice(None, None, -1)
 
 

@@ -51,6 +51,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
     for dim, size in field.sizes.items():
         if dim not in plane and size > 1 and not missing:
             faults.add(
+                code="extra-dimension",
                 variable=label,
                 dimension=dim,
                 found=f"an extra dimension {str(dim)!r} of size {size}",
@@ -59,6 +60,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
             )
     if missing:
         faults.add(
+            code="missing-dimension",
             variable=label,
             found=f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(map(repr, missing))}",
             expected=f"dimensions ({axes.y}, {axes.x})",
@@ -70,6 +72,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
     for dim in plane:
         if field.sizes[dim] != like.sizes[dim]:
             faults.add(
+                code="other-size",
                 variable=label,
                 dimension=dim,
                 found=f"size {field.sizes[dim]} along {str(dim)!r}",
@@ -111,6 +114,7 @@ def _order(
     ranges = f"{theirs.min():g} to {theirs.max():g}{units} against {ours.min():g} to {ours.max():g}{units}"
     apart = shifted.min() > ours.max() or shifted.max() < ours.min()
     faults.add(
+        code="other-points",
         variable=label,
         dimension=dim,
         found=f"other points along {str(dim)!r}: "

@@ -1,4 +1,4 @@
-"""Where the land is: by a mask of the file, by the user's word, or by what is never valid."""
+"""Land points of a grid: a mask of the file, a mask of the user, or pixels that are never valid."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes, in_memory, is_lazy, is_number
 from xvar.cf.units import kind
-from xvar.errors import Faults, nearest
+from xvar.errors import Faults, InputWarning, nearest, warn
 
 Mask = NDArray[np.bool_]
 
-#: Share of the land of a mask that may have values: a coast is drawn a pixel off now and then.
-_COAST = 0.01
-
-_LAND_WORDS = re.compile(r"(^|[^a-z])(land|ground|continent|terrestrial)([^a-z]|$)")
-_WATER_WORDS = re.compile(r"(^|[^a-z])(water|sea|ocean|wet|marine)([^a-z]|$)")
-_MASK_NAMES = re.compile(
-    r"^(mask|mask_rho|mask_t|tmask|lsm|land|land_?mask|land_?sea_?mask|sea_?mask|ocean_?mask|water_?mask|wet|wet_c"
-    r"|land_binary_mask|sea_binary_mask|is_?land)$",
-    re.IGNORECASE,
-)
-# What one stands for in a mask without attributes. ROMS, NEMO, MOM and DINEOF write 1 on water.
-_LAND_IS_ONE = re.compile(r"^(lsm|land|land_?mask|land_?sea_?mask|land_binary_mask|is_?land)$", re.IGNORECASE)
+_LAND = re.compile(r"(^|[^a-z])(land|ground|continent|terrestrial)([^a-z]|$)", re.IGNORECASE)
+_WATER = re.compile(r"(^|[^a-z])(water|sea|ocean|wet|marine)([^a-z]|$)", re.IGNORECASE)
+_LAND_NAMES = frozenset({"land_binary_mask", "land_area_fraction"})
+_SEA_NAMES = frozenset({"sea_binary_mask", "sea_area_fraction"})
+#: Value of land in masks of 0 and 1 without attributes, by the variable names of ECMWF, WRF, ROMS, NEMO and MOM.
+_BY_NAME = {
+    **dict.fromkeys(("lsm", "land", "landmask", "land_mask", "land_sea_mask", "is_land"), 1),
+    **dict.fromkeys(("mask_rho", "tmask", "wet", "wet_c", "sea_mask", "ocean_mask", "water_mask"), 0),
+}
 
 
 def find_land(
@@ -37,7 +35,9 @@ def find_land(
     land: Hashable | xr.DataArray | None,
     faults: Faults,
 ) -> tuple[Mask | None, str]:
-    """Land points of the grid of a variable.
+    """Return the land points of the grid of a variable.
+
+    The answer depends on the masks and on `land` alone, so that lazy and in-memory data give the same bits.
 
     Parameters
     ----------
@@ -48,281 +48,160 @@ def find_land(
     axes : Axes
         Its dimensions.
     land : str, DataArray or None
-        A variable of `dataset`, a mask (boolean, True on land; or with the attributes that say what its values mean),
-        ``"never_valid"``, or None: a mask variable of the file, else what is never valid where the data are in
-        memory, else none. The motion of radar echoes knows no land unless it is given.
+        A variable of `dataset`; a mask, boolean with True on land or with CF flags; ``"never_valid"``, which makes land
+        of every pixel without a value in any frame (one reduction, computed if the data are lazy); or None: the mask
+        of the file whose flags or standard name state what is land, else no land. Radar echoes have no land by default.
     faults : Faults
-        Takes a mask that is not there, of another grid, or of no clear meaning.
+        Takes a mask that does not exist, is on another grid, or has no clear meaning.
 
     Returns
     -------
     mask : ndarray of bool or None
-        (y, x) in the order of the file, True on land; None where there is none.
+        (y, x) in the order of the file, True on land; None if there is none.
     statement : str
-        Which rule gave it, for the attributes of the output.
+        Origin of the mask, for the attributes of the output.
+
+    Warns
+    -----
+    InputWarning
+        Data in memory have pixels that are never valid, `land` is None and the file has no mask.
     """
     if isinstance(land, xr.DataArray):
-        return _given(land, array, axes, faults, "the mask that was given")
+        return _stated(land, array, axes, faults, "the mask that was given")
     if isinstance(land, str) and land == "never_valid" and land not in dataset.variables:
-        return _never_valid(array, axes, faults, asked=True)
+        return _never_valid(array, axes)
+    if land is not None and land not in dataset.variables:
+        faults.add(
+            code="land-unknown",
+            variable=land,
+            found=f"land={str(land)!r}, no variable of the dataset",
+            expected='the name of a mask variable, a DataArray, or "never_valid"',
+            fix=nearest(land, ["never_valid", *map(str, dataset.variables)], 'land="never_valid"'),
+        )
+        return None, "no land"
     if land is not None:
-        if land not in dataset.variables:
-            names = ["never_valid", *map(str, dataset.variables)]
-            faults.add(
-                variable=land,
-                found=f"land={str(land)!r}, no variable of the dataset",
-                expected='the name of a mask variable, a DataArray, or "never_valid"',
-                fix=nearest(land, names, 'land="never_valid"'),
-            )
-            return None, "no land"
-        return _given(dataset[land], array, axes, faults, f"variable {str(land)!r}")
+        return _stated(dataset[land], array, axes, faults, f"variable {str(land)!r}")
     if kind(array) in ("rain", "reflectivity"):
         return None, "no land: radar echoes move over it"
-    refused = ""
-    for name in _candidates(dataset, array, axes):
-        mask, statement = _of_file(dataset[name], array, axes, name)
+    for name in dataset.variables:
+        mask = _of_file(dataset[name], array, axes)
         if mask is not None:
-            return mask, statement
-        refused += f" ({statement})"
-    mask, statement = _never_valid(array, axes, faults, asked=False)
-    return mask, statement + refused
+            return mask, _statement(mask, f"variable {str(name)!r}")
+    if is_lazy(array):
+        return None, 'no land: no mask in the file; land="never_valid" makes land of pixels that are never valid'
+    never = ~_ever_valid(array, axes)
+    count = int(never.sum())
+    if count and not never.all():
+        warn(
+            f"variable {str(array.name)!r}: {count} of {never.size} pixels have no value in any frame and are not "
+            'observed; if they are land, pass land="never_valid" or a mask, land=ds["mask"] == 0',
+            InputWarning,
+        )
+    return None, "no land: no mask in the file" + (f"; {count} pixels are never valid: not observed" if count else "")
 
 
-def _candidates(dataset: xr.Dataset, array: xr.DataArray, axes: Axes) -> list[Hashable]:
-    """Mask variables on the grid of the variable, those whose attributes say so first."""
-    plane = {axes.y, axes.x}
-    stated, named = [], []
-    for name, variable in dataset.variables.items():
-        extra = [dim for dim in variable.dims if dim not in plane]
-        fits = plane <= set(variable.dims) and len(set(variable.dims)) == len(variable.dims)
-        if not fits or name == array.name or not (is_number(variable) or variable.dtype == bool):
-            continue
-        if any(dim != axes.time and variable.sizes[dim] > 1 for dim in extra):
-            continue
-        if _meaning(variable) is not None:
-            stated.append(name)
-        elif _MASK_NAMES.match(str(name)):
-            named.append(name)
-    return stated + named
-
-
-def _meaning(variable: xr.Variable | xr.DataArray) -> dict[str, Any] | None:
-    """What the attributes say: values that are land, values that are water, or bits that are land."""
-    attrs = variable.attrs
-    standard = str(attrs.get("standard_name"))
-    if standard in ("land_binary_mask", "land_area_fraction"):
-        return {"above": 0.5, "land": True}
-    if standard in ("sea_binary_mask", "sea_area_fraction"):
-        return {"above": 0.5, "land": False}
-    words = str(attrs.get("flag_meanings", "")).lower().split()
-    # Some write them as text, which says nothing that could be relied on.
-    flags = (np.atleast_1d(np.asarray(attrs.get(key))) for key in ("flag_masks", "flag_values"))
-    masks, values = (numbers if numbers.dtype.kind in "iuf" else None for numbers in flags)
-    if words and masks is not None and len(masks) == len(words) and values is None:
-        bits = [int(bit) for bit, word in zip(masks, words, strict=True) if _LAND_WORDS.search(word)]
-        return {"bits": sum(bits)} if bits else None
-    pairs: list[tuple[float, str]] = []
-    if words and values is not None and len(values) == len(words):
-        pairs = [(float(value), word) for value, word in zip(values, words, strict=True)]
-    else:
-        pairs += [
-            (float(match[1]), str(text).lower())
-            for key, text in attrs.items()
-            if (match := re.fullmatch(r"option_(\d+)", str(key)))
-        ]
-        text = " ".join(str(attrs.get(key, "")) for key in ("long_name", "description", "comment", "units")).lower()
-        pairs += [(float(value), word) for value, word in re.findall(r"\b(\d)\s*(?:=|:|for|is)\s*([a-z]+)", text)]
-        pairs += [(float(value), word) for word, value in re.findall(r"\b([a-z]+)\s*(?:=|:)\s*(\d)\b", text)]
-    land = {value for value, word in pairs if _LAND_WORDS.search(word)}
-    water = {value for value, word in pairs if _WATER_WORDS.search(word)}
-    if land:
-        return {"values": sorted(land), "land": True}
-    return {"values": sorted(water), "land": False} if water else None
-
-
-def _apply(meaning: dict[str, Any], values: NDArray[Any]) -> Mask:
-    if "bits" in meaning:
-        whole = np.where(np.isfinite(values), values, 0).astype(np.int64)
-        return np.asarray((whole & meaning["bits"]) != 0)
-    if "above" in meaning:
-        above = values > meaning["above"]
-        return np.asarray(above if meaning["land"] else ~above)
-    listed = np.isin(values, meaning["values"])
-    return np.asarray(listed if meaning["land"] else ~listed)
-
-
-def _every_frame(meaning: dict[str, Any], values: NDArray[Any]) -> Mask:
-    """(y, x) land in every frame of a (frame, y, x) mask."""
-    return np.asarray(_apply(meaning, values).all(axis=0))
-
-
-def _says(meaning: dict[str, Any]) -> str:
-    if "bits" in meaning:
-        return f"land where bit {meaning['bits']} is set"
-    if "above" in meaning:
-        return "land where above 0.5" if meaning["land"] else "land where not above 0.5"
-    values = ", ".join(f"{value:g}" for value in meaning["values"])
-    return f"{values} = land" if meaning["land"] else f"{values} = water"
-
-
-def _plane_values(mask: xr.DataArray, axes: Axes) -> NDArray[Any] | None:
-    """(frames or 1, y, x) values of a mask; None where reading them means reading a lazy record."""
-    if axes.time in mask.dims and mask.sizes[axes.time] > 1 and is_lazy(mask):
-        return None
-    extra = [dim for dim in mask.dims if dim not in (axes.time, axes.y, axes.x)]
-    plane = mask.isel(dict.fromkeys(extra, 0))
-    if axes.time not in plane.dims:
-        plane = plane.expand_dims({axes.time: 1})
-    return np.asarray(in_memory(plane.transpose(axes.time, axes.y, axes.x)))
-
-
-def _ever_valid(array: xr.DataArray, axes: Axes) -> Mask | None:
-    """(y, x) where any frame has a finite value; None for lazy data."""
-    if is_lazy(array) or not is_number(array):
-        return None
+def _ever_valid(array: xr.DataArray, axes: Axes) -> Mask:
+    """(y, x), True where any frame has a finite value."""
     others = [dim for dim in array.dims if dim not in (axes.y, axes.x)]
-    values = np.asarray(array.transpose(*others, axes.y, axes.x).values)
-    return np.asarray(np.isfinite(values).any(axis=tuple(range(len(others)))))
+    finite: xr.DataArray = array.notnull() & (abs(array) < np.inf)
+    return np.asarray(finite.any(others).transpose(axes.y, axes.x).values)
 
 
-def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes, name: Hashable) -> tuple[Mask | None, str]:
-    """A mask of the file that nobody asked for: used where it is clear and the data do not contradict it."""
-    values = _plane_values(mask, axes)
-    if values is None:
-        return None, f"mask {str(name)!r} changes in time and is lazy: not used"
-    ever = _ever_valid(array, axes)
-    meaning = _meaning(mask)
-    readings = [meaning] if meaning is not None else _customary(name, values)
-    for reading in readings:
-        land = _every_frame(reading, values)
-        if not land.any() or land.all():
-            continue
-        check = _check(land, ever)
-        if check is not None:
-            return land, _statement(land, f"variable {str(name)!r} ({_says(reading)}{check})")
-    return None, f"mask {str(name)!r} not used: the variable has values on its land, or it has none"
+def _never_valid(array: xr.DataArray, axes: Axes) -> tuple[Mask | None, str]:
+    land = ~_ever_valid(array, axes)
+    if not land.any():
+        return None, "no land: every point has a value in some frame"
+    if land.all():  # a fault of its own, reported elsewhere
+        return None, "no land: no point has a value"
+    return land, _statement(land, "never valid in the record")
 
 
-def _customary(name: Hashable, values: NDArray[Any]) -> list[dict[str, Any]]:
-    """Both readings of a mask of zeros and ones without attributes, the customary one of its name first."""
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    one_is_land = bool(_LAND_IS_ONE.match(str(name)))
-    if not np.isin(finite, (0, 1)).all():
-        return [{"above": 0.5, "land": True}] if one_is_land else []
-    return [{"values": [1.0], "land": one_is_land}, {"values": [1.0], "land": not one_is_land}]
-
-
-def _check(land: Mask, ever: Mask | None) -> str | None:
-    """None where the data contradict the mask; else what the check found, in words."""
-    if ever is None:
-        return ", not checked against lazy data"
-    wrong = int(np.count_nonzero(land & ever))
-    if wrong > _COAST * np.count_nonzero(land):
+def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes) -> Mask | None:
+    """Land by a mask on the grid of the variable that states its meaning and has both land and water."""
+    plane = {axes.y, axes.x}
+    extra = set(mask.dims) - plane
+    if mask.name == array.name or not plane <= set(mask.dims) or len(set(mask.dims)) < mask.ndim:
         return None
-    return f", {wrong} of them with values that are left out" if wrong else ""
+    if any(dim != axes.time and mask.sizes[dim] > 1 for dim in extra):
+        return None
+    land = land_by_flags(mask)
+    if land is None:
+        return None
+    values = np.asarray(in_memory(land.all(list(extra)).transpose(axes.y, axes.x)))
+    return values if values.any() and not values.all() else None
+
+
+def land_by_flags(mask: xr.DataArray) -> xr.DataArray | None:
+    """Return land (boolean, lazy if the mask is lazy) by the standard name or the flags of a mask, else None.
+
+    Flags are those of CF (``flag_values``, ``flag_masks``, ``flag_meanings``) or of ROMS (``option_0 = "land"``).
+    """
+    import cf_xarray  # noqa: F401  (registers .cf)
+
+    if not (is_number(mask) or mask.dtype == bool):
+        return None
+    standard = str(mask.attrs.get("standard_name"))
+    if standard in _LAND_NAMES | _SEA_NAMES:
+        above = mask > 0.5
+        return above if standard in _LAND_NAMES else ~above
+    options = {str(text): int(key[7:]) for key, text in mask.attrs.items() if re.fullmatch(r"option_\d+", str(key))}
+    if options:
+        attrs: dict[str, Any] = {"flag_meanings": " ".join(options), "flag_values": list(options.values())}
+    else:
+        attrs = {k: np.atleast_1d(mask.attrs[k]) for k in ("flag_values", "flag_masks") if k in mask.attrs}
+        attrs["flag_meanings"] = " ".join(str(mask.attrs.get("flag_meanings", "")).split())
+    meanings = attrs["flag_meanings"].split()
+    numbers = [attrs[key] for key in ("flag_values", "flag_masks") if key in attrs]
+    if not numbers or any(np.asarray(n).dtype.kind not in "iuf" or len(n) != len(meanings) for n in numbers):
+        return None
+    land = [word for word in meanings if _LAND.search(word)]
+    water = [word for word in meanings if _WATER.search(word)]
+    # Bits are independent of each other: water alone does not exclude land.
+    if not land and (not water or "flag_masks" in attrs):
+        return None
+    if "flag_masks" in attrs:  # bits of integers; decoding made floats of them where there is a fill value
+        mask = mask.fillna(0).astype(np.int64)
+        attrs = {key: np.asarray(n).astype(np.int64) if key != "flag_meanings" else n for key, n in attrs.items()}
+    flags = mask.assign_attrs(attrs).cf.flags
+    found: xr.DataArray = flags[land or water].to_array("meaning").any("meaning")
+    return found if land else ~found
+
+
+def _stated(
+    mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults, origin: str
+) -> tuple[Mask | None, str]:
+    """Land by the mask that the user names or gives; a fault if its meaning is not clear."""
+    land = mask.astype(bool) if mask.dtype == bool else land_by_flags(mask)
+    if land is None and str(mask.name).lower() in _BY_NAME and is_number(mask):
+        one_or_zero = bool(in_memory((mask.isnull() | mask.isin([0, 1])).all()))
+        land = mask == _BY_NAME[str(mask.name).lower()] if one_or_zero else None
+    if land is None:
+        faults.add(
+            code="land-mask-unclear",
+            variable=mask.name,
+            found=f"a mask of {mask.dtype} without CF flags or a standard name that state its land",
+            expected="booleans, True on land, or flag_values and flag_meanings",
+            fix=f"land=ds[{str(mask.name or 'mask')!r}] == 0, if 0 is land",
+        )
+        return None, "no land"
+    plane = {axes.y, axes.x}
+    if plane <= set(land.dims):
+        land = land.all([dim for dim in land.dims if dim not in plane])
+    found = on_grid(land, array, axes, faults, str(mask.name or "land"))
+    if found is None:
+        return None, "no land"
+    values = np.asarray(in_memory(found))
+    if values.all():
+        faults.add(
+            code="land-everywhere",
+            variable=mask.name,
+            found=f"{origin}: every point is land",
+            expected="some water",
+            fix="check the meaning of its values, land=~mask",
+        )
+        return None, "no land"
+    return values, _statement(values, origin)
 
 
 def _statement(land: Mask, origin: str) -> str:
     return f"{int(np.count_nonzero(land))} of {land.size} points are land: {origin}"
-
-
-def _given(mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults, origin: str) -> tuple[Mask | None, str]:
-    """The mask that the user names: taken at its word, refused where its meaning is not clear."""
-    aligned = _aligned(mask, array, axes, faults)
-    if aligned is None:
-        return None, "no land"
-    # Named in a call, a lazy record of masks is read: that is what was asked for.
-    extra = [dim for dim in aligned.dims if dim not in (axes.y, axes.x)]
-    values = np.asarray(in_memory(aligned.transpose(*extra, axes.y, axes.x)))
-    values = values.reshape(-1, *values.shape[-2:])
-    meaning = _meaning(mask)
-    if meaning is None and values.dtype.kind == "b":
-        meaning = {"values": [1.0], "land": True}
-    reading = meaning
-    if reading is None:
-        ever = _ever_valid(array, axes)
-        for candidate in _customary(mask.name or "", values):
-            if ever is not None and _check(_every_frame(candidate, values), ever) is not None:
-                reading = candidate
-                break
-        if reading is None and ever is None and mask.name is not None and _MASK_NAMES.match(str(mask.name)):
-            reading = next(iter(_customary(mask.name, values)), None)
-    if reading is None:
-        found = np.unique(values[np.isfinite(values)])[:5] if values.dtype.kind in "iufc" else np.array([])
-        faults.add(
-            variable=mask.name,
-            found=f"a mask of {values.dtype}"
-            + (f" with values {', '.join(f'{value:g}' for value in found)}" if found.size else "")
-            + ", and nothing that says which are land",
-            expected="booleans, True on land, or flag_values and flag_meanings",
-            fix="land=ds[name] == 0 (or whatever value is land)",
-        )
-        return None, "no land"
-    land = _every_frame(reading, values)
-    if land.all():
-        faults.add(
-            variable=mask.name,
-            found=f"{origin}: every point is land ({_says(reading)})",
-            expected="some water",
-            fix="check what the values mean: land=~mask",
-        )
-        return None, "no land"
-    return land, _statement(land, f"{origin} ({_says(reading)})")
-
-
-def _aligned(mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray | None:
-    """A mask on the points of the array: the same grid, in whatever order."""
-    for dim in (axes.y, axes.x):
-        if dim not in mask.dims:
-            faults.add(
-                variable=mask.name,
-                dimension=dim,
-                found=f"a mask with dimensions {tuple(str(d) for d in mask.dims)}",
-                expected=f"dimensions {str(axes.y)!r} and {str(axes.x)!r}",
-                fix="rename the dimensions of the mask",
-            )
-            return None
-        if mask.sizes[dim] != array.sizes[dim]:
-            faults.add(
-                variable=mask.name,
-                dimension=dim,
-                found=f"size {mask.sizes[dim]} of the mask",
-                expected=f"size {array.sizes[dim]} of {str(array.name)!r}",
-                fix="give the mask on the grid of the variable",
-            )
-            return None
-        if all(dim in part.coords and is_number(part.coords[dim]) for part in (mask, array)):
-            theirs, ours = (np.asarray(a.coords[dim].values, dtype=np.float64) for a in (mask, array))
-            tolerance = 1e-3 * float(np.abs(np.diff(ours)).min())
-            order = np.argsort(theirs)[np.argsort(np.argsort(ours))]
-            if not np.abs(theirs[order] - ours).max() <= tolerance:
-                faults.add(
-                    variable=mask.name,
-                    dimension=dim,
-                    found=f"coordinates {theirs.min():g} to {theirs.max():g} of the mask",
-                    expected=f"those of {str(array.name)!r}, {ours.min():g} to {ours.max():g}, to 1e-3 of a step",
-                    fix="give the mask on the grid of the variable (mask.interp_like)",
-                )
-                return None
-            mask = mask.isel({dim: order})
-    return mask
-
-
-def _never_valid(array: xr.DataArray, axes: Axes, faults: Faults, *, asked: bool) -> tuple[Mask | None, str]:
-    ever = _ever_valid(array, axes)
-    if ever is None:
-        if asked:
-            faults.add(
-                variable=array.name,
-                found='land="never_valid" with lazy data: what is never valid is known only once all are read',
-                expected="data in memory, or a mask",
-                fix="ds.load(), or land=<mask variable or DataArray>",
-            )
-        return None, "no land: no mask in the file, and the data are lazy"
-    land = ~ever
-    if not land.any():
-        return None, "no land: every point has a value in some frame"
-    if land.all():
-        # A record without a value is a fault of its own, told elsewhere.
-        return None, "no land: no point has a value"
-    return land, _statement(land, "never valid over the frames of the call")
