@@ -1,4 +1,4 @@
-"""What is estimated beside the state: for `assimilate(parameters=...)` and `xvar.observation.Images`."""
+"""Parameters in the control, for `assimilate(parameters=...)` and `xvar.observation.Images`."""
 
 from xvar.core.parameters import Parameter
 

@@ -1,4 +1,4 @@
-"""Errors B, Q and R in physical units: for `assimilate(background_error=..., model_error=...)`."""
+"""Covariances B and Q in physical units, for `assimilate(background_error=..., model_error=...)`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xvar.core.covariance.balance import Geostrophic
 from xvar.core.covariance.ensemble import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.streamfunction import Streamfunction
-from xvar.errors import Faults
+from xvar.errors import Faults, nearest
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,18 +42,18 @@ def ensemble(
     *,
     member: Hashable = "member",
 ) -> Ensemble:
-    """Errors as the members of a Dataset show them, see `Ensemble`.
+    """Return the covariance of an ensemble in a Dataset, see `Ensemble`.
 
     Parameters
     ----------
     dataset : Dataset
-        With a dimension of members and those of the grid, in any order and with any direction of 1-D coordinates.
+        With the dimension of the members and two of a grid, in any order and with any direction of 1-D coordinates.
     variables : sequence of hashable
         The variables of one component of the state, in its order.
     localisation, static, weight
-        See `Ensemble`.
+        As in `Ensemble`.
     member : hashable
-        The dimension of the members.
+        Dimension of the members.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def ensemble(
     Raises
     ------
     InputError
-        Where a variable is absent, or has other dimensions than the members' and two of a grid.
+        A variable is absent, or has other dimensions.
     """
     import torch
 
@@ -70,20 +70,23 @@ def ensemble(
     fields = []
     for name in variables:
         if name not in dataset:
+            known = list(dataset.data_vars)
             faults.add(
-                found=f"no variable {name!r} among {', '.join(map(repr, dataset.data_vars))}",
-                expected="a variable of the Dataset",
-                fix="mend variables",
+                code="no-variable",
+                found=f"no variable {name!r} in the ensemble",
+                expected=f"one of {', '.join(map(repr, known))}",
+                fix=nearest(name, known, f"variables={known}"),
             )
             continue
         array = dataset[name].squeeze(drop=True)
         plane = [dim for dim in array.dims if dim != member]
         if member not in array.dims or len(plane) != 2:
             faults.add(
+                code="ensemble-dimensions",
                 variable=name,
                 found=f"dimensions {array.dims}",
                 expected=f"{member!r} and two of a grid",
-                fix='member="the dimension of the members", and one time, isel(time=0)',
+                fix='member="number" (the name of the dimension), dataset.isel(time=0)',
             )
             continue
         for dim in plane:

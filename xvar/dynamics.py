@@ -1,4 +1,4 @@
-"""Models for `assimilate(dynamics=...)`, and what a model of your own must be."""
+"""Models for `assimilate(dynamics=...)`, and the protocol of a model of your own."""
 
 from xvar.core.dynamics import Dynamics, State
 from xvar.core.methods.experiment import ModelError

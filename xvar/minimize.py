@@ -1,4 +1,4 @@
-"""Minimisers: for `assimilate(minimizer=...)`."""
+"""Minimisers, for `assimilate(minimizer=...)`."""
 
 from xvar.core.minimize import LBFGS, GaussNewton
 

@@ -1,4 +1,4 @@
-"""Terms of J on the trajectory: for `assimilate(penalties=...)`."""
+"""Penalties on the trajectory, for `assimilate(penalties=...)`."""
 
 from xvar.core.digital_filter import DigitalFilter
 

@@ -1,4 +1,4 @@
-"""The grid as the core sees it: shape, spacing in metres, water, and what lies beyond the edges."""
+"""Grids as the core uses them: shape, spacing in metres, water, and the edges."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, Faults, InputError
 
 Edges = Literal["free", "zero", "periodic"]
+Basin = Literal["closed", "periodic", "channel"]
+Device = torch.device | str | None
+
+EDGES: tuple[Edges, ...] = ("free", "zero", "periodic")
+#: Edges of a fluid: walls on all sides; none; walls in the south and the north only.
+BASINS: tuple[Basin, ...] = ("closed", "periodic", "channel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +36,12 @@ class Grid:
     water : Tensor, optional
         Bool (y, x), true where the fields exist. None: everywhere.
     edges : {"free", "zero", "periodic"}
-        What lies beyond the edges: nothing that is known, zeros, or the opposite edge.
+        Values beyond the edges: unknown, zeros, or those of the opposite edge.
 
     Raises
     ------
     InputError
-        Where shape, spacing, metric and water do not belong together.
+        Shape, spacing, metric and water do not fit each other.
     """
 
     shape: tuple[int, ...]
@@ -45,65 +51,75 @@ class Grid:
     edges: Edges = "free"
 
     def __post_init__(self) -> None:
+        faults = Faults()
         if len(self.shape) != len(self.spacing) or any(n < 1 for n in self.shape):
-            raise InputError(
-                Fault(
-                    f"shape {self.shape} and spacing {self.spacing}",
-                    "one positive number of points and one spacing for each axis",
-                    "give both in the order (y, x)",
-                )
+            faults.add(
+                code="grid-shape",
+                found=f"shape {self.shape} and spacing {self.spacing}",
+                expected="one positive number of points and one spacing for each axis",
+                fix="Grid(shape=(ny, nx), spacing=(dy, dx))",
             )
-        if not all(0 < d < math.inf for d in self.spacing):
-            raise InputError(Fault(f"spacing {self.spacing}", "positive finite metres", "give dx and dy in metres"))
+        elif not all(0 < d < math.inf for d in self.spacing):
+            faults.add(
+                code="grid-spacing",
+                found=f"spacing {self.spacing}",
+                expected="positive finite metres",
+                fix="dx and dy in metres",
+            )
         for name, tensor, shape in (("metric", self.metric, (2, *self.shape)), ("water", self.water, self.shape)):
             if tensor is not None and tuple(tensor.shape) != shape:
-                raise InputError(Fault(f"{name} of shape {tuple(tensor.shape)}", f"{shape}", "use the grid's own"))
-        if self.edges not in ("free", "zero", "periodic"):
-            raise InputError(Fault(f"edges {self.edges!r}", "free, zero or periodic", "name one of the three"))
+                faults.add(
+                    code="grid-field-shape",
+                    found=f"{name} of shape {tuple(tensor.shape)}",
+                    expected=f"shape {shape}",
+                    fix=f"{name} on the grid itself",
+                )
+        faults.check_choice("edges", self.edges, EDGES, "free")
+        faults.raise_if_any()
 
     @property
     def size(self) -> int:
         """Number of points."""
         return math.prod(self.shape)
 
-    def cells_per_metre(self, *, dtype: torch.dtype, device: torch.device | str | None = None) -> Tensor:
-        """Grid cells in a metre, along x and along y: (1, 2, 1, 1), or (1, 2, y, x) where the spacing varies."""
+    def cells_per_metre(self, *, dtype: torch.dtype, device: Device = None) -> Tensor:
+        """Return grid cells per metre along x and y: (1, 2, 1, 1), or (1, 2, y, x) if the spacing varies."""
         if self.metric is None:
             spacing = torch.tensor(self.spacing[::-1], dtype=torch.float64).view(1, -1, *(1 for _ in self.shape))
         else:
             spacing = self.metric.flip(0)[None].to(torch.float64)
         return (1 / spacing).to(device=device, dtype=dtype)
 
+    def lengths(self) -> tuple[Tensor, Tensor]:
+        """Return the local spacing dy and dx in metres, float64 (y, x) on the CPU."""
+        if self.metric is None:
+            dy, dx = (torch.full(self.shape, d, dtype=torch.float64) for d in self.spacing)
+        else:
+            dy, dx = self.metric.to("cpu", torch.float64)
+        return dy, dx
+
+    def wet(self) -> Tensor:
+        """Return 1 on water and 0 on land, float64 (y, x) on the CPU."""
+        if self.water is None:
+            return torch.ones(self.shape, dtype=torch.float64)
+        return self.water.to("cpu", torch.float64)
+
     def coarsen(self, factor: int) -> Grid:
-        """Grid of blocks of `factor` by `factor` points.
+        """Return the grid of blocks of `factor` by `factor` points, with the same edges.
 
-        The shape is divided and rounded up, so that the blocks at the far edges may be partly outside; the
-        spacing is multiplied. The local spacing of a block is the mean over the points that it holds, times
-        `factor`; a block is water where at least half of these points are.
-
-        Parameters
-        ----------
-        factor : int
-            Points of this grid along each side of a block.
-
-        Returns
-        -------
-        Grid
-            The coarse grid, with the same edges.
+        The shape is divided and rounded up, so blocks at the far edges may lie partly outside; the spacing is
+        multiplied. The local spacing of a block is the mean over its points, times `factor`; a block is water if at
+        least half of them are.
 
         Raises
         ------
         InputError
-            Where the factor is below 1, or does not divide the shape of a periodic grid, whose length it would change.
+            The factor is below 1, or does not divide the shape of a periodic grid, whose length it would change.
         """
         if factor < 1 or (self.edges == "periodic" and any(n % factor for n in self.shape)):
-            raise InputError(
-                Fault(
-                    f"factor {factor} for a {self.edges} grid of shape {self.shape}",
-                    "a positive whole number, a divisor of the shape where the edges are periodic",
-                    "choose another factor",
-                )
-            )
+            found = f"factor {factor} for a {self.edges} grid of shape {self.shape}"
+            expected = "a positive whole number, on a periodic grid a divisor of the shape"
+            raise InputError(Fault(found, expected, "factor=1", code="grid-factor"))
         if factor == 1:
             return self
         metric, water = self.metric, self.water
@@ -116,12 +132,12 @@ class Grid:
 
 
 def block_mean(values: Tensor, factor: int) -> Tensor:
-    """Mean over blocks of `factor` by `factor` points of (..., y, x); a block at a far edge counts what it has."""
+    """Return means over blocks of `factor` by `factor` points of (..., y, x), at far edges over the points there."""
     return avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
 
 
 def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
-    """Fields of a coarse grid on a finer one: linear between the centres of the blocks."""
+    """Interpolate fields of a coarse grid to a finer one, linearly between the centres of the blocks."""
     if factor == 1:
         return values
     fine = interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
@@ -131,12 +147,12 @@ def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def coarser(values: Tensor, factor: int) -> Tensor:
-    """Block means of a field; what is no field, such as a parameter, has the same value on any grid."""
+    """Return block means of a field; a parameter (..., 1, 1) has the same value on any grid."""
     return block_mean(values, factor) if _is_field(values) else values
 
 
 def finer(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
-    """A field of a coarse grid on a finer one; what is no field has the same value on any grid."""
+    """Interpolate a field of a coarse grid to a finer one; a parameter has the same value on any grid."""
     return prolong(values, factor, shape) if _is_field(values) else values
 
 
@@ -145,7 +161,7 @@ def _is_field(values: Tensor) -> bool:
 
 
 def bind(specification: Any, grid: Grid, like: Tensor) -> Any:
-    """A specification on a grid; what has no ``bind`` is used as it is."""
+    """Bind a specification to a grid; an object without ``bind`` is returned unchanged."""
     if hasattr(specification, "bind"):
         return specification.bind(grid, dtype=like.dtype, device=like.device)
     return specification

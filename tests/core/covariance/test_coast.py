@@ -12,7 +12,6 @@ from xvar.core.covariance import Covariance, Helmholtz, Specification, StreamPot
 from xvar.core.covariance.coast import RIDGE, CoastFaces, NoFlowCovariance
 from xvar.core.covariance.stream_potential import period_around
 from xvar.core.grid import Grid, block_mean
-from xvar.errors import InputError
 
 
 def sea(ny: int, nx: int) -> Tensor:
@@ -165,19 +164,10 @@ def test_the_faces_of_a_mask() -> None:
     faces = CoastFaces.of(water)
     assert len(faces) == 24 + 4
     motion = random((2, 2, 30, 26), 0)
-    assert torch.equal(faces.through(motion), through(motion, water))
+    assert torch.equal(faces.flow(motion), through(motion, water))
     flow = random((2, 28), 1)
-    spread = faces.spread(flow, (30, 26))
-    torch.testing.assert_close((spread * motion).sum((1, 2, 3)), (flow * faces.through(motion)).sum(1))
-
-
-def test_what_cannot_be_closed_is_refused() -> None:
-    speckled = torch.ones(100, 100, dtype=torch.bool)
-    speckled[::2, ::2] = False
-    with pytest.raises(InputError, match="a coast of 9900 faces"):
-        Helmholtz(0.6, 3000.0, 0.4, coast="no_flow").bind(Grid((100, 100), (1e3, 1e3), water=speckled))
-    with pytest.raises(InputError, match="coast='closed'"):
-        Helmholtz(0.6, 3000.0, 0.4, coast="closed").bind(GRID)  # type: ignore[arg-type]
+    spread = faces.flow_transpose(flow, (30, 26))
+    torch.testing.assert_close((spread * motion).sum((1, 2, 3)), (flow * faces.flow(motion)).sum(1))
 
 
 def test_faces_go_to_a_device_together() -> None:

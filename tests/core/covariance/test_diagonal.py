@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from tests.core.covariance.operators import OperatorTests
 from xvar.core.covariance import Covariance, Diagonal
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 GRID = Grid((9, 7), (1.0, 1.0))
 
@@ -53,9 +51,3 @@ def test_no_error_where_the_deviation_is_zero() -> None:
     x = torch.ones(1, 1, 9, 7)
     assert float(operator.sqrt(x).abs().max()) == 0
     assert float(operator.solve(x).abs().max()) == 0
-
-
-@pytest.mark.parametrize("std", [-1.0, float("nan"), float("inf"), torch.ones(9, 8), torch.ones(1, 1, 1, 9, 7)])
-def test_what_is_refused(std: object) -> None:
-    with pytest.raises(InputError, match="standard deviation"):
-        Diagonal(std).bind(GRID)

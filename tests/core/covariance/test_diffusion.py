@@ -12,7 +12,6 @@ from xvar.core.covariance import Covariance, Diffusion, Matern
 from xvar.core.covariance.stencil import ERROR, DiffusionInverse, DiffusionStencil
 from xvar.core.covariance.variance import inverse_power_diagonal
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 
 def coast(ny: int, nx: int) -> Tensor:
@@ -234,29 +233,7 @@ def test_each_window_its_own_deviation() -> None:
     assert torch.equal(operator.select(torch.tensor([1])).apply(x[1:]), operator.apply(x)[1:])
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 2399.0}, "two grid spacings"),
-        ({"length": float("nan")}, "two grid spacings"),
-        ({"order": 3}, "even"),
-        ({"order": 0}, "even"),
-        ({"std": -1.0}, "standard deviation"),
-    ],
-)
-def test_what_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Diffusion(**({"std": 0.3, "length": 3e3} | options)).bind(Grid((9, 7), (900.0, 1200.0)))
-
-
-def test_grids_that_are_refused() -> None:
-    with pytest.raises(InputError, match="all land"):
-        Diffusion(1.0, 3e3).bind(Grid((3, 3), (1e3, 1e3), water=torch.zeros(3, 3, dtype=torch.bool)))
-    with pytest.raises(InputError, match="periodic"):
-        Diffusion(1.0, 30e3).bind(Grid((60, 60), (1e3, 1e3), edges="periodic"))
-    with pytest.raises(InputError, match=r"a grid of shape \(12,\); expected two axes .*; fix: use Diagonal there"):
-        Diffusion(1.0, 3e3).bind(Grid((12,), (1e3,)))
-    # Only the spacing over water counts.
+def test_only_the_spacing_of_water_limits_the_length() -> None:
     metric = torch.full((2, 3, 3), 1e3)
     metric[:, 0, 0] = 1e5
     water = torch.ones(3, 3, dtype=torch.bool)

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
-from tests.core.covariance.operators import OperatorTests, relative
+from tests.core.covariance.operators import OperatorTests
 from xvar.core.covariance import Covariance, Helmholtz, Matern
-from xvar.core.covariance.iterative import conjugate_gradients
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 GRID = Grid((9, 7), (900.0, 1200.0))
 PERIODIC = Grid((48, 40), (900.0, 1200.0), edges="periodic")
@@ -104,41 +100,3 @@ def test_little_comes_around_free_edges() -> None:
     assert float(found[:, :, -1].abs().max()) < 0.1 * 0.36
     around = Helmholtz(0.6, 4000.0, 1e-6, edges="periodic").bind(grid, dtype=torch.float64).apply(field)[0]
     assert float(around[:, :, -1].abs().max()) > 0.8 * 0.36
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"std": 0.0}, "std"),
-        ({"length": -1.0}, "length"),
-        ({"mean_std": 0.0}, "mean_std"),
-        ({"potential_ratio": 0.0}, "potential_ratio"),
-        ({"edges": "zero"}, "edges"),
-        ({"smoothness": 0}, "smoothness"),
-    ],
-)
-def test_what_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Helmholtz(**({"std": 0.6, "length": 3e3, "mean_std": 0.4} | options)).bind(GRID)
-
-
-def test_conjugate_gradients_keep_windows_apart() -> None:
-    generator = torch.Generator().manual_seed(0)
-    root = torch.randn(30, 30, dtype=torch.float64, generator=generator)
-    matrix = root @ root.T + torch.eye(30, dtype=torch.float64)
-    right = torch.randn(4, 30, dtype=torch.float64, generator=generator)
-    right[1] = 0
-    right[2] *= 1e-8
-    right[3] = math.nan
-
-    def operator(x: Tensor) -> Tensor:
-        return torch.stack([matrix @ row for row in x])
-
-    found = conjugate_gradients(operator, right, lambda x: x)
-    expected = torch.linalg.solve(matrix, right[[0, 2]].T).T
-    assert relative(found[0], expected[0]) < 1e-10
-    assert relative(found[2], expected[1]) < 1e-10
-    assert torch.equal(found[1], torch.zeros(30, dtype=torch.float64))
-    assert bool(found[3].isnan().all())
-    assert torch.equal(conjugate_gradients(operator, right[2:3], lambda x: x)[0], found[2])
-    assert bool(conjugate_gradients(operator, right[:1], lambda x: x, iterations=2).isnan().all())

@@ -10,7 +10,6 @@ from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Matern
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 
 class TestFree(OperatorTests):
@@ -43,20 +42,6 @@ def test_the_covariance_of_samples_comes_back(edges: Any) -> None:
     assert float((difference - difference.mean()).abs().max()) < 0.1 * 4.0
     doubled = Homogeneous(samples, 2.0).bind(grid, dtype=torch.float64)
     torch.testing.assert_close(doubled.apply(point), 4 * found.apply(point))
-
-
-@pytest.mark.parametrize(
-    ("samples", "scale", "words"),
-    [
-        (torch.ones(3, 9, 8), 1.0, "shape"),
-        (torch.zeros(3, 9, 7), 1.0, "all zero"),
-        (torch.full((3, 9, 7), torch.nan), 1.0, "not finite"),
-        (torch.ones(3, 9, 7), 0.0, "scale"),
-    ],
-)
-def test_what_are_no_samples_is_refused(samples: torch.Tensor, scale: float, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        Homogeneous(samples, scale).bind(Grid((9, 7), (1e3, 1e3)))
 
 
 @pytest.mark.parametrize("edges", ["zero", "appended_zero"])

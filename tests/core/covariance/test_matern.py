@@ -9,7 +9,6 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests, dense
 from xvar.core.covariance import Covariance, Matern
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 GRID = Grid((9, 7), (900.0, 1200.0))
 EDGES = ("free", "zero", "appended_zero", "periodic")
@@ -152,18 +151,3 @@ def test_anisotropic_spacing_is_isotropic_in_metres(smoothness: int) -> None:
     found = dirac(Matern(1.0, 9000.0, smoothness).bind(grid, dtype=torch.float64), grid.shape)
     along_y, along_x = found[45:65:2, 60], found[45, 60:90:3]
     assert float((along_y - along_x).abs().max()) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"std": -1.0, "length": 1.0}, "standard deviation"),
-        ({"std": 1.0, "length": 0.0}, "length"),
-        ({"std": 1.0, "length": float("nan")}, "length"),
-        ({"std": 1.0, "length": 1.0, "smoothness": 0}, "smoothness"),
-        ({"std": 1.0, "length": 1.0, "smoothness": 1.5}, "smoothness"),
-    ],
-)
-def test_what_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Matern(**options).bind(GRID)

@@ -9,11 +9,10 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Diagonal, Matern
-from xvar.core.covariance.balance import BASINS, Geostrophic
+from xvar.core.covariance.balance import Geostrophic
 from xvar.core.covariance.streamfunction import Streamfunction
-from xvar.core.grid import Grid
+from xvar.core.grid import BASINS, Grid
 from xvar.core.models.shallow_water import ShallowWater
-from xvar.errors import InputError
 
 CPU = torch.device("cpu")
 GRID = Grid((7, 6), (20e3, 25e3))
@@ -132,16 +131,3 @@ def test_f_that_varies_is_in_the_height() -> None:
     ratio = 1 + 2e-11 * 20e3 * (torch.arange(9.0).double() - 4)[:, None] / 1e-4
     torch.testing.assert_close(tilted[:, 0], plain[:, 0] * ratio)
     torch.testing.assert_close(tilted[:, 1:], plain[:, 1:])
-
-
-@pytest.mark.parametrize(
-    ("options", "grid", "words"),
-    [
-        ({"edges": "open"}, GRID, "edges"),
-        ({"coriolis": 0.0}, GRID, "rotates"),
-        ({}, Grid((4,), (1.0,)), "two axes"),
-    ],
-)
-def test_what_cannot_be_is_refused(options: dict[str, Any], grid: Grid, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        Streamfunction(M, M, M, **options).balance(grid)

@@ -52,12 +52,6 @@ def test_two_diagonals_need_no_second_control() -> None:
     assert relative(found.apply(torch.ones(SHAPE, dtype=torch.float64)), std**2 + 0.04) < 1e-12
 
 
-def test_a_penalty_has_no_part_in_a_sum() -> None:
-    penalised = Tikhonov(gradient=1e9, curvature=1e18, divergence=1e9, mean_std=1.0)
-    with pytest.raises(ValueError, match="no exact root"):
-        Sum((penalised, ROUGH), (1.0, 1.0), 2).penalties(GRID)
-
-
 def test_windows_of_a_sum_are_those_of_its_terms() -> None:
     std = torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64).reshape(3, 1, 1, 1)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):

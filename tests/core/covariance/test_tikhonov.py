@@ -17,7 +17,6 @@ from xvar.core.covariance import (
     gradient_penalty,
 )
 from xvar.core.grid import Grid
-from xvar.errors import InputError
 
 GRID = Grid((9, 7), (900.0, 1200.0))
 EVEN = Grid((8, 6), (900.0, 1200.0))
@@ -214,28 +213,6 @@ def test_anisotropic_spacing_is_isotropic_in_metres() -> None:
     covariance = tikhonov.bind(grid, dtype=torch.float64).apply(dirac)[0, 0]
     along_y, along_x = covariance[30:45:2, 15], covariance[30, 15:23]
     assert float(((along_y - along_x) / covariance[30, 15]).abs().max()) < 0.05
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gradient": -1.0, "mean_std": 1.0}, "gradient"),
-        ({"gradient": 0.0, "mean_std": 1.0}, "gradient or curvature"),
-        ({"gradient": 1.0}, "mean_std"),
-        ({"gradient": 1.0, "mean_std": 0.0}, "mean_std"),
-        ({"gradient": 1.0, "mean_std": 1.0, "edges": "appended_zero"}, "mean_std"),
-        ({"gradient": 1.0, "mean_std": 1.0, "pixel_area": 0.0}, "pixel_area"),
-        ({"gradient": float("nan"), "mean_std": 1.0}, "gradient"),
-    ],
-)
-def test_what_is_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Tikhonov(**options).bind(GRID)
-
-
-def test_one_axis_is_refused() -> None:
-    with pytest.raises(InputError, match="two axes"):
-        Tikhonov(1.0, mean_std=1.0).bind(Grid((40,), (1.0,)))
 
 
 @pytest.mark.parametrize("truncation", [1.0, 0.5])

@@ -231,7 +231,7 @@ def test_no_analysed_current_crosses_the_coast_at_any_step() -> None:
     largest = {}
     for coast in ("free", "no_flow"):
         results = Currents(coast=coast).analyse(images, TIMES, grid)  # type: ignore[arg-type]
-        flow = torch.stack([faces.through(motion(results, step)) for step in range(4)])
+        flow = torch.stack([faces.flow(motion(results, step)) for step in range(4)])
         largest[coast] = float(flow.abs().max())
         assert float(motion(results)[..., 10:30, 10:16].abs().mean()) > 0.1
     assert largest["free"] > 0.1

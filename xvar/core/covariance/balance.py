@@ -1,24 +1,22 @@
-r"""Errors of height and currents that belong together: geostrophic balance inside :math:`B^{1/2}`."""
+"""Geostrophic balance between errors of height and of currents."""
 
 from __future__ import annotations
 
-import math
-from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from xvar.core.checks import check_plane
 from xvar.core.covariance.base import Covariance, Shape, Specification
+from xvar.core.covariance.composite import CompositeCovariance
 from xvar.core.covariance.linear import linear
-from xvar.core.grid import Grid
+from xvar.core.grid import BASINS, Basin, Device, Grid
 from xvar.errors import Faults
 
-Basin = Literal["closed", "periodic", "channel"]
 Staggering = Literal["A", "C"]
 
-BASINS: tuple[Basin, ...] = ("closed", "periodic", "channel")
 STAGGERINGS: tuple[Staggering, ...] = ("A", "C")
 
 
@@ -27,8 +25,8 @@ class GeostrophicVelocity:
 
     .. math:: u = -\frac g f \partial_y \eta, \qquad v = \frac g f \partial_x \eta
 
-    On a C grid, with the height averaged to the corners of its cells, the velocity has no divergence where f and the
-    spacing are the same everywhere. There is none through walls and coasts.
+    On a C grid, with the height averaged to the corners of its cells, the velocity has no divergence if f and the
+    spacing are constant. There is none through walls and coasts.
 
     Parameters
     ----------
@@ -36,9 +34,9 @@ class GeostrophicVelocity:
     coriolis, beta, gravity
         As in `Geostrophic`.
     staggering : {"A", "C"}
-        Whether the velocity lies at the heights, or half a cell towards larger x and towards larger y.
+        Position of the velocity: at the heights, or half a cell towards larger x and towards larger y.
     periodic : tuple of bool
-        Whether the far edge is the near one, along (y, x).
+        Along (y, x).
     """
 
     def __init__(
@@ -51,29 +49,24 @@ class GeostrophicVelocity:
         periodic: tuple[bool, bool],
         *,
         dtype: torch.dtype,
-        device: torch.device | str | None,
+        device: Device,
     ) -> None:
         self._periodic, self._staggered = periodic, staggering == "C"
-        if grid.metric is None:
-            lengths = [torch.full(grid.shape, d, dtype=torch.float64) for d in grid.spacing]
-        else:
-            lengths = list(grid.metric.to("cpu", torch.float64))
-        dy, dx = lengths
-        rows = dy.mean(1).cumsum(0)
-        height = (rows - 0.5 * dy.mean(1) - 0.5 * rows[-1])[:, None]
+        dy, dx = grid.lengths()
+        north = northward(dy)
         shift = 0.5 * dy.mean(1)[:, None] if self._staggered else 0.0
         open_u, open_v = self._open(grid)
-        along_x = -gravity * open_u / ((coriolis + beta * height) * self._to_face(dy, 1))
-        along_y = gravity * open_v / ((coriolis + beta * (height + shift)) * self._to_face(dx, 0))
+        along_x = -gravity * open_u / ((coriolis + beta * north) * self._to_face(dy, 1))
+        along_y = gravity * open_v / ((coriolis + beta * (north + shift)) * self._to_face(dx, 0))
         self._factor_u = along_x.to(device=device, dtype=dtype)
         self._factor_v = along_y.to(device=device, dtype=dtype)
 
     def __call__(self, height: Tensor) -> Tensor:
-        """The velocity."""
+        """Return the velocity."""
         return linear(height, self._forward, self._adjoint)
 
     def transpose(self, velocity: Tensor) -> Tensor:
-        """The adjoint."""
+        """Return the adjoint."""
         return linear(velocity, self._adjoint, self._forward)
 
     def _forward(self, height: Tensor) -> Tensor:
@@ -89,18 +82,18 @@ class GeostrophicVelocity:
         return self._slope(along_y, 0, adjoint=True) + self._slope(along_x, 1, adjoint=True)
 
     def _slope(self, field: Tensor, axis: int, *, adjoint: bool = False) -> Tensor:
-        """Half the difference of the neighbours along an axis; beyond a wall the value goes on."""
+        """Return half the difference of the neighbours along an axis; beyond a wall the edge value is repeated."""
         ahead, behind = (self._neighbour(field, axis, step, adjoint=adjoint) for step in (1, -1))
         return 0.5 * (ahead - behind)
 
     def _to_face(self, field: Tensor, axis: int, *, adjoint: bool = False) -> Tensor:
-        """Mean of a point and the next along an axis."""
+        """Average each point and the next along an axis."""
         if not self._staggered:
             return field
         return 0.5 * (field + self._neighbour(field, axis, 1, adjoint=adjoint))
 
     def _neighbour(self, field: Tensor, axis: int, step: int, *, adjoint: bool) -> Tensor:
-        """The next value (or, for a step of -1, the one before) at every point; the last goes on beyond a wall."""
+        """Return the next value (for a step of -1 the one before) of each point; the last is its own at a wall."""
         dim = axis - 2
         if self._periodic[axis]:
             return field.roll(step if adjoint else -step, dim)
@@ -110,15 +103,15 @@ class GeostrophicVelocity:
         if not adjoint:
             inner, edge = field.narrow(dim, max(step, 0), size - 1), field.narrow(dim, size - 1 if step > 0 else 0, 1)
             return torch.cat([inner, edge] if step > 0 else [edge, inner], dim)
-        # What a point gave to its neighbour, and, at the end, to itself.
+        # The point at the wall adds to its neighbour and to itself.
         edge = field.narrow(dim, size - 2, 2) if step > 0 else field.narrow(dim, 0, 2)
         inner = field.narrow(dim, 0, size - 2) if step > 0 else field.narrow(dim, 2, size - 2)
         parts = [torch.zeros_like(edge.narrow(dim, 0, 1)), inner, edge.sum(dim, keepdim=True)]
         return torch.cat(parts if step > 0 else parts[::-1], dim)
 
     def _open(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """One at faces through which water can flow."""
-        water = torch.ones(grid.shape, dtype=torch.float64) if grid.water is None else grid.water.cpu().double()
+        """Return 1 at faces that water can flow through, along x and along y, else 0."""
+        water = grid.wet()
         if not self._staggered:
             return water, water
         beyond = []
@@ -130,66 +123,57 @@ class GeostrophicVelocity:
         return beyond[0], beyond[1]
 
 
-class GeostrophicCovariance(Covariance):
+def northward(dy: Tensor) -> Tensor:
+    """Return the distance of each row from the middle of the grid in metres, (y, 1)."""
+    rows = dy.mean(1).cumsum(0)
+    return (rows - 0.5 * dy.mean(1) - 0.5 * rows[-1])[:, None]
+
+
+def periodic_axes(edges: Basin | None, grid: Grid) -> tuple[bool, bool]:
+    """Return the axes (y, x) along which a basin is periodic; by default that of the edges of the grid."""
+    edges = edges or ("periodic" if grid.edges == "periodic" else "closed")
+    return edges == "periodic", edges != "closed"
+
+
+class GeostrophicCovariance(CompositeCovariance):
     r""":math:`B = K\, \mathrm{diag}(B_\eta, B_a) K^T` with :math:`K (\eta, w_a) = (\eta, G \eta + w_a)`.
 
-    Its inverse is exact, since that of K is: :math:`K^{-1} (\eta, w) = (\eta, w - G \eta)`.
+    Its inverse is exact: :math:`K^{-1} (\eta, w) = (\eta, w - G \eta)`.
     """
 
     def __init__(self, height: Covariance, residual: Covariance, balance: GeostrophicVelocity, points: Shape) -> None:
-        self._height, self._residual, self._balance, self._points = height, residual, balance, points
-        self._parts = tuple(
-            part.control_shape((1, components, *points))[1:] for part, components in ((height, 1), (residual, 2))
-        )
-        self.dtype, self.device = height.dtype, height.device
-
-    def control_shape(self, shape: Shape) -> Shape:
-        """One row of numbers for each window: those of the height, then those of the residual."""
-        return shape[0], sum(math.prod(part) for part in self._parts)
+        super().__init__([(height, 1), (residual, 2)], points)
+        self._balance = balance
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """A height, the velocity in balance with it, and a residual."""
-        sizes = [math.prod(part) for part in self._parts]
-        first, second = (
-            numbers.reshape(len(control), *part)
-            for numbers, part in zip(control.split(sizes, dim=1), self._parts, strict=True)
-        )
-        return self._joined(self._height.sqrt(first), self._residual.sqrt(second))
-
-    def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """Adjoint of `sqrt`."""
-        height, velocity = state[:, :1], state[:, 1:]
-        first = self._height.sqrt_transpose(height + self._balance.transpose(velocity))
-        return torch.cat([first.flatten(1), self._residual.sqrt_transpose(velocity).flatten(1)], dim=1)
-
-    def solve(self, state: Tensor) -> Tensor:
-        """Take the balance out, invert the parts, and put it back on the other side."""
-        height, velocity = state[:, :1], state[:, 1:]
-        velocity = self._residual.solve(velocity - self._balance(height))
-        return torch.cat([self._height.solve(height) - self._balance.transpose(velocity), velocity], dim=1)
-
-    def _joined(self, height: Tensor, residual: Tensor) -> Tensor:
+        """Return a height, and the velocity in balance with it plus a residual."""
+        height, residual = self.fields(control)
         return torch.cat([height, self._balance(height) + residual], dim=1)
 
-    def log_determinant(self, shape: Shape) -> Tensor | None:
-        """That of the parts: the balance has a determinant of one."""
-        windows, _, *points = shape
-        parts = (
-            self._height.log_determinant((windows, 1, *points)),
-            self._residual.log_determinant((windows, 2, *points)),
-        )
-        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """Return the adjoint of `sqrt`."""
+        (heights, residuals), height, velocity = self._parts, state[:, :1], state[:, 1:]
+        balanced = heights.sqrt_transpose(height + self._balance.transpose(velocity))
+        return self.merge([balanced, residuals.sqrt_transpose(velocity)])
 
-    def select(self, windows: Tensor) -> GeostrophicCovariance:
-        """The parts of some windows."""
-        part = copy(self)
-        part._height, part._residual = self._height.select(windows), self._residual.select(windows)
-        return part
+    def solve(self, state: Tensor) -> Tensor:
+        """Remove the balance, invert the parts, and apply the adjoint of the removal."""
+        (heights, residuals), height, velocity = self._parts, state[:, :1], state[:, 1:]
+        velocity = residuals.solve(velocity - self._balance(height))
+        return torch.cat([heights.solve(height) - self._balance.transpose(velocity), velocity], dim=1)
+
+    def log_determinant(self, shape: Shape) -> Tensor | None:
+        """Add those of the parts, as the determinant of the balance is one."""
+        windows, _, *points = shape
+        height, residual = (
+            part.log_determinant((windows, count, *points)) for part, count in zip(self._parts, (1, 2), strict=True)
+        )
+        return None if height is None or residual is None else height + residual
 
 
 @dataclass(frozen=True, eq=False)
 class Geostrophic(Specification):
-    r"""Errors of (height, u, v) whose currents are in geostrophic balance with the height, but for a residual.
+    r"""Errors of (height, u, v) whose currents are in geostrophic balance with the height, up to a residual.
 
     .. math::
 
@@ -198,14 +182,14 @@ class Geostrophic(Specification):
         B = K \begin{pmatrix} B_\eta & 0 \\ 0 & B_a \end{pmatrix} K^T
 
     for a component of the state that holds all three, (window, 3, y, x), such as ``flow`` of
-    `xvar.dynamics.ShallowWater`. An observation of the height then moves the currents with it, and what the analysis
-    adds makes hardly any gravity waves: these need the residual, whose variance is stated.
+    `xvar.dynamics.ShallowWater`. An observation of the height then changes the currents too, and the increment excites
+    hardly any gravity waves: these need the residual, whose variance is stated. No flow crosses walls and coasts in the
+    balanced part.
 
     Parameters
     ----------
     height : specification
-        :math:`B_\eta` of the height, in metres, of fields that are smooth enough to have a slope: `Matern` with a
-        smoothness of 2 or more.
+        :math:`B_\eta` of the height in metres, of differentiable fields: `Matern` with a smoothness of 2 or more.
     residual : specification
         :math:`B_a` of the velocity out of balance, (window, 2, y, x) in m/s.
     coriolis : float
@@ -215,10 +199,10 @@ class Geostrophic(Specification):
     gravity : float
         g in m s-2.
     staggering : {"C", "A"}
-        Where u and v are: half a cell towards larger x and towards larger y, or at the heights.
+        Position of u and v: half a cell towards larger x and towards larger y, or at the heights.
     edges : {"closed", "periodic", "channel"}, optional
-        No flow through any edge; edges that are one; or no flow through the south and the north alone. Default:
-        periodic where the grid is, else closed.
+        No flow through any edge; periodic; or no flow through the south and the north alone. Default: periodic on a
+        periodic grid, else closed.
 
     References
     ----------
@@ -236,53 +220,42 @@ class Geostrophic(Specification):
     staggering: Staggering = "C"
     edges: Basin | None = None
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> GeostrophicCovariance:
-        """Operator on this grid, for states of three components (height, u, v).
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> GeostrophicCovariance:
+        """Return the operator on a grid, for states of three components (height, u, v).
 
         Raises
         ------
         InputError
-            Where f vanishes on the grid, the grid has not two axes, or a word is none of those known.
+            f vanishes on the grid, the grid has not two axes, or an option has an unknown value.
         """
         height = self.height.bind(grid, dtype=dtype, device=device)
         residual = self.residual.bind(grid, dtype=dtype, device=device)
         return GeostrophicCovariance(height, residual, self.balance(grid, dtype=dtype, device=device), grid.shape)
 
-    def balance(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> GeostrophicVelocity:
-        """G on this grid: from a height to the velocity in balance with it."""
-        self._check(grid)
-        edges = self.edges or ("periodic" if grid.edges == "periodic" else "closed")
-        periodic = edges == "periodic", edges != "closed"
-        return GeostrophicVelocity(
-            grid, self.coriolis, self.beta, self.gravity, self.staggering, periodic, dtype=dtype, device=device
-        )
-
-    def balanced(self, height: Tensor, grid: Grid) -> Tensor:
-        """A height (window, 1, y, x) with the currents in balance with it, (window, 3, y, x)."""
-        balance = self.balance(grid, dtype=height.dtype, device=height.device)
-        return torch.cat([height, balance(height)], dim=1)
-
-    def _check(self, grid: Grid) -> None:
+    def balance(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> GeostrophicVelocity:
+        """Return G on a grid: from a height to the velocity in balance with it."""
         faults = Faults()
-        for name, allowed in (("staggering", STAGGERINGS), ("edges", (None, *BASINS))):
-            if getattr(self, name) not in allowed:
-                faults.add(
-                    found=f"{name}={getattr(self, name)!r}",
-                    expected=f"one of {', '.join(map(repr, allowed))}",
-                    fix=f"{name}={allowed[-1]!r}",
-                )
-        if len(grid.shape) != 2:
-            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="give a plane")
-            faults.raise_if_any()
+        faults.check_choice("staggering", self.staggering, STAGGERINGS, "C")
+        if self.edges is not None:
+            faults.check_choice("edges", self.edges, BASINS, "channel")
+        check_plane(grid, faults)
         reach = 0.5 * grid.shape[0] * grid.spacing[0]
         if abs(self.coriolis) <= abs(self.beta) * reach:
             faults.add(
+                code="no-rotation",
                 found=f"coriolis={self.coriolis:g} s-1 and beta={self.beta:g} m-1 s-1 over {2 * reach:g} m",
-                expected="a Coriolis parameter that is not zero on the grid",
-                fix="leave the equator out, or use a covariance without balance",
+                expected="a Coriolis parameter that is nowhere zero on the grid",
+                fix="beta=0.0, a grid without the equator, or a covariance without balance",
             )
         faults.raise_if_any()
+        return GeostrophicVelocity(
+            grid,
+            *(self.coriolis, self.beta, self.gravity, self.staggering, periodic_axes(self.edges, grid)),
+            dtype=dtype,
+            device=device,
+        )
+
+    def balanced(self, height: Tensor, grid: Grid) -> Tensor:
+        """Return a height (window, 1, y, x) with the currents in balance with it, (window, 3, y, x)."""
+        balance = self.balance(grid, dtype=height.dtype, device=height.device)
+        return torch.cat([height, balance(height)], dim=1)

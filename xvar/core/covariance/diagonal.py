@@ -1,4 +1,4 @@
-"""Errors without correlation."""
+"""Uncorrelated errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape, Specification
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 from xvar.errors import Fault, InputError
 
 
 def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
-    r"""Return the standard deviation in float64 on the CPU, with an axis for each of (window, component, \*grid).
+    r"""Return a standard deviation in float64 on the CPU, with an axis for each of (window, component, \*grid).
 
     Raises
     ------
     InputError
-        Where it is negative, not finite, or of another shape than the grid.
+        It is negative, not finite, or has another shape than the grid.
     """
     deviation = torch.as_tensor(std, dtype=torch.float64, device="cpu").detach()
     axes = len(grid.shape)
@@ -26,17 +26,12 @@ def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
     if deviation.ndim > axes + 2 or any(
         n not in (1, m) for n, m in zip(reversed(own), reversed(grid.shape), strict=False)
     ):
-        raise InputError(
-            Fault(
-                f"a standard deviation of shape {tuple(deviation.shape)}",
-                f"one broadcastable to (window, component, *grid) with a grid of shape {grid.shape}",
-                "give a number, or a tensor on the grid",
-            )
-        )
+        found = f"a standard deviation of shape {tuple(deviation.shape)}"
+        expected = f"one broadcastable to (window, component, *grid) with a grid of shape {grid.shape}"
+        raise InputError(Fault(found, expected, "std=1.0, or a tensor on the grid", code="std-shape"))
     if not bool(((deviation >= 0) & deviation.isfinite()).all()):
-        raise InputError(
-            Fault("a standard deviation that is negative or not finite", "finite numbers from zero up", "mend std")
-        )
+        found, expected = "a standard deviation that is negative or not finite", "finite numbers, zero or more"
+        raise InputError(Fault(found, expected, "std=std.nan_to_num().abs()", code="std-not-valid"))
     return deviation.reshape((1,) * (axes + 2 - deviation.ndim) + tuple(deviation.shape))
 
 
@@ -46,8 +41,8 @@ class DiagonalCovariance(Covariance):
     Parameters
     ----------
     std : Tensor
-        Standard deviation, (window, component, \*grid), each of these of size one where it is the same along it. Where
-        it is zero the state has no error: `solve` is the pseudo-inverse there.
+        Standard deviation, broadcastable to (window, component, \*grid). Where it is zero, `solve` is the
+        pseudo-inverse.
     """
 
     def __init__(self, std: Tensor) -> None:
@@ -68,21 +63,21 @@ class DiagonalCovariance(Covariance):
         return state * self._inverse
 
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
-        """Exact: the variance of the analysis over that of the background."""
+        """Return the variance of the analysis over that of the background, exactly."""
         return (1 / (1 + self.std**2 * curvature)).expand(shape)
 
     def select(self, windows: Tensor) -> DiagonalCovariance:
-        """The deviations of some windows, where each has its own."""
+        """Return the operator of some windows."""
         return DiagonalCovariance(self.std[windows]) if len(self.std) > 1 else self
 
     def log_determinant(self, shape: Shape) -> Tensor:
-        """Sum of the logarithms of the variances of each window."""
+        """Sum the logarithms of the variances of each window."""
         return 2 * self.std.log().expand(shape).flatten(1).sum(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal(Specification):
-    r"""Errors of a stated standard deviation, not correlated.
+    r"""Uncorrelated errors: :math:`B = \mathrm{diag}(\sigma^2)`.
 
     Parameters
     ----------
@@ -92,14 +87,12 @@ class Diagonal(Specification):
 
     std: float | Tensor
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> DiagonalCovariance:
-        """Operator on this grid.
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> DiagonalCovariance:
+        """Return the operator on a grid.
 
         Raises
         ------
         InputError
-            Where the standard deviation is negative, not finite, or of another shape than the grid.
+            The standard deviation is negative, not finite, or has another shape than the grid.
         """
         return DiagonalCovariance(checked_deviation(self.std, grid).to(device=device, dtype=dtype))

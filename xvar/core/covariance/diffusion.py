@@ -1,4 +1,4 @@
-"""Correlations by diffusion, which stop at coasts."""
+"""Correlations by diffusion, which do not cross coasts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xvar.core.checks import check_plane
 from xvar.core.covariance.base import Covariance, Specification
 from xvar.core.covariance.diagonal import checked_deviation
 from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import matern_scale
 from xvar.core.covariance.stencil import DiffusionInverse, DiffusionStencil
 from xvar.core.covariance.variance import LARGEST_DENSE, inverse_power_diagonal
-from xvar.core.grid import Grid
-from xvar.errors import Fault, Faults, InputError
+from xvar.core.grid import Device, Grid
+from xvar.errors import Faults
+
+#: Shortest length in cells that the stencil resolves.
+SHORTEST_LENGTH = 2
 
 
 class DiffusionCovariance(Covariance):
@@ -29,20 +33,13 @@ class DiffusionCovariance(Covariance):
     order : int
         m.
     scale : Tensor
-        S, float64 (window, component, y, x), each of these but the last two of size one where it is the same along it.
-        Zero on land: nothing is drawn or taken there, and `solve` gives zero.
+        S, float64, broadcastable to (window, component, y, x); zero on land, where `solve` gives zero.
     dtype, device
         Of its tensors.
     """
 
     def __init__(
-        self,
-        inverse: DiffusionInverse,
-        order: int,
-        scale: Tensor,
-        *,
-        dtype: torch.dtype,
-        device: torch.device | str | None = None,
+        self, inverse: DiffusionInverse, order: int, scale: Tensor, *, dtype: torch.dtype, device: Device = None
     ) -> None:
         self._inverse, self._half = inverse, order // 2
         self._scale = scale.to(device=device, dtype=dtype)
@@ -60,19 +57,19 @@ class DiffusionCovariance(Covariance):
         return field
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """Half of the diffusion."""
+        """Apply half of the diffusion."""
         return linear(control, self._root, self._root) * self._scale
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """Half of the diffusion."""
+        """Apply half of the diffusion."""
         return linear(state * self._scale, self._root, self._root)
 
     def solve(self, state: Tensor) -> Tensor:
-        """The stencil itself, with the error of its approximate inverse made good."""
+        """Apply the stencil, corrected for the error of its approximate inverse."""
         return linear(state * self._unscale, self._precision, self._precision) * self._unscale
 
     def select(self, windows: Tensor) -> DiffusionCovariance:
-        """The scales of some windows, where each has its own."""
+        """Return the operator of some windows."""
         if len(self._scale) == 1:
             return self
         part = copy(self)
@@ -82,18 +79,16 @@ class DiffusionCovariance(Covariance):
 
 @dataclass(frozen=True, eq=False)
 class Diffusion(Specification):
-    r"""Correlations of the Matérn family that do not cross land.
+    r"""Correlations of the Matérn family that do not cross land, with the local spacing of the grid.
 
     .. math:: B = \Sigma \, N W^{-1/2} A^{-m} W^{-1/2} N \, \Sigma, \qquad A = W^{1/2} (1 - L^2 \nabla^2) W^{-1/2}
 
-    with no flux through coasts and free edges, the local spacing of the grid where it has one (W are the areas of the
-    cells), and N such that the variance is :math:`\sigma^2` at every point of water, at the coast too. On land the
-    field is zero. With zeros beyond the edges the field must vanish there: N is then one number and :math:`\sigma^2`
-    the greatest variance.
+    with no flux through coasts and free edges, W the areas of the cells, and N such that the variance is
+    :math:`\sigma^2` at every point of water, coasts included. On land the field is zero. With zeros beyond the edges N
+    is one number and :math:`\sigma^2` the greatest variance.
 
-    The square root is m/2 implicit steps of diffusion, each a polynomial of the stencil with a fixed degree
-    (Chebyshev): linear and self-adjoint to rounding. N is computed when it is bound, which takes about a second for
-    128 by 128 points.
+    The square root is m/2 implicit steps of diffusion, each a Chebyshev polynomial of the stencil: linear and
+    self-adjoint to rounding. N is computed when it is bound, in about a second for 128 by 128 points.
 
     Parameters
     ----------
@@ -101,7 +96,7 @@ class Diffusion(Specification):
         Standard deviation in the units of the variable, broadcastable to (window, component, y, x).
     length : float
         In metres, as in `Matern` with :math:`\nu = m - 1`: Daley's length :math:`L \sqrt{2m - 4}` for an order of 4 or
-        more, L itself for an order of 2.
+        more, L itself for an order of 2; two cells or more.
     order : int
         m, even.
 
@@ -117,33 +112,48 @@ class Diffusion(Specification):
     length: float
     order: int = 4
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> DiffusionCovariance:
-        """Operator on this grid.
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> DiffusionCovariance:
+        """Return the operator on a grid.
 
         Raises
         ------
         InputError
-            Where the length is below two grid spacings (of the widest cell of water) or too long for a periodic grid,
-            the order not a positive even number, the standard deviation negative, the grid without two axes, or all of
-            it land.
+            The length is below two cells (the widest of water) or too long for a periodic grid, the order is not a
+            positive even number, the standard deviation is negative, or the grid has not two axes or no water.
         """
-        self._check(grid)
+        faults = Faults()
+        if self.order != int(self.order) or self.order < 2 or self.order % 2:
+            expected = "a positive even number"
+            faults.add(code="diffusion-order", found=f"order={self.order}", expected=expected, fix="order=4")
+        check_plane(grid, faults)
+        if len(grid.shape) == 2 and not bool(grid.wet().any()):
+            faults.add(
+                code="no-water", found="a grid without water", expected="some water", fix="land= with a correct mask"
+            )
+        faults.raise_if_any()
+        spacings = torch.stack(grid.lengths())[:, grid.wet() > 0]
+        coarsest, finest = float(spacings.max()), float(spacings.min())
+        if not SHORTEST_LENGTH * coarsest <= self.length < math.inf:
+            faults.add(
+                code="length-too-short",
+                found=f"length={self.length:g} m on a grid with a spacing of up to {coarsest:g} m",
+                expected="a length of at least two cells",
+                fix=f"length={2 * coarsest:g}, or Diagonal(std=...) for uncorrelated errors",
+            )
+        faults.raise_if_any()
         deviation = checked_deviation(self.std, grid)
         scale = matern_scale(self.length, self.order - 1)
         stencil = DiffusionStencil(grid, scale)
-        # What lies at the margin is felt by a point through its image beyond it, twice as far, where the correlation is
-        # below half of a percent.
-        margin = math.ceil((3 + self.order / 2) * scale / _finest(grid))
+        # A point is affected through its image beyond the margin, twice as far, where the correlation is below 0.5 %.
+        margin = math.ceil((3 + self.order / 2) * scale / finest)
         if grid.edges == "periodic" and grid.size > LARGEST_DENSE and min(grid.shape) < 2 * margin:
-            raise InputError(
-                Fault(
-                    f"a periodic grid of shape {grid.shape} with correlations that reach over {2 * margin} points",
-                    "a period that is longer",
-                    "give a shorter length, or Matern where there is no land",
-                )
+            faults.add(
+                code="length-too-long",
+                found=f"a periodic grid of shape {grid.shape} with correlations over {2 * margin} points",
+                expected="a period longer than the correlations",
+                fix=f"length={self.length * min(grid.shape) / (2 * margin):.3g}, or without land Matern(...)",
             )
+            faults.raise_if_any()
         variance = inverse_power_diagonal(stencil, self.order, margin)
         if grid.edges == "zero":
             variance = variance.max().expand(grid.shape)
@@ -152,37 +162,3 @@ class Diffusion(Specification):
             amplitude = torch.where(grid.water.to("cpu"), amplitude, torch.zeros_like(amplitude))
         inverse = DiffusionInverse(stencil, dtype=dtype, device=device)
         return DiffusionCovariance(inverse, self.order, deviation * amplitude, dtype=dtype, device=device)
-
-    def _check(self, grid: Grid) -> None:
-        faults = Faults()
-        if self.order != int(self.order) or self.order < 2 or self.order % 2:
-            faults.add(found=f"order={self.order}", expected="a positive even number", fix="choose 2, 4 or 6")
-        if len(grid.shape) != 2:
-            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
-        elif grid.water is not None and not bool(grid.water.any()):
-            faults.add(found="a grid that is all land", expected="some water", fix="mend the land mask")
-        faults.raise_if_any()
-        coarsest = _coarsest(grid)
-        if not 2 * coarsest <= self.length < math.inf:
-            raise InputError(
-                Fault(
-                    f"length={self.length:g} m on a grid with a spacing of up to {coarsest:g} m",
-                    "a length of at least two grid spacings",
-                    f"give a length of {2 * coarsest:g} m or more, or Diagonal for errors that are not correlated",
-                )
-            )
-
-
-def _spacings(grid: Grid) -> Tensor:
-    """Spacings that occur over water, in metres."""
-    if grid.metric is None:
-        return torch.tensor(grid.spacing, dtype=torch.float64)
-    return grid.metric.to(torch.float64) if grid.water is None else grid.metric[:, grid.water].to(torch.float64)
-
-
-def _coarsest(grid: Grid) -> float:
-    return float(_spacings(grid).max())
-
-
-def _finest(grid: Grid) -> float:
-    return float(_spacings(grid).min())

@@ -10,23 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from xvar.core.checks import check_numbers
+from xvar.core.conjugate_gradients import conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
-from xvar.core.covariance.iterative import conjugate_gradients
 from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import Matern, matern_scale
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.transform import laplacian_eigenvalues
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 from xvar.errors import Faults
 
 
 class WindowedCovariance(Covariance):
-    r"""A covariance on a larger periodic grid, seen through a window at its near edges.
+    r"""A covariance on a larger periodic grid, restricted to a domain at its near edges.
 
     .. math:: B = P^T B_\mathrm{periodic} P, \qquad B^{1/2} = P^T B_\mathrm{periodic}^{1/2}
 
-    with P the padding with zeros: no point of the window has a neighbour across an edge, and the statistics are the
+    with P the padding with zeros: no point of the domain has a neighbour across an edge, and the statistics are the
     same at every point. The control lives on the larger grid. The inverse is iterative, in double precision.
 
     Parameters
@@ -36,7 +37,7 @@ class WindowedCovariance(Covariance):
     precise : PeriodicVectorCovariance
         The same in double precision.
     shape, larger : tuple of int
-        Points (y, x) of the window and of the larger grid.
+        Points (y, x) of the domain and of the larger grid.
     """
 
     def __init__(
@@ -53,23 +54,23 @@ class WindowedCovariance(Covariance):
         return pad(state, (0, columns - nx, 0, rows - ny))
 
     def control_shape(self, shape: Shape) -> Shape:
-        """Shape on the larger grid."""
+        """Return the shape on the larger grid."""
         return (*shape[:-2], *self._larger)
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """One inverse Fourier transform for each component, of which the window is kept."""
+        """Apply one inverse Fourier transform for each component, and keep the domain."""
         return self._inside(self._periodic.sqrt(control))
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """Adjoint of `sqrt`."""
+        """Return the adjoint of `sqrt`."""
         return self._periodic.sqrt_transpose(self._padded(state))
 
     def apply(self, state: Tensor) -> Tensor:
-        """One Fourier transform and its inverse for each component."""
+        """Apply one Fourier transform and its inverse for each component."""
         return self._inside(self._periodic.apply(self._padded(state)))
 
     def solve(self, state: Tensor) -> Tensor:
-        """By conjugate gradients, with the periodic inverse as preconditioner; NaN for a window where they fail."""
+        """Invert by conjugate gradients, preconditioned by the periodic inverse; NaN for a window if they fail."""
         return linear(state, self._solve, self._solve)
 
     def _solve(self, state: Tensor) -> Tensor:
@@ -90,13 +91,13 @@ class Helmholtz(Specification):
         w = \overline w + \nabla^\perp \psi + \nabla \chi, \qquad
         P_\psi(k) \propto k^{-2} (1 + L^2 k^2)^{-(\nu+1)}, \qquad P_\chi = r P_\psi
 
-    so that the velocity has the spectrum of the Matérn family, shared between a part without divergence and a part
-    without curl (both exactly so for forward differences). With r = 1 the components are not correlated, each of the
-    Matérn family. With free edges the statistics are those of a larger periodic grid, of which the domain is a part:
-    the same at every point, and opposite edges are as far from each other as the margin is wide, where the correlation
-    is below a tenth. (It falls with the square of the distance, however short the length, since one part is free of
-    divergence.) Land is not seen, unless ``coast="no_flow"``: the statistics are then those on condition that nothing
-    flows through the coast, see `xvar.core.covariance.coast.NoFlowCovariance`.
+    The velocity has the spectrum of the Matérn family, shared between a part without divergence and a part without curl
+    (both exactly so for forward differences). With r = 1 the components are uncorrelated, each of the Matérn family.
+    With free edges the statistics are those of a larger periodic grid, the same at every point; the margin separates
+    opposite edges by a distance at which the correlation is below 0.1. (It falls with the square of the distance,
+    however short the length, since one part is free of divergence.) Correlations cross land, unless
+    ``coast="no_flow"``: the statistics are then conditional on no flow through the coast, see
+    `xvar.core.covariance.coast.NoFlowCovariance`.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ class Helmholtz(Specification):
         r, the power of the potential over that of the stream function, positive.
     coast : {"free", "no_flow"}
     edges : {"free", "periodic"}, optional
-        Default: the grid's. Zeros beyond the edges are not compatible with either part, and are refused.
+        Default: the grid's. Zeros beyond the edges are compatible with neither part.
 
     References
     ----------
@@ -128,64 +129,54 @@ class Helmholtz(Specification):
     edges: Literal["free", "periodic"] | None = None
     coast: Coast = "free"
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> Covariance:
-        """Operator on this grid, for states of two components (u, v).
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
+        """Return the operator on a grid, for states of two components (u, v).
 
         Raises
         ------
         InputError
-            Where a number is not positive, the grid has not two axes, or there are zeros beyond its edges.
+            A number is not positive, the grid has not two axes, there are zeros beyond its edges, or the coast is too
+            long.
         """
         edges = self.edges or grid.edges
-        self._check(grid, edges)
-        if edges == "periodic":
-            return self._with_coast(self._periodic(grid, dtype, device), grid, grid)
-        scale = matern_scale(self.length, self.smoothness)
-        # Twice the distance at which the correlation has fallen to 0.13.
-        reach = 2 * scale * math.sqrt(8 * self.smoothness)
-        larger = Grid(
-            tuple(fast_size(n + min(n, math.ceil(reach / d))) for n, d in zip(grid.shape, grid.spacing, strict=True)),
-            grid.spacing,
-            edges="periodic",
-        )
-        operator = self._periodic(larger, dtype, device)
-        precise = operator if dtype == torch.float64 else self._periodic(larger, torch.float64, device)
-        return self._with_coast(WindowedCovariance(operator, precise, grid.shape, larger.shape), grid, larger)
-
-    def _with_coast(self, free: Covariance, grid: Grid, larger: Grid) -> Covariance:
-        def everywhere() -> Covariance:
-            return self._periodic(larger, torch.float64, None)
-
-        return with_coast(free, everywhere, larger.shape, grid, self.coast)
-
-    def _periodic(self, grid: Grid, dtype: torch.dtype, device: torch.device | str | None) -> PeriodicVectorCovariance:
-        squares = laplacian_eigenvalues(grid.shape, grid.spacing, "periodic")
-        variances = Matern(self.std, self.length, self.smoothness).spectrum(squares)
-        variances[0, 0] = 0
-        # Half of the trace of a block is the mean over the components.
-        variances = variances * self.std**2 / (variances.mean() * (1 + self.potential_ratio) / 2)
-        across, along = variances, variances * self.potential_ratio
-        across[0, 0] = along[0, 0] = grid.size * self.mean_std**2
-        return PeriodicVectorCovariance(
-            along.sqrt(), across.sqrt(), difference_symbols(grid), dtype=dtype, device=device
-        )
-
-    def _check(self, grid: Grid, edges: str) -> None:
         faults = Faults()
-        for name in ("std", "length", "mean_std", "potential_ratio"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                faults.add(found=f"{name}={value}", expected="a positive number", fix=f"mend {name}")
-        if edges not in ("free", "periodic"):
-            faults.add(
-                found=f"edges {edges!r}",
-                expected="free or periodic edges for a stream function and a potential",
-                fix='give edges="free"',
-            )
+        check_numbers(self, {"std": 0.3, "length": 10e3, "mean_std": 0.3, "potential_ratio": 0.2}, faults)
+        faults.check_choice("edges", edges, ("free", "periodic"), "free")
         faults.raise_if_any()
         Matern(self.std, self.length, self.smoothness).check(grid)
+        larger = grid if edges == "periodic" else self._larger(grid)
+
+        across, along = self.variances(larger)
+
+        def periodic(dtype: torch.dtype, device: Device = None) -> PeriodicVectorCovariance:
+            symbols = difference_symbols(larger)
+            return PeriodicVectorCovariance(along.sqrt(), across.sqrt(), symbols, dtype=dtype, device=device)
+
+        operator = periodic(dtype, device)
+        free: Covariance = operator
+        if larger is not grid:
+            precise = operator if dtype == torch.float64 else periodic(torch.float64, device)
+            free = WindowedCovariance(operator, precise, grid.shape, larger.shape)
+        return with_coast(free, lambda: periodic(torch.float64), larger.shape, grid, self.coast)
+
+    def variances(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Return the variances of the parts without divergence and without curl, by wavenumber of a periodic grid."""
+        variances = Matern(self.std, self.length, self.smoothness).spectrum(
+            laplacian_eigenvalues(grid.shape, grid.spacing, "periodic")
+        )
+        variances[0, 0] = 0
+        # Half of the trace of a block is the mean over the components.
+        across = variances * self.std**2 / (variances.mean() * (1 + self.potential_ratio) / 2)
+        along = across * self.potential_ratio
+        across[0, 0] = along[0, 0] = grid.size * self.mean_std**2
+        return across, along
+
+    def _larger(self, grid: Grid) -> Grid:
+        """Return a periodic grid with a margin of twice the distance at which the correlation has fallen to 0.13."""
+        reach = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
+        sizes = zip(grid.shape, grid.spacing, strict=True)
+        shape = tuple(fast_size(n + min(n, math.ceil(reach / d))) for n, d in sizes)
+        return Grid(shape, grid.spacing, edges="periodic")
 
 
 def fast_size(points: int) -> int:

@@ -1,14 +1,13 @@
-"""Linear maps whose adjoint is known: nothing is saved for the backward pass, and it has the forward pass's care."""
+"""Linear maps with a known adjoint, for autograd: no tensor is saved for the backward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-Map = Callable[[Tensor], Tensor]
+from xvar.core.conjugate_gradients import Map
 
 
 class _Linear(torch.autograd.Function):
@@ -30,7 +29,7 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(field: Tensor, forward: Map, adjoint: Map) -> Tensor:
-    """Apply a linear map; derivatives of any order take it and its adjoint, not the graph of its steps."""
+    """Apply a linear map, whose derivatives of any order are computed with itself and its adjoint."""
     if not (torch.is_grad_enabled() and field.requires_grad):
         return forward(field)
     return cast("Tensor", _Linear.apply(field, forward, adjoint))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The Matérn family, a standard deviation and a length in metres."""
+"""Homogeneous correlations of the Matérn family."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xvar.core.checks import check_numbers, check_plane
 from xvar.core.covariance.base import Specification
 from xvar.core.covariance.diagonal import checked_deviation
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 from xvar.errors import Faults
 
 
@@ -20,40 +21,39 @@ def matern_scale(length: float, smoothness: int) -> float:
     r"""Return the L of :math:`1 - L^2 \nabla^2` in metres, from the stated length and the smoothness :math:`\nu`.
 
     In two dimensions Daley's length is :math:`D = \sqrt{-2 / \nabla^2 c(0)} = L \sqrt{2 \nu - 2}`. For :math:`\nu = 1`
-    the correlation has no curvature at the origin and the stated length is L itself: the correlation at this distance
-    is 0.602 there, and 0.607 at Daley's length of a Gaussian.
+    the correlation has no curvature at the origin and the stated length is L itself, at which the correlation is 0.602;
+    at Daley's length of a Gaussian it is 0.607.
     """
     return length if smoothness == 1 else length / math.sqrt(2 * smoothness - 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Matern(Specification):
-    r"""Correlations of the Matérn family, the same everywhere, on two axes.
+    r"""Homogeneous correlations of the Matérn family, on two axes.
 
     .. math::
 
         B = \Sigma \, N (1 - L^2 \nabla^2)^{-(\nu + 1)} N \, \Sigma, \qquad
         c(r) = \frac{2^{1-\nu}}{\Gamma(\nu)} \left(\frac rL\right)^\nu K_\nu\!\left(\frac rL\right)
 
-    with the Laplacian of forward differences in metres, and N such that the variance is :math:`\sigma^2` at every point
-    exactly, edges included. With zeros beyond the edges the field must vanish there: N is then one number, and
-    :math:`\sigma^2` the greatest variance. Land is not seen: `Diffusion` knows coasts.
+    with the Laplacian of forward differences in metres, and N such that the variance is exactly :math:`\sigma^2` at
+    every point, edges included. With zeros beyond the edges N is one number, and :math:`\sigma^2` the greatest
+    variance. Correlations cross land; those of `Diffusion` do not.
 
     Parameters
     ----------
     std : float or Tensor
         Standard deviation :math:`\sigma` in the units of the variable, broadcastable to (window, component, y, x).
     length : float
-        In metres: Daley's length :math:`\sqrt{-2 / \nabla^2 c(0)} = L \sqrt{2\nu - 2}` for a smoothness of 2 or more; L
-        itself for a smoothness of 1, which has none (the correlation at this distance is 0.602; at Daley's length of a
-        Gaussian it is 0.607).
+        In metres: Daley's length :math:`\sqrt{-2 / \nabla^2 c(0)} = L \sqrt{2\nu - 2}` for a smoothness of 2 or more,
+        L itself for a smoothness of 1 (see `matern_scale`).
     smoothness : int
-        :math:`\nu \ge 1`: 1 gives fields that are just not differentiable, many the Gaussian.
+        :math:`\nu \ge 1`: fields of 1 are just not differentiable; the limit of large ones is the Gaussian.
     edges : {"free", "zero", "periodic", "appended_zero"}, optional
-        What lies beyond the edges. Default: the grid's.
+        Values beyond the edges. Default: the grid's.
     truncation : float
-        Share of the wavenumbers along each axis that may be anything but zero, the lowest: long correlations leave
-        nothing in the others, and the control is so much smaller.
+        Share of the wavenumbers along each axis in the control, the lowest. Long correlations leave nothing in the
+        others.
 
     References
     ----------
@@ -69,16 +69,14 @@ class Matern(Specification):
     edges: DifferenceEdges | None = None
     truncation: float = 1.0
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> SpectralCovariance:
-        """Operator on this grid.
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> SpectralCovariance:
+        """Return the operator on a grid.
 
         Raises
         ------
         InputError
-            Where the length or the standard deviation is not positive, the smoothness not a whole number from 1 up, or
-            the grid has not two axes.
+            The length is not positive, the standard deviation is negative, the smoothness is not a whole number from
+            1 up, or the grid has not two axes.
         """
         self.check(grid)
         edges = self.edges or grid.edges
@@ -92,19 +90,20 @@ class Matern(Specification):
         return SpectralCovariance(transform, variances, scale, dtype=dtype, device=device)
 
     def spectrum(self, squares: Tensor) -> Tensor:
-        r""":math:`(1 + L^2 k^2)^{-(\nu+1)}` from the squared wavenumbers in m-2."""
+        r"""Return :math:`(1 + L^2 k^2)^{-(\nu+1)}` from the squared wavenumbers in m-2."""
         scale = matern_scale(self.length, self.smoothness)
         return (1 + scale**2 * squares) ** -(self.smoothness + 1)
 
     def check(self, grid: Grid) -> None:
-        """Raise InputError where it cannot be bound to the grid."""
+        """Raise InputError if it cannot be bound to the grid."""
         faults = Faults()
-        if not 0 < self.length < math.inf:
-            faults.add(found=f"length={self.length}", expected="a positive length in metres", fix="mend length")
+        check_numbers(self, {"length": 10e3}, faults)
         if self.smoothness != int(self.smoothness) or self.smoothness < 1:
             faults.add(
-                found=f"smoothness={self.smoothness}", expected="a whole number from 1 up", fix="choose 1, 2 or 3"
+                code="matern-smoothness",
+                found=f"smoothness={self.smoothness}",
+                expected="a whole number from 1 up",
+                fix="smoothness=2",
             )
-        if len(grid.shape) != 2:
-            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+        check_plane(grid, faults)
         faults.raise_if_any()

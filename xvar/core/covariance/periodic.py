@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 
 
 def difference_symbols(grid: Grid) -> Tensor:
@@ -25,7 +25,7 @@ def difference_symbols(grid: Grid) -> Tensor:
 
 
 def _reflected(spectrum: Tensor) -> Tensor:
-    """Return x(-k), the same at the opposite wavenumbers."""
+    """Return x(-k), the values at the opposite wavenumbers."""
     return spectrum.flip((-2, -1)).roll((1, 1), (-2, -1))
 
 
@@ -35,35 +35,29 @@ class PeriodicVectorCovariance(Covariance):
     .. math:: B = F^H \left[ \sigma_\perp^2 (I - e e^H) + \sigma_\parallel^2 e e^H \right] F
 
     with :math:`e(k)` the unit vector along the gradient (u first): the divergent part of the motion has the variances
-    :math:`\sigma_\parallel^2`, the rest :math:`\sigma_\perp^2`. The control is real, in the space of a two-dimensional
-    transform of Hartley, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}` costs one inverse
-    real Fourier transform.
+    :math:`\sigma_\parallel^2`, the rest :math:`\sigma_\perp^2`. The control is real, in the space of the
+    two-dimensional Hartley transform, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}`
+    costs one inverse real Fourier transform.
 
     Parameters
     ----------
     along : Tensor
         Standard deviation of the divergent part for each wavenumber, positive, even, real (y, x).
     across : Tensor
-        Of the part without divergence, alike.
+        Of the part without divergence, likewise.
     gradient : Tensor
-        Complex (2, y, x): the symbols of the differences along x and along y, with any common factor. Where both are
-        zero, the vector has the variance of `across` in both components.
+        Complex (2, y, x): the symbols of the differences along x and along y, up to a common factor. Where both are
+        zero, both components have the variance of `across`.
     dtype, device
         Of its tensors.
     """
 
     def __init__(
-        self,
-        along: Tensor,
-        across: Tensor,
-        gradient: Tensor,
-        *,
-        dtype: torch.dtype,
-        device: torch.device | str | None = None,
+        self, along: Tensor, across: Tensor, gradient: Tensor, *, dtype: torch.dtype, device: Device = None
     ) -> None:
         self._shape = tuple(along.shape)
         norm = gradient.abs().square().sum(0).sqrt()
-        # The component of the velocity that has a divergence a.w is the one along the conjugate of a.
+        # A velocity along the conjugate of the symbol a has the divergence a.w.
         unit = torch.where(norm > 0, gradient.conj() / norm.clamp(min=1e-300), torch.zeros_like(gradient))
         half = self._shape[1] // 2 + 1
         outer = unit[:, None] * unit[None].conj()
@@ -87,22 +81,22 @@ class PeriodicVectorCovariance(Covariance):
         return field
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """One inverse real Fourier transform for each component."""
+        """Apply one inverse real Fourier transform for each component."""
         half = self._shape[1] // 2 + 1
-        # The Fourier transform of a transform of Hartley is a sum over the two opposite wavenumbers.
+        # The Fourier transform of a Hartley transform is a sum over the two opposite wavenumbers.
         plain, opposite = control[..., :half], _reflected(control)[..., :half]
         spectrum = torch.complex(plain + opposite, opposite - plain) / 2
         return self._points(self._times(self._root, spectrum))
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """Three Fourier transforms for each component (by autograd, the adjoint of `sqrt` takes one)."""
+        """Apply three Fourier transforms for each component (autograd's adjoint of `sqrt` takes one)."""
         spectrum = self._times(self._root, torch.fft.rfft2(state, norm="ortho"))
         full = torch.fft.fft2(self._points(spectrum), norm="ortho")
         hartley: Tensor = full.real - full.imag
         return hartley
 
     def solve(self, state: Tensor) -> Tensor:
-        """One Fourier transform and its inverse."""
+        """Apply one Fourier transform and its inverse."""
         return self._points(self._times(self._precision, torch.fft.rfft2(state, norm="ortho")))
 
     def log_determinant(self, shape: Shape) -> Tensor:

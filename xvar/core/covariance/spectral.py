@@ -1,4 +1,4 @@
-"""Covariances that are diagonal in a cosine, sine or Fourier basis."""
+"""Covariances that are diagonal in a cosine, sine or Hartley basis."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from torch.nn.functional import pad
 
 from xvar.core.covariance.base import Covariance, Shape
 from xvar.core.covariance.transform import Transform
+from xvar.core.grid import Device
 
 
 class SpectralCovariance(Covariance):
     r""":math:`B = S C^T \Lambda C S` on each component.
 
-    C is an orthonormal transform, :math:`\Lambda` the variance of each of its vectors and S a scale for each point (for
-    a stated variance at every point). The control lives in the space of wavenumbers, so that
-    :math:`B^{1/2} = S C^T \Lambda^{1/2}` costs one inverse transform.
+    C is an orthonormal transform, :math:`\Lambda` the variance of each basis vector and S a scale for each point. The
+    control lives in the space of wavenumbers, so :math:`B^{1/2} = S C^T \Lambda^{1/2}` costs one inverse transform.
 
     Parameters
     ----------
     transform : Transform
         The basis.
     variances : Tensor
-        Variance of each vector of the basis, positive, in the order of the transform's modes: (y, x), or (component,
-        y, x) where components differ. Where the transform is truncated the shorter waves have no variance, and `solve`
-        is the pseudo-inverse.
+        Variance of each basis vector, positive, in the order of the transform's modes: (y, x), or (component, y, x) if
+        components differ. Modes that a truncated transform leaves out have no variance, and `solve` is the
+        pseudo-inverse.
     scale : Tensor, optional
-        Multiplies each point, (window, component, y, x), each of these of size one where it is the same along it. Where
-        it is zero, `solve` gives zero.
+        Factor of each point, broadcastable to (window, component, y, x). Where it is zero, `solve` gives zero.
     dtype, device
         Of its tensors.
     """
@@ -42,7 +41,7 @@ class SpectralCovariance(Covariance):
         scale: Tensor | None = None,
         *,
         dtype: torch.dtype,
-        device: torch.device | str | None = None,
+        device: Device = None,
     ) -> None:
         self.transform = transform
         rows, columns = transform.modes
@@ -58,29 +57,29 @@ class SpectralCovariance(Covariance):
         self.dtype, self.device = dtype, self._deviation.device
 
     def control_shape(self, shape: Shape) -> Shape:
-        """The wavenumbers of each component."""
+        """Return the shape of the wavenumbers of each component."""
         return (*shape[:-2], *self.transform.modes)
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """One inverse transform of the control, which is the spectrum divided by its standard deviation."""
+        """Apply one inverse transform to the control, the spectrum over its standard deviation."""
         state = self.transform.inverse(control * self._deviation)
         return state if self._scale is None else state * self._scale
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """One transform."""
+        """Apply one transform."""
         if self._scale is not None:
             state = state * self._scale
         return self.transform.forward(state) * self._deviation
 
     def solve(self, state: Tensor) -> Tensor:
-        """One transform and one inverse transform."""
+        """Apply one transform and its inverse."""
         if self._unscale is not None:
             state = state * self._unscale
         state = self.transform.inverse(self.transform.forward(state) * self._precision)
         return state if self._unscale is None else state * self._unscale
 
     def embed(self, coarse: Covariance, control: Tensor) -> Tensor | None:
-        """The waves of the coarser grid, as long as they are there, with none that are shorter."""
+        """Return the control of the waves of a coarser grid, without shorter ones."""
         if not isinstance(coarse, SpectralCovariance) or self.transform.edges != "free":
             return None
         cells = [fine / few for fine, few in zip(self.transform.shape, coarse.transform.shape, strict=True)]
@@ -94,7 +93,7 @@ class SpectralCovariance(Covariance):
         return pad(here, (0, self.transform.modes[1] - columns, 0, self.transform.modes[0] - rows))
 
     def select(self, windows: Tensor) -> SpectralCovariance:
-        """The scales of some windows, where each has its own."""
+        """Return the operator of some windows."""
         if self._scale is None or self._unscale is None or len(self._scale) == 1:
             return self
         part = copy(self)
@@ -102,15 +101,15 @@ class SpectralCovariance(Covariance):
         return part
 
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
-        """Each wavenumber by itself, with the mean curvature over the grid."""
+        """Approximate each wavenumber alone, with the mean curvature over the grid."""
         if self._scale is not None:
             curvature = curvature * self._scale**2
-        # Written out: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
+        # Contiguous: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
         mean = curvature.expand(shape).contiguous().mean(dim=(-2, -1), keepdim=True)
         return 1 / (1 + self._deviation**2 * mean)
 
     def log_determinant(self, shape: Shape) -> Tensor:
-        """Sum of the logarithms of the variances, and of the squared scales."""
+        """Sum the logarithms of the variances and of the squared scales."""
         total = self._logarithm.expand(shape[1]).sum().expand(shape[0])
         if self._scale is None:
             return total
@@ -118,12 +117,12 @@ class SpectralCovariance(Covariance):
 
 
 def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
-    """One operator on the components of several, which share a transform: it then takes all of them at once.
+    """Return one operator on the components of several that share a transform, which then runs once for all.
 
     Parameters
     ----------
     parts : sequence of (SpectralCovariance, int)
-        The operators, and the number of components that each acts on.
+        The operators, each with the number of components that it acts on.
     """
     first, _ = parts[0]
     variances = torch.cat([part._variances.expand(count, -1, -1) for part, count in parts])

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 
-#: Of the relative error of the inverse. It is that of a polynomial of the operator: exactly linear and symmetric.
+#: Relative error of the approximate inverse; as a polynomial of the operator it is exactly linear and symmetric.
 ERROR = 1e-3
 
 
@@ -22,28 +22,21 @@ class DiffusionStencil:
     Parameters
     ----------
     grid : Grid
-        Its metric counts where it has one. No flux crosses free edges; beyond zero edges the field is zero.
+        Of any spacing. No flux crosses free edges; beyond zero edges the field is zero.
     scale : float
         L in metres.
     """
 
     def __init__(self, grid: Grid, scale: float) -> None:
-        ny, nx = grid.shape
         self.shape, self.edges = grid.shape, grid.edges
-        if grid.metric is None:
-            metric = torch.tensor(grid.spacing, dtype=torch.float64).reshape(2, 1, 1).expand(2, ny, nx)
-        else:
-            metric = grid.metric.to(device="cpu", dtype=torch.float64)
-        water = torch.ones(ny, nx) if grid.water is None else grid.water
-        water = water.to(device="cpu", dtype=torch.float64)
-        dy, dx = metric
+        water, (dy, dx) = grid.wet(), grid.lengths()
         area = dy * dx
 
         def faces(axis: int, along: Tensor, across: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """For each point, conductance of the face to its next neighbour; and at the near and far edges."""
+            """Return the conductance of the face to the next neighbour of each point, and of near and far edges."""
             conductance = (across + across.roll(-1, axis)) / (along + along.roll(-1, axis))
             open_face = water * water.roll(-1, axis)
-            last = torch.zeros(ny, nx, dtype=torch.float64)
+            last = torch.zeros_like(water)
             last.select(axis, -1).fill_(1)
             edge = water * across / along
             if grid.edges == "periodic" and grid.shape[axis] > 2:
@@ -60,15 +53,15 @@ class DiffusionStencil:
         self.to_y = to_y / (area * area.roll(-1, 0)).sqrt()
         self.to_x = to_x / (area * area.roll(-1, 1)).sqrt()
         between = self.to_y + self.to_y.roll(1, 0) + self.to_x + self.to_x.roll(1, 1)
-        #: No eigenvalue of A is below 1 or above this.
+        #: Upper bound of the eigenvalues of A; the lower bound is 1.
         self.largest = float((self.diagonal + between).max())
 
 
 class DiffusionInverse:
-    r""":math:`q(A) \approx A^{-1}`, a polynomial by the iteration of Chebyshev with a fixed count.
+    r""":math:`q(A) \approx A^{-1}`, a polynomial by Chebyshev iteration with a fixed number of steps.
 
-    The count makes :math:`|1 - t q(t)| \le` `ERROR` for every eigenvalue t of A. Each step is made of sums and products
-    of elements, so a window has the same bits in any batch.
+    The number makes :math:`|1 - t q(t)| \le` `ERROR` for every eigenvalue t of A. Each step is elementwise, so a window
+    has the same bits in any batch.
 
     Parameters
     ----------
@@ -78,24 +71,24 @@ class DiffusionInverse:
         Of its tensors.
     """
 
-    def __init__(self, stencil: DiffusionStencil, *, dtype: torch.dtype, device: torch.device | str | None) -> None:
+    def __init__(self, stencil: DiffusionStencil, *, dtype: torch.dtype, device: Device) -> None:
         self._shape, self._edges = stencil.shape, stencil.edges
         to_y, to_x = stencil.to_y.clone(), stencil.to_x.clone()
         self._around_y, self._around_x = (
             around.contiguous().to(device=device, dtype=dtype) for around in (to_y[-1], to_x[:, -1])
         )
-        # Seen as one long row, the next point along x of a row's last point is the first of the next row.
+        # In the flattened grid the next point after the last of a row is the first of the next row: no face.
         to_x[:, -1] = 0
         self._diagonal = stencil.diagonal.flatten().to(device=device, dtype=dtype)
         self._to_x = to_x.flatten()[:-1].to(device=device, dtype=dtype)
         self._to_y = to_y[:-1].flatten().to(device=device, dtype=dtype)
         largest = max(stencil.largest, 1 + 1e-6)
         self._centre, self._half = (largest + 1) / 2, (largest - 1) / 2
-        # The polynomial of Chebyshev of this degree is 1 / ERROR at zero, measured in the interval's own units.
+        # The Chebyshev polynomial of this degree is 1 / ERROR at zero, in units of the interval of eigenvalues.
         self.steps = max(1, math.ceil(math.acosh(1 / ERROR) / math.acosh(self._centre / self._half)))
 
     def operate(self, field: Tensor) -> Tensor:
-        """A x for (window, component, y, x)."""
+        """Return A x for (window, component, y, x)."""
         return self._operate(field.reshape(-1, self._diagonal.numel())).view(field.shape)
 
     def _operate(self, x: Tensor) -> Tensor:
@@ -114,7 +107,7 @@ class DiffusionInverse:
         return out
 
     def invert(self, field: Tensor) -> Tensor:
-        """q(A) x for (window, component, y, x)."""
+        """Return q(A) x for (window, component, y, x)."""
         residual = field.reshape(-1, self._diagonal.numel()).clone()
         step = residual / self._centre
         solution = step.clone()
@@ -128,7 +121,7 @@ class DiffusionInverse:
         return solution.view(field.shape)
 
     def revert(self, field: Tensor) -> Tensor:
-        r""":math:`q(A)^{-1} x = A \sum_j (1 - A q(A))^j x`, to rounding."""
+        r"""Return :math:`q(A)^{-1} x = A \sum_j (1 - A q(A))^j x`, to rounding."""
         total = rest = field
         for _ in range(math.ceil(16 / -math.log10(ERROR)) - 1):
             rest = rest - self.operate(self.invert(rest))

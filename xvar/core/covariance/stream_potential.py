@@ -1,4 +1,4 @@
-"""Motion as a stream function and a potential whose coefficients are the control."""
+"""Motion as a stream function and a potential, with their coefficients as the control."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xvar.core.conjugate_gradients import truncated_conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
-from xvar.core.covariance.helmholtz import fast_size
+from xvar.core.covariance.helmholtz import Helmholtz, fast_size
 from xvar.core.covariance.linear import linear
-from xvar.core.covariance.matern import Matern, matern_scale
+from xvar.core.covariance.matern import matern_scale
 from xvar.core.covariance.periodic import difference_symbols
-from xvar.core.covariance.transform import laplacian_eigenvalues
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 
-RIDGE = 0.03  # of the standard deviation: what `solve` leaves to the waves that have no variance
-ITERATIONS = 1000  # of its conjugate gradients
-TOLERANCE = 1e-20  # of the first squared residual
-POWER = 0.7  # of the inverse Hessian: all of it would fit short waves before long ones, and end in a false minimum
+RIDGE = 0.03  # standard deviation in `solve` of the waves that are left out, relative to that of the motion
+ITERATIONS = 1000  # of the conjugate gradients of `solve`
+TOLERANCE = 1e-20  # of their squared residual, relative to the first
+POWER = 0.7  # of the inverse Hessian; with 1 short waves would be fitted before long ones, up to a false minimum
 
 
 class StreamPotentialCovariance(Covariance):
@@ -28,10 +28,10 @@ class StreamPotentialCovariance(Covariance):
 
     .. math:: B^{1/2} = P^T F^H [e_\perp \sigma_\perp, e_\parallel \sigma_\parallel]
 
-    on a larger periodic grid, of which P sees a window. A control is the real or the imaginary part of one coefficient
-    of one part, so that the inverse Hessian of observations that see both components alike is diagonal in it. The
-    shortest waves are left out. `solve` is that of :math:`B + r^2`, by conjugate gradients: least squares for what the
-    waves that are kept cannot hold.
+    on a larger periodic grid, restricted by P to the domain. A control is the real or the imaginary part of one
+    coefficient of one part, so the inverse Hessian of observations of both components alike is diagonal in it. The
+    shortest waves are left out; `solve` inverts :math:`B + r^2` by conjugate gradients, a least-squares fit of the
+    others.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class StreamPotentialCovariance(Covariance):
     symbols : Tensor
         Fourier symbols of the differences along x and y there.
     shape : tuple of int
-        Of the window.
+        Points (y, x) of the domain.
     truncation : float
         Share of the wavenumbers along each axis that are kept.
     dtype, device
@@ -56,7 +56,7 @@ class StreamPotentialCovariance(Covariance):
         truncation: float,
         *,
         dtype: torch.dtype,
-        device: torch.device | str | None = None,
+        device: Device = None,
     ) -> None:
         self._shape, self._larger = tuple(shape), tuple(across.shape)
         ny, nx = self._larger
@@ -75,15 +75,15 @@ class StreamPotentialCovariance(Covariance):
         self.dtype, self.device = dtype, self._root.device
 
     def control_shape(self, shape: Shape) -> Shape:
-        """(window, part, real and imaginary, row, column)."""
+        """Return (window, part, real and imaginary, row, column)."""
         return (shape[0], 2, 2, self._low + self._high, self._columns)
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """One inverse Fourier transform for each component, of which the window is kept."""
+        """Apply one inverse Fourier transform for each component, and keep the domain."""
         return linear(control, self._synthesise, self._analyse)
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """One Fourier transform for each component."""
+        """Apply one Fourier transform for each component."""
         return linear(state, self._analyse, self._synthesise)
 
     def _synthesise(self, control: Tensor) -> Tensor:
@@ -97,10 +97,10 @@ class StreamPotentialCovariance(Covariance):
         return field[..., : self._shape[1]].contiguous()
 
     def _analyse(self, state: Tensor) -> Tensor:
-        """The adjoint of `_synthesise`, step by step backward."""
+        """Return the adjoint of `_synthesise`, its steps in reverse."""
         ny, nx = self._larger
         spectrum = torch.fft.rfft(state, n=nx, dim=-1, norm="ortho")[..., : self._columns]
-        # What stands for two conjugate coefficients of the transform counts twice.
+        # A coefficient that represents two conjugate ones counts twice.
         twice = torch.full((self._columns,), 2.0, dtype=self.dtype, device=self.device)
         twice[0] = 1
         if self._columns == nx // 2 + 1 and nx % 2 == 0:
@@ -113,7 +113,7 @@ class StreamPotentialCovariance(Covariance):
         return torch.stack((parts.real, parts.imag), dim=2)
 
     def solve(self, state: Tensor) -> Tensor:
-        """:math:`(B + r^2)^{-1} x`, by conjugate gradients."""
+        """Return :math:`(B + r^2)^{-1} x`, by conjugate gradients."""
         return linear(state, self._solve, self._solve)
 
     def _solve(self, state: Tensor) -> Tensor:
@@ -121,27 +121,15 @@ class StreamPotentialCovariance(Covariance):
             control = self.sqrt_transpose(x) / (self._variance + self._floor)[:, :, None]
             return (x - self.sqrt(control)) / self._floor
 
-        x, rest = torch.zeros_like(state), state
-        direction = scaled = nearly(rest)
-        size = _dot(rest, scaled)
-        first = size
-        for _ in range(ITERATIONS):
-            going = size > TOLERANCE * first
-            if not bool(going.any()):
-                break
-            image = self.apply(direction) + self._floor * direction
-            step = torch.where(going, size / _dot(direction, image), 0.0)[:, None, None, None]
-            x, rest = x + step * direction, rest - step * image
-            scaled = nearly(rest)
-            renewed = _dot(rest, scaled)
-            direction = scaled + torch.where(going, renewed / size, 0.0)[:, None, None, None] * direction
-            size = torch.where(going, renewed, size)
-        return x
+        def ridged(x: Tensor) -> Tensor:
+            return self.apply(x) + self._floor * x
+
+        return truncated_conjugate_gradients(ridged, state, nearly, TOLERANCE, ITERATIONS)[0]
 
     def refine(self, coarse: Covariance, control: Tensor) -> Tensor | None:
-        """The control of the same motion on a finer grid of the same period.
+        """Return the control of the motion of a coarse grid of the same period.
 
-        A wave of the coarse grid is one of this grid, of other phase: the centres of the first cells have moved.
+        A wave of the coarse grid is one of this grid with another phase, as the centres of the first cells differ.
         """
         assert isinstance(coarse, StreamPotentialCovariance)
         factor = self._larger[0] / coarse._larger[0]
@@ -163,23 +151,23 @@ class StreamPotentialCovariance(Covariance):
         return fine
 
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
-        """Each coefficient by itself, to a power below one."""
-        # Written out: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
+        """Approximate each coefficient alone, to a power below one."""
+        # Contiguous: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
         mean = curvature.expand(shape).contiguous().mean((1, 2, 3)) * self._share
-        # One window after the other: where a value stands in a batch decides how its power is taken, and so its bits.
+        # One window after the other: the bits of a power depend on the position of a value in the batch.
         diagonal = torch.stack([(1 + one * self._variance[0]) ** -POWER for one in mean])
         return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
 
 
 def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]:
-    """Period along (y, x) in metres that leaves a margin beside a grid, and holds whole cells of all its levels.
+    """Return a period along (y, x) in metres with a margin beside a grid, in whole cells of all its levels.
 
     Parameters
     ----------
     grid : Grid
         The finest.
     length : float
-        Of the correlation, in metres.
+        Correlation length in metres.
     coarsest : int
         Side of the blocks of the coarsest level, in cells.
     """
@@ -191,7 +179,7 @@ def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]
 
 
 def _directions(symbols: Tensor) -> Tensor:
-    """Unit vectors (component, part, row, column) across and along each wave; u and v where there is none."""
+    """Return unit vectors (component, part, row, column) across and along each wave; u and v for the mean."""
     norm = symbols.abs().square().sum(0).sqrt()
     wave = norm > 0
     along = torch.where(wave, symbols.conj() / norm.clamp_min(1e-300), torch.zeros_like(symbols))
@@ -202,43 +190,29 @@ def _directions(symbols: Tensor) -> Tensor:
 
 
 def _mirrored(column: Tensor) -> Tensor:
-    """Coefficients of the opposite wavenumbers along the last axis."""
+    """Return the coefficients of the opposite wavenumbers along the last axis."""
     return column.flip(-1).roll(1, -1)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1)
 
 
 @dataclass(frozen=True)
 class StreamPotential(Specification):
-    r"""Motion as a mean, a stream function and a potential, for minimisation.
+    r"""The statistics of `Helmholtz` on free edges, with a control for fast minimisation.
 
     .. math:: w = \overline{w} + \nabla^\perp \psi + \nabla \chi
 
-    with the statistics of `Helmholtz` on free edges. Its control leaves out the shortest waves, which long correlations
-    leave next to nothing anyway, and makes the Hessian nearly diagonal. Where the grid has land the motion goes on over
-    it, or, with ``coast="no_flow"``, the statistics are those on condition that nothing flows through the coast, see
-    `NoFlowCovariance`.
+    The control leaves out the shortest waves, in which long correlations leave next to nothing, and makes the Hessian
+    nearly diagonal. Correlations cross land, unless ``coast="no_flow"``: the statistics are then conditional on no flow
+    through the coast, see `xvar.core.covariance.coast.NoFlowCovariance`.
 
     Parameters
     ----------
-    std : float
-        Standard deviation of a component of the motion, in m/s.
-    length : float
-        Of its Matérn correlation, in metres.
-    mean_std : float
-        Standard deviation of the mean motion of the domain, in m/s.
-    smoothness : int
-        See `Matern`.
-    potential_ratio : float
-        Power of the potential over that of the stream function.
+    std, length, mean_std, smoothness, potential_ratio, coast
+        As in `Helmholtz`.
     truncation : float
         Share of the wavenumbers along each axis that are kept.
     period : tuple of float, optional
-        Of the larger grid along (y, x) in metres, see `period_around`: with the same one at all resolutions the waves
-        of a coarse grid are waves of a fine one.
-    coast : {"free", "no_flow"}
+        Period of the larger grid along (y, x) in metres, see `period_around`: with one period at all resolutions the
+        waves of a coarse grid are waves of a fine one.
 
     References
     ----------
@@ -254,29 +228,23 @@ class StreamPotential(Specification):
     period: tuple[float, ...] | None = None
     coast: Coast = "free"
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> Covariance:
-        """Operator on this grid.
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
+        """Return the operator on a grid, for states of two components (u, v).
 
         Raises
         ------
         InputError
-            Where the coast is longer than can be closed.
+            The coast is too long.
         """
         period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")
-        squares = laplacian_eigenvalues(larger.shape, larger.spacing, "periodic")
-        variance = Matern(self.std, self.length, self.smoothness).spectrum(squares)
-        variance[0, 0] = 0
-        variance = variance * self.std**2 / (variance.mean() * (1 + self.potential_ratio) / 2)
-        across, along = variance.clone(), variance * self.potential_ratio
-        across[0, 0] = along[0, 0] = larger.size * self.mean_std**2
+        statistics = Helmholtz(self.std, self.length, self.mean_std, self.smoothness, self.potential_ratio)
+        across, along = statistics.variances(larger)
         parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
         free = StreamPotentialCovariance(*parts, grid.shape, self.truncation, dtype=dtype, device=device)
 
-        def everywhere() -> Covariance:
+        def homogeneous() -> Covariance:
             return StreamPotentialCovariance(*parts, larger.shape, self.truncation, dtype=torch.float64)
 
-        return with_coast(free, everywhere, larger.shape, grid, self.coast)
+        return with_coast(free, homogeneous, larger.shape, grid, self.coast)

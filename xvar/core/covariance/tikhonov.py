@@ -1,4 +1,4 @@
-"""The prior of the paper: penalties on the gradient, curvature and divergence of the motion."""
+"""Penalties on the gradient, curvature and divergence of an increment, as a covariance."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from functools import partial
 
 import torch
 
+from xvar.core.checks import check_numbers, check_plane
 from xvar.core.covariance.base import Covariance, Penalty, Specification
 from xvar.core.covariance.penalty import divergence_penalty
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 from xvar.errors import Faults
 
 
@@ -28,10 +29,10 @@ class Tikhonov(Specification):
                        + \frac{\overline{w}^2}{\sigma^2}
 
     with forward differences in metres along each axis, :math:`\nabla^2 = -(D_x^T D_x + D_y^T D_y)`, and
-    :math:`\overline{w}` the mean over the domain of each component. The square root is exact and costs one transform
-    for gradient and curvature; with the divergence it is so on periodic grids only. Elsewhere the divergence is not
-    diagonal in a cosine basis (half of its norm lies outside the blocks of a wavenumber): the bound operator leaves it
-    out, and `penalties` gives it as a term of J of its own, "divergence".
+    :math:`\overline{w}` the mean over the domain of each component. The square root of gradient and curvature is exact
+    and costs one transform. That of the divergence is exact on periodic grids only: elsewhere half of its norm lies
+    outside the blocks of a wavenumber, so the bound operator leaves it out and `penalties` returns it as a term of J,
+    "divergence".
 
     Parameters
     ----------
@@ -43,18 +44,17 @@ class Tikhonov(Specification):
         :math:`\beta`, in s2. For a velocity only.
     mean_std : float, optional
         :math:`\sigma`, standard deviation of the mean over the domain of each component, in the units of the variable.
-        Free and periodic edges need it, since no difference sees a uniform motion; with zeros beyond the edges B is
-        proper without it, and it must be left out.
+        Required with free and periodic edges, since a uniform motion has no differences; not allowed with zeros beyond
+        the edges, which determine the mean.
     edges : {"free", "zero", "periodic", "appended_zero"}, optional
-        What lies beyond the edges: nothing, zeros on all sides, the opposite edge, or zeros beyond the far edges only
-        (the paper's appended row and column). Default: the grid's.
+        Values beyond the edges: none, zeros on all sides, those of the opposite edge, or zeros beyond the far edges
+        only (the paper's appended row and column). Default: the grid's.
     truncation : float
-        Share of the wavenumbers along each axis that may be anything but zero, the lowest; 1 keeps all.
+        Share of the wavenumbers along each axis in the control, the lowest; 1 keeps all.
     pixel_area : float, optional
-        Area in m2 of the pixels for which the weights are stated. On another grid the sum is multiplied by the ratio of
-        its pixels' area to this one, and so stands for the same integral over the domain at every resolution; with 1,
-        the weights are those of the integral. Default: the weights count for the pixels of whatever grid it is bound
-        to, as in the paper.
+        Area in m2 of the pixels for which the weights are stated. The sum is multiplied by the ratio of the grid's
+        pixel area to this one, and so approximates the same integral at every resolution; 1 gives weights per m2.
+        Default: the pixel area of the grid, as in the paper.
 
     Notes
     -----
@@ -76,24 +76,19 @@ class Tikhonov(Specification):
     truncation: float = 1.0
     pixel_area: float | None = None
 
-    def _edges(self, grid: Grid) -> DifferenceEdges:
-        return self.edges or grid.edges
-
     def _area_ratio(self, grid: Grid) -> float:
         return 1.0 if self.pixel_area is None else math.prod(grid.spacing) / self.pixel_area
 
-    def bind(
-        self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> Covariance:
-        """Operator on this grid, without the divergence unless the edges are periodic (see `penalties`).
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
+        """Return the operator on a grid, without the divergence unless the edges are periodic (see `penalties`).
 
         Raises
         ------
         InputError
-            Where a weight is negative, gradient and curvature are both zero, or `mean_std` is missing with free or
-            periodic edges or given with zeros beyond them; where the grid has not two axes.
+            A weight is negative, gradient and curvature are both zero, `mean_std` does not fit the edges, or the grid
+            has not two axes.
         """
-        edges = self._edges(grid)
+        edges = self.edges or grid.edges
         self._check(grid, edges)
         weight = self._area_ratio(grid)
         squares = laplacian_eigenvalues(grid.shape, grid.spacing, edges)
@@ -109,8 +104,8 @@ class Tikhonov(Specification):
         return SpectralCovariance(transform, 1 / precision, dtype=dtype, device=device)
 
     def penalties(self, grid: Grid) -> Mapping[str, Penalty]:
-        """Return the divergence as a term of J, ``{"divergence": function}``, where the operator does not hold it."""
-        edges = self._edges(grid)
+        """Return the divergence as a term of J, ``{"divergence": function}``, unless the operator includes it."""
+        edges = self.edges or grid.edges
         if not self.divergence or edges == "periodic":
             return {}
         weight = self.divergence * self._area_ratio(grid)
@@ -118,32 +113,30 @@ class Tikhonov(Specification):
 
     def _check(self, grid: Grid, edges: DifferenceEdges) -> None:
         faults = Faults()
-        weights = {"gradient": self.gradient, "curvature": self.curvature, "divergence": self.divergence}
-        for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                faults.add(found=f"{name}={weight}", expected="a finite weight, zero or more", fix=f"mend {name}")
+        check_numbers(self, {"gradient": 5e9, "curvature": 0.0, "divergence": 0.0}, faults, zero_allowed=True)
         if self.gradient == self.curvature == 0:
             faults.add(
-                found="gradient=0 and curvature=0", expected="one of them positive", fix="give gradient or curvature"
+                code="tikhonov-no-weight",
+                found="gradient=0 and curvature=0",
+                expected="one of them positive",
+                fix="gradient=5e9",
             )
-        if edges in ("free", "periodic") and not (self.mean_std is not None and 0 < self.mean_std < math.inf):
+        zeros = edges in ("zero", "appended_zero")
+        if not zeros and not (self.mean_std is not None and 0 < self.mean_std < math.inf):
             faults.add(
+                code="tikhonov-mean-std",
                 found=f"mean_std={self.mean_std} with {edges} edges",
-                expected="a positive standard deviation of the mean motion, which no difference sees",
-                fix="give mean_std in the units of the variable",
+                expected="a positive standard deviation of the mean over the domain, which has no differences",
+                fix="mean_std=10.0 (in the units of the variable)",
             )
-        if edges in ("zero", "appended_zero") and self.mean_std is not None:
+        if zeros and self.mean_std is not None:
             faults.add(
-                found=f"mean_std={self.mean_std} with edges {edges!r}",
-                expected="no mean_std: the zeros beyond the edges hold the mean already",
-                fix="leave mean_std out, or choose free edges",
+                code="tikhonov-mean-std",
+                found=f"mean_std={self.mean_std} with edges={edges!r}",
+                expected="no mean_std: the zeros beyond the edges determine the mean",
+                fix='mean_std=None or edges="free"',
             )
-        if self.pixel_area is not None and not 0 < self.pixel_area < math.inf:
-            faults.add(
-                found=f"pixel_area={self.pixel_area}",
-                expected="a positive area in m2",
-                fix="give it in m2 or leave it out",
-            )
-        if len(grid.shape) != 2:
-            faults.add(found=f"a grid of shape {grid.shape}", expected="two axes (y, x)", fix="use Diagonal there")
+        if self.pixel_area is not None:
+            check_numbers(self, {"pixel_area": 1e6}, faults)
+        check_plane(grid, faults)
         faults.raise_if_any()

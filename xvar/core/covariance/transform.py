@@ -1,7 +1,7 @@
-r"""Orthonormal transforms whose vectors are the eigenvectors of squared forward differences.
+r"""Orthonormal transforms into the eigenvectors of squared forward differences.
 
-With :math:`D` the forward difference along an axis of n points (unit spacing), :math:`D^T D c_k = \mu_k c_k`, and what
-lies beyond the edges tells the vectors, k = 0 ... n-1, i = 0 ... n-1:
+With :math:`D` the forward difference along an axis of n points (unit spacing), :math:`D^T D c_k = \mu_k c_k`. The
+vectors depend on the values beyond the edges, k = 0 ... n-1, i = 0 ... n-1:
 
 =============  ==================  ==========================================  =====================================
 edges          differences         :math:`c_k(i)`, up to its norm              :math:`\mu_k`
@@ -12,9 +12,9 @@ appended_zero  n, a zero appended  :math:`\cos(\pi (2k+1)(2i+1) / 2(2n+1))`    :
 periodic       n, around           :math:`\cos + \sin (2 \pi k i / n)`         :math:`4 \sin^2(\pi k / n)`
 =============  ==================  ==========================================  =====================================
 
-These are the cosine transform II, the sine transform I, the cosine transform VIII and the transform of Hartley. They
-are applied as matrix products up to `LARGEST_MATRIX` points, where these are cheaper, and by fast Fourier transforms
-beyond. The cosine transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`.
+These are the cosine transform II, the sine transform I, the cosine transform VIII and the Hartley transform. Up to
+`LARGEST_MATRIX` points they are matrix products, which are cheaper there, beyond it fast Fourier transforms; the cosine
+transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`.
 Strang, G. (1999) The discrete cosine transform, SIAM Review 41, 135-147, doi:10.1137/S0036144598336745.
 Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.1109/TASSP.1980.1163351.
 """
@@ -29,12 +29,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from xvar.core.conjugate_gradients import Map
 from xvar.core.covariance.base import Shape
-from xvar.core.covariance.linear import Map, linear
+from xvar.core.covariance.linear import linear
+from xvar.core.grid import Device
 
 DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 
-#: Points along an axis up to which a matrix product is cheaper than a fast Fourier transform.
+#: Largest number of points along an axis for which a matrix product is cheaper than a fast Fourier transform.
 LARGEST_MATRIX = 1024
 LARGEST_COSINE_MATRIX = 192
 #: Bytes.
@@ -42,7 +44,7 @@ CACHE_LINE = 64
 
 
 def eigenvalues(points: int, edges: DifferenceEdges) -> Tensor:
-    """Eigenvalues of the squared forward difference for a spacing of one, float64 (points,)."""
+    """Return the eigenvalues of the squared forward difference for a spacing of one, float64 (points,)."""
     k = torch.arange(points, dtype=torch.float64)
     angle = {
         "free": k / (2 * points),
@@ -55,10 +57,10 @@ def eigenvalues(points: int, edges: DifferenceEdges) -> Tensor:
 
 @lru_cache(maxsize=32)
 def basis(points: int, edges: DifferenceEdges) -> Tensor:
-    """Orthonormal eigenvectors as rows, float64 (wavenumber, point)."""
+    """Return the orthonormal eigenvectors as rows, float64 (wavenumber, point)."""
     k = torch.arange(points, dtype=torch.float64)[:, None]
     i = torch.arange(points, dtype=torch.float64)
-    # Whole numbers are reduced before they meet pi: the cosine of a large angle would lose digits.
+    # Whole numbers are reduced before the product with pi: the cosine of a large angle would lose digits.
     if edges == "free":
         rows = torch.cos(math.pi / (2 * points) * (k * (2 * i + 1) % (4 * points))) * math.sqrt(2 / points)
         rows[0] /= math.sqrt(2)
@@ -82,12 +84,11 @@ class Transform:
     shape : tuple of int
         Points along (y, x).
     edges : {"free", "zero", "periodic", "appended_zero"}
-        What lies beyond the edges of both axes.
+        Values beyond the edges of both axes.
     dtype, device
         Of its tensors.
     truncation : float
-        Share of the wavenumbers along each axis that are kept, the lowest; what is left out has no part in either
-        direction.
+        Share of the wavenumbers along each axis that are kept, the lowest.
 
     Attributes
     ----------
@@ -96,13 +97,7 @@ class Transform:
     """
 
     def __init__(
-        self,
-        shape: Shape,
-        edges: DifferenceEdges,
-        *,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-        truncation: float = 1.0,
+        self, shape: Shape, edges: DifferenceEdges, *, dtype: torch.dtype, device: Device, truncation: float = 1.0
     ) -> None:
         self.shape, self.edges = shape, edges
         self.modes = kept(shape, truncation)
@@ -123,15 +118,15 @@ class Transform:
             self._columns = _fourier_pair(columns, self.modes[1], edges, dtype, device)
 
     def forward(self, field: Tensor) -> Tensor:
-        """From points to wavenumbers."""
+        """Transform points to wavenumbers."""
         return linear(field, self._analyse, self._synthesise)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
-        """From wavenumbers to points: the inverse, which is the transpose."""
+        """Transform wavenumbers to points: the inverse, which is the transpose."""
         return linear(spectrum, self._synthesise, self._analyse)
 
     def diagonal(self, variances: Tensor) -> Tensor:
-        r"""Diagonal of :math:`C^T \Lambda C`: variance of each point, float64 (y, x), from that of each wavenumber."""
+        r"""Return the diagonal of :math:`C^T \Lambda C`, the variance of each point, float64 (y, x)."""
         rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
         return rows.T @ variances.to(torch.float64) @ columns
 
@@ -157,10 +152,10 @@ class Transform:
         return field.contiguous()
 
     def _multiply(self, field: Tensor, left: Tensor | None, right: Tensor | None, *, inverse: bool) -> Tensor:
-        """Products of each (y, x) with a matrix from the left, from the right, or both.
+        """Multiply each (y, x) by a matrix from the left, from the right, or both.
 
-        A stack of products: with all windows folded into the rows of one product, bits would depend on the batch. They
-        also depend on where in a cache line a matrix begins, so each of the stack begins at the start of one.
+        A stack of products, since the bits of one product of all windows would depend on the batch. They also depend
+        on where in a cache line a matrix begins, so each of the stack begins at the start of one.
         """
         stack = field.reshape(-1, *field.shape[-2:])
         before, after = self._padding, self._spectral_padding
@@ -183,15 +178,15 @@ class Transform:
 
 @lru_cache(maxsize=16)
 def shared_transform(
-    shape: Shape, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None, truncation: float = 1.0
+    shape: Shape, edges: DifferenceEdges, dtype: torch.dtype, device: Device, truncation: float = 1.0
 ) -> Transform:
-    """The transform of this kind: what is alike is one object, made once."""
+    """Return a cached transform: equal arguments give the same object."""
     with torch.inference_mode(False):
         return Transform(shape, edges, dtype=dtype, device=device, truncation=truncation)
 
 
 def kept(shape: Shape, truncation: float) -> Shape:
-    """Wavenumbers along each axis of a truncated transform, whole cache lines of them."""
+    """Return the wavenumbers along each axis of a truncated transform, in whole cache lines."""
     if truncation >= 1:
         return tuple(shape)
     line = CACHE_LINE // 4
@@ -199,21 +194,21 @@ def kept(shape: Shape, truncation: float) -> Shape:
 
 
 def _padding(rows: int, columns: int, dtype: torch.dtype) -> int:
-    """Columns to append so that a (y, x) matrix fills whole cache lines."""
+    """Return the columns to append so that a (y, x) matrix fills whole cache lines."""
     unit = CACHE_LINE // (math.gcd(rows, CACHE_LINE) * dtype.itemsize)
     return -columns % max(unit, 1)
 
 
 def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges) -> Tensor:
-    r"""Eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x)."""
+    r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x)."""
     along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
     return along_y[:, None] + along_x
 
 
 def _fourier_pair(
-    points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: torch.device | str | None
+    points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: Device
 ) -> tuple[Map, Map]:
-    """Transform of the last axis to its lowest wavenumbers, and its inverse, in which the others are zero."""
+    """Return the transform of the last axis to its lowest wavenumbers, and its transpose."""
     if edges == "free":
         return _cosine_ii(points, modes, dtype, device)
     if edges == "appended_zero":
@@ -225,17 +220,18 @@ def _fourier_pair(
     )
 
 
-def _unit_circle(turns: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
-    r""":math:`e^{-2 \pi i t}`, computed in double precision."""
+def _unit_circle(turns: Tensor, dtype: torch.dtype, device: Device) -> Tensor:
+    r"""Return :math:`e^{-2 \pi i t}`, computed in double precision."""
     angle = -2 * math.pi * turns
     return torch.complex(torch.cos(angle), torch.sin(angle)).to(device=device, dtype=dtype.to_complex())
 
 
-def _cosine_ii(points: int, modes: int, dtype: torch.dtype, device: torch.device | str | None) -> tuple[Map, Map]:
-    """By one real Fourier transform of the even points followed by the odd ones in reverse (Makhoul).
+def _cosine_ii(points: int, modes: int, dtype: torch.dtype, device: Device) -> tuple[Map, Map]:
+    """Return the transform and its transpose by one real Fourier transform of reordered points (Makhoul).
 
-    Turned by a quarter of a step, its real parts are the wavenumbers of the lower half, and its imaginary parts those
-    of the upper half from above. A transform that is truncated there is spared the most of the latter.
+    Even points come first, odd ones after them in reverse. Turned by a quarter of a step, the real parts are the
+    wavenumbers of the lower half, the imaginary parts those of the upper half in reverse; truncation leaves most of the
+    latter out.
     """
     half, evens = points // 2 + 1, (points + 1) // 2
     low = min(modes, half)
@@ -280,7 +276,7 @@ def _sine_i(points: int) -> Map:
     return transform
 
 
-def _cosine_viii(points: int, dtype: torch.dtype, device: torch.device | str | None) -> Map:
+def _cosine_viii(points: int, dtype: torch.dtype, device: Device) -> Map:
     length = 2 * points + 1
     i = torch.arange(points, dtype=torch.float64)
     before = _unit_circle(i / (2 * length), dtype, device)

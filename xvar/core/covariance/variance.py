@@ -1,4 +1,4 @@
-r"""The exact diagonal of :math:`A^{-m}` for a five-point stencil, which normalises a diffusion's variance."""
+r"""The exact diagonal of :math:`A^{-m}` for a five-point stencil, to normalise the variance of a diffusion."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 from xvar.core.covariance.stencil import DiffusionStencil
 
-#: Points of a grid up to which the matrix as a whole is inverted.
+#: Largest number of points for which the whole matrix is inverted.
 LARGEST_DENSE = 2048
 #: Points along x of one strip, without its margins: the work grows with the third power of its width.
 STRIP = 64
 
 
 def inverse_power_diagonal(stencil: DiffusionStencil, power: int, margin: int) -> Tensor:
-    r"""Diagonal of :math:`A^{-m}`, float64 (y, x).
+    r"""Return the diagonal of :math:`A^{-m}`, float64 (y, x).
 
-    Row by row, A is block tridiagonal, and the blocks of the diagonal of :math:`(A + s)^{-1}` follow from a sweep from
-    each side. The sweeps are made with power series in s up to :math:`s^{m-1}`, whose coefficient there is
-    :math:`\pm A^{-m}`. Wide grids are taken in strips that overlap by the margin.
+    Row by row A is block tridiagonal, and the diagonal blocks of :math:`(A + s)^{-1}` follow from a sweep from each
+    side, in power series of s up to :math:`s^{m-1}`, whose coefficient is :math:`\pm A^{-m}`. Wide grids are cut into
+    strips that overlap by the margin.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def inverse_power_diagonal(stencil: DiffusionStencil, power: int, margin: int) -
     power : int
         m, from 1 up.
     margin : int
-        Half of the distance, in points, beyond which nothing is felt: strips reach over their neighbours by so much,
-        and a large periodic grid is cut open with so much of its other end on each side.
+        Half of the range of the correlations, in points: the overlap of strips, and of the ends of a large periodic
+        grid that is cut open.
     """
     ny, nx = stencil.shape
     if ny * nx <= LARGEST_DENSE:
@@ -50,7 +50,7 @@ def inverse_power_diagonal(stencil: DiffusionStencil, power: int, margin: int) -
 
 
 def _dense(stencil: DiffusionStencil, power: int) -> Tensor:
-    """The same from the matrix as a whole."""
+    """Return the same from the inverse of the whole matrix."""
     ny, nx = stencil.shape
     points = torch.arange(ny * nx).reshape(ny, nx)
     matrix = torch.diag(stencil.diagonal.flatten())
@@ -64,7 +64,7 @@ def _dense(stencil: DiffusionStencil, power: int) -> Tensor:
 
 
 def _inverse(series: Tensor) -> Tensor:
-    """Inverse of a power series of symmetric matrices, (power, n, n)."""
+    """Return the inverse of a power series of symmetric matrices, (power, n, n)."""
     first = torch.cholesky_inverse(torch.linalg.cholesky(series[0]))
     factors = [first @ matrix for matrix in series[1:]]
     inverse = [first]
@@ -74,7 +74,7 @@ def _inverse(series: Tensor) -> Tensor:
 
 
 def _sweep(diagonal: Tensor, to_y: Tensor, to_x: Tensor, power: int) -> Tensor:
-    """Diagonal of the inverse power for a piece whose outer faces are closed."""
+    """Return the diagonal of the inverse power for a strip with closed outer faces."""
     count, width = diagonal.shape
 
     def block(row: int) -> Tensor:
@@ -86,7 +86,7 @@ def _sweep(diagonal: Tensor, to_y: Tensor, to_x: Tensor, power: int) -> Tensor:
         return series
 
     def beyond(inverse: Tensor, coupling: Tensor) -> Tensor:
-        """What a row that has been eliminated takes from its neighbour."""
+        """Return the Schur complement of an eliminated row, subtracted from the block of its neighbour."""
         return coupling[:, None] * inverse * coupling
 
     above = [torch.zeros(power, width, width, dtype=torch.float64)]

@@ -1,4 +1,4 @@
-"""Minimisers of a batch of windows, each window with its own line search and its own end."""
+"""Minimisers of a batch of windows, each window with its own line search and stopping."""
 
 from xvar.core.minimize.gauss_newton import GaussNewton
 from xvar.core.minimize.lbfgs import LBFGS

@@ -1,4 +1,4 @@
-"""Gauss-Newton with conjugate gradients inside: incremental 4D-Var."""
+"""Gauss-Newton with inner loops of conjugate gradients: incremental 4D-Var."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xvar.core.conjugate_gradients import truncated_conjugate_gradients
 from xvar.core.minimize.result import Minimum, Reason
 from xvar.errors import Fault, InputError
 
 HALVINGS = 10  # of an outer step that does not lower J
-SUFFICIENT_DECREASE = 1e-4  # of what the slope promises
+SUFFICIENT_DECREASE = 1e-4  # Armijo: J falls by this share of the linear decrease
 
 
 class Quadratic(Protocol):
-    """J about a control."""
+    """Quadratic approximation of J about a control."""
 
     def product(self, control: Tensor, /) -> Tensor:
-        """The Hessian times a control (window, n)."""
+        """Return the Hessian times a control (window, n)."""
         ...
 
     def restrict(self, gradient: Tensor, /) -> Tensor:
-        """A gradient in the space of the inner loop, which may have fewer dimensions."""
+        """Return a gradient in the space of the inner loop, which may have fewer dimensions."""
         ...
 
     def prolong(self, step: Tensor, /) -> Tensor:
-        """A step of the inner loop in that of the control."""
+        """Return a step of the inner loop in the space of the control."""
         ...
 
 
 class Linearisable(Protocol):
-    """J, its gradient, and J about a control, for the windows of the batch that are named."""
+    """J, its gradient, and its quadratic approximation, for the given windows of the batch."""
 
     def __call__(self, control: Tensor, windows: Tensor, /) -> tuple[Tensor, Tensor]:
-        """J (window,) and its gradient (window, n)."""
+        """Return J (window,) and its gradient (window, n)."""
         ...
 
     def linearise(self, control: Tensor, windows: Tensor, factor: int = 1, /) -> Quadratic:
-        """The Gauss-Newton Hessian there, of the model on a grid whose cells hold `factor` cells a side."""
+        """Return the quadratic about a control, with the model on a grid of blocks of `factor` cells a side."""
         ...
 
 
@@ -51,27 +52,27 @@ class GaussNewton:
 
     .. math:: (I + B^{T/2} G^T W G B^{1/2}) \, \delta v = -\nabla J(v)
 
-    by conjugate gradients (which build the Lanczos basis of the Hessian) and moves by :math:`\delta v`, or by half of
-    it, and half again, until J falls. Every window has its own loops; none sees another's numbers.
+    by conjugate gradients and moves by :math:`\delta v`, halved until J falls. Every window has its own loops; its
+    result does not depend on the others.
 
     Parameters
     ----------
     outer : int
-        Linearisations.
+        Number of outer loops.
     inner : int
-        Iterations of conjugate gradients in each.
+        Iterations of conjugate gradients in each, at most.
     gtol : float
         Stop if the gradient norm falls below this share of the first.
     ftol : float
         Stop if an outer loop lowers J by less than this share of it.
     residual : float
-        Stop an inner loop where its residual falls below this share of the first.
+        Stop an inner loop if its residual falls below this share of the first.
     resolution : tuple of int
-        Side of the blocks of cells that are one in the model of the inner loops, outer loop by outer loop; the last
-        holds for all that follow. Coarse inner loops cost less by the square of it; J and its gradient, which the outer
-        loops take, are always those of the full grid. While a coarse loop does not lower J, the next resolution is
-        tried. With (4, 2, 1) the minimum is that of the full grid; with a last one that is coarse, waves that its grid
-        does not hold stay as in the background.
+        Block sides in cells of the grid of the inner loops, outer loop by outer loop; the last holds for all that
+        follow. The cost of an inner loop falls with the square of the side; J and its gradient in the outer loops are
+        always those of the full grid. After a coarse loop that does not lower J the next resolution is tried. With
+        (4, 2, 1) the minimum is that of the full grid; if the last is coarse, waves that its grid does not resolve stay
+        as in the background.
 
     References
     ----------
@@ -87,15 +88,14 @@ class GaussNewton:
     resolution: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
-        """Refuse blocks of no cells."""
+        """Raise InputError for block sides that are not whole numbers from 1 up."""
         if not self.resolution or any(side != int(side) or side < 1 for side in self.resolution):
-            raise InputError(
-                Fault(f"resolution={self.resolution}", "sides of blocks, 1 or more cells", "resolution=(4, 2, 1)")
-            )
+            found, expected = f"resolution={self.resolution}", "block sides in cells, whole numbers from 1 up"
+            raise InputError(Fault(found, expected, "resolution=(4, 2, 1)", code="resolution"))
 
     @property
     def calls(self) -> int:
-        """Evaluations of J and its gradient that a window takes at most, without the products of the inner loops."""
+        """Largest number of evaluations of J and its gradient, without the products of the inner loops."""
         return 1 + self.outer * HALVINGS
 
     def __call__(self, function: Linearisable, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
@@ -114,10 +114,17 @@ class GaussNewton:
             active = torch.nonzero(reason < 0).flatten()
             if not len(active):
                 break
-            scale = None if diagonal is None else diagonal[active]
             quadratic = function.linearise(control[active], active, factor)
-            # What is known of the diagonal is that of the full grid.
-            step, products = self._inner(quadratic, gradient[active], scale if factor == 1 else None)
+            # The diagonal is that of the full grid.
+            scale = gradient.new_ones(()) if diagonal is None or factor != 1 else diagonal[active]
+            step, products = truncated_conjugate_gradients(
+                quadratic.product,
+                -quadratic.restrict(gradient[active]),
+                scale.mul,
+                self.residual**2,
+                self.inner,
+            )
+            step = quadratic.prolong(step)
             evaluations[active] += products
             moved, lower, slopes, tried = self._search(
                 function, control[active], cost[active], gradient[active], step, active
@@ -135,33 +142,10 @@ class GaussNewton:
         reason[reason < 0] = Reason.EVALUATIONS
         return Minimum(control, cost, _norm(gradient), evaluations, reason, history)
 
-    def _inner(self, quadratic: Quadratic, gradient: Tensor, diagonal: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Conjugate gradients; a window that is done stays where it is while the others go on."""
-        residual = -quadratic.restrict(gradient)
-        scale = torch.ones_like(residual) if diagonal is None else diagonal
-        step = torch.zeros_like(residual)
-        scaled = scale * residual
-        direction, strength = scaled, _dot(residual, scaled)
-        first = strength.clone()
-        products = torch.zeros(len(gradient), dtype=torch.int64, device=gradient.device)
-        for _ in range(self.inner):
-            going = strength > self.residual**2 * first
-            if not bool(going.any()):
-                break
-            image = quadratic.product(direction)
-            length = torch.where(going, strength / _dot(direction, image), 0.0)[:, None]
-            step, residual = step + length * direction, residual - length * image
-            scaled = scale * residual
-            renewed = _dot(residual, scaled)
-            direction = scaled + torch.where(going, renewed / strength, 0.0)[:, None] * direction
-            strength = torch.where(going, renewed, strength)
-            products += going
-        return quadratic.prolong(step), products
-
     def _search(
         self, function: Linearisable, control: Tensor, cost: Tensor, gradient: Tensor, step: Tensor, windows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The largest of the halved steps that lowers J; where none does J comes back as infinite."""
+        """Return the largest of the halved steps that lowers J, with an infinite J if none does."""
         moved, slopes = control.clone(), gradient.clone()
         lower = torch.full_like(cost, torch.inf)
         tried = torch.zeros_like(windows)
@@ -182,7 +166,7 @@ class GaussNewton:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product of each window, with the same bits alone or in a batch."""
+    """Return the scalar product of each window, with the same bits alone or in a batch."""
     return (a * b).sum(1)
 
 

@@ -16,8 +16,8 @@ from xvar.core.minimize.result import Minimum, Reason
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 SUFFICIENT_DECREASE = 1e-4  # Armijo: J falls by this share of what the slope promises
-CURVATURE = 0.9  # weak Wolfe: the slope is flatter than this share of the first one
-TRIALS = 20  # points of one line search
+CURVATURE = 0.9  # weak Wolfe: the slope is flatter than this share of the first
+TRIALS = 20  # points of one line search, at most
 CACHE_LINE = 64  # bytes; the bits of a product depend on where in a cache line its vectors begin
 
 
@@ -27,15 +27,14 @@ class LBFGS:
 
     The direction is :math:`d = -H g`, H from the last `history_size` pairs of steps and gradient differences, scaled
     by the newest. The line search brackets a step that satisfies
-    :math:`J(v + t d) \le J + c_1 t\, g \cdot d` and :math:`g(v + t d) \cdot d \ge c_2\, g \cdot d` and closes in by
-    cubic interpolation. Windows are evaluated together but never wait for one another: each evaluation serves every
-    window at its own trial point, and a window that has stopped is left out of it. No window's bits depend on the
-    others'.
+    :math:`J(v + t d) \le J + c_1 t\, g \cdot d` and :math:`g(v + t d) \cdot d \ge c_2\, g \cdot d` by cubic
+    interpolation. Windows are evaluated together, each at its own trial point; a window that has stopped is left out.
+    The bits of a window do not depend on the others.
 
     Parameters
     ----------
     max_evaluations : int
-        Evaluations of J and its gradient that a window may take.
+        Evaluations of J and its gradient of a window, at most.
     gtol : float
         Stop if the gradient norm falls below this share of the first.
     ftol : float
@@ -56,7 +55,7 @@ class LBFGS:
 
     @property
     def calls(self) -> int:
-        """Evaluations of J and its gradient that a window takes at most."""
+        """Largest number of evaluations of J and its gradient."""
         return max(1, self.max_evaluations)
 
     def __call__(self, function: Function, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
@@ -65,11 +64,11 @@ class LBFGS:
         Parameters
         ----------
         function : callable
-            J and its gradient for the windows that are named.
+            J and its gradient for the given windows.
         control : Tensor (window, n)
-            Where to start.
+            First guess.
         diagonal : Tensor (window, n), optional
-            What is known of the diagonal of the inverse Hessian.
+            Approximation of the diagonal of the inverse Hessian.
         """
         descent = _Descent(self, function, control, diagonal)
         while descent.searches:
@@ -78,9 +77,9 @@ class LBFGS:
 
 
 class _Descent:
-    r"""The vectors of the windows that go on, one row each; the numbers of their line searches are Python's.
+    r"""Minimisation of the windows that have not stopped: tensors with one row each, line searches in Python floats.
 
-    A known diagonal D of the inverse Hessian changes the variable: vectors are those of :math:`D^{-1/2} v`.
+    A diagonal D of the inverse Hessian changes the variable to :math:`D^{-1/2} v`.
     """
 
     def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Tensor | None) -> None:
@@ -100,12 +99,12 @@ class _Descent:
         self._search(range(len(self.searches)))
 
     def advance(self) -> None:
-        """Evaluate J at the trial points, accept them or close in on better ones."""
+        """Evaluate J at the trial points, and accept them or choose the next."""
         step = self.control.new_tensor([search.step for search in self.searches])[:, None] * self.direction
         trial = self.control + step
         cost, gradient, norm = self._evaluate(trial)
         numbers = _numbers(cost, _dot(gradient, self.direction), norm)
-        fallen = [search.take(*row) for search, row in zip(self.searches, numbers, strict=True)]
+        fallen = [search.advance(*row) for search, row in zip(self.searches, numbers, strict=True)]
         if any(fallen):
             self.history.append(self.found.new_tensor([search.cost for search in self.every]))
         going = self._leave()
@@ -113,15 +112,15 @@ class _Descent:
         moved = [row for row, old in enumerate(going) if fallen[old]]
         if not moved:
             return
-        taught = [row for row in moved if self.searches[row].curved]
-        if taught:
-            self.hessian.learn(taught, _rows(step, taught), _rows(gradient - self.gradient, taught))
-        where = moved if len(moved) < len(going) else slice(None)
-        self.control[where], self.gradient[where] = trial[where], gradient[where]
+        curved = [row for row in moved if self.searches[row].curved]
+        if curved:
+            self.hessian.learn(curved, _rows(step, curved), _rows(gradient - self.gradient, curved))
+        rows = moved if len(moved) < len(going) else slice(None)
+        self.control[rows], self.gradient[rows] = trial[rows], gradient[rows]
         self._search(moved)
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """J, its gradient, and the norm of the gradient by v itself."""
+        """Return J, its gradient, and the norm of the gradient by v."""
         if self.root is None:
             cost, gradient = self.function(control, self.windows)
             return cost, gradient, _dot(gradient, gradient).sqrt()
@@ -129,7 +128,7 @@ class _Descent:
         return cost, gradient * self.root, _dot(gradient, gradient).sqrt()
 
     def _leave(self) -> list[int]:
-        """Let go of the windows that have stopped, with what they found; the rows of the others."""
+        """Remove the windows that have stopped, keep their controls, and return the rows of the others."""
         going = [row for row, search in enumerate(self.searches) if search.reason is None]
         if len(going) == len(self.searches):
             return going
@@ -147,17 +146,17 @@ class _Descent:
         return going
 
     def _search(self, rows: Iterable[int]) -> None:
-        """Start line searches; the directions of the windows that are in the middle of one come out as they are."""
+        """Start line searches; the directions of windows in the middle of one do not change."""
         self.direction = self.hessian.descent(self.gradient)
         slopes = _dot(self.gradient, self.direction).tolist()
         for row in rows:
             search = self.searches[row]
-            # Without any curvature known, move the control by one standard deviation in all.
+            # Without known curvature, a step of one standard deviation in all.
             cautious = self.root is None and not self.hessian.learnt[row]
             search.start(slopes[row], min(1.0, 1 / search.norm) if cautious else 1.0)
 
     def minimum(self) -> Minimum:
-        """What was found."""
+        """Return the result."""
         numbers = [(search.cost, search.norm) for search in self.every]
         cost, norm = self.found.new_tensor(numbers).reshape(-1, 2).unbind(1)
         counts = [(search.evaluations, int(search.reason or 0)) for search in self.every]
@@ -173,9 +172,9 @@ class _InverseHessian:
         \begin{bmatrix} S^T \\ \gamma Y^T \end{bmatrix}
 
     with R the products of steps with their own and later differences, D its diagonal, and :math:`\gamma` from the
-    newest pair. Pairs take slots in turn, so that R is an upper triangle but for the order of rows and columns. A slot
-    without a pair has no part in it: S and Y are zero there, and R is one on its diagonal. The small matrices have such
-    slots beyond the memory too, so that each begins where a cache line does.
+    newest pair. Pairs fill slots in turn, so R is an upper triangle up to the order of rows and columns. A slot without
+    a pair has no effect: S and Y are zero there, and R is one on its diagonal. The small matrices have such slots
+    beyond the memory, so that each begins at a cache line.
     """
 
     def __init__(self, memory: int, like: Tensor) -> None:
@@ -183,7 +182,7 @@ class _InverseHessian:
         self.memory, self.size = memory, size
         self.fill = -size % (CACHE_LINE // like.element_size())
         self.spare = -memory % (CACHE_LINE // torch.float64.itemsize)
-        self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # S and Y, each row in lines of its own
+        self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # S and Y, each row in whole cache lines
         identity = torch.eye(memory + self.spare, dtype=torch.float64, device=like.device)
         self.upper = identity.repeat(windows, 1, 1)  # R
         self.inner = torch.zeros_like(self.upper)  # YᵀY
@@ -191,12 +190,12 @@ class _InverseHessian:
         self.learnt = [0] * windows
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with some of the windows."""
+        """Keep some of the windows."""
         self.pairs, self.upper, self.inner = self.pairs[rows], self.upper[rows], self.inner[rows]
         self.scale, self.learnt = self.scale[rows], [self.learnt[row] for row in rows]
 
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
-        """Take a new pair, of positive curvature, in each of some windows."""
+        """Add a pair of positive curvature to each of some windows."""
         where = torch.tensor(rows, device=step.device)
         slots = torch.tensor([self.learnt[row] % self.memory for row in rows], device=step.device)
         for row in rows:
@@ -210,7 +209,7 @@ class _InverseHessian:
         self.scale[where, 0] = self.upper[where, slots, slots] / self.inner[where, slots, slots]
 
     def descent(self, gradient: Tensor) -> Tensor:
-        """-H g."""
+        """Return -H g."""
         along_steps, along_changes = self._products(gradient, self.pairs)
         inverse = torch.linalg.inv_ex(self.upper).inverse  # of R
         changes = _times(inverse, along_steps)
@@ -222,7 +221,7 @@ class _InverseHessian:
         return torch.addcmul(learnt, gradient, self.scale.to(gradient.dtype), value=-1)
 
     def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Products of a vector of each window with its steps and its differences, one a slot."""
+        """Return the products of a vector of each window with its steps and its differences, by slot."""
         row = pad(vector, (0, self.fill)) if self.fill else vector
         products = torch.bmm(row[:, None], pairs.mT)[:, 0].double().unflatten(1, (2, self.memory))
         along_steps, along_changes = pad(products, (0, self.spare)).unbind(1)
@@ -245,8 +244,8 @@ class _Search:
         self.settings, self.precision = settings, precision
         self.cost, self.norm, self.first_norm = cost, norm, norm
         self.evaluations = 1
-        self.moved = 0.0  # the step that was accepted last
-        self.curved = False  # whether the slope had become flatter there
+        self.moved = 0.0  # the last accepted step
+        self.curved = False  # True if the slope was flatter there
         self.reason: Reason | None = None
         if not (math.isfinite(cost) and math.isfinite(norm)):
             self.reason = Reason.DIVERGED
@@ -256,13 +255,13 @@ class _Search:
             self.reason = Reason.EVALUATIONS
 
     def start(self, slope: float, step: float) -> None:
-        """Begin along a new direction."""
+        """Start along a new direction."""
         self.slope, self.step, self.trials, self.moved = slope, step, 0, 0.0
         self.low = _Point(0.0, self.cost, slope, self.norm)
         self.high = _Point(math.inf, math.inf, math.inf, math.inf)
 
-    def take(self, cost: float, slope: float, norm: float) -> bool:
-        """Take J and its slope at the trial point; whether the window moves, to there or to the best point before."""
+    def advance(self, cost: float, slope: float, norm: float) -> bool:
+        """Use J and its slope at the trial point; return True if the window moves, to it or to the best before."""
         self.evaluations += 1
         self.trials += 1
         here = _Point(self.step, cost, slope, norm)
@@ -289,12 +288,12 @@ class _Search:
         return self.moved > 0
 
     def _next(self, finite: bool) -> float:
-        """The next trial step."""
+        """Return the next trial step."""
         low, high = self.low, self.high
         if high.step == math.inf:
             return 4 * self.step
         width = high.step - low.step
-        # far back from where J has no value
+        # If J is not finite, a tenth of the way.
         share = _cubic_minimum(low.cost, low.slope * width, high.cost, high.slope * width) if finite else 0.1
         return low.step + width * min(max(share, 0.1), 0.9)
 
@@ -308,28 +307,28 @@ class _Search:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product of each window. This reduction gives a window the same bits alone or in a batch."""
+    """Return the scalar product of each window, with the same bits alone or in a batch."""
     return (a * b).sum(1)
 
 
 def _rows(values: Tensor, rows: list[int]) -> Tensor:
-    """Some rows, in their order; without a copy where these are all."""
+    """Return some rows in their order, without a copy if these are all."""
     return values if len(rows) == values.shape[0] else values[rows]
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Product of a small matrix and a vector of each window; from some twenty rows on `bmm` takes a batch otherwise."""
+    """Return the product of a small matrix and a vector of each window; the bits of `bmm` would depend on the batch."""
     return (matrix.contiguous() * vector[:, None]).sum(2)
 
 
 def _numbers(*columns: Tensor) -> list[list[float]]:
-    """The numbers of each window, in one transfer from the device."""
+    """Return the numbers of each window, in one transfer from the device."""
     numbers: list[list[float]] = torch.stack(columns, dim=1).tolist()
     return numbers
 
 
 def _cubic_minimum(begin: float, begin_slope: float, end: float, end_slope: float) -> float:
-    """Share of the way from begin to end at which the cubic through values and slopes is least, or the middle."""
+    """Return the share of the interval at which the cubic through values and slopes is least, or the middle."""
     bend = begin_slope + end_slope - 3 * (end - begin)
     square = bend * bend - begin_slope * end_slope
     root = math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.nan

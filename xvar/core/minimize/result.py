@@ -1,4 +1,4 @@
-"""What a minimisation came to, and why it stopped."""
+"""The result of a minimisation, and the reason for its end."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor
 
 
 class Reason(IntEnum):
-    """Why the minimisation of a window stopped."""
+    """Reason for the end of the minimisation of a window."""
 
     GRADIENT = 0
-    """The gradient is small against the first one."""
+    """The gradient is small relative to the first."""
     DECREASE = 1
     """J hardly falls any more."""
     PRECISION = 2
     """No step lowers J: the precision of the numbers is reached."""
     EVALUATIONS = 3
-    """The evaluations that were allowed are spent."""
+    """The number of evaluations has reached its limit."""
     DIVERGED = 4
-    """J is not finite, at the start or wherever the line search went."""
+    """J is not finite, at the start or along the line search."""
 
     @property
     def converged(self) -> bool:
-        """Whether the minimum was found as well as was asked for."""
+        """True if the minimum was found to the requested or the possible precision."""
         return self in (Reason.GRADIENT, Reason.DECREASE, Reason.PRECISION)
 
 
@@ -44,7 +44,7 @@ class Minimum:
     reason : Tensor (window,), int64
         A `Reason` each.
     history : list of Tensor (window,)
-        J after each iteration, the first at the start; it never grows.
+        J at the start and after each iteration; it never grows.
     """
 
     control: Tensor

@@ -1,4 +1,4 @@
-"""Conjugate gradients, each window for itself."""
+"""Conjugate gradients against direct solvers, and windows alone and in a batch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import random, relative
-from xvar.core.covariance.iterative import conjugate_gradients
+from xvar.core.conjugate_gradients import conjugate_gradients, truncated_conjugate_gradients
 
 SIZE = 12
 
 
 def systems(windows: int) -> Tensor:
-    """Symmetric positive matrices (window, row, column), the further the worse conditioned."""
+    """Symmetric positive matrices (window, row, column), of rising condition number."""
     root = random((windows, SIZE, SIZE), 0)
     spread = torch.logspace(0, 1, windows, dtype=torch.float64).reshape(-1, 1, 1)
     return torch.eye(SIZE, dtype=torch.float64) + spread * root @ root.mT
@@ -36,7 +36,7 @@ def test_the_solution_is_that_of_a_direct_solver() -> None:
         assert relative(conjugate_gradients(of(matrices), right, preconditioner), expected) < 1e-11
 
 
-def test_as_many_steps_as_there_are_unknowns() -> None:
+def test_there_are_as_many_steps_as_unknowns() -> None:
     matrices, right = systems(1)[:1], random((1, SIZE), 1)
     counted = []
 
@@ -51,13 +51,16 @@ def test_as_many_steps_as_there_are_unknowns() -> None:
     assert len(counted) <= 3
 
 
-def test_nothing_is_answered_by_nothing() -> None:
-    right = random((3, SIZE), 1)
-    right[1] = 0
-    found = conjugate_gradients(of(systems(3)), right, halved)
+def test_a_window_that_is_zero_small_or_nan_does_not_disturb_the_others() -> None:
+    matrices, right = systems(4), random((4, SIZE), 1)
+    right[1], right[2], right[3] = 0, 1e-8 * right[2], torch.nan
+    found = conjugate_gradients(of(matrices), right, halved)
+    expected = torch.linalg.solve(matrices, right[..., None])[..., 0]
+    for window in (0, 2):
+        assert relative(found[window], expected[window]) < 1e-11
     assert not found[1].any()
-    assert found.isfinite().all()
-    assert not conjugate_gradients(of(systems(3)), torch.zeros_like(right), halved).any()
+    assert found[3].isnan().all()
+    assert not conjugate_gradients(of(matrices), torch.zeros_like(right), halved).any()
 
 
 def test_a_window_has_the_same_bits_alone() -> None:
@@ -68,9 +71,23 @@ def test_a_window_has_the_same_bits_alone() -> None:
         assert torch.equal(alone[0], together[k])
 
 
-def test_what_is_not_solved_is_no_number() -> None:
+def test_a_window_that_is_not_solved_is_nan() -> None:
     matrices, right = systems(2), random((2, SIZE), 1)
     matrices[0] = torch.eye(SIZE, dtype=torch.float64)
     found = conjugate_gradients(of(matrices), right, halved, iterations=4)
     assert relative(found[:1], right[:1]) < 1e-14
     assert found[1].isnan().all()
+
+
+def test_truncated_iterations_stop_window_by_window() -> None:
+    matrices, right = systems(3), random((3, SIZE), 1)
+    matrices[0], right[1] = torch.eye(SIZE, dtype=torch.float64), 0
+    solution, products = truncated_conjugate_gradients(of(matrices), right, halved, 1e-20, 50)
+    expected = torch.linalg.solve(matrices, right[..., None])[..., 0]
+    assert relative(solution, expected) < 1e-9
+    assert products[:2].tolist() == [1, 0]
+    assert SIZE - 2 <= products[2] <= SIZE + 3
+    _, products = truncated_conjugate_gradients(of(matrices), right, halved, 0.0, 2)
+    assert products.tolist() == [1, 0, 2]
+    alone, _ = truncated_conjugate_gradients(of(matrices[2:]), right[2:], halved, 1e-20, 50)
+    assert torch.equal(alone[0], solution[2])
