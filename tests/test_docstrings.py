@@ -31,8 +31,8 @@ FUNCTIONS = (
     "xvar.assimilation.assimilate",
     "xvar.analysis.forecast.forecast",
     "xvar.analysis.series.series",
-    "xvar.io.files.open_files",
-    "xvar.io.files.write",
+    "xvar.io.reading.open_files",
+    "xvar.io.writing.write",
     "xvar.analysis.summary.summary",
 )
 

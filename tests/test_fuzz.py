@@ -25,7 +25,7 @@ WORKER = """
 import json, sys, traceback, warnings
 warnings.simplefilter("ignore")
 from xvar.errors import InputError
-from xvar.io.files import open_files
+from xvar.io.reading import open_files
 for line in sys.stdin:
     path = line.strip()
     try:

@@ -58,7 +58,7 @@ _LAZY = {
     "minimize": "xvar.minimize",
     "observation": "xvar.observation",
     "open_odim": "xvar.io.odim:open_odim",
-    "open_untrusted": "xvar.io.untrusted:open_untrusted",
+    "open_untrusted": "xvar.io.reading:open_untrusted",
     "penalty": "xvar.penalty",
     "plot": "xvar.plot",
     "pysteps_motion": "xvar.analysis.to_pysteps:pysteps_motion",

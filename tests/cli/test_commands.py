@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import xvar
 from tests.runs.records import Failing, marked, shower
 from xvar.cli import application
-from xvar.io.files import write
+from xvar.io.writing import write
 
 
 def run(*arguments, **options):

@@ -17,7 +17,7 @@ import xarray as xr
 
 import xvar
 from tests.runs.records import same
-from xvar.io.files import open_files
+from xvar.io.reading import open_files
 from xvar.runs import status
 
 pytest.importorskip("distributed")

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.images import rainy
 from tests.faults.table import refused
 from xvar.io.classic import broken_header
-from xvar.io.files import open_files
+from xvar.io.reading import open_files
 
 FORMATS = ("NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA")
 
@@ -93,4 +93,4 @@ def test_data_that_begin_beyond_the_end(tmp_path) -> None:
     whole(path, "NETCDF3_CLASSIC")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) - 24 - 16])
-    assert "begins at byte" in str(broken_header(path))
+    assert "ends after byte" in str(broken_header(path))

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tests.records import storm
 from xvar.cli import application
 from xvar.errors import InputError
-from xvar.io.files import open_files
+from xvar.io.reading import open_files
 from xvar.io.remote import fetch
 
 

@@ -189,7 +189,8 @@ def assimilate(
 
     from xvar.execution.batches import WindowError
     from xvar.execution.workers import WorkerError
-    from xvar.io.files import check_target, open_files
+    from xvar.io.reading import open_files
+    from xvar.io.writing import check_target
     from xvar.runs import Interrupted, run
 
     if show_config:
@@ -304,7 +305,8 @@ def forecast(
 ) -> None:
     """Extrapolate the last images of an analysis."""
     from xvar.analysis.forecast import forecast as call
-    from xvar.io.files import check_target, open_files, write
+    from xvar.io.reading import open_files
+    from xvar.io.writing import check_target, write
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -325,7 +327,8 @@ def geographic(
 ) -> None:
     """Add the motion towards east and north to an analysis on any grid."""
     from xvar.analysis.to_geographic import to_geographic
-    from xvar.io.files import check_target, open_files, write
+    from xvar.io.reading import open_files
+    from xvar.io.writing import check_target, write
 
     if str(output) != "-":
         check_target(output, overwrite=overwrite)
@@ -352,7 +355,8 @@ def verify(
     """Compare a forecast with what was observed, or a motion with the true one."""
     from xvar.analysis.verify import verify as call
     from xvar.cli.tables import print_json, print_scores
-    from xvar.io.files import check_target, open_files, write
+    from xvar.io.reading import open_files
+    from xvar.io.writing import check_target, write
 
     if show_config:
         typer.echo(as_toml(context), nl=False)
@@ -466,7 +470,7 @@ def info(
     """Say how a file is understood: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
     from xvar.cli.information import describe, describe_analysis, is_analysis
     from xvar.cli.tables import print_facts
-    from xvar.io.files import open_files
+    from xvar.io.reading import open_files
 
     files, variable = _split(inputs)
     with incoming(files) as paths, open_files(paths, group) as record:
@@ -496,7 +500,7 @@ def check(
 ) -> None:
     """Say how a file is understood, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
-    from xvar.io.files import open_files
+    from xvar.io.reading import open_files
 
     if show_config:
         typer.echo(as_toml(context), nl=False)

@@ -14,7 +14,7 @@ from xvar.analysis.verify import verify
 from xvar.assimilation import assimilate
 from xvar.cli.tables import print_scores
 from xvar.datasets import sample
-from xvar.io.files import write
+from xvar.io.writing import write
 
 FRAMES = 4
 PICTURE, ANALYSIS = "xvar-demo.png", "xvar-demo.nc"

@@ -51,7 +51,7 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
 def _tables(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix in OUTPUTS:
-            from xvar.io.files import open_files
+            from xvar.io.reading import open_files
 
             with open_files([path]) as written:
                 text = str(written.attrs.get(ATTRIBUTE, ""))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xvar.errors import Fault, InputError
-from xvar.io.files import open_files
+from xvar.io.reading import open_files
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {

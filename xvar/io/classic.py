@@ -1,6 +1,6 @@
-"""The header of a NetCDF file of the classic format, read before the library does: netCDF-C trusts the counts in it.
+"""Check the header of a classic NetCDF file before netCDF-C reads it.
 
-A broken count makes it ask for endless memory or go around in circles, which no caller can end.
+netCDF-C trusts the counts in the header: a broken one makes it allocate without bounds or loop forever.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ MAGIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _DIMENSION, _VARIABLE, _ATTRIBUTE = 10, 11, 12
 #: Bytes of a value by its type; the last five are of CDF-5 alone.
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
-#: Bytes that may be left at the end: classic files need not be filled up.
+#: The longest header that is read.
 HEADER = 64_000_000
 
 
 class _Header:
-    """A reader that knows how many bytes there are."""
+    """Read numbers, names and lists within the bytes of the header."""
 
     def __init__(self, content: bytes, size: int) -> None:
         self.content, self.size, self.place = content, size, 4
@@ -34,7 +34,7 @@ class _Header:
         return int(value)
 
     def count(self, of: str, least: int = 1) -> int:
-        """How many things follow, each of some bytes at least."""
+        """Return a count of items, of `least` bytes each, that fit into the rest of the header."""
         value = self.number(self.count_bytes)
         if value * least > len(self.content) - self.place:
             raise ValueError(f"its header counts {value} {of} in {self.size} bytes")
@@ -52,7 +52,7 @@ class _Header:
         return text.decode("utf-8", "replace")
 
     def members(self, tag: int, of: str, least: int) -> int:
-        """The number of members of a list, which its tag announces."""
+        """Return the number of members of a list, after its tag."""
         found = self.number(4)
         value = self.count(of, least)
         if found not in (0, tag) or (found == 0 and value):
@@ -73,7 +73,7 @@ class _Header:
 
 
 def broken_header(path: Path) -> str | None:
-    """What is wrong with the header of a classic file; None where nothing is, or it is no such file."""
+    """Return the fault in the header of a classic file; None if there is none, or the file is of another format."""
     with path.open("rb") as file:
         content = file.read(4)
         if content not in MAGIC:
@@ -81,24 +81,27 @@ def broken_header(path: Path) -> str | None:
         content += file.read(HEADER)
     header = _Header(content, path.stat().st_size)
     try:
-        header.number(header.count_bytes)  # records, or all ones while it is written
-        dimensions = header.members(_DIMENSION, "dimensions", 8)
-        for _ in range(dimensions):
+        records = header.number(header.count_bytes)
+        if records == 256**header.count_bytes - 1:  # while it is written
+            records = 0
+        dimensions = []
+        for _ in range(header.members(_DIMENSION, "dimensions", 8)):
             header.name()
-            header.number(header.count_bytes)
+            dimensions.append(header.number(header.count_bytes) or records)
         header.attributes()
         for _ in range(header.members(_VARIABLE, "variables", 16)):
-            name = header.name()
+            name, values = header.name(), 1
             for _ in range(header.count("dimensions of a variable", header.count_bytes)):
                 index = header.number(header.count_bytes)
-                if index >= dimensions:
-                    raise ValueError(f"variable {name!r} has a dimension {index} of {dimensions}")
+                if index >= len(dimensions):
+                    raise ValueError(f"variable {name!r} has a dimension {index} of {len(dimensions)}")
+                values *= dimensions[index]
             header.attributes()
-            header.kind()
+            width = header.kind()
             header.number(header.count_bytes)
             begin = header.number(header.offset_bytes)
-            if begin > header.size:
-                raise ValueError(f"variable {name!r} begins at byte {begin} of {header.size}")
+            if begin + width * values > header.size:
+                raise ValueError(f"variable {name!r} ends after byte {header.size}, the last of the file")
     except ValueError as error:
         return str(error)
     return None

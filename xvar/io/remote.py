@@ -1,4 +1,4 @@
-"""Files at URLs, by fsspec: what xarray's readers cannot seek in is copied, Zarr stores are read where they are."""
+"""Files at URLs, by fsspec: files are copied, because readers seek in them; Zarr stores are read in place."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from xvar.errors import Fault, InputError
+from xvar.io.untrusted import check_untrusted_metadata
 
 EXTRA = "pip install 'xvar[remote]' brings http and s3"
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is one of fsspec: ``s3://bucket/radar.nc``, ``filecache::https://...``."""
+    """Return True for a name of fsspec: ``s3://bucket/radar.nc``, ``filecache::https://...``."""
     return "://" in name or "::" in name
 
 
 def fetch(url: str) -> list[Path]:
-    """Copies of the files that a URL or a pattern names, in their order, for as long as the process lives.
+    """Copy the files of a URL or a pattern, in their order, for as long as the process lives.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def fetch(url: str) -> list[Path]:
     Raises
     ------
     InputError
-        Where the protocol is not known or what it needs is not installed, nothing answers, or there is no such file.
+        If the protocol is unknown or needs a package that is not installed, nothing answers, or no file matches.
     """
     try:
         system, names = _resolve(url)
@@ -41,42 +42,47 @@ def fetch(url: str) -> list[Path]:
             for name, target in zip(names, found, strict=True):
                 with system.open(name, "rb") as source, target.open("wb") as copy:
                     shutil.copyfileobj(source, copy)
-    except ImportError as error:
-        raise InputError(Fault(f"{url!r}: {_line(error)}", "what fsspec needs for it", EXTRA)) from error
     except Exception as error:  # each protocol has errors of its own
-        fix = "check the address, and whether you may read it"
-        raise InputError(Fault(f"{url!r}: {_line(error)}", "a file that can be read there", fix)) from error
+        raise _unreachable(url, "a file", error) from error
     if not found or not all(path.is_file() for path in found):
-        raise InputError(Fault(f"no file at {url!r}", "one at least", "check the address or the pattern"))
+        fix = "check the address or the pattern"
+        raise InputError(Fault(f"no file at {url!r}", "one at least", fix, code="file-not-found"))
     return found
 
 
-def zarr_options(url: str) -> dict[str, Any]:
-    """How xarray opens a Zarr store at a URL: it warns where it looks for consolidated metadata that are not there.
+def zarr_options(url: str, *, trusted: bool = True) -> dict[str, Any]:
+    """Return how xarray opens a Zarr store at a URL: it warns if it looks for consolidated metadata in vain.
 
     Raises
     ------
     InputError
-        Where zarr, or what the protocol needs, is not installed, or nothing answers.
+        If zarr, or what the protocol needs, is not installed, or nothing answers; if the store is not trusted, see
+        `xvar.io.untrusted.check_untrusted_metadata`.
     """
     try:
         import zarr  # noqa: F401
         from fsspec import get_mapper
 
         store = get_mapper(url)
-        described = store.get("zarr.json", b"")
-        consolidated = ".zmetadata" in store or b'"consolidated_metadata"' in described
-    except ImportError as error:
-        fix = f"pip install 'xvar[zarr]' brings zarr, {EXTRA}"
-        raise InputError(Fault(f"{url!r}: {_line(error)}", "what it needs installed", fix)) from error
+        consolidated = ".zmetadata" in store or b'"consolidated_metadata"' in store.get("zarr.json", b"")
     except Exception as error:
-        fix = "check the address, and whether you may read it"
-        raise InputError(Fault(f"{url!r}: {_line(error)}", "a Zarr store that can be read there", fix)) from error
+        raise _unreachable(url, "a Zarr store", error) from error
+    if not trusted:
+        check_untrusted_metadata(store, url)
     return {"engine": "zarr", "consolidated": consolidated}
 
 
+def _unreachable(url: str, kind: str, error: Exception) -> InputError:
+    """Return the error of a URL that cannot be read: a package is missing, or nothing answers."""
+    missing = isinstance(error, ImportError)
+    fix = f"{EXTRA}; pip install 'xvar[zarr]' brings zarr" if missing else "check the address, and that you may read it"
+    expected = "the package that it needs" if missing else f"{kind} that can be read there"
+    code = "missing-package" if missing else "unreadable-url"
+    return InputError(Fault(f"{url!r}: {_line(error)}", expected, fix, code=code))
+
+
 def _resolve(url: str) -> tuple[Any, list[str]]:
-    """The file system of a URL, and the files in it that are meant."""
+    """Return the file system of a URL, and the files in it that match."""
     from fsspec.core import get_fs_token_paths
 
     system, _, names = get_fs_token_paths(url, mode="rb")
@@ -93,7 +99,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def _folder() -> str:
-    """Where copies lie; it goes with the process."""
+    """Return the folder of the copies, which is removed when the process ends."""
     return _scratch().name
 
 

@@ -1,114 +1,82 @@
-"""Files of strangers: what reaches out of itself is refused before it is opened."""
+"""Check untrusted files before a library opens them: no other file is read, no code runs, memory is bounded."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from xvar.cf.size import available_memory
 from xvar.errors import Fault, InputError
-from xvar.io.files import open_files
+from xvar.io.classic import broken_header
+from xvar.io.formats import NAMES, engine, formats
+from xvar.io.hdf5 import check_hdf5
+from xvar.io.zarr import CONSOLIDATED_2, NODE_3, Refuse, check_zarr, read_metadata
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+TRUST = "xarray.open_dataset(path) if the file is trusted; --trusted on the command line"
 
 
-def open_untrusted(path: str | Path, group: str | None = None) -> xr.Dataset:
-    """Open a file that someone else made, unless it reaches for other files or is larger than memory.
-
-    Parameters
-    ----------
-    path : str or Path
-        NetCDF or a Zarr store.
-    group : str, optional
-        The group of the file that holds the record.
+def check_untrusted(path: Path) -> dict[str, Any]:
+    """Check a file or a local Zarr store.
 
     Returns
     -------
-    Dataset
-        Opened lazily; NetCDF and Zarr run no code of the file's.
+    dict
+        The options that make `xarray.open_dataset` read the format that was checked, and no other.
 
     Raises
     ------
     InputError
-        Where the file has an external link, a virtual dataset or data in another file (HDF5), a symbolic link out of
-        the store (Zarr), or a variable that is larger than memory; where the package h5py is missing.
+        If the format is unknown or ambiguous; if the file reaches for another, has filters, codecs or types that are
+        not known to be safe, chunks that decode to more than they declare, or a coordinate larger than memory.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        _refuse_ways_out(place)
-    elif place.is_file():
-        with place.open("rb") as file:
-            if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                _refuse_links(place)
-    dataset = open_files([place], group)
+    refuse, found = _refusals(path), sorted(formats(path))
+    if len(found) != 1:
+        what = " and ".join(NAMES[name] for name in found) + " in one file" if found else "no known format"
+        raise InputError(Fault(f"{path}: {what}", f"one of {', '.join(NAMES.values())}", TRUST, code="unknown-format"))
+    (name,) = found
+    broken = broken_header(path) if name == "classic" else None
+    if broken is not None:
+        raise refuse("broken-file", "/", broken)
+    sizes = check_hdf5(path, refuse) if name == "hdf5" else check_zarr(path, refuse) if name == "zarr" else {}
+    _refuse_large(sizes, refuse)
+    return engine(path, name)
+
+
+def check_untrusted_metadata(store: Mapping[str, bytes], url: str) -> None:
+    """Check the consolidated metadata of a Zarr store at a URL; its chunks are not read beforehand.
+
+    Raises
+    ------
+    InputError
+        As `check_untrusted`, or if the metadata are not consolidated.
+    """
+    refuse = _refusals(url)
+    name = CONSOLIDATED_2 if CONSOLIDATED_2 in store else NODE_3
+    content = store.get(name, b"")
+    if name == NODE_3 and b'"consolidated_metadata"' not in content:
+        raise refuse("unknown-format", "/", "a store without consolidated metadata")
+    sizes = {array.place: array.size for array in read_metadata("", name, content, refuse) if array.dimensions == 1}
+    _refuse_large(sizes, refuse)
+
+
+def _refuse_large(sizes: Mapping[str, int], refuse: Refuse) -> None:
+    """Refuse coordinates larger than memory: xarray reads them when it opens a file."""
     have = available_memory()
-    for name, variable in dataset.variables.items():
-        if variable.nbytes > have:
-            dataset.close()
-            raise InputError(
-                Fault(
-                    f"{place}: {variable.nbytes / 1e9:.3g} GB of shape {variable.shape}",
-                    f"at most the {have / 1e9:.3g} GB of memory of this machine",
-                    "xarray.open_dataset(path, chunks={}) where the file is trusted",
-                    variable=str(name),
-                )
+    for place, size in sizes.items():
+        if size > have:
+            raise refuse("larger-than-memory", place, f"{size / 1e9:.3g} GB along one dimension")
+
+
+def _refusals(path: Path | str) -> Refuse:
+    def refuse(code: str, place: str, what: str) -> InputError:
+        return InputError(
+            Fault(
+                f"{path}: {what} at {'/' + place.lstrip('/')!r}",
+                "data in the file itself, in plain types and well-known codecs, of the size that it declares",
+                f"a copy made by ncks or h5repack; {TRUST}",
+                code=code,
             )
-    return dataset
-
-
-def _refuse_ways_out(store: Path) -> None:
-    root = store.resolve()
-    for folder, folders, files in os.walk(store):
-        for name in (*folders, *files):
-            entry = Path(folder) / name
-            if entry.is_symlink() and not entry.resolve().is_relative_to(root):
-                raise _refused(store, str(entry.relative_to(store)), f"a symbolic link to {entry.resolve()}")
-
-
-def _refuse_links(path: Path) -> None:
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError(
-            Fault(f"{path}: HDF5 to be looked through without the package h5py", "h5py", "pip install h5py")
-        ) from error
-    try:
-        with h5py.File(path, "r") as file:
-            _walk(path, file, "/", h5py, set())
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise _refused(path, "/", f"a structure that cannot be read: {error}") from error
-
-
-def _walk(path: Path, group: Any, prefix: str, h5py: Any, seen: set[Any]) -> None:
-    """Look at all links of a group before any is followed."""
-    for name in group:
-        place = f"{prefix}{name}"
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise _refused(path, place, f"an external link to {link.filename}:{link.path}")
-        if isinstance(link, h5py.SoftLink):
-            continue  # within the file: what it points at has a link of its own
-        target = group[name]
-        if isinstance(target, h5py.Dataset):
-            if target.is_virtual:
-                raise _refused(path, place, f"a virtual dataset of {target.virtual_sources()[0].file_name}")
-            if target.external:
-                raise _refused(path, place, f"data in another file, {target.external[0][0]}")
-        elif isinstance(target, h5py.Group) and target.id not in seen:
-            seen.add(target.id)
-            _walk(path, target, f"{place}/", h5py, seen)
-
-
-def _refused(path: Path, place: str, what: str) -> InputError:
-    return InputError(
-        Fault(
-            f"{path}: {what} at {place!r}",
-            "a file that reaches for nothing but itself",
-            "a copy with the data in it (ncks, h5repack), or xarray.open_dataset(path) where the file is trusted",
         )
-    )
+
+    return refuse

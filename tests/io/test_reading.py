@@ -10,8 +10,9 @@ import xarray as xr
 
 from tests.faults.images import rainy, warm
 from tests.faults.table import refused
-from xvar.io import files as store
-from xvar.io.files import check_target, open_files, write
+from xvar.io import reading
+from xvar.io.reading import open_files
+from xvar.io.writing import check_target, write
 
 
 def test_files_of_other_grids_are_named(tmp_path) -> None:
@@ -38,7 +39,7 @@ def test_several_files_and_patterns(tmp_path) -> None:
         record.isel(time=slice(2 * index, 2 * index + 2)).to_netcdf(tmp_path / f"part_{index}.nc")
     with open_files([str(tmp_path / "part_*.nc")]) as opened:
         xr.testing.assert_equal(opened.load(), record)
-    refused(lambda: open_files([str(tmp_path / "none_*.nc")]), "no file that matches", "check the pattern")
+    refused(lambda: open_files([str(tmp_path / "none_*.nc")]), "no file that matches", "check the name")
 
 
 def test_what_you_may_not_read_is_named(tmp_path, monkeypatch) -> None:
@@ -47,9 +48,9 @@ def test_what_you_may_not_read_is_named(tmp_path, monkeypatch) -> None:
     def forbidden(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(store.xr, "open_dataset", forbidden)
+    monkeypatch.setattr(reading.xr, "open_dataset", forbidden)
     refused(lambda: open_files([tmp_path / "mine.nc"]), "mine.nc", "not readable by you", "its permissions")
-    monkeypatch.setattr(store, "broken_header", forbidden)
+    monkeypatch.setattr(reading, "formats", forbidden)
     refused(lambda: open_files([tmp_path / "mine.nc"]), "not readable by you")
 
 
@@ -110,7 +111,7 @@ def test_a_file_whose_groups_cannot_be_read_has_none(tmp_path, monkeypatch) -> N
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("NetCDF: HDF error")
 
-    monkeypatch.setattr(store.xr, "open_datatree", broken)
+    monkeypatch.setattr(reading.xr, "open_datatree", broken)
     with open_files([tmp_path / "empty.nc"]) as opened:
         assert not opened.data_vars
 

@@ -1,0 +1,260 @@
+"""Open files as one record."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xvar.cf.size import available_memory
+from xvar.cf.units import normalise_units, same_units
+from xvar.errors import Fault, Faults, InputError
+from xvar.io.classic import broken_header
+from xvar.io.formats import engine, formats
+from xvar.io.odim import is_odim, open_odim
+from xvar.io.remote import fetch, is_url, zarr_options
+from xvar.io.untrusted import check_untrusted
+from xvar.io.writing import ZARR
+
+_AGAIN = "copy or download it again"
+
+
+def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted: bool = True) -> xr.Dataset:
+    """Open one file, or several as one record.
+
+    Parameters
+    ----------
+    names : sequence of str or Path
+        Files of NetCDF or any other format that xarray reads, Zarr stores, or patterns such as ``radar_*.nc``; URLs of
+        these as fsspec takes them, ``s3://bucket/radar_*.nc``. Files at URLs are copied first, Zarr stores are not.
+    group : str, optional
+        Group of the file that holds the record.
+    trusted : bool
+        False: check each file before it is opened, see `open_untrusted`.
+
+    Returns
+    -------
+    Dataset
+        Lazy; several files are joined along their coordinates.
+
+    Raises
+    ------
+    InputError
+        If a file is absent, cannot be read, or does not fit the others; if all variables are in groups and none was
+        named.
+    """
+    if len(names) == 1 and is_url(str(names[0])) and str(names[0]).rstrip("/").endswith(ZARR):
+        return _open_remote_zarr(str(names[0]), group, trusted=trusted)
+    paths = [path for name in names for path in (fetch(str(name)) if is_url(str(name)) else _matching(str(name)))]
+    for path in paths:
+        if path.is_file() and not path.stat().st_size:
+            raise _unreadable("empty-file", [path], "empty, 0 bytes", _AGAIN)
+    try:
+        engines = [_engine(path, trusted=trusted) for path in paths]
+    except PermissionError as error:
+        raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
+    if group is None and is_odim(paths[0]):
+        return open_odim(paths)
+    units: dict[str, dict[str, str]] = {}
+    try:
+        if len(paths) == 1:
+            opened = xr.open_dataset(paths[0], group=group, **engines[0])
+        else:
+            opened = xr.open_mfdataset(
+                paths,
+                combine="by_coords",
+                data_vars="minimal",
+                coords="minimal",
+                compat="equals",
+                join="exact",
+                preprocess=partial(_note_units, units),
+                group=group,
+                **_common(engines),
+            )
+    except PermissionError as error:
+        raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
+    except Exception as error:  # readers of broken files raise whatever they stumble over
+        if isinstance(error, InputError):
+            raise
+        _refuse_other_grids(paths, engines, group)
+        what = f"no data that xarray can open: {_first_line(error)}"
+        fix = f"{_AGAIN} if it is broken; else NetCDF or Zarr, or install the reader of its format"
+        raise _unreadable("unreadable-file", paths, what, fix) from error
+    _refuse_mixed_units(units)
+    if not opened.data_vars and group is None:
+        groups = _groups(paths[0], engines[0])
+        if groups:
+            opened.close()
+            raise InputError(
+                Fault(
+                    f"{paths[0]}: no variables but in groups: {', '.join(groups[:10])}",
+                    "the name of one",
+                    f"--group {groups[0]}, or xarray.open_dataset(path, group={groups[0]!r})",
+                    code="variables-in-groups",
+                )
+            )
+    return opened
+
+
+def open_untrusted(path: str | Path, group: str | None = None) -> xr.Dataset:
+    """Open a file from an unknown source safely.
+
+    The whole file is checked before it is opened: its format, links and storage outside of it, filters, codecs and
+    types, and the size to which each chunk decodes. See :doc:`security`.
+
+    Parameters
+    ----------
+    path : str or Path
+        NetCDF, a Zarr store, GRIB or GeoTIFF.
+    group : str, optional
+        Group of the file that holds the record.
+
+    Returns
+    -------
+    Dataset
+        Lazy.
+
+    Raises
+    ------
+    InputError
+        If the file has external links or storage, virtual datasets, symbolic links (Zarr), filters or codecs that are
+        not known to be safe, values that are objects, chunks that decode to more than they declare, or a variable
+        larger than memory.
+    """
+    place = Path(path).expanduser()
+    dataset = open_files([place], group, trusted=False)
+    have, faults = available_memory(), Faults()
+    for name, variable in dataset.variables.items():
+        if variable.nbytes > have:
+            faults.add(
+                code="larger-than-memory",
+                variable=name,
+                found=f"{place}: {variable.nbytes / 1e9:.3g} GB of shape {variable.shape}",
+                expected=f"at most the {have / 1e9:.3g} GB of memory of this machine",
+                fix="xarray.open_dataset(path, chunks={}) if the file is trusted",
+            )
+    if faults.first is not None:
+        dataset.close()
+    faults.raise_if_any()
+    return dataset
+
+
+def _engine(path: Path, *, trusted: bool) -> dict[str, Any]:
+    """Return how a file is opened; a file that is trusted may be one of any format of xarray."""
+    if not trusted:
+        return check_untrusted(path)
+    found = formats(path)
+    wrong = broken_header(path) if "classic" in found else None
+    if wrong is not None:
+        raise _unreadable("broken-file", [path], f"broken: {wrong}", _AGAIN)
+    return engine(path, "zarr") if path.suffix in ZARR and "zarr" in found else {}
+
+
+def _common(engines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the one engine of all files; each has its own if they differ, and xarray finds it."""
+    first, *others = engines
+    return dict(first) if all(other == first for other in others) else {}
+
+
+def _open_remote_zarr(url: str, group: str | None, *, trusted: bool) -> xr.Dataset:
+    options = zarr_options(url, trusted=trusted)
+    try:
+        return xr.open_dataset(url, group=group, **options)
+    except Exception as error:  # as of files
+        what = f"{url!r}: no data that xarray can open: {_first_line(error)}"
+        raise InputError(Fault(what, "a Zarr store", "check the address", code="unreadable-file")) from error
+
+
+def _refuse_other_grids(paths: Sequence[Path], engines: Sequence[Mapping[str, Any]], group: str | None) -> None:
+    """Refuse files that can each be read, but are of different grids."""
+    grids: dict[str, dict[str, tuple[int, float, float]]] = {}
+    for path, options in zip(paths, engines, strict=True) if len(paths) > 1 else []:
+        try:
+            with xr.open_dataset(path, group=group, **options) as one:
+                grids[str(path)] = {
+                    str(dim): (one.sizes[dim], float(one[dim][0]), float(one[dim][-1]))
+                    for dim in one.dims
+                    if one.sizes[dim] and one[dim].dtype.kind in "iuf"
+                }
+        except Exception:  # noqa: BLE001 -- the caller reports a file that cannot be read
+            return
+    first, grid = next(iter(grids.items()), ("", {}))
+    for name, other in grids.items():
+        for dim in grid.keys() & other.keys():
+            if grid[dim] != other[dim]:
+                (a, begin, end), (b, from_, to) = grid[dim], other[dim]
+                raise InputError(
+                    Fault(
+                        f"{a} points along {dim!r}, {begin:g} to {end:g}, in {first} and {b}, {from_:g} to {to:g}, in "
+                        f"{name}",
+                        "one grid in all files of a record",
+                        f"choose what they share, ds.sel({dim}=slice(...)), or run them apart",
+                        dimension=dim,
+                        code="different-grids",
+                    )
+                )
+
+
+def _note_units(units: dict[str, dict[str, str]], dataset: xr.Dataset) -> xr.Dataset:
+    """Note the units of the variables of a file: joined files have those of the first."""
+    name = str(dataset.encoding.get("source", "a file"))
+    for key, variable in dataset.variables.items():
+        if "units" in variable.attrs:
+            units.setdefault(str(key), {})[name] = normalise_units(str(variable.attrs["units"]))
+    return dataset
+
+
+def _refuse_mixed_units(units: Mapping[str, Mapping[str, str]]) -> None:
+    faults = Faults()
+    for key, by_file in units.items():
+        first, own = next(iter(by_file.items()))
+        other = next((name for name, text in by_file.items() if text != own and not same_units(text, own)), None)
+        if other is not None:
+            faults.add(
+                code="different-units",
+                variable=key,
+                found=f"{own!r} in {first} and {by_file[other]!r} in {other}",
+                expected="the same units in all files of a record",
+                fix="convert one of them, or run them apart",
+            )
+    faults.raise_if_any()
+
+
+def _groups(path: Path, options: Mapping[str, Any]) -> list[str]:
+    """Return the groups of a file that hold variables."""
+    try:
+        tree = xr.open_datatree(path, **options)
+    except Exception:  # noqa: BLE001 -- as above; then there is nothing to name
+        return []
+    with tree:
+        return [node.path.lstrip("/") for node in tree.subtree if node.data_vars and node.path != "/"]
+
+
+def _matching(name: str) -> list[Path]:
+    """Return the files of a name or of a pattern."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return [path]
+    found = []
+    if glob.has_magic(name):
+        root = Path(path.anchor)  # Path.glob takes no pattern that begins at the root
+        found = sorted(root.glob(str(path.relative_to(root))))
+    if not found:
+        what = f"no file that matches {name!r}" if glob.has_magic(name) else f"no file {name!r}"
+        fix = f"check the name, in the folder {Path.cwd()}"
+        raise InputError(Fault(what, "a file that exists", fix, code="file-not-found"))
+    return found
+
+
+def _unreadable(code: str, paths: Sequence[Path], what: str, fix: str) -> InputError:
+    names = ", ".join(str(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+    return InputError(Fault(f"{names}: {what}", "files that xarray reads as one Dataset", fix, code=code))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
