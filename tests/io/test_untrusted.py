@@ -80,9 +80,9 @@ def test_hostile(tmp_path, tried, one) -> None:
     assert told["memory"] < MEMORY
 
 
-@pytest.mark.parametrize("format", ["NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_64BIT", "NETCDF3_CLASSIC"])
-def test_good_netcdf(tmp_path, format) -> None:
-    rainy().to_netcdf(tmp_path / "good.nc", format=format)
+@pytest.mark.parametrize("kind", ["NETCDF4", "NETCDF4_CLASSIC", "NETCDF3_64BIT", "NETCDF3_CLASSIC"])
+def test_good_netcdf(tmp_path, kind) -> None:
+    rainy().to_netcdf(tmp_path / "good.nc", format=kind)
     with xvar.open_untrusted(tmp_path / "good.nc") as opened:
         xr.testing.assert_equal(opened.load(), rainy())
 
