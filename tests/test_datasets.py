@@ -1,3 +1,5 @@
+"""The sample, and images of twin experiments against exact solutions."""
+
 from __future__ import annotations
 
 import math
@@ -14,6 +16,7 @@ import xarray as xr
 import xvar
 from tests.cf.strict import strict_cf
 from tests.core.numerics import order
+from tests.faults.codes import codes
 from xvar.core.models.characteristics import RandomImage, departures
 from xvar.datasets import twin
 from xvar.errors import InputError
@@ -54,8 +57,7 @@ def test_a_translation_by_whole_cells_is_exact(cells_x: int, cells_y: int) -> No
         assert int(difference.notnull().sum()) > 500
 
 
-def test_a_translation_by_parts_of_cells_is_the_image_between_its_points() -> None:
-    """Against the sum of its waves."""
+def test_interpolation_between_points_is_the_sum_of_waves() -> None:
     generator = torch.Generator().manual_seed(0)
     image = RandomImage.draw((16, 16), 3.0, generator)
     position = torch.rand(1, 2, 10, 10, generator=generator, dtype=torch.float64) * 15
@@ -72,7 +74,7 @@ def test_a_translation_by_parts_of_cells_is_the_image_between_its_points() -> No
 
 
 def test_solid_rotation() -> None:
-    """A quarter of a turn is the image turned."""
+    """A quarter of a turn rotates the image by 90 degrees."""
     rate = math.pi / 2 / 7200
     images = twin(truth(lambda x, y, t: -rate * y + 0 * t, lambda x, y, t: rate * x + 0 * t), noise=0)["temperature"]
     first, last = images.values[0], images.values[-1]
@@ -82,8 +84,8 @@ def test_solid_rotation() -> None:
     assert np.abs(turned - last)[inside].max() < 1e-5
 
 
-def test_paths_are_of_high_order_and_exact_in_a_velocity_that_changes_with_time() -> None:
-    """A uniform velocity that turns linearly in time: the path is a parabola."""
+def test_paths_in_a_velocity_that_changes_in_time_are_exact() -> None:
+    """A uniform velocity, linear in time: the path is a parabola."""
     velocity = torch.zeros(2, 2, 8, 8, dtype=torch.float64)
     velocity[1, 0] = 2e-3
     velocity[:, 1] = 1e-3
@@ -143,21 +145,21 @@ def test_noise_clouds_and_times_are_as_stated() -> None:
     assert (twin(current, times=chosen)["time"].values == chosen).all()
 
 
-def test_the_order_of_the_file_does_not_matter() -> None:
+def test_the_order_of_coordinates_changes_nothing() -> None:
     current = truth(lambda x, y, t: 0.3 + 1e-5 * y + 0 * t, lambda x, y, t: 2e-5 * x + 0 * t)
     plain = twin(current, noise=0)
     turned = twin(current.isel(y=slice(None, None, -1)).transpose("x", "time", "y"), noise=0)
     xr.testing.assert_allclose(plain["temperature"], turned["temperature"].sortby("y"), rtol=0, atol=1e-6)
 
 
-def test_an_image_of_ones_own() -> None:
+def test_an_image_of_the_user() -> None:
     current = truth(2 * SPACING / 3600, 0.0)
     own = current["u"].isel(time=0, drop=True) * 0 + np.arange(32)
     images = twin(current, image=own, noise=0)["temperature"]
     np.testing.assert_allclose(images.values[1, :, 4:], own.values[:, 2:-2], atol=1e-5)
 
 
-def test_land_is_never_seen_and_the_truth_comes_along() -> None:
+def test_land_is_missing_and_the_velocity_is_in_the_output() -> None:
     current = truth(0.3, 0.1)
     current["u"][:, :5, :5] = np.nan
     images = twin(current, times="30min")
@@ -175,27 +177,33 @@ def test_the_input_is_not_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code"),
     [
-        ({"clouds": 1.0}, "clouds"),
-        ({"irregular": 0.5}, "irregular"),
-        ({"noise": -1.0}, "noise"),
-        ({"velocity": ("a", "b")}, "'a' and 'b'"),
-        ({"times": "5"}, "times"),
-        ({"times": [np.datetime64("2023-01-01")]}, "within those of the velocity"),
-        ({"image": xr.DataArray(np.zeros((3, 3)), dims=("y", "x"))}, "on the grid of the velocity"),
+        ({"clouds": 1.0}, "out-of-range"),
+        ({"irregular": 0.5}, "out-of-range"),
+        ({"noise": -1.0}, "out-of-range"),
+        ({"velocity": ("a", "b")}, "no-velocity"),
+        ({"times": [np.datetime64("2023-01-01")]}, "times-out-of-range"),
+        ({"image": xr.DataArray(np.zeros((3, 3)), dims=("y", "x"))}, "image-not-on-grid"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_options_out_of_range_are_refused(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as error:
         twin(truth(0.1, 0.1), **options)
+    assert codes(error.value) == [code]
+
+
+def test_a_duration_without_a_unit_is_refused() -> None:
+    with pytest.raises(InputError):
+        twin(truth(0.1, 0.1), times="5")
 
 
 def test_units_of_the_velocity() -> None:
     current = truth(0.1, 0.1)
     current["u"].attrs["units"] = "km h-1"
-    with pytest.raises(InputError, match="m s-1"):
+    with pytest.raises(InputError) as error:
         twin(current)
+    assert [(fault.code, fault.variable) for fault in error.value.faults] == [("wrong-units", "u")]
 
 
 @pytest.mark.parametrize("file", ["currents-norkyst800-20151116.nc", "currents-duacs-ionian-202401.nc"])

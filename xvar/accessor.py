@@ -1,9 +1,10 @@
-"""``.var4d`` on Datasets and DataArrays: forwards to the functions of the same names."""
+"""``.var4d`` on Datasets, DataArrays and DataTrees: forward to the functions of the same names."""
+# mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -17,42 +18,50 @@ if TYPE_CHECKING:
     from xvar.check import Examination
     from xvar.plot import Plot
 
+_ASSIMILATE = "xvar.assimilation:assimilate"
 
-def _forward(function: Callable[..., xr.Dataset], data: Any, *arguments: Any, **options: Any) -> xr.Dataset:
-    """Call a function, with a message that helps where it has no such option."""
-    known = [name for name in inspect.signature(function).parameters if name != "data"]
-    refuse_unknown(options, known, f"{function.__name__}()")
-    return function(data, *arguments, **options)
+
+def _plain(data: Any) -> Any:
+    """Return the one group of a DataTree, and a Dataset with units as attributes, not as pint quantities."""
+    if isinstance(data, xr.DataTree):
+        groups = {node.path: node for node in data.subtree if node.data_vars}
+        if len(groups) != 1:
+            raise InputError(
+                Fault(
+                    f"a DataTree with data in {len(groups)} groups: {', '.join(groups) or 'none'}",
+                    "one group, the one that holds the record",
+                    f"tree[{next(iter(groups), '/group')!r}].to_dataset().var4d.assimilate()",
+                    code="ambiguous-group",
+                )
+            )
+        data = next(iter(groups.values())).to_dataset()
+    return without_quantities(data) if isinstance(data, xr.Dataset) else data
+
+
+def _forward(function: str, data: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a function, "module:name", if it has the options."""
+    _check_options(function, options, f"{function.rpartition(':')[2]}()")
+    return resolve_name(function)(_plain(data), *map(_plain, arguments), **options)
+
+
+def _check_options(function: str, options: dict[str, Any], call: str) -> None:
+    refuse_unknown(options, list(inspect.signature(resolve_name(function)).parameters)[1:], call)
 
 
 class _Accessor:
-    """What Datasets and DataArrays have in common."""
+    """Methods of Datasets and DataArrays."""
 
     def __init__(self, data: Any) -> None:
-        self._given = data
-
-    @property
-    def _data(self) -> Any:
-        """What was given; arrays that carry their units themselves (pint) are taken apart, for all that is done."""
-        return without_quantities(self._given) if isinstance(self._given, xr.Dataset) else self._given
+        self._data = data
 
     def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Find the motion in the record, see `xvar.assimilation.assimilate`."""
-        from xvar.assimilation import assimilate
-
-        return _forward(assimilate, self._data, *arguments, **options)
+        """Analyse the record in windows, see `xvar.assimilation.assimilate`."""
+        return _forward(_ASSIMILATE, self._data, *arguments, **options)
 
     def check(self, *arguments: Any, **options: Any) -> Examination:
-        """Say how the record is understood, and whether a motion can be found in it: see `xvar.check.record`.
-
-        It takes the options of `assimilate`.
-        """
-        from xvar.assimilation import assimilate
-        from xvar.check import record
-
-        known = [name for name in inspect.signature(assimilate).parameters if name != "data"]
-        refuse_unknown(options, known, "check()")
-        return record(self._data, *arguments, **options)
+        """Check the record with a twin experiment, see `xvar.check.record`; options are those of `assimilate`."""
+        _check_options(_ASSIMILATE, options, "check()")
+        return resolve_name("xvar.check:record")(_plain(self._data), *arguments, **options)
 
 
 @xr.register_dataset_accessor("var4d")
@@ -60,80 +69,40 @@ class DatasetAccessor(_Accessor):
     """4D-Var on a Dataset: a record of images, an analysis or a forecast."""
 
     def forecast(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Extrapolate an analysis, see `xvar.analysis.forecast.forecast`."""
-        from xvar.analysis.forecast import forecast
-
-        return _forward(forecast, self._data, *arguments, **options)
+        """Forecast from an analysis, see `xvar.analysis.forecast.forecast`."""
+        return _forward("xvar.analysis.forecast:forecast", self._data, *arguments, **options)
 
     def verify(self, *arguments: Any, **options: Any) -> xr.Dataset:
         """Compare with the truth, see `xvar.analysis.verify.verify`."""
-        from xvar.analysis.verify import verify
-
-        truth = [without_quantities(one) if isinstance(one, xr.Dataset) else one for one in arguments]
-        return _forward(verify, self._data, *truth, **options)
+        return _forward("xvar.analysis.verify:verify", self._data, *arguments, **options)
 
     def to_geographic(self) -> xr.Dataset:
-        """An analysis with its motion towards east and north, see `xvar.analysis.to_geographic.to_geographic`."""
-        from xvar.analysis.to_geographic import to_geographic
+        """Add the motion towards east and north, see `xvar.analysis.to_geographic.to_geographic`."""
+        return _forward("xvar.analysis.to_geographic:to_geographic", self._data)
 
-        return to_geographic(self._data)
-
-    def to_pysteps(self, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
-        """The motion at the end of a window as pysteps takes it, see `xvar.analysis.to_pysteps.to_pysteps`."""
-        from xvar.analysis.to_pysteps import to_pysteps
-
-        return to_pysteps(self._data, window, lead=lead)
+    def to_pysteps(self, *arguments: Any, **options: Any) -> NDArray[Any]:
+        """Return the motion for nowcasts of pysteps, see `xvar.analysis.to_pysteps.to_pysteps`."""
+        return _forward("xvar.analysis.to_pysteps:to_pysteps", self._data, *arguments, **options)
 
     def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """One record (time, y, x) from the windows of an analysis, see `xvar.analysis.series.series`."""
-        from xvar.analysis.series import series
-
-        return _forward(series, self._data, *arguments, **options)
+        """Join the windows of an analysis into one record (time, y, x), see `xvar.analysis.series.series`."""
+        return _forward("xvar.analysis.series:series", self._data, *arguments, **options)
 
     def summary(self) -> Summary:
-        """An analysis in a few lines, see `xvar.analysis.summary.summary`."""
-        from xvar.analysis.summary import summary
-
-        return summary(self._data)
+        """Summarise an analysis in a few lines, see `xvar.analysis.summary.summary`."""
+        return _forward("xvar.analysis.summary:summary", self._data)
 
     @property
     def plot(self) -> Plot:
         """Pictures, see `xvar.plot`."""
-        from xvar.plot import Plot
-
-        return Plot(self._data)
-
-
-@xr.register_datatree_accessor("var4d")
-class DataTreeAccessor:
-    """4D-Var on a DataTree: on the one group that holds a record of images."""
-
-    def __init__(self, data: xr.DataTree) -> None:
-        self._data = data
-
-    def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Find the motion in the record of a group, see `xvar.assimilation.assimilate`."""
-        return DatasetAccessor(self._group()).assimilate(*arguments, **options)
-
-    def check(self, *arguments: Any, **options: Any) -> Examination:
-        """Say how the record of a group is understood, see `xvar.check.record`."""
-        return DatasetAccessor(self._group()).check(*arguments, **options)
-
-    def _group(self) -> xr.Dataset:
-        """The group that holds data; where there are several the user says which."""
-        nodes = {node.path: node for node in self._data.subtree if node.data_vars}
-        if len(nodes) != 1:
-            raise InputError(
-                Fault(
-                    found=f"a DataTree with data in {len(nodes)} groups: {', '.join(nodes) or 'none'}",
-                    expected="the one that holds the record",
-                    fix=f"tree[{next(iter(nodes), '/group')!r}].to_dataset().var4d.assimilate()",
-                )
-            )
-        (node,) = nodes.values()
-        return node.to_dataset()
+        return _forward("xvar.plot:Plot", self._data)
 
 
 @xr.register_dataarray_accessor("var4d")
 class DataArrayAccessor(_Accessor):
     """4D-Var on a DataArray: a record of images."""
+
+
+@xr.register_datatree_accessor("var4d")
+class DataTreeAccessor(_Accessor):
+    """4D-Var on a DataTree: on its one group that holds a record of images."""

@@ -1,4 +1,4 @@
-"""Sample data, and twin experiments made in code."""
+"""Sample data and twin experiments."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _BREST = "radar-meteonet-brest-20180103.nc"
 
 
 def sample() -> xr.Dataset:
-    """Rain over Brest in the storm of 3 January 2018: the rain case of Filoche et al. (2021) [1]_.
+    """Open the rain over Brest in the storm of 3 January 2018, the rain case of Filoche et al. (2021) [1]_.
 
     Returns
     -------
     xarray.Dataset
-        In memory: ``rain(time, y, x)``, shape (7, 128, 128), float32, the rain of 5 minutes in ``0.01 mm (5 min)-1``
-        (0.12 times the value is mm h-1), and ``valid(y, x)``, shape (128, 128), int8. ``time`` has 7 frames, one each
-        5 minutes; ``y`` (descending) and ``x`` are in metres, 1200 m apart. Each call gives a Dataset of its own.
+        ``rain(time, y, x)``, shape (7, 128, 128), float32, rain of 5 minutes in ``0.01 mm (5 min)-1`` (0.12 times the
+        value is mm h-1), and ``valid(y, x)``, int8. A frame every 5 minutes; ``y`` (descending) and ``x`` in metres,
+        1200 m apart. In memory; each call returns a new Dataset.
 
     Notes
     -----
-    Data of Météo-France, MeteoNet [2]_, under the Etalab Open Licence 2.0, cut and converted to NetCDF. The file lies
-    inside the package; nothing is downloaded. Its README has the attribution that goes with copies.
+    Data of Météo-France, MeteoNet [2]_, under the Etalab Open Licence 2.0, cut and converted to NetCDF. The file is
+    part of the package; nothing is downloaded. Its README has the attribution that copies need.
 
     References
     ----------
@@ -53,7 +53,7 @@ def sample() -> xr.Dataset:
         return radar.load()
 
 
-#: Names of the two components of a velocity, along x and along y, in the order in which they are looked for.
+#: Names of velocity components along x and y, in the order of the search.
 VELOCITIES = (
     ("u", "v"),
     ("ugos", "vgos"),
@@ -61,7 +61,7 @@ VELOCITIES = (
     ("water_u", "water_v"),
     ("surface_eastward_sea_water_velocity", "surface_northward_sea_water_velocity"),
 )
-MEAN = 15.0  # degree_Celsius, of the images
+MEAN = 15.0  # degree_Celsius, mean of the images
 
 
 def twin(
@@ -76,50 +76,49 @@ def twin(
     irregular: float = 0.0,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Images that a given velocity moves: a twin experiment.
+    r"""Make images that a given velocity moves, for a twin experiment.
 
     .. math:: I(x, t) = I_0(X(0)) + \epsilon, \qquad \dot X = w(X, t), \quad X(t) = x
 
-    Every image comes from the first by exact characteristics, in steps of a fifth of a cell at most, and one
-    interpolation of high order of a field that is known between points: nothing is blurred on the way, and nothing of
-    the models that are tried on them is used. Where parcels come from outside the grid, the velocity of its edge and a
-    field that goes on outside bring them.
+    Every image follows from the first by exact characteristics, in steps of at most a fifth of a cell, and one
+    interpolation of high order of a field that is known between the points: nothing is smoothed on the way, and no
+    model of xvar is used. Parcels from outside move with the velocity of the edge, in a field that continues there.
 
     Parameters
     ----------
     truth : Dataset
-        The velocity (time, y, x) in m s-1, positive along increasing coordinates, linear between its points and times.
-        Where it is missing there is land.
+        The velocity (time, y, x) in m s-1, positive along increasing coordinates, linear between its points and times,
+        missing on land.
     velocity : tuple of hashable, optional
-        Names of its components along x and y. Default: the first that are there of u and v, ugos and vgos, uo and vo,
-        water_u and water_v.
+        Names of its components along x and y. Default: the first pair of u and v, ugos and vgos, uo and vo, water_u and
+        water_v.
     times : duration or sequence of dates, optional
         Times of the images, or the time between them, within those of the velocity. Default: those of the velocity.
     image : DataArray (y, x), optional
         The first image, on the grid of the velocity, complete; read by cubic interpolation. Default: a Gaussian random
         field with a one-dimensional spectrum of :math:`k^{-p}` and a standard deviation of 1 K.
     exponent : float
-        p.
+        The exponent p of that spectrum.
     noise : float
         Standard deviation of the noise of each pixel, in K.
     clouds : float
-        Share of each image that clouds hide, in patches of a tenth of its side: from 0 up to, but not, 1.
+        Share of each image that clouds hide, in patches of a tenth of its side: 0 or more, below 1.
     irregular : float
-        Share of an interval, below 0.5, by which images come earlier or later, all but the first.
+        Share of an interval, below 0.5, by which all images but the first are early or late.
     seed : int
-        Of the image, the noise, the clouds and the times; each has its own numbers, so that noise does not change the
-        clouds.
+        Seed of the image, the noise, the clouds and the times, each with a generator of its own, so that noise does not
+        change the clouds.
 
     Returns
     -------
     Dataset
         ``temperature`` (time, y, x) in degree_Celsius, NaN under clouds and on land, and the true velocity at its
-        times under the names that it has. It is strict CF, and lies in memory.
+        times, under its names; strict CF, in memory.
 
     Raises
     ------
     InputError
-        Where there is no velocity (time, y, x) in m s-1, or an option makes no sense.
+        If there is no velocity (time, y, x) in m s-1, or an option is out of range.
 
     References
     ----------
@@ -148,7 +147,8 @@ def twin(
     names = _velocity_names(truth, velocity, faults)
     for name, value, below in (("clouds", clouds, 1.0), ("irregular", irregular, 0.5), ("noise", noise, np.inf)):
         if not 0 <= value < below:
-            faults.add(found=f"{name}={value}", expected=f"a number from 0 up, below {below:g}", fix=f"mend {name}")
+            expected = "0 or more" if below == np.inf else f"0 or more, below {below:g}"
+            faults.add(code="out-of-range", found=f"{name}={value}", expected=expected, fix=f"{name}=0.1")
     faults.raise_if_any()
     axes = find_axes(truth[names[0]], faults)
     faults.raise_if_any()
@@ -182,6 +182,7 @@ def _velocity_names(
         if all(name in truth for name in pair):
             return pair
     faults.add(
+        code="no-velocity",
         found=f"the variables {', '.join(map(str, truth.data_vars)) or 'none'}",
         expected="two components of a velocity" if velocity is None else f"{velocity[0]!r} and {velocity[1]!r}",
         fix='velocity=("name along x", "name along y")',
@@ -193,7 +194,11 @@ def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> NDArray[Any]:
     units = units_of(array, None, faults)
     if units is not None and not same_units(units, "m s-1"):
         faults.add(
-            variable=array.name, found=f"units {units!r}", expected="m s-1", fix="convert it, and say so in attrs"
+            code="wrong-units",
+            variable=array.name,
+            found=f"units {units!r}",
+            expected="m s-1",
+            fix=f'ds[{array.name!r}] = (factor * ds[{array.name!r}]).assign_attrs(units="m s-1")',
         )
     image = canonical(array, axes, faults)
     return np.empty((0, 0, 0)) if image is None else np.asarray(image.values)
@@ -207,7 +212,7 @@ def _image_times(
     generator: Any,
     faults: Faults,
 ) -> NDArray[np.float64]:
-    """Seconds from the first velocity."""
+    """Return the times of the images, in seconds from the first velocity."""
     if times is None:
         seconds = known.copy()
     elif (isinstance(times, Sequence) and not isinstance(times, str)) or isinstance(times, (np.ndarray, xr.DataArray)):
@@ -219,11 +224,12 @@ def _image_times(
         import torch
 
         moved = torch.rand(len(seconds), generator=generator, dtype=torch.float64).numpy() * 2 - 1
-        # Whole seconds: files keep no more of them.
+        # Whole seconds, as precise as times in files.
         interval = np.diff(seconds, prepend=seconds[0]).clip(min=0)
         seconds = np.round(seconds + irregular * moved * interval).clip(known[0], known[-1])
     if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > known[-1] or (np.diff(seconds) <= 0).any():
         faults.add(
+            code="times-out-of-range",
             found=f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s",
             expected=f"ascending times within those of the velocity, 0 to {known[-1]:g} s",
             fix='times="1h", or dates within the record',
@@ -241,7 +247,7 @@ def _moved(
     generator: Any,
     faults: Faults,
 ) -> NDArray[Any]:
-    """The images (time, y, x) in the order of the input, without noise."""
+    """Return the images (time, y, x) without noise, in the order of the input."""
     import torch
 
     from xvar.core.interpolate import sample as interpolated
@@ -259,10 +265,11 @@ def _moved(
         own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
         if own.shape != grid.shape or not np.isfinite(own).all():
             faults.add(
+                code="image-not-on-grid",
                 variable="image",
                 found=f"shape {own.shape}, {int((~np.isfinite(own)).sum())} missing values",
                 expected=f"a complete field on the grid of the velocity, {grid.shape}",
-                fix="interpolate and fill it",
+                fix='image.interp_like(truth).interpolate_na("x").interpolate_na("y")',
             )
             return np.empty((0, *grid.shape))
         first = bridge.to_tensor(bridge.ascending(own, grid), dtype="float64", device=None)
@@ -277,7 +284,7 @@ def _numbers(shape: tuple[int, ...], generator: Any) -> NDArray[Any]:
 
 
 def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.bool_]:
-    """Where clouds are: of each image the same share, elsewhere in each."""
+    """Return the points under clouds, the same share of each image."""
     from xvar.core.models.characteristics import smooth_noise
 
     fields = smooth_noise(shape[0], (shape[1], shape[2]), min(shape[1:]) / 20, generator).numpy()
@@ -294,7 +301,7 @@ def _images(
     axes: Axes,
     begin: Any,
 ) -> xr.Dataset:
-    """The Dataset."""
+    """Return the images and the velocity at their times as a Dataset."""
     dims = (axes.time, axes.y, axes.x)
     first = truth[names[0]]
     mapping = {key: value for key, value in first.attrs.items() if key == "grid_mapping"}

@@ -1,4 +1,4 @@
-"""One record from the windows of an analysis."""
+"""One record (time, y, x) from the windows of an analysis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 import xvar
 from tests.cf.strict import strict_cf
+from tests.faults.codes import codes
 from tests.records import analysis, storm
 from xvar.errors import InputError
 
@@ -23,15 +24,16 @@ def test_each_time_once_and_shared_frames_by_rule(shared, window) -> None:
             np.testing.assert_array_equal(record[name][index], analysis()[name][own, step])
 
 
-def test_windows_that_failed_have_no_part_in_it() -> None:
+def test_windows_that_failed_are_left_out() -> None:
     result = analysis().copy(deep=True)
     result["status"][1] = 5
     record = result.var4d.series()
     assert record.sizes["time"] == 4
     np.testing.assert_array_equal(record["window"], 0)
     result["status"][:] = 0
-    with pytest.raises(InputError, match="no window with a result"):
+    with pytest.raises(InputError) as error:
         result.var4d.series()
+    assert codes(error.value) == ["no-result"]
 
 
 def test_partial_windows_and_gaps() -> None:
@@ -53,8 +55,8 @@ def test_the_file_is_strict_cf(tmp_path) -> None:
     assert status == 0, words
 
 
-def test_what_is_no_analysis_is_refused() -> None:
-    with pytest.raises(InputError, match="expected an analysis"):
-        storm().var4d.series()
-    with pytest.raises(InputError, match="shared='both'"):
-        analysis().var4d.series(shared="both")
+def test_a_record_and_an_unknown_choice_are_refused() -> None:
+    for data, shared, code in ((storm(), "last", "not-an-analysis"), (analysis(), "both", "unknown-choice")):
+        with pytest.raises(InputError) as error:
+            data.var4d.series(shared=shared)
+        assert codes(error.value) == [code]

@@ -1,4 +1,4 @@
-"""Motion for other packages: the signs and units that they expect."""
+"""Motion in the signs and units of pysteps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_displacements_are_pixels_of_the_stored_image() -> None:
     np.testing.assert_allclose(rows, -last["v"] * 300 / 1200, rtol=1e-6)  # y descends along the rows
 
 
-def test_the_order_of_rows_goes_with_the_image() -> None:
+def test_rows_are_in_the_order_of_the_image() -> None:
     radar = xvar.datasets.sample().isel(time=slice(0, 4))
     columns, rows = radar.var4d.assimilate().var4d.to_pysteps()
     turned_columns, turned_rows = radar.isel(y=slice(None, None, -1)).var4d.assimilate().var4d.to_pysteps()
@@ -27,7 +27,7 @@ def test_the_order_of_rows_goes_with_the_image() -> None:
     np.testing.assert_array_equal(turned_rows, -rows[::-1])
 
 
-def test_pysteps_carries_the_storm_with_it() -> None:
+def test_a_nowcast_of_pysteps_beats_persistence() -> None:
     pytest.importorskip("pysteps")
     from pysteps.nowcasts import extrapolation
 
@@ -40,7 +40,7 @@ def test_pysteps_carries_the_storm_with_it() -> None:
         assert np.mean((image - truth)[inside] ** 2) < 0.5 * np.mean((last - truth)[inside] ** 2)
 
 
-def test_over_a_lead_the_transient_motion_fades() -> None:
+def test_the_average_over_a_lead_has_the_decay_of_the_transient_motion() -> None:
     analysis = xvar.datasets.sample().isel(time=slice(0, 4)).var4d.assimilate()
     now = analysis.var4d.to_pysteps()
     fading = np.stack([analysis["u_transient"][0] * 300 / 1200, -analysis["v_transient"][0] * 300 / 1200])
@@ -49,16 +49,16 @@ def test_over_a_lead_the_transient_motion_fades() -> None:
     share = np.exp(-frames).mean() * 6 / 6  # it lives for a frame
     np.testing.assert_allclose(analysis.var4d.to_pysteps(lead="30min"), now - (1 - share) * fading, atol=1e-4)
     np.testing.assert_allclose(analysis.var4d.to_pysteps(lead="1s"), now, atol=0.01)
-    with pytest.raises(xvar.InputError, match="lead='soon'"):
+    with pytest.raises(xvar.InputError):
         analysis.var4d.to_pysteps(lead="soon")
 
 
-def test_the_motion_of_the_sea_has_no_part_that_fades() -> None:
+def test_currents_have_no_transient_motion() -> None:
     analysis = drifting().var4d.assimilate()
     np.testing.assert_array_equal(analysis.var4d.to_pysteps(lead="10min"), analysis.var4d.to_pysteps())
 
 
-def test_a_motion_method_of_pysteps_finds_what_an_analysis_finds() -> None:
+def test_the_motion_method_equals_the_analysis() -> None:
     radar = xvar.datasets.sample().isel(time=slice(0, 5))
     rates = 0.12 * radar["rain"].values
     expected = radar.isel(time=slice(1, 5)).var4d.assimilate().var4d.to_pysteps()
@@ -69,7 +69,7 @@ def test_a_motion_method_of_pysteps_finds_what_an_analysis_finds() -> None:
     np.testing.assert_array_equal(pysteps_motion(masked), found)
 
 
-def test_pysteps_finds_it_by_its_name() -> None:
+def test_pysteps_finds_the_method_by_name() -> None:
     interface = pytest.importorskip("pysteps.motion.interface")
     interface._methods["xvar"] = pysteps_motion
     try:
@@ -79,11 +79,12 @@ def test_pysteps_finds_it_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (1, 16, 16), ()])
-def test_what_is_no_record_of_images_has_no_motion(shape) -> None:
-    with pytest.raises(xvar.InputError, match="two images or more"):
+def test_less_than_two_images_are_refused(shape) -> None:
+    with pytest.raises(xvar.InputError) as error:
         pysteps_motion(np.zeros(shape))
+    assert [(fault.code, fault.variable) for fault in error.value.faults] == [("too-few-images", "images")]
 
 
-def test_what_is_no_analysis_is_refused() -> None:
-    with pytest.raises(xvar.InputError, match="expected an analysis"):
+def test_a_dataset_that_is_no_analysis_is_refused() -> None:
+    with pytest.raises(xvar.InputError):
         xr.Dataset().var4d.to_pysteps()

@@ -182,14 +182,14 @@ def test_cost_forecast_and_skill(ax) -> None:
         ("motion", {"window": 2}, "index-out-of-range"),
         ("motion", {"col": "lead_time"}, "unknown-dimension"),
         ("motion", {"col": "window", "ax": "ax"}, "conflicting-options"),
-        ("field", {"variable": "snow"}, "no-such-variable"),
+        ("field", {"variable": "snow"}, "unknown-variable"),
         ("innovation", {}, "not-saved"),
         ("residual", {}, "not-saved"),
         ("increment", {}, "not-saved"),
         ("forcing", {}, "not-saved"),
         ("cost_history", {}, "not-saved"),
         ("forecast", {}, "not-a-forecast"),
-        ("skill", {"score": "luck"}, "no-such-score"),
+        ("skill", {"score": "luck"}, "unknown-score"),
     ],
 )
 def test_a_picture_that_cannot_be_drawn_is_refused(ax, picture: str, options: dict[str, object], code: str) -> None:

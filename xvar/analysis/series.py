@@ -1,4 +1,4 @@
-"""One record from the windows of an analysis."""
+"""One record (time, y, x) from the windows of an analysis."""
 
 from __future__ import annotations
 
@@ -8,65 +8,58 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xvar.analysis.outputs import configuration_of
 from xvar.cf.conventions import to_cf
-from xvar.errors import Faults
-from xvar.plan.configuration import ATTRIBUTE
+from xvar.cf.metadata import STATUS
+from xvar.errors import Fault, Faults, InputError
 
 Shared = Literal["last", "first"]
 SHARED: tuple[Shared, ...] = ("last", "first")
+WITHOUT_RESULT = [STATUS.index(word) for word in ("not_run", "failed")]
 
 
 def series(data: xr.Dataset, *, shared: Shared = "last") -> xr.Dataset:
-    """The analyses of all windows as one record (time, y, x).
+    """Join the analyses of all windows into one record (time, y, x).
 
     Parameters
     ----------
     data : Dataset
         An analysis.
     shared : {"last", "first"}
-        Which window a frame is taken from that several windows share: the last one, in which most is known of what led
-        to it, or the first one, in which it is nearest to the end of the window.
+        Window of a frame that several windows share: the last one, which begins with it, or the first one, which ends
+        with it.
 
     Returns
     -------
     Dataset
-        The variables of the analysis that have steps, on one ``time`` dimension, each time once, and ``window``, the
-        window that each came from. Windows that failed or were not run have no part in it.
+        The variables with steps, on one ``time`` dimension, each time once, and ``window``, the window of each time.
+        Windows that failed or were not run are left out.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis, or no window has a result.
+        If `data` is no analysis, or no window has a result.
     """
+    configuration_of(data, "step", "status")
     faults = Faults()
-    if ATTRIBUTE not in data.attrs or "step" not in data.dims:
-        faults.add(
-            found=f"a Dataset with dimensions ({', '.join(map(str, data.dims))})",
-            expected="an analysis, as assimilate() gives it",
-            fix="ds.var4d.assimilate().var4d.series()",
-        )
-    if shared not in SHARED:
-        faults.add(found=f"shared={shared!r}", expected='"last" or "first"', fix='shared="last"')
+    faults.check_choice("shared", shared, SHARED, "last")
     faults.raise_if_any()
     times = data["time"].values
-    status = np.asarray(data["status"].values)
+    failed = np.isin(data["status"].values, WITHOUT_RESULT)
     chosen: dict[Any, tuple[int, int]] = {}
-    for window, step in np.ndindex(times.shape):
-        moment = times[window, step]
-        if moment != moment or moment is None or status[window] in (0, 5):
-            continue
-        if shared == "last" or moment not in chosen:
-            chosen[moment] = (window, step)
+    for window, step in zip(*np.nonzero(data["time"].notnull().values & ~failed[:, None]), strict=True):
+        if shared == "last" or times[window, step] not in chosen:
+            chosen[times[window, step]] = (window, step)
     if not chosen:
-        faults.add(found="no window with a result", expected="one at least", fix='see analysis["status"]')
-        faults.raise_if_any()
+        fix = "print(analysis.var4d.summary())"
+        raise InputError(Fault("no window with a result", "at least one", fix, "status", code="no-result"))
     moments = sorted(chosen)
     windows, steps = (xr.DataArray([chosen[moment][axis] for moment in moments], dims="time") for axis in (0, 1))
     stepped: list[Hashable] = [name for name, part in data.data_vars.items() if {"window", "step"} <= set(part.dims)]
     mappings = [name for name, part in data.data_vars.items() if "grid_mapping_name" in part.attrs]
     record = data[[*stepped, *mappings]].drop_vars(["time", "forecast_reference_time"]).isel(window=windows, step=steps)
     record = record.assign_coords(time=("time", np.array(moments, dtype=times.dtype), dict(data["time"].attrs)))
-    record["window"] = ("time", windows.values.astype("int32"), {"long_name": "window that the frame is taken from"})
+    record["window"] = ("time", windows.values.astype("int32"), {"long_name": "window of the frame"})
     needed = {dim for part in record.data_vars.values() for dim in part.dims}
     record = record.drop_vars([name for name, part in record.coords.items() if not set(part.dims) <= needed])
     return to_cf(record, data, action=f"series(shared={shared!r})")

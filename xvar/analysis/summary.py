@@ -1,4 +1,4 @@
-"""An analysis in a few lines."""
+"""Summary of an analysis in a few lines of text."""
 
 from __future__ import annotations
 
@@ -9,58 +9,53 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.analysis.outputs import configuration_of
 from xvar.cf.metadata import STATUS
-from xvar.errors import Fault, InputError
-from xvar.plan.configuration import ATTRIBUTE, Configuration
+from xvar.plan.configuration import Configuration
 
-#: What became of a window, and what to do about it where that was not what was hoped for.
+#: Status of a window -> its cause and remedy.
 REMEDIES = {
-    "not_run": "the run was interrupted: the same call goes on",
-    "not_converged": "the evaluations were used up: minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more",
-    "background_only": "nothing was observed, or nothing varies: there is no motion to be found",
-    "diverged": "J has no value where the model went: a shorter window, a shorter step, or a smaller background_error",
-    "failed": 'errors="raise" says why, as xvar status does of a run',
+    "not_run": "the run was interrupted: repeat the same call, which resumes it",
+    "not_converged": "evaluations used up: minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more",
+    "background_only": "nothing was observed, or nothing varies: no motion can be found",
+    "diverged": "J is not finite: use a shorter window, a shorter step, or a smaller background_error",
+    "failed": 'errors="raise" reports the reason, as xvar status does of a run',
 }
-TRANSFORMS = {"square_root": "compared as its square root, whose error hardly depends on how much it rains"}
+TRANSFORMS = {"square_root": "compared as its square root, whose error hardly depends on the rain rate"}
 LISTED = 10  # windows
 
 
 class Summary(str):
-    """Text that a notebook or a prompt shows as it is."""
+    """Text that a notebook or a prompt prints without quotes."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """The text itself, without quotes."""
+        """Return the text itself."""
         return str(self)
 
 
 def summary(data: xr.Dataset) -> Summary:
-    """Say what became of an analysis and what was assumed for it.
+    """Summarise an analysis: status, cost, observations, speeds, choices and assumptions.
 
     Parameters
     ----------
     data : Dataset
-        An analysis; what is lazy in it is computed.
+        An analysis; lazy parts are computed.
 
     Returns
     -------
     str
-        Status of the windows, and what to do about those that did not end well; J and its terms before and after; their
-        evaluations and observations; the speeds in m/s; the choices that the call made and what it assumed. Of several
-        windows the range is given.
+        The method; the number of windows of each status, with a remedy if they did not converge; J and its terms at the
+        background and at the analysis; evaluations and observations; values that each rule of quality control rejected;
+        speeds in m/s; the choices of the call and its assumptions. Of several windows the range is given.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis.
+        If `data` is no analysis.
     """
-    text = data.attrs.get(ATTRIBUTE)
-    if text is None or "status" not in data:
-        raise InputError(
-            Fault("a Dataset that is no analysis", "what assimilate() gives", "ds.var4d.assimilate().var4d.summary()")
-        )
-    configuration = Configuration.from_json(text)
+    configuration = configuration_of(data, "status")
     lines = [
         *_windows(data, configuration),
         *_cost(data, configuration),
@@ -75,6 +70,9 @@ def _windows(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
     status = np.atleast_1d(data["status"].values)
     windows, frames = _count(status.size, "window"), _count(data.sizes.get("step", 1), "frame")
     yield f"{configuration.variable} ({configuration.kind}): {windows} of {frames}"
+    method = getattr(configuration, "method", None)
+    if method is not None:
+        yield f"method: {method}"
     times = data["time"].values.ravel()
     times = times[~np.isnat(times)] if times.dtype.kind == "M" else times[times != np.array(None)]
     if times.size:
@@ -85,45 +83,48 @@ def _windows(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
         if which.size:
             named = "" if which.size == status.size else f" ({_listed(which)})"
             remedy = f": {REMEDIES[word]}" if word in REMEDIES else ""
-            yield f"{which.size} {word.replace('_', ' ')}{named}{remedy}"
+            yield f"{which.size} {_words(word)}{named}{remedy}"
 
 
 def _cost(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
-    """J and its terms in columns, and what it is expected to be where it is that of Gaussian errors."""
-    names = [str(key) for key in data.data_vars if str(key) == "cost" or str(key).startswith("cost_")]
+    """J and its terms in columns; 2 J over the number of observations, if all errors are stated."""
+    terms = {str(key): part for key, part in data.items() if str(key).startswith("cost") and "stage" in part.dims}
     rows = [("", "at the background", "at the analysis")]
-    for name in names:
-        stages = np.atleast_2d(data[name].transpose(..., "stage").values)
-        title = "J" if name == "cost" else f"  {name.removeprefix('cost_').replace('_', ' ')}"
-        rows.append((title, _span(stages[:, 0]), _span(stages[:, 1])))
+    for name, part in terms.items():
+        title = "J" if name == "cost" else f"  {_words(name.removeprefix('cost_'))}"
+        rows.append((title, _span(part.isel(stage=0).values), _span(part.isel(stage=1).values)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         yield "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=True)).rstrip()
-    before, after = np.atleast_2d(data["cost"].values).T
+    before, after = (np.atleast_1d(data["cost"].isel(stage=stage).values) for stage in (0, 1))
     fell = (1 - after / np.where(before > 0, before, np.nan)) * 100
     if np.isfinite(fell).any():
         yield f"J fell by {_span(fell, '.2g')} %"
+    # The default methods compare images in a norm whose expectation is unknown.
     if configuration.dynamics is not None:
-        # The images of xvar's own faults are compared in a norm whose expectation nobody knows.
         count = np.atleast_1d(data["number_of_observations"].values)
         ratio = 2 * after / np.where(count > 0, count, np.nan)
         if np.isfinite(ratio).any():
-            words = "about 1 where all errors are as large as was stated; far above, they are larger or J is not lowest"
+            words = "about 1 if all errors are as large as stated; far above, they are larger or J is not minimal"
             yield f"2 J over the number of observations: {_span(ratio, '.3g')} ({words})"
 
 
 def _observations(data: xr.Dataset) -> Iterator[str]:
     for name in ("evaluations", "number_of_observations"):
         if name in data:
-            yield f"{name.replace('_', ' ')} in a window: {_span(data[name].values, ',.0f')}"
+            yield f"{_words(name)} in a window: {_span(data[name].values, ',.0f')}"
     rejected = data.get("number_of_rejected_observations")
     if rejected is not None and (rejected.values > 0).any():
-        yield f"values taken as missing in a window, for gross errors: {_span(rejected.values, ',.0f')}"
+        yield f"observations rejected in a window: {_span(rejected.values, ',.0f')}"
+    if "rejected_observations" in data:
+        by_rule = data["rejected_observations"].transpose("rule", ...)
+        for word, part in zip(_flags(data["rule"]).values(), by_rule.values, strict=True):
+            if (part > 0).any():
+                yield f"  by the rule {word}: {_span(part, ',.0f')}"
     if "observation_quality" in data:
         quality = data["observation_quality"]
-        words = str(quality.attrs["flag_meanings"]).split()
-        counts = [(word, int((quality.values == code).sum())) for code, word in enumerate(words)]
-        yield "observations: " + ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts if count)
+        counts = [(word, int((quality.values == code).sum())) for code, word in _flags(quality).items()]
+        yield "observations: " + ", ".join(f"{count} {_words(word)}" for word, count in counts if count)
 
 
 def _motion(data: xr.Dataset) -> Iterator[str]:
@@ -146,14 +147,25 @@ def _choices(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
     if configuration.transform != "none" and configuration.dynamics is None:
         yield f"- {TRANSFORMS[configuration.transform]}"
     if "growth" in data:
-        yield "- growth and decay, found from the newest pair of frames, go into the forecast"
+        yield "- growth and decay of the newest pair of frames go into the forecast"
     if "source" in data:
-        yield "- a smooth source beside the motion: what warms or cools is no motion"
+        yield "- a smooth source beside the motion, for warming and cooling"
     yield from (f"- {note}" for note in configuration.notes)
 
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _flags(flags: xr.DataArray) -> dict[int, str]:
+    """Return the meanings of flags by their values, of a coordinate those that it holds."""
+    words = str(flags.attrs["flag_meanings"]).split()
+    meanings = dict(zip(map(int, flags.attrs.get("flag_values", range(len(words)))), words, strict=True))
+    return {int(code): meanings[int(code)] for code in flags.values} if flags.name in flags.dims else meanings
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _listed(which: NDArray[np.intp]) -> str:

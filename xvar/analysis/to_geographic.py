@@ -1,4 +1,4 @@
-"""The motion towards east and north, on whatever grid it was analysed."""
+"""Motion towards east and north, on any grid."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from xvar.cf.metadata import attributes
 from xvar.errors import Faults
 from xvar.plan.configuration import Configuration
 
-#: What follows ``u`` and ``v`` in the names of further vectors of an analysis.
-SUFFIXES = ("", "_forcing", "_transient", "_increment")
+#: Vectors of an analysis, by the end of their names, and their description.
+VECTORS = {
+    "": "motion",
+    "_forcing": "model error forcing of the motion",
+    "_transient": "transient part of the motion",
+    "_increment": "increment of the motion",
+}
 COMPONENTS = ("eastward", "northward")
 
 
 def to_geographic(data: xr.Dataset) -> xr.Dataset:
-    r"""An analysis with its motion towards east and north beside that along the axes of the grid.
+    r"""Add the motion towards east and north to an analysis.
 
     .. math:: u_{east} = u\, e_x^{east} + v\, e_y^{east}, \qquad u_{north} = u\, e_x^{north} + v\, e_y^{north}
 
-    with the unit vectors along increasing x and y at every point, from the grid mapping or from 2-D latitude and
-    longitude. On a grid of latitude and longitude they are u and v.
+    with the unit vectors e along increasing x and y at every point, from the grid mapping or from 2-D latitude and
+    longitude. On a grid of latitude and longitude they equal u and v.
 
     Parameters
     ----------
@@ -35,14 +40,14 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        The analysis with ``eastward`` and ``northward`` in m s-1 and, where it has them, the same of the model error
-        forcing, of what fades and of the increment (``eastward_forcing`` and so on). ``u`` and ``v`` stay, which a
-        forecast goes on from. Lazy where the analysis is.
+        The analysis with ``eastward`` and ``northward`` in m s-1 and, if it has them, the components of the model error
+        forcing, of the transient motion and of the increment (``eastward_forcing`` and so on). ``u`` and ``v`` stay:
+        a forecast starts from them. Lazy if the analysis is.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis, or nothing says where north is.
+        If `data` is no analysis, or the direction of north is unknown.
 
     Examples
     --------
@@ -63,7 +68,7 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     faults.raise_if_any()
     assert directions is not None
     result = data.copy()
-    for suffix in SUFFIXES:
+    for suffix in VECTORS:
         pair = [f"{name}{suffix}" for name in "uv"]
         if not set(pair) <= set(data.data_vars):
             continue
@@ -76,7 +81,7 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
 
 
 def _attributes(data: xr.Dataset, configuration: Configuration, component: str, suffix: str) -> dict[str, Any]:
-    """Those of the component along the grid, with the direction in their names."""
+    """Return the attributes of the component along the grid, renamed by its direction."""
     own = data[f"{component}{suffix}"].attrs
     name = configuration.variable
     known = attributes(
@@ -89,6 +94,4 @@ def _attributes(data: xr.Dataset, configuration: Configuration, component: str, 
     kept = {key: own[key] for key in ("units", "grid_mapping") if key in own}
     if not suffix:
         return {**kept, **{key: known[key] for key in ("long_name", "standard_name") if key in known}}
-    word = COMPONENTS["uv".index(component)]
-    what = {"_forcing": "model error forcing of the motion", "_transient": "part of the motion that fades"}
-    return {**kept, "long_name": f"{what.get(suffix, 'increment of the motion')}, {word}"}
+    return {**kept, "long_name": f"{VECTORS[suffix]}, {COMPONENTS['uv'.index(component)]}"}

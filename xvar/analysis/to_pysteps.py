@@ -1,4 +1,4 @@
-"""The motion in the conventions of other packages."""
+"""Motion in the conventions of pysteps."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from xvar.analysis.forecast import read_analysis
 from xvar.cf.times import parse_duration
 from xvar.errors import Fault, Faults, InputError
 
-CELL, FRAME = 1e3, 300  # metres and seconds, of images that say neither: what is found is in pixels a frame
+CELL, FRAME = 1e3, 300  # metres and seconds of images without coordinates: the result is in pixels a frame
 
 
 def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
-    r"""The motion at the end of a window, or on average after it, as pysteps takes it.
+    r"""Return the motion at the end of a window, or its average after it, for nowcasts of pysteps.
 
-    The nowcasts of pysteps keep the motion that they are given, while the transient part of xvar's fades. With `lead`
-    it is that on average over the time from the last image:
+    Nowcasts of pysteps keep the motion constant, while the transient part of xvar's motion decays. With `lead` the
+    motion is the average over the time from the last image:
 
     .. math:: w + q \, \frac{\tau}{t} \left(1 - e^{-t / \tau}\right)
 
-    with w the steady motion, q the transient one at the last image, τ its lifetime and t the lead.
+    with w the steady motion, q the transient motion at the last image, τ its lifetime and t the lead.
 
     Parameters
     ----------
     data : Dataset
         An analysis.
     window : int
-        Which of its windows.
+        Index of the window.
     lead : duration, optional
-        How far ahead it is to be used, such as "30min". Default: the motion at the time of the last image.
+        Length of the nowcast, such as "30min". Default: the motion at the time of the last image.
 
     Returns
     -------
     ndarray (2, y, x)
         Displacement along the columns and along the rows of the image as it is stored, in pixels in the time between
-        two frames: the ``velocity`` of ``pysteps.nowcasts``. Zero where there is no motion, on land.
+        two frames: the ``velocity`` of ``pysteps.nowcasts``. Zero on land.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis, or `lead` no positive duration.
+        If `data` is no analysis, or `lead` no positive duration.
 
     Examples
     --------
@@ -76,28 +76,27 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
 
 
 def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
-    """A motion method for pysteps: the displacement at the last of some images.
+    """Return the displacement at the last of several images, as a motion method of pysteps.
 
-    ``pysteps.motion.interface._methods["xvar"] = xvar.pysteps_motion`` makes it one of those that
-    ``pysteps.motion.get_method("xvar")`` finds. It takes the rates, not their logarithm, which the other methods are
-    mostly given.
+    ``pysteps.motion.interface._methods["xvar"] = xvar.pysteps_motion`` registers it for
+    ``pysteps.motion.get_method("xvar")``. It expects rates, not their logarithm as most other methods.
 
     Parameters
     ----------
     images : array (time, y, x)
-        Rates at equal times, the last four of which are used; NaN, or masked, where nothing was observed.
+        Rates at regular times, of which the last four are used; NaN or masked if not observed.
     units : str
-        Of the images: a rate, or "dBZ".
+        Units of the images: a rate, or "dBZ".
 
     Returns
     -------
     ndarray (2, y, x)
-        As that of `to_pysteps`.
+        As `to_pysteps` returns it.
 
     Raises
     ------
     InputError
-        Where there are no two images, or nothing is in them.
+        If there are less than two images, or they hold nothing.
 
     Examples
     --------
@@ -115,7 +114,8 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
                 variable="images",
                 found=f"shape {values.shape}",
                 expected="two images or more, (time, y, x)",
-                fix="pass the rates of the last four times",
+                fix="pysteps_motion(rates[-4:])",
+                code="too-few-images",
             )
         )
     values = values[-DEFAULT_FRAMES:]

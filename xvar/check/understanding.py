@@ -1,4 +1,4 @@
-"""How a record is understood, in words."""
+"""Interpretation of a record in words and numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def describe(
     sort: bool = False,
     strict: bool = False,
 ) -> dict[str, Any]:
-    """Say what would be assimilated: variable, axes, spacing, units, times and their gaps, missing values.
+    """Describe the record that would be assimilated: variable, axes, spacing, units, times and gaps, missing values.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def describe(
     Returns
     -------
     dict
-        Plain words and numbers by the name of the fact.
+        Words and numbers by the name of the fact.
 
     Raises
     ------
     InputError
-        With all that stands in the way.
+        With all faults of the record.
     """
     faults = Faults()
     dataset, name = as_dataset(data, faults)
@@ -61,13 +61,7 @@ def describe(
 
 
 def facts(record: Record) -> dict[str, Any]:
-    """A record that was understood, in words.
-
-    Raises
-    ------
-    InputError
-        Where it holds no window.
-    """
+    """Describe a record that was read; raise InputError if it holds no window."""
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
     schedule = read_windows(seconds, record.axes.time, None, None, "drop", faults)
@@ -75,10 +69,11 @@ def facts(record: Record) -> dict[str, Any]:
     assert schedule is not None
     rows, columns = record.grid.shape
     dy_metres, dx_metres = record.grid.spacing
-    gaps = np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)
     steps = np.diff(seconds)
+    gaps = np.flatnonzero(steps > 1.5 * record.cadence)
     uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
     lines = (f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5])
+    directions = ["ascending" if up else "descending" for up in record.grid.ascending]
     return {
         "variable": str(record.name),
         "kind": record.kind,
@@ -86,10 +81,7 @@ def facts(record: Record) -> dict[str, Any]:
         "axes": f"time {record.axes.time!r}, y {record.axes.y!r}, x {record.axes.x!r}",
         "grid": f"{rows} rows x {columns} columns, {record.grid.kind}",
         "spacing": f"dy {dy_metres:.6g} m, dx {dx_metres:.6g} m, {record.grid.description}",
-        "orientation": ", ".join(
-            f"{name} {'ascending' if up else 'descending'}"
-            for name, up in zip(("y", "x"), record.grid.ascending, strict=True)
-        ),
+        "orientation": f"y {directions[0]}, x {directions[1]}",
         "frames": f"{seconds.size}, from {_moment(times[0])} to {_moment(times[-1])}",
         "cadence": f"{record.cadence:g} s{uneven}",
         "gaps": ", ".join(lines) or "none",
@@ -101,7 +93,7 @@ def facts(record: Record) -> dict[str, Any]:
 
 def _missing(record: Record) -> str:
     if is_lazy(record.array):
-        return "not known: the data are lazy"
+        return "unknown: the data are lazy"
     if record.array.dtype.kind != "f":
         return "none: the values are integers"
     return f"{np.isnan(record.array.values).mean():.2%} of the values"

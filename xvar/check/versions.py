@@ -1,4 +1,4 @@
-"""What is installed: for a report of a fault."""
+"""Versions of installed packages, for reports of bugs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import re
 import sys
 from typing import TextIO
 
-#: Libraries below the ones that xvar asks for, where many faults of files and grids come from.
-BELOW = ("h5netcdf", "h5py", "numcodecs", "pandas", "pint-xarray", "scipy", "xradar")
+#: Indirect dependencies that many faults of files and grids come from.
+INDIRECT = ("h5netcdf", "h5py", "numcodecs", "pandas", "pint-xarray", "scipy", "xradar")
 
 
 def show_versions(file: TextIO | None = None) -> None:
-    """Print the versions of Python, xvar and what it may use, one a line; nothing heavy is imported.
+    """Print the versions of Python, xvar and its dependencies, one a line, without importing them.
 
     Parameters
     ----------
     file : file, optional
-        Where to; standard output by default.
+        File to write to; standard output by default.
 
     Examples
     --------
@@ -26,10 +26,10 @@ def show_versions(file: TextIO | None = None) -> None:
     >>> xvar.show_versions()  # doctest: +ELLIPSIS
     python: ...
     """
-    asked = importlib.metadata.requires("xvar") or []
+    required = importlib.metadata.requires("xvar") or []
     tools = ("dev", "docs", "lint", "test")
-    kept = (text for text in asked if not any(f'extra == "{name}"' in text.replace("'", '"') for name in tools))
-    names = sorted({re.split(r"[\s\[<>=!~;(]", text, maxsplit=1)[0] for text in kept} | set(BELOW))
+    kept = (text for text in required if not any(f'extra == "{name}"' in text.replace("'", '"') for name in tools))
+    names = sorted({re.split(r"[\s\[<>=!~;(]", text, maxsplit=1)[0] for text in kept} | set(INDIRECT))
     lines = [f"python: {platform.python_version()}", f"system: {platform.platform()}", f"xvar: {_version('xvar')}"]
     lines += [f"{name}: {_version(name)}" for name in names if name != "xvar"]
     (file or sys.stdout).write("\n".join(lines) + "\n")

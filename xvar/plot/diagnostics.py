@@ -151,7 +151,7 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     if score not in scores or "lead_time" not in scores[score].dims:
         known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
         fix = "scores = forecast.var4d.verify(truth)"
-        raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", fix, code="no-such-score"))
+        raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", fix, code="unknown-score"))
     ax = own_axes(ax)
     array, persistence = scores[score], scores.get(f"{score}_persistence")
     seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])

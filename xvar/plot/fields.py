@@ -66,7 +66,7 @@ def field(
     if name not in data:
         fields = [str(key) for key, part in data.data_vars.items() if part.ndim >= 2 and "stage" not in part.dims]
         raise InputError(
-            Fault(f"no variable {name!r}", f"one of {', '.join(fields)}", "leave it out", code="no-such-variable")
+            Fault(f"no variable {name!r}", f"one of {', '.join(fields)}", "leave it out", code="unknown-variable")
         )
     array = data[name]
     canvas = make_canvas(array, data, configuration)
