@@ -19,7 +19,8 @@ import xvar
 from tests.faults.codes import codes
 from tests.records import analysis
 from xvar.errors import InputError
-from xvar.plot.page import Record, make_server, view
+from xvar.plot.page import make_server, view
+from xvar.plot.page.frames import Record
 from xvar.plot.page.page import _Pictures
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -74,7 +75,7 @@ def test_sliders_and_button_change_the_pictures() -> None:
     from bokeh.document import Document
 
     document = Document()
-    view(Record(analysis(), xvar.datasets.sample()))(document)
+    view(analysis(), xvar.datasets.sample())(document)
     time_slider, play = (document.select_one({"name": name}) for name in ("time", "play"))
     plane = document.select_one({"name": "analysis and forecast"})
     assert plane.title.text == "analysis, 2018-01-03 22:45 UTC"

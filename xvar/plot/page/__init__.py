@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bokeh.document import Document
     from bokeh.server.server import Server
 
-__all__ = ["Record", "make_server", "serve", "view"]
+__all__ = ["make_server", "serve", "view"]
 
 ADDRESS = "localhost"
 
@@ -48,17 +48,29 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
     except ImportError as error:
         fault = Fault("no Bokeh", "the extra xvar[view]", "pip install 'xvar[view]'", code="missing-extra")
         raise InputError(fault) from error
-    application = Application(FunctionHandler(view(Record(analysis, truth))))
+    application = Application(FunctionHandler(view(analysis, truth)))
     try:
         return Server({"/": application}, address=ADDRESS, port=port)
     except OSError as error:
         raise InputError(Fault(f"port {port}: {error}", "a free port", "--port 0", code="port-in-use")) from error
 
 
-def view(record: Record) -> Callable[[Document], None]:
-    """Return a function that fills a document of Bokeh: in a notebook ``bokeh.io.show(view(Record(analysis)))``."""
+def view(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> Callable[[Document], None]:
+    """Return a function that fills a document of Bokeh; in a notebook ``bokeh.io.show(view(analysis))`` shows it.
+
+    Parameters
+    ----------
+    analysis, truth
+        As for `make_server`.
+
+    Raises
+    ------
+    InputError
+        If `analysis` is no analysis, or the truth does not fit it.
+    """
     from xvar.plot.page.page import make_document
 
+    record = Record(analysis, truth)
     return lambda document: make_document(document, record)
 
 
