@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 
 def printable(text: object, *, keep: str = "") -> str:
@@ -19,6 +20,22 @@ def printable(text: object, *, keep: str = "") -> str:
         c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode()
         for c in str(text)
     )
+
+
+class Status(IntEnum):
+    """Outcome of a window, as written to the variable ``status``."""
+
+    NOT_RUN = 0
+    CONVERGED = 1
+    NOT_CONVERGED = 2
+    BACKGROUND_ONLY = 3
+    DIVERGED = 4
+    FAILED = 5
+
+    @property
+    def word(self) -> str:
+        """Return the name in lower case, as in flag_meanings."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from xvar.cf.units import are_convertible
+from xvar.errors import Status
 
 #: What became of a window; a region of a store that was never written reads as 0.
-STATUS = ("not_run", "converged", "not_converged", "background_only", "diverged", "failed")
+STATUS = tuple(status.word for status in Status)
 STAGES = ("background", "analysis")
 BACKGROUND_SOURCES = ("stated", "window_before")
 ORIGINS = ("inside_domain", "last_frame")

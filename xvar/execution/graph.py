@@ -49,7 +49,7 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
         work.outputs,
         work.errors,
         data.name,
-        [(b.begin, b.needed, b.frames, b.seconds, b.lead, b.elapsed) for b in batches],
+        [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed) for b in batches],
     )
     name = f"assimilate-windows-{token}"
     layer, keys, cycle_states = _batch_tasks(work, data, batches, token)
@@ -136,11 +136,11 @@ def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tup
     for index, batch in enumerate(batches):
         keys.append(f"assimilate-{name(batch)}")
         cycle_state = None
-        if batch.goes_on and last_part is not None:
+        if batch.is_continued and last_part is not None:
             cycle_state = f"hand-on-window-{batch.begin - 1:0{digits}d}-{token}"
             layer[cycle_state] = (final_state, shared, *last_part)
         cycle_states.append(cycle_state)
-        parts = batch.parts()
+        parts = batch.chains()
         names = keys[-1:] if len(parts) == 1 else [f"assimilate-part-{name(part)}" for part in parts]
         for number, (part, key) in enumerate(zip(parts, names, strict=True)):
             blocks, held = frames_of(part, (index, number))

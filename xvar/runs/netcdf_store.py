@@ -13,9 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, Status
 from xvar.runs.manifest import ATTRIBUTE, Manifest
-from xvar.runs.report import NOT_RUN
 from xvar.runs.store import FAILURES, Fields, Store, StoreError, WriteRecord, flush, nothing_run, per_window, remove
 
 
@@ -86,7 +85,7 @@ class NetCDFStore(Store):
             with xr.open_dataset(self.path) as file:
                 return np.asarray(file["status"].values, dtype=np.int8)
         manifest = self.manifest()
-        status = np.full(0 if manifest is None else manifest.windows, NOT_RUN, np.int8)
+        status = np.full(0 if manifest is None else manifest.windows, Status.NOT_RUN, np.int8)
         for begin, count, path in self._files():
             with np.load(path) as part:
                 status[begin : begin + count] = part["status"]

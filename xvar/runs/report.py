@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.cf.metadata import STATUS
-from xvar.execution.batches import DIVERGED, FAILED
-
-NOT_RUN = 0
+from xvar.errors import Status
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,8 @@ class Report:
     @property
     def failed(self) -> dict[int, str]:
         """Windows that failed, with the reason; one that diverged from its very background is among them."""
-        without = {int(index): "reason unknown" for index in np.flatnonzero(self.status == FAILED)}
-        ends = np.isin(self.status, (DIVERGED, FAILED))
+        without = {int(index): "reason unknown" for index in np.flatnonzero(self.status == Status.FAILED)}
+        ends = np.isin(self.status, (Status.DIVERGED, Status.FAILED))
         return without | {index: reason for index, reason in sorted(self.reasons.items()) if ends[index]}
 
     @property
@@ -64,7 +61,7 @@ class Report:
     @property
     def left(self) -> int:
         """How many windows were not run."""
-        return int((self.status == NOT_RUN).sum())
+        return int((self.status == Status.NOT_RUN).sum())
 
     @property
     def done(self) -> int:
@@ -74,7 +71,7 @@ class Report:
     @property
     def not_run(self) -> list[int]:
         """Windows that were not run."""
-        return [int(index) for index in np.flatnonzero(self.status == NOT_RUN)]
+        return [int(index) for index in np.flatnonzero(self.status == Status.NOT_RUN)]
 
     def __repr__(self) -> str:
         """The text itself, for a notebook or a prompt."""

@@ -17,16 +17,16 @@ import numpy as np
 import xarray as xr
 
 from xvar.assimilation import assimilate
-from xvar.errors import Fault, InputError, refuse_unknown
+from xvar.errors import Fault, InputError, Status, refuse_unknown
 from xvar.execution import workers as processes
-from xvar.execution.batches import FAILED, Batch, LazyTasks, WindowError, reason_of
+from xvar.execution.batches import Batch, LazyTasks, WindowError, reason_of
 from xvar.execution.dispatch import deferred
 from xvar.runs.cluster import DEATHS, connected, started
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
 from xvar.runs.progress import watched
-from xvar.runs.report import NOT_RUN, Interrupted, Report
+from xvar.runs.report import Interrupted, Report
 from xvar.runs.store import Store, StoreError, WriteRecord
 from xvar.runs.tasks import Task, alone_on_worker, killed, stored_cycle_states, write_tasks
 from xvar.runs.zarr_store import ZarrStore
@@ -219,7 +219,7 @@ class _Run:
                 self.analysis, self.deferred = self._lazy(found.batch)
         self.states = self.store.status()
         self.reasons = self.store.failures()
-        self.before = int((self.states != NOT_RUN).sum())
+        self.before = int((self.states != Status.NOT_RUN).sum())
         wanted = self._wanted()
         try:
             self._tell()
@@ -292,7 +292,7 @@ class _Run:
         self._tell()
 
     def _is_missing(self, batch: Batch) -> bool:
-        return bool((self.states[batch.begin : batch.end] == NOT_RUN).any())
+        return bool((self.states[batch.begin : batch.end] == Status.NOT_RUN).any())
 
     def _wanted(self) -> list[int]:
         """Batches that are not done."""
@@ -300,7 +300,7 @@ class _Run:
 
     def _waits(self, batch: Batch) -> bool:
         """Whether a batch goes on from a window that is not done: what ended that one ended this one with it."""
-        return batch.goes_on and bool(self.states[batch.begin - 1] == NOT_RUN)
+        return batch.is_continued and bool(self.states[batch.begin - 1] == Status.NOT_RUN)
 
     def _tasks(self, wanted: Sequence[int]) -> tuple[Mapping[Any, Any], list[Task]]:
         """Graph and tasks of batches; chains go on from what the store holds."""
@@ -313,7 +313,7 @@ class _Run:
     def _give_up(self, batch: Batch, reason: str) -> None:
         for row in range(len(batch)):
             logger.error("%s failed: %s", batch.name(row), reason)
-        self._commit([killed(batch, self.analysis, FAILED, reason)])
+        self._commit([killed(batch, self.analysis, Status.FAILED, reason)])
 
     def _refuse(self, error: BaseException, batch: Batch) -> None:
         """Raise an error that ends the run; one of reading is marked where the run is to go on."""

@@ -13,9 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, Status
 from xvar.runs.manifest import ATTRIBUTE, Manifest
-from xvar.runs.report import NOT_RUN
 from xvar.runs.store import (
     FAILURES,
     Fields,
@@ -246,7 +245,7 @@ class ZarrReader:
 
     def is_noted(self, begin: int, end: int) -> bool:
         """Whether the run has noted windows as done, and asks for them no more."""
-        return bool((_open(Path(self.path), "status", mode="r")[begin:end] != NOT_RUN).all())
+        return bool((_open(Path(self.path), "status", mode="r")[begin:end] != Status.NOT_RUN).all())
 
 
 def _open(store: Path, name: str, mode: Any = "r+") -> Any:

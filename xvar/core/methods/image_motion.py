@@ -19,6 +19,7 @@ from xvar.core.models.parcels import ImageAtParcels, Parcels, compose_displaceme
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
 from xvar.core.solve import Analysis, solve
+from xvar.errors import Status
 
 Transform = Literal["none", "square_root"]
 
@@ -475,10 +476,10 @@ def costs_of(result: Analysis) -> dict[str, Tensor]:
 
 
 def status_of(result: Analysis, flat: Tensor) -> Tensor:
-    """What became of each window, by the numbers of the output contract."""
+    """Return the `Status` of each window; `flat` marks those that have nothing to observe."""
     reason = result.minimum.reason
-    status = torch.full_like(reason, 1)
-    status[reason == Reason.EVALUATIONS] = 2
-    status[reason == Reason.DIVERGED] = 4
-    status[flat] = 3
+    status = torch.full_like(reason, int(Status.CONVERGED))
+    status[reason == Reason.EVALUATIONS] = int(Status.NOT_CONVERGED)
+    status[reason == Reason.DIVERGED] = int(Status.DIVERGED)
+    status[flat] = int(Status.BACKGROUND_ONLY)
     return status
