@@ -1,8 +1,8 @@
-"""Where windows are solved: at once in this process, or as tasks of dask where the record is lazy."""
+"""Dispatch of windows: solved at once in this process, or as tasks of dask if the record is lazy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.execution import graph, workers
-from xvar.execution.batch_sizes import Sizes
-from xvar.execution.batches import Array, Errors, LazyTasks, Output, Solve, Work, make_batches, solve_batch
+from xvar.execution.batches import Array, LazyTasks, Work, make_batches, solve_batch
 from xvar.execution.devices import take_device
 from xvar.execution.schedule import Schedule
 
@@ -40,53 +39,40 @@ def is_deferred() -> bool:
 
 
 def run_batches(
-    solve: Solve,
+    work: Work,
     data: Array,
     schedule: Schedule,
-    outputs: Mapping[str, Output],
-    sizes: Sizes,
-    errors: Errors,
-    *,
+    size: int,
+    seconds: NDArray[np.float64],
     times: NDArray[Any] | None = None,
-    device: str | None = None,
-    carried: tuple[str, ...] = (),
 ) -> dict[str, Array]:
     """Solve every window of a schedule.
 
     Parameters
     ----------
-    solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array
-        Solves windows with the same frame times, from plain arrays. Where windows form chains it also takes the
-        `CycleState` of the one window that it is given, or None.
-    data : array (time, ..., y, x)
-        The record; where it is a dask array nothing is computed, and each batch becomes a task that reads no more than
-        its own frames.
+    work : Work
+        The solver and the settings of the call.
+    data : array (time, y, x)
+        The record. If it is a dask array nothing is computed, and each batch becomes a task that reads its own frames.
     schedule : Schedule
         The windows.
-    outputs : mapping of str to Output
-        What `solve` gives.
-    sizes : Sizes
-        Of the batches.
-    errors : {"raise", "continue"}
-        Whether a window that fails ends the run, or is marked in `status` and leaves the others alone.
-    times : ndarray (frame,), optional
+    size : int
+        Windows of a task.
+    seconds : ndarray of float (time,)
+        Times of the frames in seconds.
+    times : ndarray (time,), optional
         Dates of the frames, for messages.
-    device : str, optional
-        Device of torch.
-    carried : tuple of str
-        Outputs that the next window of a chain takes over.
 
     Returns
     -------
     dict of str to array (window, ...)
     """
-    work = Work(solve, outputs, schedule.frames.shape[1], errors, sizes.together, device, carried)
     tasks = _deferred.get()
     if tasks is None and not hasattr(data, "dask"):
-        (whole,) = make_batches(schedule, len(schedule.frames), times)
+        (whole,) = make_batches(schedule, len(schedule.frames), seconds, times)
         workers.refuse_fork()
-        take_device(device)
+        take_device(work.device)
         small = data.shape[-2] * data.shape[-1] < MIN_POINTS_FOR_THREADS
         with workers.one_torch_thread() if small else nullcontext():
             return solve_batch(work, whole, data, np.arange(len(data))).arrays
-    return graph.lazy_batches(work, data, make_batches(schedule, sizes.task, times), tasks)
+    return graph.lazy_batches(work, data, make_batches(schedule, size, seconds, times), tasks)

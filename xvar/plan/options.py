@@ -1,85 +1,459 @@
-"""What the options of `assimilate` take; other values are refused at the call, with the nearest that would do."""
+"""Options of an assimilation, each declared once: name, type, default, methods, documentation, flag of the shell.
+
+The signature of `xvar.assimilation.assimilate` is held to this table by a test. Its docstring, the checks of values, the
+answer to an unknown or misplaced option, the commands of the shell, configuration files and the table of the
+documentation are made from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from xvar.errors import Faults, nearest
-from xvar.execution.batch_sizes import is_batch
-from xvar.execution.batches import Errors
 
 if TYPE_CHECKING:
-    from xvar.core.covariance.coast import Coast
+    import xarray as xr
 
-Saved = Literal["increment", "innovation", "residual", "cost_history"]
+Method = Literal["image_motion", "currents", "advection", "model"]
 Constraint = Literal["strong", "weak"]
+Coast = Literal["free", "no_flow"]
+Saved = Literal["increment", "innovation", "residual", "cost_history"]
 
+IMAGES: tuple[Method, ...] = ("image_motion", "currents")
+STATES: tuple[Method, ...] = ("advection", "model")
+METHODS: dict[Method, str] = {
+    "image_motion": "motion at the end of the window, with growth and decay of rain; strong constraint",
+    "currents": "sea-surface currents at the end of the window; strong or weak constraint",
+    "advection": "state at the beginning of the window, images moved by a motion that moves itself, or is steady",
+    "model": "state at the beginning of the window, by a model of your own",
+}
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history")
-DEVICES = ("cpu", "cuda", "mps", "xpu")  # those that people have; torch knows others
-_CONSTRAINTS: tuple[Constraint, ...] = ("strong", "weak")
-_COASTS: tuple[Coast, ...] = ("no_flow", "free")
-_ERRORS: tuple[Errors, ...] = ("raise", "continue")
-_CHOICES: Mapping[str, tuple[object, ...]] = {
-    "errors": _ERRORS,
-    "dtype": (None, "float32", "float64"),
-    "constraint": _CONSTRAINTS,
-    "coast": _COASTS,
-    "sort": (False, True),
-    "strict": (False, True),
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # the common ones; torch knows others
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of `assimilate`.
+
+    Attributes
+    ----------
+    name : str
+    type : str
+        As in a docstring.
+    doc : str
+        Documentation.
+    default : object
+        Value if the option is left out.
+    methods : tuple of str
+        Methods that have a use for it; another value than the default is a fault with any other method.
+    choices : tuple
+        Values that it takes; empty if there is no list.
+    empty : callable (value) -> bool
+        Whether a value means the same as the default.
+    flag : str, optional
+        Help text of the flag of the shell; None if the option is for Python alone.
+    check : callable (value) -> str or None, optional
+        Return the values that are expected if a value is wrong.
+    example : str
+        Value that a fix shows.
+    """
+
+    name: str
+    type: str
+    doc: str
+    default: Any = None
+    methods: tuple[Method, ...] = tuple(METHODS)
+    choices: tuple[object, ...] = ()
+    empty: Callable[[Any], bool] = field(default=lambda value: value is None)
+    flag: str | None = None
+    check: Callable[[Any], str | None] | None = None
+    example: str = ""
+
+    def is_default(self, value: Any) -> bool:
+        """Return whether a value means the same as leaving the option out."""
+        if self.empty(value):
+            return True
+        return isinstance(value, (bool, str, int, float, tuple)) and bool(value == self.default)
+
+
+def _no_entries(value: Any) -> bool:
+    """Return whether a value is None, or a collection or Dataset without entries."""
+    return value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str) and not len(value))
+
+
+def _no_background(value: Any) -> bool:
+    return value is None or (hasattr(value, "data_vars") and not value.data_vars)
+
+
+def _no_observation(value: Any) -> bool:
+    from xvar.core.methods.experiment import Images
+
+    return _no_entries(value) or (isinstance(value, Images) and value == Images())
+
+
+def _check_batch(value: Any) -> str | None:
+    from xvar.execution.batch_sizes import is_batch
+
+    return None if is_batch(value) else 'a number of windows, 1 or more, or a memory such as "500MiB"'
+
+
+def _check_minimizer(value: Any) -> str | None:
+    return None if value is None or callable(value) else "a minimiser of xvar.minimize"
+
+
+def _check_save(value: Any) -> str | None:
+    words = [value] if isinstance(value, str) else list(value)
+    wrong = isinstance(value, str) or any(word not in SAVED for word in words)
+    return f"a sequence of {', '.join(SAVED)}" if wrong else None
+
+
+def _check_device(value: Any) -> str | None:
+    """Return what is expected if torch does not know a device; workers find out whether it is there."""
+    import torch
+
+    if value is None:
+        return None
+    try:
+        torch.device(value)
+    except (RuntimeError, TypeError):
+        return f"a device of torch: {', '.join(DEVICES)}, or one by its number, such as cuda:1"
+    return None
+
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option(
+            "method",
+            '{"image_motion", "currents", "advection", "model"}, optional',
+            "The problem that is solved. Default: that of `dynamics`, else currents if the variable is a temperature "
+            "or another tracer of the sea, else image motion. No other option selects it.",
+            choices=(None, *METHODS),
+            flag="image_motion, currents or advection.",
+            example='"image_motion"',
+        ),
+        Option(
+            "window",
+            "int or duration, optional",
+            'Length of the windows, in frames or as a duration ("15min", "3D"; a window includes both its ends). '
+            "Default: 4 frames, or all if there are fewer.",
+            flag="Length of a window, in frames or as a duration: 4, 15min, 3D.",
+            example="4",
+        ),
+        Option(
+            "stride",
+            "int or duration, optional",
+            "Distance between the beginnings of windows. Default: one frame less than the window.",
+            flag="Distance between the beginnings of windows, in frames or as a duration.",
+            example="3",
+        ),
+        Option(
+            "partial",
+            '{"drop", "keep"}',
+            "Frames at the end, or before a gap, that do not fill a window are dropped, or kept as a shorter window.",
+            default="drop",
+            choices=("drop", "keep"),
+            flag="Frames that do not fill a window: drop or keep.",
+        ),
+        Option(
+            "constraint",
+            '{"strong", "weak"}',
+            "The model is perfect, or its error is part of the control.",
+            default="strong",
+            choices=("strong", "weak"),
+            flag="strong: the model is perfect; weak: its error is estimated.",
+        ),
+        Option(
+            "dynamics",
+            "str, xvar.dynamics.Advection or callable, optional",
+            'The model: ``"advection"`` (the motion moves itself, as in the paper), ``"steady"``, or your own '
+            "``model(state, seconds) -> state``, whose components are the variables of `background`. An attribute "
+            "``step`` is its longest time step in seconds. It selects the method: advection, or model.",
+            methods=STATES,
+        ),
+        Option(
+            "background",
+            'Dataset, "cycled" or xvar.background.Cycled, optional',
+            "x_b, on the grid of the data. For the methods of images ``u`` and ``v``, about which the prior of the "
+            "motion is centred (default: rest). For advection ``u``, ``v`` and the variable itself, each optional: "
+            "rest, and the first frame, which then is no observation. For a model the whole state. With "
+            '``"cycled"`` each window begins from the forecast of the window before, see `xvar.background.Cycled`.',
+            empty=_no_background,
+            flag='"cycled": each window begins from the forecast of the window before.',
+            example='"cycled"',
+        ),
+        Option(
+            "background_error",
+            "specification of xvar.covariance, or mapping of component to it, optional",
+            "B, in physical units. A single one is that of the motion (or of the only component of a model). The "
+            "methods of images take that of the motion.",
+            empty=_no_entries,
+        ),
+        Option(
+            "observation",
+            "xvar.observation.Images or Points, or a sequence or mapping of them, optional",
+            "How frames are compared, and observations beside the record.",
+            methods=STATES,
+            empty=_no_observation,
+        ),
+        Option(
+            "observation_error",
+            "float or DataArray, optional",
+            "Standard deviation of the errors of observation, in units of the variable. The methods of images take a "
+            "number: image motion converts it to the compared quantity (the root of rain) by the derivative at the "
+            "window's median wet value, and it replaces the default share of the deviation of the images.",
+            flag="Standard deviation of the errors of observation, in units of the variable.",
+            example="0.5",
+        ),
+        Option(
+            "model_error",
+            "specification of xvar.covariance, mapping of component to it, or xvar.dynamics.ModelError, optional",
+            "Q per second, for the weak constraint. A single one is that of the motion.",
+            methods=STATES,
+            empty=_no_entries,
+        ),
+        Option(
+            "parameters",
+            "mapping of str to xvar.control.Parameter, optional",
+            "Static parameters of the model that are estimated with the state, each with its prior: the model finds "
+            "them in its state under these names, (window, 1, 1, 1) or (window, 1, y, x). A gain and an offset of the "
+            "observations belong to `observation`.",
+            methods=("model",),
+            empty=_no_entries,
+        ),
+        Option(
+            "penalties",
+            "xvar.penalty.DigitalFilter or sequence of it, optional",
+            "Terms of J on the trajectory.",
+            methods=STATES,
+            empty=_no_entries,
+        ),
+        Option(
+            "quality",
+            "sequence of str, or mapping of str to bool, optional",
+            "Rules of quality control that are used, or a rule and whether it is; see docs/quality.md. Default: those "
+            "of the kind of variable.",
+            empty=lambda value: value is None or (isinstance(value, Mapping) and not value),
+            flag="A rule of quality control; may be given several times. -RULE leaves one out.",
+        ),
+        Option(
+            "land",
+            'str, DataArray or "never_valid", optional',
+            "Points where nothing moves. Default: a mask of the file, else none. Pixels that are never valid are not "
+            'observed, and nothing more; ``"never_valid"`` makes land of them.',
+            flag='Variable with the land, or "never_valid".',
+            example='"never_valid"',
+        ),
+        Option(
+            "coast",
+            '{"free", "no_flow"}',
+            "Whether currents may cross the coast. The flow through a face between water and land is the mean of the "
+            'cells at its sides; with ``"no_flow"`` it is zero, and B beside the coast is conditioned on that.',
+            default="free",
+            methods=("currents",),
+            choices=("no_flow", "free"),
+            flag="free, or no_flow: no current crosses the coast.",
+        ),
+        Option(
+            "units",
+            "str, optional",
+            "Units of the variable, if the file does not state them.",
+            flag="Units of the variable, if the file has none.",
+        ),
+        Option(
+            "dx",
+            "float, optional",
+            "Metres between columns, if there are no coordinates; motion is then positive along the index.",
+            flag="Metres between columns, if there are no coordinates.",
+        ),
+        Option(
+            "dy",
+            "float, optional",
+            "Metres between rows, likewise.",
+            flag="Metres between rows.",
+        ),
+        Option(
+            "sort",
+            "bool",
+            "Sort frames by time, instead of refusing them.",
+            default=False,
+            choices=(False, True),
+            flag="Sort frames by time.",
+        ),
+        Option(
+            "strict",
+            "bool",
+            "Refuse infinite values, instead of taking them as missing.",
+            default=False,
+            choices=(False, True),
+            flag="Refuse infinite values.",
+        ),
+        Option(
+            "errors",
+            '{"raise", "continue"}',
+            "A window that fails ends the call, or is marked in ``status``.",
+            default="raise",
+            choices=("raise", "continue"),
+            flag="A window that fails: raise, or continue.",
+        ),
+        Option(
+            "batch",
+            "int or str, optional",
+            'Windows of a task, or the memory of one, such as "500MiB"; the result does not depend on it. Default: '
+            "about ten seconds of work, a tenth of the record at most.",
+            check=_check_batch,
+            flag="Windows of a task, or its memory: 8, 500MiB.",
+            example="8",
+        ),
+        Option(
+            "dtype",
+            '{"float32", "float64"}, optional',
+            "Precision in which the problem is solved and the result is given. Default: float32.",
+            choices=(None, "float32", "float64"),
+            empty=lambda value: value is None or value == "float32",
+            flag="float32 or float64.",
+            example='"float64"',
+        ),
+        Option(
+            "device",
+            "str, optional",
+            'Device of torch, such as "cuda".',
+            check=_check_device,
+            flag="Device of torch, such as cuda.",
+            example='"cuda"',
+        ),
+        Option(
+            "minimizer",
+            "xvar.minimize.LBFGS or GaussNewton, optional",
+            "Minimiser of J. Default: one that suits each loop of the method.",
+            check=_check_minimizer,
+            example="xvar.minimize.LBFGS(max_evaluations=200)",
+        ),
+        Option(
+            "save",
+            'sequence of {"increment", "innovation", "residual", "cost_history"}',
+            "Additional results: the increment of the control (of the motion at the end of the window for the methods "
+            "of images, of the state at its beginning for others), observation minus background, observation minus "
+            "analysis; J and its terms at each ``evaluation`` of one ``minimisation`` after the other.",
+            default=(),
+            empty=_no_entries,
+            check=_check_save,
+            flag="Also write: increment, innovation, residual, cost_history. May be given several times.",
+            example='("increment",)',
+        ),
+    )
 }
 
 
-def check_options(faults: Faults, options: Mapping[str, Any], *, savable: Sequence[Saved] = SAVED) -> None:
-    """Note the values that an option does not take.
+class Options(SimpleNamespace):
+    """Values of the options of a call, by name: `options.window`. Values that mean the default are the default."""
 
-    Parameters
-    ----------
-    faults : Faults
-        Takes what is wrong.
-    options : mapping of str to value
-        Of `assimilate`, by name: those of `errors`, `dtype`, `constraint`, `coast`, `sort`, `strict`, `batch`, `save`,
-        `device` and `minimizer`.
-    savable : sequence of str
-        What `save` may name.
-    """
-    for name, allowed in _CHOICES.items():
-        faults.check_choice(name, options[name], allowed, allowed[-1])
-    batch, save, minimizer = options["batch"], options["save"], options["minimizer"]
-    if not is_batch(batch):
-        faults.add(
-            found=f"batch={batch!r}",
-            expected='a number of windows, 1 or more, or a memory such as "500MiB"',
-            fix="batch=8, or leave it out",
-        )
-    unknown = [word for word in ([save] if isinstance(save, str) else save) if word not in savable]
-    if isinstance(save, str) or unknown:
-        faults.add(
-            found=f"save={save!r}",
-            expected=f"a sequence of {', '.join(savable)}",
-            fix=nearest(unknown[0], savable, f"save=({savable[0]!r},)") if unknown else f"save=({save!r},)",
-        )
-    if minimizer is not None and not callable(minimizer):
-        faults.add(
-            found=f"minimizer={minimizer!r}",
-            expected="a minimiser of xvar.minimize",
-            fix="minimizer=xvar.minimize.LBFGS(max_evaluations=200), or leave it out",
-        )
-    _check_device(faults, options["device"])
+    @classmethod
+    def read(cls, given: Mapping[str, Any], faults: Faults) -> Options:
+        """Check the values of a call.
+
+        Parameters
+        ----------
+        given : mapping of str to value
+            Of a call; options that are left out have their defaults.
+        faults : Faults
+            Takes each value that an option does not take.
+        """
+        values = {}
+        for name, option in OPTIONS.items():
+            value = given.get(name, option.default)
+            _check_value(option, value, faults)
+            values[name] = option.default if option.is_default(value) else value
+        return cls(**values)
+
+    def stated(self) -> dict[str, Any]:
+        """Return the options whose values are not the defaults."""
+        return {name: value for name, value in vars(self).items() if not OPTIONS[name].is_default(value)}
+
+    def refuse_misplaced(self, method: Method, faults: Faults) -> None:
+        """Report each option that a method has no use for, and the methods that have one."""
+        for name in self.stated():
+            methods = OPTIONS[name].methods
+            if method not in methods:
+                faults.add(
+                    code="option-misplaced",
+                    variable=name,
+                    found=f"{name}= with method={method!r}, which has no use for it",
+                    expected=f"{name}= with {' or '.join(f'method={one!r}' for one in methods)}",
+                    fix=f"leave {name}= out, or {_way_to(methods)}",
+                )
 
 
-def _check_device(faults: Faults, device: Any) -> None:
-    """Note what torch does not know; whether a device is there is known where windows are solved."""
-    import torch
+def _way_to(methods: Sequence[Method]) -> str:
+    """Return the arguments that select the first of some methods."""
+    return "dynamics=model, your own" if methods[0] == "model" else f'method="{methods[0]}"'
 
-    if device is None:
+
+def _check_value(option: Option, value: Any, faults: Faults) -> None:
+    if option.choices:
+        _check_choice(option, value, faults)
         return
-    try:
-        torch.device(device)
-    except (RuntimeError, TypeError):
-        kind, _, number = str(device).partition(":")
+    expected = None if option.check is None else option.check(value)
+    if expected is not None:
         faults.add(
-            found=f"device={device!r}",
-            expected=f"a device of torch: {', '.join(DEVICES)}, or one by its number, such as cuda:1",
-            fix=nearest(kind, DEVICES, "leave it out") if not number or number.isdigit() else "cuda:0",
+            code="option-value",
+            variable=option.name,
+            found=f"{option.name}={value!r}",
+            expected=expected,
+            fix=_nearest_value(option, value),
         )
+
+
+def _check_choice(option: Option, value: Any, faults: Faults) -> None:
+    try:
+        known = any(value is choice or bool(value == choice) for choice in option.choices)
+    except (ValueError, TypeError):  # an array has no one truth
+        known = False
+    if not known:
+        named = [choice for choice in option.choices if choice is not None]
+        faults.add(
+            code="option-value",
+            variable=option.name,
+            found=f"{option.name}={value!r}",
+            expected=f"one of {', '.join(map(repr, option.choices))}",
+            fix=nearest(value, named, f"{option.name}={named[-1]!r}"),
+        )
+
+
+def _nearest_value(option: Option, value: Any) -> str:
+    if option.name == "save":
+        words = [value] if isinstance(value, str) else list(value)
+        unknown = [word for word in words if word not in SAVED]
+        return nearest(unknown[0], SAVED, 'save=("increment",)') if unknown else f"save=({words[0]!r},)"
+    if option.name == "device":
+        kind, _, number = str(value).partition(":")
+        return nearest(kind, DEVICES, "leave it out") if not number or number.isdigit() else "cuda:0"
+    return f"{option.name}={option.example}, or leave it out"
+
+
+def documented(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
+    """Put the documentation of all options in the place of ``{options}`` in a docstring."""
+    assert function.__doc__ is not None
+    function.__doc__ = function.__doc__.replace("{options}", _docstring(OPTIONS.values()).lstrip())
+    return function
+
+
+def _docstring(options: Iterable[Option]) -> str:
+    import textwrap
+
+    wrapped = (textwrap.fill(option.doc, 120, initial_indent=" " * 8, subsequent_indent=" " * 8) for option in options)
+    return "\n".join(f"    {option.name} : {option.type}\n{doc}" for option, doc in zip(options, wrapped, strict=True))
+
+
+def table() -> str:
+    """Return the options as a table in Markdown, for the documentation."""
+    rows = ["| option | default | methods | in the shell | meaning |", "|---|---|---|---|---|"]
+    for option in OPTIONS.values():
+        methods = "all" if set(option.methods) == set(METHODS) else ", ".join(option.methods)
+        flag = f"`--{option.name.replace('_', '-')}`" if option.flag else ""
+        doc = option.doc.replace("|", "\\|").replace("``", "`")
+        rows.append(f"| `{option.name}` | `{option.default!r}` | {methods} | {flag} | {doc} |")
+    return "\n".join(rows)

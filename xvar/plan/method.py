@@ -1,0 +1,105 @@
+"""Choice of the method: the one that is named, else that of `dynamics`, else that of the kind of variable."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from xvar.cf.units import Kind
+from xvar.errors import Faults, nearest
+from xvar.plan.configuration import DEFAULTS
+from xvar.plan.models import named_models
+from xvar.plan.options import METHODS, Method, Options
+
+
+def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method | None:
+    """Return the method of a call.
+
+    Parameters
+    ----------
+    options : Options
+        Of the call; only `method` and `dynamics` are read.
+    kind : str, optional
+        What the variable measures; None for a table of points, which needs `dynamics`.
+    faults : Faults
+        Takes a method and dynamics that contradict each other, and options that the method has no use for.
+
+    Returns
+    -------
+    str or None
+        None if a fault was added.
+    """
+    count = len(faults)
+    of_dynamics = _of_dynamics(options.dynamics, faults)
+    method: Method | None = options.method if options.method in get_args(Method) else of_dynamics
+    if method is None and kind is not None:
+        method = DEFAULTS[kind].method
+    if method is None:
+        if len(faults) == count:
+            faults.add(
+                code="dynamics-missing",
+                found="observations at points without dynamics=",
+                expected="a model, which moves the state between the times of the points",
+                fix='dynamics="advection", or a model of your own',
+            )
+        return None
+    if of_dynamics is not None and of_dynamics != method:
+        faults.add(
+            code="method-contradicts-dynamics",
+            variable="method",
+            found=f"method={method!r} with dynamics of {of_dynamics!r}",
+            expected="one method",
+            fix=f"leave {'dynamics' if method not in ('advection', 'model') else 'method'}= out",
+        )
+    if method == "model" and options.dynamics is None:
+        faults.add(
+            code="dynamics-missing",
+            variable="dynamics",
+            found='method="model" without dynamics=',
+            expected="the model, a callable (state, seconds) -> state",
+            fix='dynamics=model, your own; or method="advection"',
+        )
+    if method == "image_motion" and options.constraint == "weak":
+        faults.add(
+            code="option-misplaced",
+            variable="constraint",
+            found='constraint="weak" with method="image_motion", whose model is perfect',
+            expected='constraint="weak" with method="currents", "advection" or "model"',
+            fix='method="currents" for a tracer of the sea; dynamics="advection" and model_error= for others',
+        )
+    options.refuse_misplaced(method, faults)
+    return method if len(faults) == count else None
+
+
+def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
+    """Return the method that `dynamics` selects; None if it is left out or wrong."""
+    from xvar.core.models.advection import Advection
+
+    if dynamics is None:
+        return None
+    known = named_models()
+    if isinstance(dynamics, Advection) or (isinstance(dynamics, str) and dynamics in known):
+        return "advection"
+    if isinstance(dynamics, str):
+        faults.add(
+            code="dynamics-unknown",
+            variable="dynamics",
+            found=f"dynamics={dynamics!r}",
+            expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
+            fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}"),
+        )
+        return None
+    if callable(dynamics) or hasattr(dynamics, "bind"):
+        return "model"
+    faults.add(
+        code="dynamics-unknown",
+        variable="dynamics",
+        found=f"dynamics of type {type(dynamics).__name__}",
+        expected="a name, a model of xvar.dynamics, or a callable (state, seconds) -> state",
+        fix="see xvar.check.dynamics",
+    )
+    return None
+
+
+def method_in_words(method: Method) -> str:
+    """Return a method and what it solves."""
+    return f"{method}: {METHODS[method]}"
