@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 from torch.nn.functional import pad
+from xvar.plan.guard import warn_of
 
 import xvar  # noqa: F401 -- the accessor
 from tests.cf.strict import strict_cf
@@ -19,7 +20,6 @@ from xvar.covariance import Diagonal, Matern
 from xvar.errors import AnalysisWarning, InputError
 from xvar.observation import Images
 from xvar.penalty import DigitalFilter
-from xvar.plan.guard import warn_of
 
 SIZE, SPACING = 12, 1e3
 FRAME = 1800.0

@@ -19,9 +19,9 @@ from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.bridge import components_of
-from xvar.plan.configuration import ATTRIBUTE, Configuration, named_models
+from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
+from xvar.plan.models import components_of, named_models
 
 #: What a forecast from images has beyond the last of them carried along a motion that stays as it is.
 PARTS = ("transient", "growth", "power_limit")

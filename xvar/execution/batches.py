@@ -348,7 +348,7 @@ class _BatchSolver:
         )
         try:
             results = self.work.solve(windows)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- any failure stays with its window
             if len(rows) > 1:
                 for index in range(len(rows)):
                     self._solve_rows(rows[index : index + 1], seconds)

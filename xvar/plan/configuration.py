@@ -1,42 +1,41 @@
-"""What was chosen for a call: defaults by what a variable measures, in one table, and how the output records them."""
+"""Choices of a call: defaults by kind of variable in one table, and their record in the output."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from xvar.cf.units import Kind
 from xvar.errors import Fault, InputError
+from xvar.plan.models import described_model
 
 if TYPE_CHECKING:
-    from xvar.core.methods.currents import Currents
-    from xvar.core.methods.image_motion import ImageMotion
     from xvar.core.methods.nowcast import Nowcast
-    from xvar.core.minimize import LBFGS
     from xvar.core.models.advection import Advection
+    from xvar.plan.options import Method
 
 ATTRIBUTE = "xvar_configuration"
 
 
 @dataclass(frozen=True)
 class Default:
-    """What is done with a kind of variable.
+    """Defaults of a kind of variable.
 
     Attributes
     ----------
+    method : {"image_motion", "currents"}
+        Method of a call that names none.
     transform : {"none", "square_root"}
-        What is compared.
+        What is compared by image motion.
     transient : mapping, optional
-        What the newest pair of images tells beyond the steady motion, see `xvar.core.methods.image_motion.Transient`.
-    currents : bool
-        Whether its motion is that of the sea, see `xvar.core.methods.currents.Currents`, the only one with a model error.
+        Numbers of the transient motion, see `xvar.core.methods.image_motion.Transient`.
     """
 
+    method: Method = "image_motion"
     transform: str = "none"
     transient: Mapping[str, float] | None = None
-    currents: bool = False
 
 
 # In grid cells and frames. Cells of rain come and go within a frame or two, and so do the motions within a storm.
@@ -49,63 +48,72 @@ ECHOES: Mapping[str, float] = {
     "source_lifetime": 1.5,
 }
 
-#: Rain is compared as its root, whose error hardly depends on how much it rains. Temperature is that of the sea.
+#: Rain is compared as its root, whose error hardly depends on how much it rains.
 DEFAULTS: Mapping[Kind, Default] = {
-    "rain": Default("square_root", ECHOES),
-    "reflectivity": Default("none", ECHOES),
-    "temperature": Default(currents=True),
+    "rain": Default(transform="square_root", transient=ECHOES),
+    "reflectivity": Default(transient=ECHOES),
+    "temperature": Default(method="currents"),
     "other": Default(),
 }
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """The choices of a call, in plain numbers and words, so that they can be written beside the result.
+    """Choices of a call in plain numbers and words, written as an attribute of the result.
 
     Attributes
     ----------
     variable : str
-        What was assimilated.
+        Name of the assimilated variable.
     kind : str
         What it measures.
+    method : {"image_motion", "currents", "advection", "model"}
+        The problem that was solved.
     transform : str
-        What is compared.
+        What is compared by image motion.
     transient : dict, optional
-        Numbers of the transient motion and of growth and decay.
-    kelvin : float, optional
-        One kelvin in the units of the variable, where its motion is that of the sea.
-    model_error : bool
-        Whether the motion of the sea has a model error: the weak constraint.
-    coast : {"free", "no_flow"}
-        What it knows of land.
+        Numbers of its transient motion, and of growth and decay.
     frame : float
         Seconds between frames.
+    kelvin : float, optional
+        One kelvin in the units of the variable, if its currents were analysed.
+    model_error : bool
+        Currents have a model error: the weak constraint.
+    coast : {"free", "no_flow"}
+        Whether currents may cross the coast.
+    background_error : str, optional
+        B of the motion as the user stated it, for the methods of images.
+    observation_error : float, optional
+        Standard deviation of the errors of observation as the user stated it, likewise.
     dx, dy : float, optional
-        Spacing in metres where the user stated it.
+        Spacing in metres as the user stated it.
     dtype : str
         Of the solution.
     device : str, optional
         Where it was computed.
     interval : float, optional
-        Seconds over which an amount fell, where that is known.
+        Seconds over which an amount fell, if that is known.
     cycled : bool
-        Whether each window began from the forecast of the window before.
+        Each window began from the forecast of the window before.
     dynamics : dict, optional
-        The model that the user chose, its parameters where it is one of xvar's.
+        The model of advection with its parameters, or the name of the user's model.
     parameters : tuple of str
         Parameters of that model that were estimated.
     notes : tuple of str
-        What was found in the input and assumed.
+        Findings and assumptions about the input.
     """
 
     variable: str
     kind: Kind
-    transform: str
-    transient: dict[str, float] | None
+    method: Method
     frame: float
+    transform: str = "none"
+    transient: dict[str, float] | None = None
     kelvin: float | None = None
     model_error: bool = False
     coast: str = "free"
+    background_error: str | None = None
+    observation_error: float | None = None
     dx: float | None = None
     dy: float | None = None
     dtype: str = "float32"
@@ -116,30 +124,13 @@ class Configuration:
     parameters: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
-    def motion(self, minimizer: LBFGS | None = None) -> ImageMotion | Currents:
-        """The problem that is solved."""
-        from xvar.core.methods.currents import Currents
-        from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
-
-        own = {} if minimizer is None else {"minimizer": minimizer}
-        if self.kelvin is not None:
-            currents = Currents(**own)  # type: ignore[arg-type]
-            return replace(
-                currents,
-                error=currents.error * self.kelvin,
-                source_std=currents.source_std * self.kelvin,
-                model_error=currents.model_error if self.model_error else 0.0,
-                coast=self.coast,  # type: ignore[arg-type]
-            )
-        transient = None
-        if self.transient is not None:
-            numbers = dict(self.transient)
-            smoothness = Smoothness(numbers.pop("gradient"), numbers.pop("curvature"))
-            transient = Transient(smoothness=smoothness, **numbers)  # type: ignore[arg-type]
-        return ImageMotion(transform=self.transform, transient=transient, **own)  # type: ignore[arg-type]
+    @property
+    def has_state(self) -> bool:
+        """Return whether a model moved a state, which a forecast continues from."""
+        return self.method in ("advection", "model")
 
     def nowcast(self) -> Nowcast:
-        """How the analysis is extrapolated."""
+        """Return the extrapolation of the analysis."""
         from xvar.core.methods.nowcast import Nowcast
 
         numbers = self.transient or {}
@@ -150,44 +141,36 @@ class Configuration:
         )
 
     def model(self) -> Advection | None:
-        """The model that the user chose, where it is one of xvar's."""
-        from xvar.core.models.advection import Advection
-
-        if self.dynamics is None or self.dynamics["model"] != "Advection":
-            return None
-        return Advection(**{key: value for key, value in self.dynamics.items() if key != "model"})
+        """Return the model of the analysis, if it is one of xvar's."""
+        return described_model(self.dynamics)
 
     def to_json(self) -> str:
-        """For an attribute of the output."""
+        """Return the text of the attribute."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Configuration:
-        """From an attribute of an output."""
+        """Read the attribute of an output, also of version 0.1, which named no method."""
         try:
             values: dict[str, Any] = json.loads(text)
             values["notes"] = tuple(values["notes"])
-            return cls(**values)
+            values["parameters"] = tuple(values.get("parameters", ()))
+            values.setdefault("method", _method_of_0_1(values))
+            known = {one.name for one in fields(cls)}
+            return cls(**{name: value for name, value in values.items() if name in known})
         except (ValueError, TypeError, KeyError) as error:
-            found = f"an attribute {ATTRIBUTE} that cannot be read: {error}"
-            raise InputError(Fault(found, "one of this version", "assimilate anew")) from error
+            raise InputError(
+                Fault(
+                    f"an attribute {ATTRIBUTE} that cannot be read: {error}",
+                    "one of this version",
+                    "analysis = ds.var4d.assimilate()",
+                    code="configuration-unreadable",
+                )
+            ) from error
 
 
-def named_models() -> dict[str, Advection]:
-    """The models that have a name."""
-    from xvar.core.models.advection import Advection
-
-    return {
-        "advection": Advection(motion="inertial", departure="end_point"),
-        "steady": Advection(motion="steady", departure="midpoint"),
-    }
-
-
-def describe_model(model: Any) -> dict[str, Any]:
-    """A model in plain words and numbers."""
-    from xvar.core.models.advection import Advection
-
-    if isinstance(model, Advection):
-        return {"model": "Advection", **asdict(model)}
-    kind = type(model)
-    return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}
+def _method_of_0_1(values: Mapping[str, Any]) -> Method:
+    """Return the method of an analysis of version 0.1."""
+    if values["dynamics"] is not None:
+        return "advection" if values["dynamics"]["model"] == "Advection" else "model"
+    return "image_motion" if values.get("kelvin") is None else "currents"

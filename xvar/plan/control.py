@@ -10,7 +10,7 @@ import numpy as np
 
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.base import Variable
+from xvar.plan.solver import Variable
 
 if TYPE_CHECKING:
     from xvar.core.digital_filter import DigitalFilter

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +15,20 @@ from xvar.cf.alignment import on_grid
 from xvar.cf.quantities import without_quantities
 from xvar.cf.times import check_calendar
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
-from xvar.errors import Faults, nearest
+from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
-from xvar.plan import bridge
-from xvar.plan.base import Plan, Variable, backgrounds, diagnostics
-from xvar.plan.configuration import Configuration, describe_model, named_models
+from xvar.plan.bridge import Bridge, core_grid
+from xvar.plan.configuration import Configuration
 from xvar.plan.control import checked_parameters, checked_penalties, parameter_variables
+from xvar.plan.models import components_of, describe_model, named_models
 from xvar.plan.record import Record
+from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
+from xvar.plan.state_solver import StateSolver
 
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
     from xvar.core.methods.experiment import Experiment, ForcingInterval
+    from xvar.plan.options import Options
 
 Components = dict[str, tuple[str, ...]]
 
@@ -35,19 +37,8 @@ def plan_experiment(
     record: Record,
     schedule: Schedule,
     configuration: Configuration,
+    options: Options,
     faults: Faults,
-    *,
-    constraint: str,
-    dynamics: Any = None,
-    background: xr.Dataset | None = None,
-    background_error: Any = None,
-    observation: Any = None,
-    observation_error: Any = None,
-    model_error: Any = None,
-    minimizer: Any = None,
-    parameters: Any = None,
-    penalties: Any = None,
-    save: Sequence[str] = (),
 ) -> Plan | None:
     """Plan a 4D-Var of the user's own making: see `xvar.core.methods.experiment.Experiment`.
 
@@ -61,13 +52,14 @@ def plan_experiment(
     from xvar.core.models.advection import Advection
 
     before = len(faults)
-    cost_history, fields_saved = "cost_history" in save, tuple(word for word in save if word != "cost_history")
+    cost_history = "cost_history" in options.save
+    fields_saved = tuple(word for word in options.save if word != "cost_history")
     name = str(record.name)
-    model = _model(dynamics, faults)
+    model = _model(options.dynamics)
     notes: list[str] = []
-    background = None if background is None else without_quantities(background)
+    background = None if options.background is None else without_quantities(options.background)
     own: Components = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
-    components = bridge.components_of(model, name) or own
+    components = components_of(model, name) or own
     advection = "velocity" in components and isinstance(model, Advection)
     units = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
     fields = _background(record, background, components, units, faults, notes)
@@ -84,7 +76,7 @@ def plan_experiment(
             if not configuration.cycled
             else "background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each component)",
         )
-    errors = errors_by_component(background_error, "background_error", components, faults)
+    errors = errors_by_component(options.background_error, "background_error", components, faults)
     measured: tuple[str, ...] = ()
     if advection and "velocity" not in errors:
         # It leaves the mean motion free, of which a step by the slope alone takes too much.
@@ -96,16 +88,17 @@ def plan_experiment(
             fix=f"background_error={{{name!r}: xvar.covariance.Diagonal(std=...)}}",
         )
     forcing_interval: ForcingInterval = "interval"
+    model_error = options.model_error
     if isinstance(model_error, ModelError):
         forcing_interval, model_error = model_error.forcing_interval, model_error.covariance
     forced = errors_by_component(model_error, "model_error", components, faults)
-    if constraint == "weak" and not forced:
+    if options.constraint == "weak" and not forced:
         faults.add(
             found='constraint="weak" with a model of your own and no model_error',
             expected="the error of the model in a second, for each component that is forced",
             fix='model_error={"velocity": xvar.covariance.Tikhonov(...)}',
         )
-    if constraint == "strong" and forced and not configuration.cycled:
+    if options.constraint == "strong" and forced and not configuration.cycled:
         faults.add(
             found='model_error= with constraint="strong"', expected="the weak constraint", fix='constraint="weak"'
         )
@@ -116,9 +109,10 @@ def plan_experiment(
     _refuse_short_lengths(record, given, faults)
     if len(faults) == before:
         _refuse_no_covariance(record, given, components, faults)
-    std = _observation_error(record, observation_error, faults, notes)
-    estimated = checked_parameters(parameters, components, record.grid.shape, faults)
-    filters = checked_penalties(penalties, components, faults)
+    std = _observation_error(record, options.observation_error, faults, notes)
+    estimated = checked_parameters(options.parameters, components, record.grid.shape, faults)
+    filters = checked_penalties(options.penalties, components, faults)
+    observation = options.observation
     if observation is not None and not isinstance(observation, Images):
         faults.add(
             found=f"observation of type {type(observation).__name__}",
@@ -145,7 +139,7 @@ def plan_experiment(
         dynamics=model,
         observed="tracer" if advection else name,
         background_error=errors,
-        model_error=forced if constraint == "weak" else {},
+        model_error=forced if options.constraint == "weak" else {},
         growth=forced,
         forcing_interval=forcing_interval,
         observation=images,
@@ -155,30 +149,28 @@ def plan_experiment(
         first_frame=name in fields,
         shared_error=advection,
         measured=measured,
-        minimizer=minimizer or LBFGS(max_evaluations=200),
+        minimizer=options.minimizer or LBFGS(max_evaluations=200),
         cost_history=cost_history,
     )
-    minimisations = experiment.minimisations(bridge.core_grid(record.grid)) if cost_history else ()
-    solve = partial(
-        bridge.solve_experiment,
-        name=name,
-        grid=record.grid,
-        land=record.land,
+    minimisations = experiment.minimisations(core_grid(record.grid)) if cost_history else ()
+    parts = tuple(part for names in components.values() for part in names)
+    outputs = _variables(name, components, experiment, configuration.dtype, minimisations)
+    outputs |= _saved(name, parts, fields_saved, configuration.dtype)
+    if configuration.cycled:
+        outputs |= backgrounds(parts, configuration.dtype)
+    per_frame = images.calibration == "frame"
+    outputs |= parameter_variables(estimated, images.parameters, per_frame, record.units, configuration.dtype)
+    solver = StateSolver(
         experiment=experiment,
+        name=name,
+        bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
+        outputs=outputs,
         components=components,
         background=fields,
-        dtype=configuration.dtype,
-        device=configuration.device,
+        std=std,
         cycled=configuration.frame if configuration.cycled else None,
         save=fields_saved,
     )
-    variables = _variables(name, components, experiment, configuration.dtype, minimisations)
-    parts = tuple(part for names in components.values() for part in names)
-    variables |= _saved(name, parts, fields_saved, configuration.dtype)
-    if configuration.cycled:
-        variables |= backgrounds(parts, configuration.dtype)
-    per_frame = images.calibration == "frame"
-    variables |= parameter_variables(estimated, images.parameters, per_frame, record.units, configuration.dtype)
     return Plan(
         replace(
             configuration,
@@ -186,10 +178,9 @@ def plan_experiment(
             parameters=tuple(estimated),
             notes=(*configuration.notes, *notes),
         ),
-        solve,
-        variables,
+        solver,
+        schedule,
         forced=_forced_shares(schedule, forcing_interval, experiment.step) if experiment.model_error else (),
-        std=std,
         step=experiment.step,
         carried=parts if configuration.cycled else (),
         minimisations=minimisations,
@@ -234,27 +225,10 @@ def default_motion_error(record: Record) -> Any:
     return motion.steady.in_metres(record.cadence, record.grid.spacing, motion.truncation)
 
 
-def _model(dynamics: Any, faults: Faults) -> Any:
-    """The model that is meant; advection where none is stated."""
+def _model(dynamics: Any) -> Any:
+    """Return the model; advection if none is stated."""
     known = named_models()
-    if dynamics is None:
-        return known["advection"]
-    if isinstance(dynamics, str):
-        if dynamics in known:
-            return known[dynamics]
-        faults.add(
-            found=f"dynamics={dynamics!r}",
-            expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
-            fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}"),
-        )
-        return None
-    if not callable(dynamics) and not hasattr(dynamics, "bind"):
-        faults.add(
-            found=f"dynamics of type {type(dynamics).__name__}",
-            expected="a name, a model of xvar.dynamics, or a callable (state, seconds) -> state",
-            fix="see xvar.check.dynamics",
-        )
-    return dynamics
+    return known[dynamics or "advection"] if dynamics is None or isinstance(dynamics, str) else dynamics
 
 
 def _background(
@@ -380,7 +354,7 @@ def _refuse_no_covariance(
 
     for option, parts in given.items():
         for key, part in parts.items():
-            fault = validity_fault(part, bridge.core_grid(record.grid, record.land), len(components[key]))
+            fault = validity_fault(part, core_grid(record.grid, record.land), len(components[key]))
             if fault is not None:
                 faults.add(
                     code=fault.code,

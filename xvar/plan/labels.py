@@ -1,8 +1,8 @@
-"""An analysis with its labels: names, dimensions, coordinates and attributes of what was solved."""
+"""Labels of an analysis: names, dimensions, coordinates and attributes, by the output contract."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from functools import partial as bound
 from typing import Any
 
@@ -14,35 +14,29 @@ from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes
 from xvar.cf.units import are_convertible
 from xvar.execution.schedule import Schedule
-from xvar.plan import Plan
 from xvar.plan.configuration import ATTRIBUTE
 from xvar.plan.record import Record
+from xvar.plan.solver import Plan
 
 
-def labelled(
+def label(
     arrays: Mapping[str, Any],
     plan: Plan,
     dataset: xr.Dataset,
     record: Record,
-    schedule: Schedule,
-    save: Sequence[str],
 ) -> xr.Dataset:
-    """The output contract: names, dimensions, coordinates and attributes.
+    """Return the arrays of an analysis with names, dimensions, coordinates and attributes.
 
     Parameters
     ----------
     arrays : mapping of str to array (window, ...)
-        What was solved, lazy where the record is.
+        Results of the solver, lazy if the record is.
     plan : Plan
-        Which of them is what.
+        The table of these results.
     dataset : Dataset
-        The input, whose attributes go on.
+        The input, whose attributes are kept.
     record : Record
-        How it was understood.
-    schedule : Schedule
-        The frames of each window.
-    save : sequence of {"increment", "innovation", "residual"}
-        What follows from these and is to be there too.
+        The record of images in it.
     """
     dims = {"y": record.axes.y, "x": record.axes.x}
     own = record.array.attrs
@@ -56,7 +50,7 @@ def labelled(
     )
     mapping = {key: value for key, value in own.items() if key == "grid_mapping"}
     fields: dict[Hashable, Any] = {}
-    for name, part in plan.variables.items():
+    for name, part in plan.solver.outputs.items():
         if part.entry == "analysis":
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
@@ -68,17 +62,15 @@ def labelled(
             attrs = describe(part.entry, **own_words) | dict(part.attrs)
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
-    result = xr.Dataset(fields, _coordinates(record, schedule, plan))
-    if save:
-        result = _with_saved(result, record, schedule, save, describe, cycled=plan.configuration.cycled)
+    result = xr.Dataset(fields, _coordinates(record, plan))
     configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     return to_cf(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())
 
 
-def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashable, Any]:
-    """Coordinates of the grid as they are in the input, and those of the windows."""
-    plane = {record.axes.y, record.axes.x}
+def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
+    """Return the coordinates of the grid as they are in the input, and those of the windows."""
+    plane, schedule = {record.axes.y, record.axes.x}, plan.schedule
     time = record.array.coords.get(record.axes.time)
     kept = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}
     attrs = dict(time.attrs) if time is not None else {}
@@ -109,44 +101,17 @@ def _coordinates(record: Record, schedule: Schedule, plan: Plan) -> dict[Hashabl
 
 
 def _per_second(units: str) -> str:
-    """Units of a change in a second; a change of temperature is in kelvin, whatever its scale."""
+    """Return the units of a change per second; a change of temperature is in kelvin, whatever its scale."""
     if units == "m s-1":
         return "m s-2"
     return "K s-1" if are_convertible(units, "K") else f"({units}) s-1"
 
 
 def _times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:
-    """Time of each step of each window; not a time where a window has fewer frames than the longest."""
+    """Return the time of each step of each window; NaT if a window has fewer frames than the longest."""
     table = times[schedule.frames]
     missing = schedule.frames < 0
     if missing.any():
         table = table.copy()
         table[missing] = np.datetime64("NaT", "s") if table.dtype.kind == "M" else None
     return table
-
-
-def _with_saved(
-    result: xr.Dataset, record: Record, schedule: Schedule, save: Sequence[str], describe: Any, *, cycled: bool
-) -> xr.Dataset:
-    """Add what was asked for beside the motion of images, which is controlled at the last frame."""
-    plane = (record.axes.y, record.axes.x)
-    shape = (*schedule.frames.shape, *record.grid.shape)
-    frames = record.array.data[np.maximum(schedule.frames, 0).ravel()].reshape(shape)
-    observed = xr.DataArray(frames, dims=("window", "step", *plane)).where(
-        xr.DataArray(schedule.frames >= 0, dims=("window", "step"))
-    )
-    name = record.name
-    if "increment" in save:
-        for component in ("u", "v"):
-            analysed = result[component].isel(step=-1)
-            if cycled:  # else the background is rest
-                analysed = (analysed - result[f"{component}_background"]).assign_attrs(result[component].attrs)
-            result[f"{component}_increment"] = analysed.assign_attrs(
-                long_name=f"increment of the {result[component].attrs['long_name']}"
-            )
-            result[f"{component}_increment"].attrs.pop("standard_name", None)
-    for word, reference in (("innovation", result[f"{name}_observed"]), ("residual", result[name])):
-        if word in save:
-            difference = (observed - reference).transpose("window", "step", *plane).astype(result[name].dtype)
-            result[f"{name}_{word}"] = difference.assign_attrs(describe(word))
-    return result

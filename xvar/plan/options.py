@@ -1,6 +1,6 @@
 """Options of an assimilation, each declared once: name, type, default, methods, documentation, flag of the shell.
 
-The signature of `xvar.assimilation.assimilate` is held to this table by a test. Its docstring, the checks of values, the
+A test holds the signature of `xvar.assimilation.assimilate` to this table. Its docstring, the checks of values, the
 answer to an unknown or misplaced option, the commands of the shell, configuration files and the table of the
 documentation are made from it.
 """

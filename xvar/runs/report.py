@@ -55,8 +55,8 @@ class Report:
     @property
     def outcomes(self) -> dict[str, int]:
         """How many windows ended in which way, by the words that `status` has in the output."""
-        counts = np.bincount(self.status, minlength=len(STATUS))
-        return {word: int(count) for word, count in zip(STATUS, counts, strict=True) if count}
+        counts = np.bincount(self.status, minlength=len(Status))
+        return {status.word: int(counts[status]) for status in Status if counts[status]}
 
     @property
     def left(self) -> int:

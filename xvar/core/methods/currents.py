@@ -50,6 +50,8 @@ class Currents:
 
     Parameters
     ----------
+    background_error : specification, optional
+        B of the motion in m s-1 and metres, instead of that of `std`, `mean`, `length` and `potential_ratio`.
     std, mean : float
         Standard deviation of the motion at a point, and of its mean over the domain, in m/s.
     length : float
@@ -83,6 +85,7 @@ class Currents:
         Whether J is told by evaluation.
     """
 
+    background_error: Any = None
     std: float = 0.6
     mean: float = 0.6
     length: float = 8.0
@@ -155,7 +158,9 @@ class Currents:
         nothing = torch.zeros_like(images[:, :1])
         background = {"velocity": rest if guess is None else guess, "source": nothing, "error": nothing}
         errors: dict[str, Any] = {
-            "velocity": self._motion_error(self.forecast_error(elapsed, frame), cell, period),
+            "velocity": self._motion_error(self.forecast_error(elapsed, frame), cell, period)
+            if self.background_error is None
+            else self.background_error,
             "source": Matern(self.source_std / frame, self.source_length * cell, truncation=0.3),
             "error": Diagonal(1.0),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -108,12 +108,18 @@ class ImageMotion:
         What is compared: the variable, or its root, whose error varies less where it rains.
     steady : Smoothness
         Prior of w.
+    background_error : specification, optional
+        B of w in m s-1 and metres, instead of that of `steady`.
     transient : Transient, optional
         Priors of q and s; without it there is one loop.
     ages : int
         Images before the last that the first loop compares.
     error : float
         σ, over the standard deviation of the images.
+    observation_error : float, optional
+        Standard deviation of the errors of observation in the units of the variable, instead of `error`: σ is this
+        times the derivative of the transform at the median m of the window's positive values, :math:`1 / (2 \sqrt m)`
+        for the root. A window without positive values keeps `error`.
     threshold : float
         c, in σ.
     truncation : float
@@ -128,9 +134,11 @@ class ImageMotion:
 
     transform: Transform = "none"
     steady: Smoothness = Smoothness(250.0, 2500.0)
+    background_error: Any = None
     transient: Transient | None = None
     ages: int = 3
     error: float = 0.2
+    observation_error: float | None = None
     threshold: float = 1.0
     truncation: float = 0.5
     levels: tuple[int, ...] = (8, 4, 2)
@@ -154,9 +162,15 @@ class ImageMotion:
         return self.minimizer or (ALONE if self.transient is None else STEADY), self.minimizer or COARSE
 
     def steady_problem(
-        self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid, guess: Tensor | None = None
+        self,
+        images: Tensor,
+        seconds: Sequence[float],
+        frame: float,
+        grid: Grid,
+        guess: Tensor | None = None,
+        error: Tensor | float | None = None,
     ) -> Problem:
-        """The first loop.
+        """Return the problem of the first loop.
 
         Parameters
         ----------
@@ -168,13 +182,18 @@ class ImageMotion:
             Seconds between frames, the unit of time of the priors.
         grid : Grid
         guess : Tensor (window, 2, y, x), optional
-            The motion about which the prior is, in m/s; rest where there is none.
+            Centre of the prior of the motion, in m/s; rest if there is none.
+        error : float or Tensor (window, 1, 1, 1), optional
+            σ of the images; `error` if it is left out.
         """
+        error = self.error if error is None else error
         background = {
             "velocity": images.new_zeros(len(images), 2, *grid.shape) if guess is None else guess,
             "tracer": torch.nan_to_num(images[:, -1:]),
         }
-        prior = self.steady.in_metres(frame, grid.spacing, self.truncation)
+        prior = self.background_error
+        if prior is None:
+            prior = self.steady.in_metres(frame, grid.spacing, self.truncation)
         ages = range(1, min(self.ages, len(seconds) - 1) + 1)
         moved = frame**2 * sum(age**2 for age in ages)
         return Problem(
@@ -183,14 +202,22 @@ class ImageMotion:
             steps=tuple(seconds[-1 - age] - seconds[-age] for age in ages),
             background=background,
             background_error={"velocity": prior},
-            observations=self._observations(images, seconds, ages),
-            curvature={"velocity": moved * self._squared_gradient(background["tracer"], grid)},
+            observations=self._observations(images, seconds, ages, error),
+            curvature={"velocity": moved * self._squared_gradient(background["tracer"], grid, error)},
         )
 
     def transient_problem(
-        self, images: Tensor, seconds: Sequence[float], frame: float, grid: Grid, steady: Tensor, transient: Transient
+        self,
+        images: Tensor,
+        seconds: Sequence[float],
+        frame: float,
+        grid: Grid,
+        steady: Tensor,
+        transient: Transient,
+        error: Tensor | float | None = None,
     ) -> Problem:
-        """The second loop, about the steady motion (window, 2, y, x) in m/s; see `steady_problem`."""
+        """Return the problem of the second loop, about the steady motion (window, 2, y, x); see `steady_problem`."""
+        error = self.error if error is None else error
         cell = math.sqrt(math.prod(grid.spacing))
         tracer = torch.nan_to_num(images[:, -1:])
         background = {
@@ -212,15 +239,17 @@ class ImageMotion:
                 "transient": transient.smoothness.in_metres(frame, grid.spacing, self.truncation),
                 "source": source,
             },
-            observations=self._observations(images, seconds, (1,)),
+            observations=self._observations(images, seconds, (1,), error),
             curvature={
-                "transient": moved * self._squared_gradient(tracer, grid),
-                "source": tracer.new_full((1, 1, 1, 1), QUADRATIC / self.error**2 * grown),
+                "transient": moved * self._squared_gradient(tracer, grid, error),
+                "source": QUADRATIC / error**2 * grown * tracer.new_ones((1, 1, 1, 1)),
             },
         )
 
-    def _observations(self, images: Tensor, seconds: Sequence[float], ages: Sequence[int]) -> tuple[Observation, ...]:
-        """The images before the last, each compared with the parcels that the last one sees."""
+    def _observations(
+        self, images: Tensor, seconds: Sequence[float], ages: Sequence[int], error: Tensor | float
+    ) -> tuple[Observation, ...]:
+        """Return the images before the last, each compared with the parcels that the last one sees."""
         last = images[:, -1:]
         wanted = torch.where(last.isfinite(), torch.zeros_like(last), torch.nan)
         return tuple(
@@ -228,17 +257,26 @@ class ImageMotion:
                 time=seconds[-1 - age] - seconds[-1],
                 operator=ImageAtParcels(images[:, -1 - age, None]),
                 values=wanted,
-                std=last.new_full((), self.error),
+                std=error if isinstance(error, Tensor) else last.new_full((), error),
                 threshold=self.threshold,
             )
             for age in ages
         )
 
-    def _squared_gradient(self, tracer: Tensor, grid: Grid) -> Tensor:
-        """About the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
+    def _squared_gradient(self, tracer: Tensor, grid: Grid, error: Tensor | float) -> Tensor:
+        """Estimate the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
         along_x = tracer.diff(dim=-1).square().mean((-2, -1)) / grid.spacing[1] ** 2
         along_y = tracer.diff(dim=-2).square().mean((-2, -1)) / grid.spacing[0] ** 2
-        return QUADRATIC / self.error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
+        return QUADRATIC / error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
+
+    def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
+        """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
+        if self.observation_error is None:
+            return self.error
+        positive = torch.where(frames.isfinite() & (frames > 0), frames, torch.nan).flatten(1)
+        median = positive.nanmedian(dim=1).values[:, None, None, None]
+        share = self.observation_error * derivative(self.transform, median) / scale
+        return torch.where(share.isfinite() & (share > 0), share, self.error)
 
     def forecast(self, steady: Tensor, transient: Tensor | None, seconds: float, frame: float) -> Tensor:
         r"""The motion some time after an analysis, about which the prior of the next window of a chain is.
@@ -295,7 +333,8 @@ class ImageMotion:
         scale = torch.where(spread > 0, spread, torch.ones_like(spread))
         values, times = values[:, kept], [seconds[index] for index in kept]
         images = values / scale
-        problem = self.steady_problem(images, times, frame, grid, guess)
+        error = self._share(frames, scale)
+        problem = self.steady_problem(images, times, frame, grid, guess, error)
         *_, finest = levels = fitting(self.levels, grid)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         steady_minimizer, coarse = self._minimizers()
@@ -316,7 +355,7 @@ class ImageMotion:
         if self.transient is not None:
             growth = torch.zeros_like(frames[:, 0])
             if len(kept) > 1:
-                about = self.transient_problem(images, times, frame, grid, motion.steady, self.transient)
+                about = self.transient_problem(images, times, frame, grid, motion.steady, self.transient, error)
                 minimizer = self.minimizer or TRANSIENT
                 result = solve(about, minimizer, levels=fitting(self.transient.levels, grid), cost_history=cost_history)
                 state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
@@ -448,6 +487,11 @@ def forward(transform: Transform, values: Tensor) -> Tensor:
 def backward(transform: Transform, values: Tensor) -> Tensor:
     """The variable in its own units."""
     return values.clamp_min(0).square() if transform == "square_root" else values
+
+
+def derivative(transform: Transform, values: Tensor) -> Tensor:
+    """Return the derivative of `forward`."""
+    return 0.5 / values.sqrt() if transform == "square_root" else torch.ones_like(values)
 
 
 def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:

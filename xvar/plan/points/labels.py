@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.metadata import attributes, flag_attributes
-from xvar.plan.base import diagnostics
 from xvar.plan.control import parameter_variables
 from xvar.plan.points.places import coordinates_of_points
 from xvar.plan.points.table import QUALITY, Array, Points
+from xvar.plan.solver import diagnostics
 
 if TYPE_CHECKING:
     from xvar.core.methods.points import PointExperiment

@@ -16,14 +16,15 @@ from xvar.cf.grid import horizontal_grid
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.execution.devices import take_device
-from xvar.plan import bridge
-from xvar.plan.configuration import ATTRIBUTE, Configuration, describe_model
+from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.control import checked_parameters, checked_penalties
+from xvar.plan.diagnostics import warn_about_windows
 from xvar.plan.experiment import errors_by_component
-from xvar.plan.guard import warn_of
+from xvar.plan.models import components_of, describe_model
 from xvar.plan.points.background import beginning_of, starts_of, state_of
 from xvar.plan.points.labels import joined, labelled, output_times
 from xvar.plan.points.places import is_dry, positions
+from xvar.plan.points.solve import solve_points
 from xvar.plan.points.table import QUALITY, Array, Points, in_time, quality_of, read_table
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def assimilate_points(
     points = observation if isinstance(observation, Points) else Points(observation)
     own = [str(name) for name in background.data_vars]
     carried = next((name for name in own if name not in ("u", "v")), "tracer")
-    components = bridge.components_of(dynamics, carried) or {name: (name,) for name in own}
+    components = components_of(dynamics, carried) or {name: (name,) for name in own}
     names = [name for parts in components.values() for name in parts]
     starts = starts_of(background)
     offsets = getattr(dynamics, "offsets", {})
@@ -149,7 +150,7 @@ def assimilate_points(
         points, dynamics, errors, forced, minimizer, estimated, filters, cost_history="cost_history" in save
     )
     solve = bound(
-        bridge.solve_points,
+        solve_points,
         seconds=seconds,
         grid=grid,
         land=land,
@@ -177,15 +178,14 @@ def assimilate_points(
         ]
     )
     ends = {name: result[name].values.reshape(-1) for name in ("status", "evaluations", "gradient_norm")}
-    warn_of(ends, lambda window: f"window {window} from {np.datetime_as_string(begins[window], 's')}")
+    warn_about_windows(ends, lambda window: f"window {window} from {np.datetime_as_string(begins[window], 's')}")
     if len(starts) > 1:
         counts = [rows["value"].size for _, rows in parts]
         result["observation_window"] = _windows_of(counts, int((~seen).sum()))
     configuration = Configuration(
         variable=names[0],
         kind="other",
-        transform="none",
-        transient=None,
+        method="advection" if "velocity" in components else "model",
         frame=every or length,
         dtype=dtype or "float32",
         device=device,

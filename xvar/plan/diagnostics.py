@@ -1,99 +1,25 @@
-"""What stands around the solver of every batch: gross errors out of its input, and what went wrong named behind it."""
+"""Diagnostics of each window after its solve, and warnings about windows that are not what was asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xvar.cf.grid import HorizontalGrid
-from xvar.cf.metadata import STATUS
-from xvar.errors import AnalysisWarning, DivergedError, Fault, InputError, warn
-from xvar.quality.artefacts import artefacts
-from xvar.quality.values import Screen
+from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
+
+if TYPE_CHECKING:
+    from xvar.plan.record import Record
+    from xvar.plan.solver import Plan
 
 Array = NDArray[Any]
-Solve = Callable[..., Mapping[str, Array]]
-
-NOT_CONVERGED, DIVERGED = (STATUS.index(word) for word in ("not_converged", "diverged"))
 
 
-@dataclass(frozen=True)
-class Guard:
-    """A solver that takes values of any kind.
-
-    Values that are no observation (infinite, beyond what the variable can be, fill values that nobody declared,
-    artefacts of instruments) are taken as missing and counted, window by window, so that no bit depends on what else is
-    in the call.
-
-    Attributes
-    ----------
-    solve : callable (frames (window, frame, y, x), seconds) -> mapping of str to array (window, ...)
-        What it stands around.
-    screen : Screen
-        What is no observation.
-    grid : HorizontalGrid
-        Of the frames.
-    step : float or None
-        Longest step of the model in seconds, where it is shorter than the time between frames.
-    refuse : bool
-        Raise where values are found that are refused where the data are in memory: for lazy data nobody has looked.
-    strict : bool
-        Raise where values are infinite.
-    artefacts : bool
-        Look for them too, see `xvar.quality.artefacts`.
-    """
-
-    solve: Solve
-    screen: Screen
-    grid: HorizontalGrid
-    step: float | None = None
-    refuse: bool = False
-    strict: bool = False
-    artefacts: bool = False
-
-    def __call__(self, frames: Array, seconds: tuple[float, ...], *cycle_state: Any) -> dict[str, Array]:
-        """Solve one batch; where windows form chains, the one window of it with what it takes over.
-
-        Raises
-        ------
-        InputError
-            Where values are refused.
-        DivergedError
-            Where J of a window is not finite at the background.
-        """
-        stated = frames.ndim == 5  # standard deviations of the errors lie behind the frames
-        images = frames[:, :, 0] if stated else frames
-        rejected = np.stack([self._rejected(window) for window in images])
-        if rejected.any():
-            images = np.where(rejected, np.nan, images).astype(images.dtype if images.dtype.kind == "f" else float)
-            frames = np.stack([images, frames[:, :, 1].astype(images.dtype)], axis=2) if stated else images
-        results = dict(self.solve(frames, seconds, *cycle_state))
-        _refuse_divergence(results, self.screen.variable)
-        results["number_of_rejected_observations"] = rejected.sum(axis=(1, 2, 3)).astype("int32")
-        if {"u", "v"} <= set(results):
-            longest = float(np.diff(seconds).max())
-            step = longest if self.step is None else min(self.step, longest)
-            results["deformation_number"] = step * deformation(results["u"], results["v"], self.grid)
-        return results
-
-    def _rejected(self, window: Array) -> NDArray[np.bool_]:
-        if self.refuse or self.strict:
-            problem = self.screen.problem(window, strict=self.strict, fill=self.refuse)
-            if problem is not None:
-                raise InputError(problem)
-        rejected = self.screen.rejected(window)
-        if not self.artefacts:
-            return rejected
-        clean = np.where(rejected, np.nan, window) if rejected.any() else window
-        return rejected | artefacts(clean, self.screen.kind)
-
-
-def _refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
-    """Raise where J has no value to start from; what diverges later keeps its best iterate."""
+def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
+    """Raise DivergedError if J is not finite at the background; a window that diverges later keeps its best iterate."""
     if np.isfinite(results["cost"][:, 0]).all():
         return
     terms = [
@@ -103,6 +29,7 @@ def _refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
     ]
     raise DivergedError(
         Fault(
+            code="cost-not-finite",
             found=f"J is {results['cost'][:, 0].sum():g} at the background, by its term {' and '.join(terms) or 'J'}",
             expected="a model, observations and errors that give a finite J at the background",
             fix="see xvar.check.dynamics(model, state) for the model; a shorter step, or errors that are not zero",
@@ -112,7 +39,7 @@ def _refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
 
 
 def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
-    """Largest spectral norm of the gradient of a motion in each window, in s-1.
+    """Return the largest spectral norm of the gradient of a motion in each window, in s-1.
 
     Parameters
     ----------
@@ -124,7 +51,7 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
     Returns
     -------
     array (window,)
-        Trajectories of a step of dt cross where dt times this is above one [1]_.
+        Trajectories of a step of dt cross if dt times this is above one [1]_.
 
     References
     ----------
@@ -142,30 +69,47 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
 
 
 def _in_order(grid: HorizontalGrid) -> tuple[Array, Array]:
-    """Local spacing in the order of the input."""
+    """Return the local spacing in the order of the input."""
     assert grid.metric is not None
     y, x = (slice(None, None, 1 if up else -1) for up in grid.ascending)
     return grid.metric[0][y, x], grid.metric[1][y, x]
 
 
-def warn_of(
+def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record) -> None:
+    """Warn about windows of an analysis of images in memory, see `warn_about_windows`."""
+
+    def name(window: int) -> str:
+        frames = plan.schedule.frames[window]
+        first, last = (str(record.times.values[index]).partition(".")[0] for index in (frames[0], frames.max()))
+        return f"window {window} ({first} to {last})"
+
+    step = record.cadence if plan.step is None else min(plan.step, record.cadence)
+    reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
+    warn_about_windows(arrays, name, (reach[1], reach[0]))
+
+
+def warn_about_windows(
     arrays: Mapping[str, Array], names: Callable[[int], str], fastest: tuple[float, float] | None = None
 ) -> None:
-    """Warn of windows whose analysis is not what was asked for.
+    """Warn about windows that did not converge, diverged, left the grid, or whose trajectories cross.
 
     Parameters
     ----------
     arrays : mapping of str to array (window, ...)
         In memory.
     names : callable (window) -> str
-        How a window is named.
+        Name of a window.
     fastest : tuple of float, optional
         Speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a motion that fast.
     """
     status = arrays["status"]
     for code, words, fix in (
-        (NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more"),
-        (DIVERGED, "diverged: the best iterate is kept", "a shorter step of the model, or larger observation errors"),
+        (Status.NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more"),
+        (
+            Status.DIVERGED,
+            "diverged: the best iterate is kept",
+            "a shorter step of the model, or larger observation errors",
+        ),
     ):
         windows = np.flatnonzero((status == code) & (arrays["evaluations"] > 0))
         if windows.size:

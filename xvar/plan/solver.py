@@ -1,20 +1,23 @@
-"""A plan: a solver of plain arrays, and the table of its variables."""
+"""Solvers of plain arrays, and the table of the variables that they return."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from xvar.cf.metadata import flag_attributes
+from xvar.execution.batches import Output, WindowBatch
+from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
 
-Solve = Callable[..., Mapping[str, NDArray[Any]]]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Variable:
     entry : str
         Its row of the table of metadata, see `xvar.cf.metadata`.
     of : str, optional
-        The variable that the row speaks of, where it is not the observed one.
+        The variable that the row describes, if it is not the observed one.
     attrs : mapping of str to value
-        Attributes that stand above those of the row.
+        Attributes that replace those of the row.
     """
 
     dims: tuple[str, ...]
@@ -40,53 +43,62 @@ class Variable:
     of: str | None = None
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
+    def output(self, sizes: Mapping[str, int]) -> Output:
+        """Return shape and type of one window."""
+        fill = np.nan if self.dtype.startswith("float") else 0
+        return Output(tuple(sizes[dim] for dim in self.dims), self.dtype, fill=fill)
+
+
+class Solver(Protocol):
+    """Solver of windows with the same frame times; it can be pickled."""
+
+    @property
+    def outputs(self) -> Mapping[str, Variable]:
+        """Return the variables that a call returns."""
+        ...
+
+    def __call__(self, batch: WindowBatch, /) -> dict[str, Array]:
+        """Return an array (window, ...) of each output."""
+        ...
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How the windows of a record are solved.
+    """Solver of the windows of a record, and what the labels of its results need.
 
     Attributes
     ----------
     configuration : Configuration
         The choices.
-    solve : callable (frames, seconds) -> arrays
-        Solves one batch; it can be pickled, and needs nothing but plain arrays. Where windows form chains it also takes
-        a `CycleState`.
-    variables : mapping of str to Variable
-        What it gives, by name.
+    solver : Solver
+    schedule : Schedule
+        The windows.
     forced : tuple of float
-        Where the middle of each model error lies, in intervals between frames since the first.
-    std : array (time, y, x), optional
-        Standard deviation of the errors of observation, which goes with the frames to the solver.
+        Middle of each model error, in intervals between frames since the first.
     step : float, optional
-        Longest step of the model in seconds.
+        Longest step of the model in seconds, if it is shorter than the time between frames.
     carried : tuple of str
-        Variables that the next window of a chain takes over.
-    artefacts : bool
-        Whether what instruments add to images is taken out, see `xvar.quality.artefacts`: where the user states no problem
-        of her own.
+        Outputs that a cycled window takes over from the window before.
     minimisations : sequence of Minimisation
         Minimisations whose cost history is recorded.
     """
 
     configuration: Configuration
-    solve: Solve
-    variables: Mapping[str, Variable]
+    solver: Solver
+    schedule: Schedule
     forced: tuple[float, ...] = ()
-    std: NDArray[Any] | None = None
     step: float | None = None
     carried: tuple[str, ...] = ()
-    artefacts: bool = False
     minimisations: Sequence[Minimisation] = ()
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of J that a cost history has room for."""
+        """Return the length of the cost history."""
         return sum(one.evaluations for one in self.minimisations)
 
 
 def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
-    """What is said of the background where windows form chains."""
+    """Return the variables of the background of cycled windows."""
     return {
         **{f"{name}_background": Variable(("y", "x"), dtype, "background", of=name) for name in components},
         "background_source": Variable((), "int8", "background_source"),
@@ -96,7 +108,7 @@ def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
 def diagnostics(
     terms: tuple[str, ...], *, motion: bool = True, minimisations: Sequence[Minimisation] = ()
 ) -> dict[str, Variable]:
-    """What every analysis says of its windows.
+    """Return the diagnostic variables of each window.
 
     Parameters
     ----------
@@ -108,9 +120,7 @@ def diagnostics(
         Minimisations whose cost history is recorded.
     """
     suffixes = ("", *(f"_{term}" for term in terms))
-    histories = {
-        f"cost_history{suffix}": Variable(("evaluation",), "float64", f"cost_history{suffix}") for suffix in suffixes
-    }
+    histories = {name: Variable(("evaluation",), "float64", name) for name in (f"cost_history{s}" for s in suffixes)}
     flags = flag_attributes(("none", *(one.name for one in minimisations)))
     histories["minimisation"] = Variable(("evaluation",), "int8", "minimisation", attrs=flags)
     numbers = {

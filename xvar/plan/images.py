@@ -1,0 +1,335 @@
+"""Methods of images: the plan of image motion and of currents, and their solver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf.alignment import on_grid
+from xvar.cf.units import convert
+from xvar.errors import Faults
+from xvar.execution.batches import CycleState, WindowBatch
+from xvar.execution.schedule import Schedule
+from xvar.plan.bridge import Array, Bridge, core_grid
+from xvar.plan.configuration import DEFAULTS, Configuration
+from xvar.plan.record import Record
+from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xvar.core.methods.currents import Currents
+    from xvar.core.methods.image_motion import ImageMotion
+    from xvar.plan.options import Options
+
+MOTION = ("u", "v")
+TRANSIENT = ("u_transient", "v_transient")
+
+
+def plan_images(
+    record: Record, schedule: Schedule, configuration: Configuration, options: Options, faults: Faults
+) -> Plan | None:
+    """Plan `xvar.core.methods.image_motion.ImageMotion` or `xvar.core.methods.currents.Currents`.
+
+    Returns
+    -------
+    Plan or None
+        None if a fault was added.
+    """
+    count = len(faults)
+    bridge = Bridge(record.grid, record.land, configuration.dtype, configuration.device)
+    center = _background(record, options.background, faults)
+    prior = _background_error(options.background_error, faults)
+    error = _observation_error(options.observation_error, faults)
+    if prior is not None and configuration.coast == "no_flow":
+        faults.add(
+            code="option-conflict",
+            variable="coast",
+            found='coast="no_flow" with a background_error of your own, which alone says what it knows of coasts',
+            expected="one of both",
+            fix='leave coast= out; xvar.covariance.Helmholtz(..., coast="no_flow") respects coasts',
+        )
+    if len(faults) > count:
+        return None
+    configuration = replace(
+        _with_defaults(record, configuration, options),
+        background_error=None if prior is None else repr(prior),
+        observation_error=error,
+    )
+    method: ImageMotion | Currents = _method(configuration, prior, options.minimizer)
+    method = replace(method, cost_history="cost_history" in options.save)
+    minimisations = method.minimisations(core_grid(record.grid)) if method.cost_history else ()
+    solver = ImageSolver(
+        method=method,
+        name=str(record.name),
+        bridge=bridge,
+        outputs=_outputs(str(record.name), configuration, options.save, minimisations),
+        center=center,
+        cycled=configuration.cycled,
+        save=tuple(word for word in options.save if word != "cost_history"),
+        zero=float(convert(0.0, "degree_Celsius", record.units)) if configuration.method == "currents" else 0.0,
+    )
+    transient = TRANSIENT if configuration.transient is not None else ()
+    return Plan(
+        configuration,
+        solver,
+        schedule,
+        forced=tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1)) if configuration.model_error else (),
+        carried=(*MOTION, *transient) if configuration.cycled else (),
+        minimisations=minimisations,
+    )
+
+
+def _with_defaults(record: Record, configuration: Configuration, options: Options) -> Configuration:
+    """Add the defaults of the kind of variable, and notes about cycling and coasts."""
+    notes = list(configuration.notes)
+    if configuration.method == "currents":
+        configuration = replace(
+            configuration,
+            kelvin=float(convert(1.0, "K", record.units, difference=True)),
+            model_error=options.constraint == "weak",
+            coast=options.coast,
+        )
+        if options.coast == "no_flow":
+            notes.append(
+                "no flow through the coast" if record.land is not None else "no land, and so no coast to close"
+            )
+    else:
+        default = DEFAULTS[configuration.kind]
+        transient = None if default.transient is None else dict(default.transient)
+        configuration = replace(configuration, transform=default.transform, transient=transient)
+    if configuration.cycled:
+        words = "the motion of a window has that of the window before as its background, with B"
+        grown = configuration.model_error and options.background_error is None
+        notes.append(words + (" grown by the model error since then" if grown else " as about rest"))
+    return replace(configuration, notes=tuple(notes))
+
+
+def _method(configuration: Configuration, prior: Any, minimizer: Any) -> ImageMotion | Currents:
+    """Return the method of the core with the numbers of a configuration."""
+    from xvar.core.methods.currents import Currents
+    from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+
+    own: dict[str, Any] = {} if minimizer is None else {"minimizer": minimizer}
+    error = configuration.observation_error
+    if configuration.method == "currents":
+        assert configuration.kelvin is not None
+        currents = Currents(background_error=prior, coast=configuration.coast, **own)  # type: ignore[arg-type]
+        return replace(
+            currents,
+            error=currents.error * configuration.kelvin if error is None else error,
+            source_std=currents.source_std * configuration.kelvin,
+            model_error=currents.model_error if configuration.model_error else 0.0,
+        )
+    transient = None
+    if configuration.transient is not None:
+        numbers: dict[str, Any] = dict(configuration.transient)
+        smoothness = Smoothness(numbers.pop("gradient"), numbers.pop("curvature"))
+        transient = Transient(smoothness=smoothness, **numbers)
+    return ImageMotion(
+        transform=configuration.transform,  # type: ignore[arg-type]
+        transient=transient,
+        background_error=prior,
+        observation_error=error,
+        **own,
+    )
+
+
+def _background(record: Record, background: xr.Dataset | None, faults: Faults) -> Array | None:
+    """Return the centre of the prior of the motion (2, y, x) in the order of the input; None is rest."""
+    if background is None:
+        return None
+    others = [str(name) for name in background.data_vars if name not in MOTION]
+    if others:
+        faults.add(
+            code="option-misplaced",
+            variable="background",
+            found=f"a background of {', '.join(map(repr, others))} with a method that analyses the motion alone",
+            expected="u and v alone, or a model that moves the whole state",
+            fix='background=background[["u", "v"]], or dynamics="advection"',
+        )
+    center = np.zeros((2, *record.grid.shape))
+    for index, name in enumerate(MOTION):
+        if name not in background:
+            continue
+        field = on_grid(background[name], record.array, record.axes, faults, f"background {name}")
+        if field is None:
+            continue
+        values = np.asarray(field.values, dtype="float64")
+        broken = ~np.isfinite(values) if record.land is None else ~np.isfinite(values) & ~record.land
+        if broken.any():
+            faults.add(
+                code="background-incomplete",
+                variable=f"background {name}",
+                index=tuple(int(axis[0]) for axis in np.nonzero(broken)),
+                found=f"{int(broken.sum())} values that are not finite",
+                expected="a complete motion",
+                fix="fill them, background.fillna(0.0)",
+            )
+        center[index] = np.nan_to_num(values)
+    return center
+
+
+def _background_error(given: Any, faults: Faults) -> Any:
+    """Return B of the motion; None is the default."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        if set(given) != {"velocity"}:
+            faults.add(
+                code="component-unknown",
+                variable="background_error",
+                found=f"background_error of {', '.join(map(repr, given))}",
+                expected="that of the motion, 'velocity'",
+                fix="background_error={'velocity': ...}",
+            )
+            return None
+        given = given["velocity"]
+    if not hasattr(given, "bind"):
+        faults.add(
+            code="covariance-type",
+            variable="background_error",
+            found=f"background_error of type {type(given).__name__}",
+            expected="a specification of xvar.covariance",
+            fix="background_error=xvar.covariance.Matern(std=3.0, length=20e3)",
+        )
+        return None
+    return given
+
+
+def _observation_error(given: Any, faults: Faults) -> float | None:
+    """Return the standard deviation of the errors of observation; None is the default."""
+    if given is None:
+        return None
+    is_number = isinstance(given, (int, float, np.number)) and not isinstance(given, bool)
+    if not is_number or not np.isfinite(given) or given <= 0:
+        faults.add(
+            code="observation-error-value",
+            variable="observation_error",
+            found=f"observation_error={given!r}" if is_number else f"observation_error of type {type(given).__name__}",
+            expected="a positive number in units of the variable; one for each observation is for a model",
+            fix='observation_error=0.5; or dynamics="advection"',
+        )
+        return None
+    return float(given)
+
+
+def _outputs(name: str, configuration: Configuration, save: tuple[str, ...], minimisations: Any) -> dict[str, Variable]:
+    """Return the table of the outputs."""
+    dtype = configuration.dtype
+    steps, plane = ("step", "y", "x"), ("y", "x")
+    outputs = {
+        name: Variable(steps, dtype, "analysis"),
+        "u": Variable(steps, dtype, "u"),
+        "v": Variable(steps, dtype, "v"),
+        f"{name}_observed": Variable(plane, dtype, "observed"),
+        "image_scale": Variable((), dtype, "image_scale"),
+    }
+    if configuration.transient is not None:
+        outputs |= {part: Variable(plane, dtype, part) for part in (*TRANSIENT, "growth")}
+    if configuration.method == "currents":
+        outputs["source"] = Variable(plane, dtype, "source", of=name)
+    if configuration.model_error:
+        outputs |= {f"{part}_forcing": Variable(("interval", *plane), dtype, "forcing", of=part) for part in MOTION}
+    if configuration.cycled:
+        outputs |= backgrounds(MOTION, dtype)
+    if "increment" in save:
+        outputs |= {f"{part}_increment": Variable(plane, dtype, "increment", of=part) for part in MOTION}
+    outputs |= {f"{name}_{word}": Variable(steps, dtype, word) for word in save if word in ("innovation", "residual")}
+    terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
+    return outputs | diagnostics(terms, minimisations=minimisations)
+
+
+@dataclass(frozen=True)
+class ImageSolver:
+    """Solver of the motion at the end of windows of images.
+
+    Attributes
+    ----------
+    method : ImageMotion or Currents
+        The problem, and its minimisation.
+    name : str
+        The variable.
+    bridge : Bridge
+    outputs : mapping of str to Variable
+    center : array (2, y, x), optional
+        Centre of the prior of the motion; None is rest.
+    cycled : bool
+        Windows are cycled: the result has their backgrounds.
+    save : tuple of {"increment", "innovation", "residual"}
+    zero : float
+        Number taken off the frames in double precision and added to the analysis: kelvin and degrees Celsius of the
+        same sea then give the same bits of motion.
+    """
+
+    method: ImageMotion | Currents
+    name: str
+    bridge: Bridge
+    outputs: Mapping[str, Variable]
+    center: Array | None = None
+    cycled: bool = False
+    save: tuple[str, ...] = ()
+    zero: float = 0.0
+
+    def __call__(self, batch: WindowBatch) -> dict[str, Array]:
+        """Return the analysis of a batch, see `ImageMotion.analyse`, in the order of the input."""
+        bridge, frames = self.bridge, batch.frames
+        shifted = np.subtract(frames, self.zero, dtype="float64") if self.zero else frames
+        images = bridge.tensor(bridge.without_land(shifted))
+        guess, elapsed = self._guess(batch)
+        results = self.method.analyse(images, batch.seconds, bridge.core_grid(), guess, **elapsed)
+        own = {"analysis": self.name, "observed": f"{self.name}_observed"}
+        arrays = {own.get(key, key): bridge.array(values) for key, values in results.items()}
+        if self.zero:
+            arrays[self.name] = np.add(arrays[self.name], self.zero, dtype="float64").astype(bridge.dtype)
+            arrays[own["observed"]] = bridge.without_land(frames[:, -1])
+        background = np.zeros_like(arrays["u"], shape=(2, *arrays["u"][:, -1].shape))
+        if guess is not None:
+            background = np.stack([bridge.array(guess[:, index]) for index in range(2)])
+        if self.cycled:
+            arrays |= {f"{part}_background": bridge.without_land(b) for part, b in zip(MOTION, background, strict=True)}
+            arrays["background_source"] = np.full(len(frames), batch.cycle_state is not None, dtype="int8")
+        return arrays | self._saved(arrays, frames, background)
+
+    def _guess(self, batch: WindowBatch) -> tuple[Tensor | None, dict[str, float]]:
+        """Return the centre of the prior of the motion, and the seconds since it was found."""
+        from xvar.core.methods.currents import Currents
+
+        state = batch.cycle_state
+        if state is None:
+            if self.center is None:
+                return None, {}
+            return self.bridge.tensor(np.broadcast_to(self.center, (len(batch), *self.center.shape))), {}
+
+        def motion(names: tuple[str, ...]) -> Tensor:  # nothing moves on land
+            return self.bridge.tensor(np.stack([np.nan_to_num(state.fields[name]) for name in names])[None])
+
+        elapsed = _elapsed(state, batch.seconds)
+        if isinstance(self.method, Currents):
+            return motion(MOTION), {"elapsed": elapsed}
+        if self.method.transient is None:
+            return motion(MOTION), {}
+        fading = motion(TRANSIENT)
+        frame = batch.seconds[-1] / (len(batch.seconds) - 1)
+        return self.method.forecast(motion(MOTION) - fading, fading, elapsed, frame), {}
+
+    def _saved(self, arrays: Mapping[str, Array], frames: Array, background: Array) -> dict[str, Array]:
+        """Return the results that are written on request."""
+        found = {}
+        if "increment" in self.save:
+            increments = zip(MOTION, background, strict=True)
+            found = {f"{part}_increment": arrays[part][:, -1] - before for part, before in increments}
+        references = {"innovation": arrays[f"{self.name}_observed"][:, None], "residual": arrays[self.name]}
+        for word in references:
+            if word in self.save:
+                found[f"{self.name}_{word}"] = (frames - references[word]).astype(self.bridge.dtype)
+        return found
+
+
+def _elapsed(state: CycleState, seconds: tuple[float, ...]) -> float:
+    """Return the seconds from the last frame of the window before to that of this one: the control is there."""
+    return state.lead + seconds[-1]

@@ -1,0 +1,80 @@
+"""Plan of a call: the windows, the method, its solver and the choices that the output records."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from xvar.background import read_background
+from xvar.errors import Faults
+from xvar.execution.schedule import Schedule
+from xvar.plan.configuration import Configuration
+from xvar.plan.experiment import plan_experiment
+from xvar.plan.images import plan_images
+from xvar.plan.method import choose_method
+from xvar.plan.options import Options
+from xvar.plan.record import Record
+from xvar.plan.solver import Plan
+from xvar.plan.windows import read_windows
+
+
+def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
+    """Plan the analysis of a record.
+
+    Returns
+    -------
+    Plan or None
+        None if a fault was added.
+    """
+    count = len(faults)
+    cycled, background = read_background(options.background, faults)
+    method = choose_method(options, record.kind, faults)
+    schedule = read_windows(
+        record.times.seconds,
+        record.axes.time,
+        options.window,
+        options.stride,
+        options.partial,
+        faults,
+        cycled=cycled,
+    )
+    if method is None or schedule is None or len(faults) > count:
+        return None
+    configuration = Configuration(
+        variable=str(record.name),
+        kind=record.kind,
+        method=method,
+        frame=record.cadence,
+        interval=record.interval,
+        dx=options.dx,
+        dy=options.dy,
+        dtype=options.dtype or "float32",
+        device=options.device,
+        cycled=cycled,
+        notes=(*record.notes, *_left_out(record, schedule)),
+    )
+    own = Options(**{**vars(options), "background": background})
+    plan_method = plan_experiment if configuration.has_state else plan_images
+    return plan_method(record, schedule, configuration, own, faults)
+
+
+def _left_out(record: Record, schedule: Schedule) -> list[str]:
+    """Return notes about gaps that no window covers, and about frames that are in no window."""
+    times, seconds = record.times.values, record.times.seconds
+    notes = []
+    covered = {(int(a), int(b)) for row in schedule.frames for a, b in pairwise(row) if b >= 0}
+    wide = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
+    gaps = [index for index in wide if (index, index + 1) not in covered]
+    if gaps:
+        words = ", ".join(f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5])
+        words += ", ..." if len(gaps) > 5 else ""
+        notes.append(f"{len(gaps)} gaps that no window covers: {words}")
+    missing = len(seconds) - np.unique(schedule.frames[schedule.frames >= 0]).size
+    if missing:
+        notes.append(f"{missing} of {len(seconds)} frames in no window")
+    return notes
+
+
+def _moment(time: object) -> str:
+    return str(time).partition(".")[0]
