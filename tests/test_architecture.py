@@ -21,7 +21,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "execution": ("errors",),
     "plan": ("core", "cf", "quality", "execution", "errors"),
     # The names under which users find what is in core.
-    "background": ("plan", "errors"),
+    "background": ("plan",),
     "control": ("core",),
     "covariance": ("core", "errors"),
     "dynamics": ("core",),
@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 # What the libraries belong to: other packages of xvar do not import them.
 LIBRARIES = {
     "core": {"torch"},
-    "execution": {"torch", "numpy", "dask", "distributed"},
+    "execution": {"torch", "numpy", "dask", "distributed", "cloudpickle"},
     "errors": set[str](),
 }
 WITHOUT_TORCH = {"cf", "quality", "io"}

@@ -13,6 +13,8 @@ import xarray as xr
 
 import xvar
 from tests.cf.strict import strict_cf
+from tests.faults.codes import codes
+from xvar.covariance import Matern
 from xvar.errors import AnalysisWarning, InputError
 
 # Few evaluations are allowed: what was found by then is judged here, not whether more would be found.
@@ -267,23 +269,25 @@ def test_where_there_is_no_coast_there_is_nothing_to_close() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code"),
     [
-        ({"coast": "closed"}, "coast='closed'"),
-        ({"coast": "no_flow", "dynamics": "advection"}, "a problem of your own"),
-        ({"coast": "no_flow", "observation_error": 0.1}, "a problem of your own"),
+        ({"coast": "closed"}, "option-value"),
+        ({"coast": "no_flow", "dynamics": "advection"}, "option-misplaced"),
+        ({"coast": "no_flow", "background_error": Matern(std=0.5, length=1e5)}, "option-conflict"),
     ],
 )
-def test_a_coast_that_nothing_is_known_of_is_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_a_coast_that_has_no_meaning_is_refused(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as error:
         record().var4d.assimilate(**options)
+    assert codes(error.value) == [code]
 
 
-def test_rain_knows_no_coast() -> None:
+def test_image_motion_has_no_coast() -> None:
     rain = record().rename(temperature="rain")
     rain["rain"] = abs(rain["rain"]).assign_attrs(units="mm h-1")
-    with pytest.raises(InputError, match="images that are not of the sea"):
+    with pytest.raises(InputError) as error:
         rain.var4d.assimilate(coast="no_flow")
+    assert codes(error.value) == ["option-misplaced"]
 
 
 @pytest.mark.parametrize("frame", [0, -1])

@@ -20,7 +20,7 @@ import zarr
 import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
 from xvar.execution.batch_sizes import Sizes, batch_sizes
-from xvar.execution.batches import Output, WindowError, make_batches
+from xvar.execution.batches import Output, WindowBatch, WindowError, Work, make_batches
 from xvar.execution.dispatch import run_batches, workers
 from xvar.execution.schedule import Schedule
 
@@ -209,7 +209,7 @@ def test_a_batch_that_is_none_is_refused(batch: object) -> None:
 
 def test_batches_hold_every_window_once() -> None:
     frames = np.array([[0, 1, 2], [2, 3, -1], [7, 8, 9]])
-    first, second = make_batches(Schedule(frames, np.where(frames < 0, np.nan, frames * 1.0)), 2)
+    first, second = make_batches(Schedule(frames, np.where(frames < 0, np.nan, frames * 1.0)), 2, np.arange(10.0))
     assert (first.begin, len(first), second.begin, len(second)) == (0, 2, 2, 1)
     np.testing.assert_array_equal(second.needed[second.frames], [[7, 8, 9]])
     assert list(first.needed) == [0, 1, 2, 3]
@@ -380,18 +380,17 @@ def test_the_place_of_what_cannot_be_pickled() -> None:
 def test_small_grids_take_one_thread_and_give_the_others_back(points: int, threads: int) -> None:
     found = []
 
-    def solve(frames: np.ndarray, seconds: tuple[float, ...]) -> dict[str, np.ndarray]:
+    def solve(batch: WindowBatch) -> dict[str, np.ndarray]:
         found.append(torch.get_num_threads())
-        return {"status": np.ones(len(frames), dtype="int8")}
+        ones = np.ones(len(batch), dtype="int8")
+        return {"status": ones, "cost": np.ones((len(batch), 2)), "evaluations": ones}
 
     schedule = Schedule(np.array([[0, 1]]), np.array([[0.0, 60.0]]))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        run_batches(
-            solve, np.zeros((2, points, points), "float32"), schedule, {"status": Output((), "int8", 0)},
-            Sizes(1, 1), "raise",
-        )  # fmt: skip
+        work = Work(solve, {"status": Output((), "int8", 0)}, "raise", together=1)
+        run_batches(work, np.zeros((2, points, points), "float32"), schedule, 1, np.array([0.0, 60.0]))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

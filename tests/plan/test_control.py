@@ -11,7 +11,6 @@ import pytest
 import torch
 import xarray as xr
 from torch.nn.functional import pad
-from xvar.plan.guard import warn_of
 
 import xvar  # noqa: F401 -- the accessor
 from tests.cf.strict import strict_cf
@@ -20,6 +19,7 @@ from xvar.covariance import Diagonal, Matern
 from xvar.errors import AnalysisWarning, InputError
 from xvar.observation import Images
 from xvar.penalty import DigitalFilter
+from xvar.plan.diagnostics import warn_about_windows
 
 SIZE, SPACING = 12, 1e3
 FRAME = 1800.0
@@ -187,5 +187,5 @@ def test_a_motion_that_leaves_the_grid_is_told() -> None:
     arrays = {"u": fields, "v": fields * 0, "status": np.ones(2), "evaluations": np.ones(2)}
     arrays["deformation_number"] = np.zeros(2)
     with pytest.warns(AnalysisWarning, match=r"one step of the model in 1 of 2 windows: 25 m/s in window 1, where 20"):
-        warn_of(arrays, "window {}".format, (20.0, 10.0))
-    warn_of(arrays, "window {}".format, (26.0, 10.0))
+        warn_about_windows(arrays, "window {}".format, (20.0, 10.0))
+    warn_about_windows(arrays, "window {}".format, (26.0, 10.0))

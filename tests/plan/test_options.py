@@ -30,8 +30,8 @@ TYPOS: list[tuple[dict[str, Any], str]] = [
     ({"batch": "500MB of"}, "batch='500MB of'"),
     ({"sort": "yes"}, "sort=True"),
     ({"minimizer": "lbfgs"}, r"xvar\.minimize\.LBFGS"),
-    ({"observation": "points"}, "observation of type str"),
-    ({"observation_error": "small"}, "observation_error='small'; expected a number"),
+    ({"observation": "points"}, "observation= with method='advection'"),
+    ({"observation_error": "small"}, "expected a positive number"),
     ({"background_error": "Matern"}, "a specification of xvar.covariance"),
 ]
 

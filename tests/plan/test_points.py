@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from tests.cf.strict import strict_cf
+from tests.faults.codes import codes
 from xvar.covariance import Diagonal, Geostrophic, Helmholtz, Matern
 from xvar.datasets import twin
 from xvar.dynamics import Advection, ShallowWater
@@ -144,8 +145,11 @@ def test_the_descent_of_every_window(tmp_path: Path) -> None:
     told.to_netcdf(tmp_path / "told.nc")
     code, words = strict_cf(tmp_path / "told.nc")
     assert code == 0, words
-    with pytest.raises(InputError, match=r"save=\('cost_history',\)"):
-        points().var4d.assimilate(dynamics=still, background=background(), save=("residual",))
+    with pytest.raises(InputError) as error:
+        points().var4d.assimilate(
+            dynamics=still, background=background(), background_error=Diagonal(1.0), save=("residual",)
+        )
+    assert codes(error.value) == ["option-value"]
 
 
 def test_velocities_of_a_c_grid_are_compared_where_they_are() -> None:

@@ -17,7 +17,7 @@ from xvar.check.conformance import Report, Row, dynamics
 from xvar.check.covariance import covariance
 from xvar.check.understanding import facts
 from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning
-from xvar.execution.batches import WindowError
+from xvar.execution.batches import WindowBatch, WindowError
 from xvar.execution.dispatch import deferred
 from xvar.plan.experiment import errors_by_component
 from xvar.plan.record import Record, as_dataset, read_record
@@ -324,35 +324,20 @@ def _pattern(images: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -> float:
-    """Relative error of the gradient of J, at a control away from the background, along a random direction."""
+    """Return the relative error of the gradient of J, away from the background, along a random direction."""
     import torch
 
     from xvar.assimilation import assimilate
     from xvar.core.cost import Cost
-    from xvar.plan import bridge
 
     with deferred() as tasks:
         assimilate(images.isel(time=slice(0, 4)), name, **{**options, "dtype": "float64"})
     assert tasks.work is not None
-    solver: Any = getattr(tasks.work.solve, "solve", tasks.work.solve)
-    parts = solver.keywords
-    seconds = tuple(float(second) for second in tasks.batches[0].seconds[0])
-    frames = bridge.to_tensor(images[name].values[None, :4], dtype="float64", device=None)
-    grid = bridge.core_grid(parts["grid"])
-    if "experiment" in parts:
-        std = options.get("observation_error")
-        errors = None if std is None else torch.full_like(frames, float(std))
-        problem = parts["experiment"].problem(frames, errors, {"velocity": _still(frames)}, seconds, grid)
-    elif hasattr(parts["motion"], "problem"):
-        problem = parts["motion"].problem(frames, seconds, grid)
-    else:
-        from xvar.core.methods.image_motion import deviation, forward
-
-        motion = parts["motion"]
-        compared = forward(motion.transform, frames)
-        frame = seconds[-1] / (len(seconds) - 1)
-        problem = motion.steady_problem(compared / deviation(compared).clamp_min(1e-300), seconds, frame, grid)
-    cost = Cost(problem)
+    (batch,) = tasks.batches
+    frames = images[name].values[None, :4]
+    seconds = tuple(float(second) for second in batch.seconds[0])
+    pipeline: Any = tasks.work.solve
+    cost = Cost(pipeline.solver.problem(WindowBatch(frames, seconds, batch.needed[batch.frames], batch.starts)))
     generator = torch.Generator().manual_seed(0)
 
     def random(scale: float) -> Any:
@@ -362,7 +347,3 @@ def _gradient_error(images: xr.Dataset, name: str, options: Mapping[str, Any]) -
     (_, gradient), (ahead, _), (behind, _) = (cost.gradient(control + k * step * direction) for k in (0, 1, -1))
     along = float((gradient * direction).sum())
     return abs(float((ahead - behind).sum()) / (2 * step) - along) / max(abs(along), 1e-300)
-
-
-def _still(frames: Any) -> Any:
-    return frames.new_zeros(1, 2, *frames.shape[-2:])

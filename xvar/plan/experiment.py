@@ -12,7 +12,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.alignment import on_grid
-from xvar.cf.quantities import without_quantities
 from xvar.cf.times import check_calendar
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
 from xvar.errors import Faults
@@ -57,7 +56,7 @@ def plan_experiment(
     name = str(record.name)
     model = _model(options.dynamics)
     notes: list[str] = []
-    background = None if options.background is None else without_quantities(options.background)
+    background = options.background
     own: Components = {} if background is None else {str(key): (str(key),) for key in background.data_vars}
     components = components_of(model, name) or own
     advection = "velocity" in components and isinstance(model, Advection)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from xvar.core.methods.currents import Currents
     from xvar.core.methods.image_motion import ImageMotion
+    from xvar.core.problem import Problem
     from xvar.plan.options import Options
 
 MOTION = ("u", "v")
@@ -45,7 +46,7 @@ def plan_images(
     center = _background(record, options.background, faults)
     prior = _background_error(options.background_error, faults)
     error = _observation_error(options.observation_error, faults)
-    if prior is not None and configuration.coast == "no_flow":
+    if prior is not None and options.coast == "no_flow":
         faults.add(
             code="option-conflict",
             variable="coast",
@@ -278,10 +279,8 @@ class ImageSolver:
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Return the analysis of a batch, see `ImageMotion.analyse`, in the order of the input."""
         bridge, frames = self.bridge, batch.frames
-        shifted = np.subtract(frames, self.zero, dtype="float64") if self.zero else frames
-        images = bridge.tensor(bridge.without_land(shifted))
         guess, elapsed = self._guess(batch)
-        results = self.method.analyse(images, batch.seconds, bridge.core_grid(), guess, **elapsed)
+        results = self.method.analyse(self._images(batch), batch.seconds, bridge.core_grid(), guess, **elapsed)
         own = {"analysis": self.name, "observed": f"{self.name}_observed"}
         arrays = {own.get(key, key): bridge.array(values) for key, values in results.items()}
         if self.zero:
@@ -294,6 +293,16 @@ class ImageSolver:
             arrays |= {f"{part}_background": bridge.without_land(b) for part, b in zip(MOTION, background, strict=True)}
             arrays["background_source"] = np.full(len(frames), batch.cycle_state is not None, dtype="int8")
         return arrays | self._saved(arrays, frames, background)
+
+    def problem(self, batch: WindowBatch) -> Problem:
+        """Return the problem of the first loop."""
+        guess, _ = self._guess(batch)
+        return self.method.problem(self._images(batch), batch.seconds, self.bridge.core_grid(), guess)
+
+    def _images(self, batch: WindowBatch) -> Tensor:
+        frames = batch.frames
+        shifted = np.subtract(frames, self.zero, dtype="float64") if self.zero else frames
+        return self.bridge.tensor(self.bridge.without_land(shifted))
 
     def _guess(self, batch: WindowBatch) -> tuple[Tensor | None, dict[str, float]]:
         """Return the centre of the prior of the motion, and the seconds since it was found."""

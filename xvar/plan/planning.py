@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from xvar.background import read_background
+from xvar.cf.quantities import without_quantities
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
+from xvar.plan.background import read_background
 from xvar.plan.configuration import Configuration
 from xvar.plan.experiment import plan_experiment
 from xvar.plan.images import plan_images
@@ -54,6 +55,7 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
         cycled=cycled,
         notes=(*record.notes, *_left_out(record, schedule)),
     )
+    background = None if background is None else without_quantities(background)
     own = Options(**{**vars(options), "background": background})
     plan_method = plan_experiment if configuration.has_state else plan_images
     return plan_method(record, schedule, configuration, own, faults)

@@ -16,6 +16,7 @@ from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
+    from xvar.core.problem import Problem
 
 Array = NDArray[Any]
 
@@ -59,6 +60,10 @@ class Solver(Protocol):
 
     def __call__(self, batch: WindowBatch, /) -> dict[str, Array]:
         """Return an array (window, ...) of each output."""
+        ...
+
+    def problem(self, batch: WindowBatch, /) -> Problem:
+        """Return the problem that is minimised first, for checks of its gradient."""
         ...
 
 

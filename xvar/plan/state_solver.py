@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from xvar.core.methods.experiment import Experiment
     from xvar.core.parameters import Parameter
+    from xvar.core.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,12 @@ class StateSolver:
         """Return every variable of the state at every frame, the forcing of each that is forced, and diagnostics."""
         bridge, grid, experiment = self.bridge, self.bridge.core_grid(), self.experiment
         images, state, windows = bridge.without_land(batch.frames), batch.cycle_state, len(batch)
-        begin = self.background if state is None else {n: _filled(p, bridge.land) for n, p in state.fields.items()}
-        known = {
-            key: bridge.tensor(
-                np.broadcast_to(np.stack([begin[n] for n in names]), (windows, len(names), *bridge.grid.shape))
-            )
-            for key, names in self.components.items()
-            if set(names) <= set(begin)
-        }
+        known = self._known(batch)
         if state is not None:
             assert self.cycled is not None
             experiment, known = experiment.following(known, state.lead, state.elapsed, self.cycled, grid)
         frames = bridge.tensor(images)
-        std = None if self.std is None else bridge.tensor(self.std[batch.numbers])
+        std = self._std(batch)
         states, forcing, numbers, saved = experiment.analyse(frames, std, known, batch.seconds, grid, self.save)
         results = numbers_of(numbers, experiment.parameters, bridge.grid, bridge.land)
         results[f"{self.name}_observed"] = images[:, -1]
@@ -92,6 +86,26 @@ class StateSolver:
                     results[f"{part}_background"] = bridge.array(first[key][:, index])
             results["background_source"] = np.full(windows, state is not None, dtype="int8")
         return results
+
+    def problem(self, batch: WindowBatch) -> Problem:
+        """Return the problem of a batch."""
+        bridge, frames = self.bridge, self.bridge.tensor(self.bridge.without_land(batch.frames))
+        return self.experiment.problem(frames, self._std(batch), self._known(batch), batch.seconds, bridge.core_grid())
+
+    def _std(self, batch: WindowBatch) -> Tensor | None:
+        return None if self.std is None else self.bridge.tensor(self.std[batch.numbers])
+
+    def _known(self, batch: WindowBatch) -> dict[str, Tensor]:
+        """Return the components of the state whose beginning is known: the background, or the window before."""
+        bridge, state = self.bridge, batch.cycle_state
+        begin = self.background if state is None else {n: _filled(p, bridge.land) for n, p in state.fields.items()}
+        return {
+            key: bridge.tensor(
+                np.broadcast_to(np.stack([begin[n] for n in names]), (len(batch), len(names), *bridge.grid.shape))
+            )
+            for key, names in self.components.items()
+            if set(names) <= set(begin)
+        }
 
 
 def _filled(values: Array, land: Array | None) -> Array:

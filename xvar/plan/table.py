@@ -51,6 +51,14 @@ def assimilate_table(data: Any, options: Options, faults: Faults) -> xr.Dataset:
             expected="Q, per second",
             fix="model_error={...}",
         )
+    if set(options.save) - {"cost_history"}:
+        faults.add(
+            code="option-value",
+            variable="save",
+            found=f"save={options.save!r} with observations at points",
+            expected="cost_history alone",
+            fix='save=("cost_history",)',
+        )
     if not is_table(data):
         faults.add(
             code="points-beside-images",

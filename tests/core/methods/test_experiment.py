@@ -345,6 +345,7 @@ def test_the_unit_of_a_forcing_is_that_of_its_variable_in_a_second() -> None:
     prior = Tikhonov(gradient=1e8, mean_std=0.1)
     with pytest.warns(AnalysisWarning, match="not converged"):
         analysis = record(values).var4d.assimilate(
+            dynamics="advection",
             constraint="weak",
             model_error={"velocity": prior, "sst": Diagonal(1e-3)},
             dtype="float64",

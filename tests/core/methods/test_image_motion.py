@@ -269,7 +269,7 @@ class Counting(LBFGS):
 def test_evaluations_of_all_loops_and_levels_are_counted_and_no_iterate_raises_the_cost(
     transient: Transient | None,
 ) -> None:
-    minimizer = Counting(evaluations=30, gradient=1e-3, decrease=2e-3, memory=8)
+    minimizer = Counting(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=8)
     frames = many_windows(torch.float64)[[0, 3]]
     for window in (0, 1):
         minimizer.ends.clear()

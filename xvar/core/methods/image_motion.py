@@ -269,6 +269,18 @@ class ImageMotion:
         along_y = tracer.diff(dim=-2).square().mean((-2, -1)) / grid.spacing[0] ** 2
         return QUADRATIC / error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
 
+    def problem(self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None) -> Problem:
+        """Return the problem of the first loop, on the full grid, for frames in the units of the variable."""
+        frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+        values, scale = self._scaled(frames)
+        return self.steady_problem(values / scale, seconds, frame, grid, guess, self._share(frames, scale))
+
+    def _scaled(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is compared, and its deviation (window, 1, 1, 1)."""
+        values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
+        spread = deviation(values)
+        return values, torch.where(spread > 0, spread, torch.ones_like(spread))
+
     def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
         if self.observation_error is None:
@@ -328,9 +340,8 @@ class ImageMotion:
     ) -> dict[str, Tensor]:
         """Analyse windows from the frames that hold values, at the times of all."""
         frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
-        values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
+        values, scale = self._scaled(frames)
         spread = deviation(values)
-        scale = torch.where(spread > 0, spread, torch.ones_like(spread))
         values, times = values[:, kept], [seconds[index] for index in kept]
         images = values / scale
         error = self._share(frames, scale)
