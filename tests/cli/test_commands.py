@@ -147,7 +147,7 @@ def test_zarr_is_written_and_read(folder) -> None:
 @pytest.mark.parametrize("name", ["a.zarr", "a.nc"])
 def test_status_tells_a_run_that_is_done_from_one_that_is_not(name, tmp_path) -> None:
     pytest.importorskip("zarr")
-    store, options = tmp_path / name, {"window": 4, "minimizer": Failing(evaluations=12, decrease=0.99), "batch": 1}
+    store, options = tmp_path / name, {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99), "batch": 1}
 
     def stop(report):
         if report.done + len(report.failed) == 2:

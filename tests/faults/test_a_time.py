@@ -71,7 +71,7 @@ def test_two_calendars() -> str:
     background = warm()["sst"].isel(time=0).to_dataset()
     background = background.assign_coords(time=cftime.datetime(2020, 1, 1, calendar="noleap"))
     return refused(
-        lambda: warm().var4d.assimilate(background=background, observation_error=0.1),
+        lambda: warm().var4d.assimilate(dynamics="advection", background=background, observation_error=0.1),
         *("'noleap'", "'standard'", "convert_calendar", "background sst"),
     )
 
@@ -111,7 +111,7 @@ def test_gaps() -> str:
     every_hour = with_times(record.isel(time=[0, 1, 4, 5]), late[[0, 1, 4, 5]])
     assert "gaps that leave no 4 frames" in refused(every_hour.var4d.assimilate, 'partial="keep"')
     assert alone.sizes["time"] == 2
-    return note(result, "1 gaps that no window reaches across", "2020-01-01T00:06:00", "2020-01-01T01:08:00")
+    return note(result, "1 gaps that no window covers", "2020-01-01T00:06:00", "2020-01-01T01:08:00")
 
 
 @fault(12, "one frame", "refused")

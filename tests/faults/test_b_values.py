@@ -109,7 +109,7 @@ def test_a_window_without_observations() -> str:
     assert int(result["number_of_observations"][1]) == 0
     np.testing.assert_array_equal(result["u"][1], 0)
     background = xr.Dataset({"u": (("y", "x"), np.full((24, 24), 3.0)), "v": (("y", "x"), np.full((24, 24), 1.0))})
-    own = with_values(warm(), put(np.nan, slice(1, None))).var4d.assimilate(background=background)
+    own = with_values(warm(), put(np.nan, slice(1, None))).var4d.assimilate(dynamics="advection", background=background)
     np.testing.assert_array_equal(own["u"].isel(step=0), 3.0)
     return "status: 1, 3 (converged, background_only)"
 
@@ -119,7 +119,7 @@ def test_nan_in_the_background() -> str:
     first = warm()["sst"].isel(time=0, drop=True).copy()
     first[3, 4] = np.nan
     return refused(
-        lambda: warm().var4d.assimilate(background=first.to_dataset()),
+        lambda: warm().var4d.assimilate(dynamics="advection", background=first.to_dataset()),
         *("background sst", "index (3, 4)", "1 values that are not finite", "fillna"),
     )
 
@@ -128,9 +128,9 @@ def test_nan_in_the_background() -> str:
 def test_observation_errors() -> str:
     std = xr.full_like(warm()["sst"], 0.5)
     std[1, 2, 3], std[2, 2, 2] = 0, np.nan
-    refused(lambda: warm().var4d.assimilate(observation_error=-1.0), "the first -1")
+    refused(lambda: warm().var4d.assimilate(dynamics="advection", observation_error=-1.0), "the first -1")
     return refused(
-        lambda: warm().var4d.assimilate(observation_error=std),
+        lambda: warm().var4d.assimilate(dynamics="advection", observation_error=std),
         *("observation_error", "2 standard deviations", "index (1, 2, 3)", "the first 0"),
     )
 

@@ -39,7 +39,10 @@ def test_rates() -> str:
     metres["rain"].attrs["units"] = "m s-1"
     # A few evaluations: the last bits of the two backgrounds differ, and a cost_history makes ever more of that.
     few = xvar.minimize.LBFGS(max_evaluations=5)
-    one, other = (rainy().var4d.assimilate(background=b, dtype="float64", minimizer=few) for b in (background, metres))
+    one, other = (
+        rainy().var4d.assimilate(dynamics="advection", background=b, dtype="float64", minimizer=few)
+        for b in (background, metres)
+    )
     np.testing.assert_allclose(one["u"], other["u"], atol=1e-2)
     assert "converted from 'm s-1' to 'mm h-1'" in other.attrs["history"]
     truth = rainy(7)
@@ -67,9 +70,9 @@ def test_rates_and_fluxes() -> str:
     stated = rain_rate(background["rain"], convert="liquid_water").to_dataset(name="rain")
     np.testing.assert_allclose(stated["rain"], rainy()["rain"][0], rtol=1e-6)
     assert (stated["rain"].attrs["units"], stated["rain"].attrs["standard_name"]) == ("mm h-1", "rainfall_rate")
-    rainy().var4d.assimilate(background=stated)
+    rainy().var4d.assimilate(dynamics="advection", background=stated)
     return refused(
-        lambda: rainy().var4d.assimilate(background=background),
+        lambda: rainy().var4d.assimilate(dynamics="advection", background=background),
         *("background rain", "'kg m-2 s-1'", "convert='liquid_water'", "1 kg m-2 s-1 is 3600 mm h-1"),
     )
 
@@ -139,7 +142,9 @@ def test_reflectivity() -> str:
     forecast = rain.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("10min")
     refused(lambda: forecast.var4d.verify(echoes["DBZH"]), "'dBZ'", "'mm h-1'")
     refused(
-        lambda: rain.var4d.assimilate(background=first_frame(rain, units="dBZ")), "background rain", "xvar.rain_rate"
+        lambda: rain.var4d.assimilate(dynamics="advection", background=first_frame(rain, units="dBZ")),
+        "background rain",
+        "xvar.rain_rate",
     )
     return refused(lambda: echoes.var4d.assimilate(units="mm h-1"), "'DBZH'", "'dBZ'", "xvar.rain_rate")
 
@@ -155,8 +160,8 @@ def test_temperatures() -> str:
     background = first_frame(warm())
     error = xr.DataArray(0.2, attrs={"units": "degree_Celsius"})
     options = {"dtype": "float64", "observation_error": error, "background_error": Matern(std=2.0, length=20e3)}
-    expected = warm().var4d.assimilate(background=background, **options)
-    result = kelvin.var4d.assimilate(background=background, **options)
+    expected = warm().var4d.assimilate(dynamics="advection", background=background, **options)
+    result = kelvin.var4d.assimilate(dynamics="advection", background=background, **options)
     np.testing.assert_allclose(result["u"], expected["u"], atol=0.1)
     np.testing.assert_allclose(result["cost"], expected["cost"], rtol=1e-3)
     np.testing.assert_allclose(result["sst"] - 273.15, expected["sst"], atol=1e-2)

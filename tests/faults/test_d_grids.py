@@ -39,11 +39,11 @@ def test_numbering_of_longitudes() -> str:
     record = in_degrees(48 + FINE, -5 + FINE)
     background = record["sst"].isel(time=0, drop=True).to_dataset()
     shifted = background.assign_coords(x=("x", background["x"].values + 360, background["x"].attrs))
-    expected = record.var4d.assimilate(background=background)
-    xr.testing.assert_equal(record.var4d.assimilate(background=shifted)["u"], expected["u"])
+    expected = record.var4d.assimilate(dynamics="advection", background=background)
+    xr.testing.assert_equal(record.var4d.assimilate(dynamics="advection", background=shifted)["u"], expected["u"])
     elsewhere = background.assign_coords(x=("x", background["x"].values + 100, background["x"].attrs))
     return refused(
-        lambda: record.var4d.assimilate(background=elsewhere),
+        lambda: record.var4d.assimilate(dynamics="advection", background=elsewhere),
         *("background sst", "95 to 95.23", "-5 to -4.77", "do not overlap"),
     )
 
@@ -146,12 +146,15 @@ def test_jitter() -> str:
     def shifted(by: float, dtype: str = "float64") -> xr.Dataset:
         return background.assign_coords(x=("x", (background["x"].values + by).astype(dtype), background["x"].attrs))
 
-    expected = record.var4d.assimilate(background=background)["u"]
+    expected = record.var4d.assimilate(dynamics="advection", background=background)["u"]
     for near in (shifted(1e-5), shifted(0.5, "float32")):
-        xr.testing.assert_equal(record.var4d.assimilate(background=near)["u"], expected)
-    refused(lambda: record.var4d.assimilate(background=shifted(5, "float32")), "0.001 of their spacing")
+        xr.testing.assert_equal(record.var4d.assimilate(dynamics="advection", background=near)["u"], expected)
+    refused(
+        lambda: record.var4d.assimilate(dynamics="advection", background=shifted(5, "float32")),
+        "0.001 of their spacing",
+    )
     return refused(
-        lambda: record.var4d.assimilate(background=shifted(0.5)),
+        lambda: record.var4d.assimilate(dynamics="advection", background=shifted(0.5)),
         "background sst",
         "up to 0.5 m",
         "1e-06",
@@ -163,7 +166,11 @@ def test_jitter() -> str:
 def test_another_size() -> str:
     background = warm()["sst"].isel(time=0, y=slice(2, None), drop=True).to_dataset()
     return refused(
-        lambda: warm().var4d.assimilate(background=background), "dimension 'y'", "size 22", "size 24", "interp_like"
+        lambda: warm().var4d.assimilate(dynamics="advection", background=background),
+        "dimension 'y'",
+        "size 22",
+        "size 24",
+        "interp_like",
     )
 
 

@@ -115,7 +115,7 @@ def test_crossing_trajectories() -> str:
         result = warm().var4d.assimilate(background=converging(2.1 / 120), **options)
     assert float(result["deformation_number"][0]) == pytest.approx(2.1, rel=0.05)
     return refused(
-        lambda: warm().var4d.assimilate(background=converging(5000 / 120)),
+        lambda: warm().var4d.assimilate(dynamics="advection", background=converging(5000 / 120)),
         *("background u", "a step of 120 s", "cells of 1000 m", "24 cells of the grid", "m s-1"),
     )
 
@@ -148,14 +148,16 @@ def test_covariances() -> str:
     )
     rows = torch.arange(SIZE, dtype=torch.float64)
     smooth = torch.exp(-((rows[:, None] - rows) ** 2) / 8)
-    warm().var4d.assimilate(background_error={"sst": Own(smooth)})
+    warm().var4d.assimilate(dynamics="advection", background_error={"sst": Own(smooth)})
     refused(
-        lambda: warm().var4d.assimilate(background_error={"sst": Own(smooth + 0.2 * smooth.triu(1))}),
+        lambda: warm().var4d.assimilate(
+            dynamics="advection", background_error={"sst": Own(smooth + 0.2 * smooth.triu(1))}
+        ),
         *("background_error of 'tracer'", "not symmetric: <x, By> and <Bx, y> differ by", "xvar.check.covariance"),
     )
     top_hat = ((rows[:, None] - rows).abs() < 6).double()  # a window that is no correlation
     return refused(
-        lambda: warm().var4d.assimilate(background_error={"sst": Own(top_hat)}),
+        lambda: warm().var4d.assimilate(dynamics="advection", background_error={"sst": Own(top_hat)}),
         *("background_error of 'tracer'", "not positive: its least eigenvalue is -0.", "times the largest"),
     )
 

@@ -137,7 +137,7 @@ def test_a_digital_filter_by_the_names_of_variables_and_in_durations() -> None:
         ({"penalties": "filter"}, "DigitalFilter"),
         ({"penalties": DigitalFilter("1h", {"wind": 1.0})}, "'wind'"),
         ({"penalties": DigitalFilter("4h", {"tracer": 1.0})}, "within the window"),
-        ({"dynamics": "steady", "background": None, "background_error": None}, "of advection"),
+        ({"dynamics": "steady", "background": None, "background_error": None}, "method='advection'"),
     ],
 )
 def test_what_cannot_be_estimated_is_refused(options: dict[str, Any], words: str) -> None:

@@ -19,7 +19,7 @@ from xvar.check.understanding import facts
 from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning
 from xvar.execution.batches import WindowBatch, WindowError
 from xvar.execution.dispatch import deferred
-from xvar.plan.experiment import errors_by_component
+from xvar.plan.covariances import errors_by_component
 from xvar.plan.record import Record, as_dataset, read_record
 
 READING = ("land", "units", "dx", "dy", "sort", "strict")

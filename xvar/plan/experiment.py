@@ -19,6 +19,7 @@ from xvar.execution.schedule import Schedule
 from xvar.plan.bridge import Bridge, core_grid
 from xvar.plan.configuration import Configuration
 from xvar.plan.control import checked_parameters, checked_penalties, parameter_variables
+from xvar.plan.covariances import check_covariances, errors_by_component
 from xvar.plan.models import components_of, describe_model, named_models
 from xvar.plan.record import Record
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
@@ -105,9 +106,8 @@ def plan_experiment(
         _refuse_unfit_for_cycling(errors, forced, faults)
         notes.append(_growth_in_words(forced))
     given = {"background_error": errors, "model_error": forced}
-    _refuse_short_lengths(record, given, faults)
     if len(faults) == before:
-        _refuse_no_covariance(record, given, components, faults)
+        check_covariances(record, given, components, faults)
     std = _observation_error(record, options.observation_error, faults, notes)
     estimated = checked_parameters(options.parameters, components, record.grid.shape, faults)
     filters = checked_penalties(options.penalties, components, faults)
@@ -328,64 +328,6 @@ def _refuse_flight(
                 expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
                 fix="check its units (m s-1), or give the model a shorter step",
             )
-
-
-def _refuse_short_lengths(record: Record, given: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
-    """Refuse correlations that a grid cannot hold: shorter than a cell they alias, and are none."""
-    coarsest = max(record.grid.spacing)
-    for option, parts in given.items():
-        for key, part in parts.items():
-            length = getattr(part, "length", None)
-            if isinstance(length, (int, float)) and 0 < length < coarsest:
-                faults.add(
-                    variable=f"{option} of {key!r}",
-                    found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
-                    expected="a length of a cell or more",
-                    fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
-                )
-
-
-def _refuse_no_covariance(
-    record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, faults: Faults
-) -> None:
-    """Refuse what a user made and is not symmetric or not positive: J would have no minimum, or another one."""
-    from xvar.core.covariance.validity import validity_fault
-
-    for option, parts in given.items():
-        for key, part in parts.items():
-            fault = validity_fault(part, core_grid(record.grid, record.land), len(components[key]))
-            if fault is not None:
-                faults.add(
-                    code=fault.code,
-                    variable=f"{option} of {key!r}",
-                    found=fault.found,
-                    expected=fault.expected,
-                    fix=fault.fix,
-                )
-
-
-def errors_by_component(given: Any, option: str, components: Components, faults: Faults) -> dict[str, Any]:
-    """Errors by component; where a single one is given it is that of the motion, or of the only component."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        given = {"velocity" if "velocity" in components else next(iter(components), "velocity"): given}
-    own = {name: key for key, names in components.items() for name in names if len(names) == 1}
-    errors = {own.get(str(key), str(key)): part for key, part in given.items()}
-    for key, part in errors.items():
-        if key not in components:
-            faults.add(
-                found=f"{option} of {key!r}",
-                expected=f"a component of the state: {', '.join(components)}",
-                fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
-            )
-        if not hasattr(part, "bind"):
-            faults.add(
-                found=f"{option} of {key!r}: {type(part).__name__}",
-                expected="a specification of xvar.covariance",
-                fix="xvar.covariance.Diagonal(std=...), Matern(std=..., length=...), ...",
-            )
-    return errors
 
 
 def _observation_error(record: Record, given: Any, faults: Faults, notes: list[str]) -> NDArray[Any] | None:

@@ -16,6 +16,7 @@ from xvar.execution.batches import CycleState, WindowBatch
 from xvar.execution.schedule import Schedule
 from xvar.plan.bridge import Array, Bridge, core_grid
 from xvar.plan.configuration import DEFAULTS, Configuration
+from xvar.plan.covariances import check_covariances, errors_by_component
 from xvar.plan.record import Record
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
 
@@ -44,7 +45,10 @@ def plan_images(
     count = len(faults)
     bridge = Bridge(record.grid, record.land, configuration.dtype, configuration.device)
     center = _background(record, options.background, faults)
-    prior = _background_error(options.background_error, faults)
+    errors = errors_by_component(options.background_error, "background_error", {"velocity": MOTION}, faults)
+    if len(faults) == count:
+        check_covariances(record, {"background_error": errors}, {"velocity": MOTION}, faults)
+    prior = errors.get("velocity")
     error = _observation_error(options.observation_error, faults)
     if prior is not None and options.coast == "no_flow":
         faults.add(
@@ -173,33 +177,6 @@ def _background(record: Record, background: xr.Dataset | None, faults: Faults) -
             )
         center[index] = np.nan_to_num(values)
     return center
-
-
-def _background_error(given: Any, faults: Faults) -> Any:
-    """Return B of the motion; None is the default."""
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        if set(given) != {"velocity"}:
-            faults.add(
-                code="component-unknown",
-                variable="background_error",
-                found=f"background_error of {', '.join(map(repr, given))}",
-                expected="that of the motion, 'velocity'",
-                fix="background_error={'velocity': ...}",
-            )
-            return None
-        given = given["velocity"]
-    if not hasattr(given, "bind"):
-        faults.add(
-            code="covariance-type",
-            variable="background_error",
-            found=f"background_error of type {type(given).__name__}",
-            expected="a specification of xvar.covariance",
-            fix="background_error=xvar.covariance.Matern(std=3.0, length=20e3)",
-        )
-        return None
-    return given
 
 
 def _observation_error(given: Any, faults: Faults) -> float | None:

@@ -18,8 +18,8 @@ from xvar.errors import Faults
 from xvar.execution.devices import take_device
 from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.control import checked_parameters, checked_penalties
+from xvar.plan.covariances import errors_by_component
 from xvar.plan.diagnostics import warn_about_windows
-from xvar.plan.experiment import errors_by_component
 from xvar.plan.models import components_of, describe_model
 from xvar.plan.points.background import beginning_of, starts_of, state_of
 from xvar.plan.points.labels import joined, labelled, output_times

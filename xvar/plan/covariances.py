@@ -1,0 +1,78 @@
+"""Reading of the options `background_error` and `model_error`: specifications of covariances by component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xvar.errors import Faults
+from xvar.plan.bridge import core_grid
+from xvar.plan.record import Record
+
+Components = Mapping[str, tuple[str, ...]]
+
+
+def errors_by_component(given: Any, option: str, components: Components, faults: Faults) -> dict[str, Any]:
+    """Return the specification of each component; a single one is that of the motion, or of the only component."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        given = {"velocity" if "velocity" in components else next(iter(components), "velocity"): given}
+    own = {name: key for key, names in components.items() for name in names if len(names) == 1}
+    errors = {own.get(str(key), str(key)): part for key, part in given.items()}
+    for key, part in errors.items():
+        if key not in components:
+            faults.add(
+                code="component-unknown",
+                variable=option,
+                found=f"{option} of {key!r}",
+                expected=f"a component of the state: {', '.join(components)}",
+                fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
+            )
+        if not hasattr(part, "bind"):
+            faults.add(
+                code="covariance-type",
+                variable=option,
+                found=f"{option} of {key!r}: {type(part).__name__}",
+                expected="a specification of xvar.covariance",
+                fix=f"{option}=xvar.covariance.Matern(std=3.0, length=20e3), Diagonal(std=...), ...",
+            )
+    return errors
+
+
+def check_covariances(
+    record: Record, given: Mapping[str, Mapping[str, Any]], components: Components, faults: Faults
+) -> None:
+    """Report correlations that the grid cannot hold, and matrices that are not symmetric or not positive.
+
+    Parameters
+    ----------
+    record : Record
+        Its grid and land.
+    given : mapping of option to mapping of component to specification
+    components : mapping of component to tuple of variables
+    faults : Faults
+    """
+    from xvar.core.covariance.validity import validity_fault
+
+    count = len(faults)
+    coarsest = max(record.grid.spacing)
+    for option, parts in given.items():
+        for key, part in parts.items():
+            length = getattr(part, "length", None)
+            if isinstance(length, (int, float)) and 0 < length < coarsest:
+                faults.add(
+                    code="correlation-length",
+                    variable=f"{option} of {key!r}",
+                    found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
+                    expected="a length of at least one cell: a shorter one aliases",
+                    fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
+                )
+    if len(faults) > count:
+        return
+    for option, parts in given.items():
+        for key, part in parts.items():
+            fault = validity_fault(part, core_grid(record.grid, record.land), len(components[key]))
+            if fault is not None:
+                label = f"{option} of {key!r}"
+                faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)
