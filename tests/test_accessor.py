@@ -58,15 +58,6 @@ def test_a_tree_is_its_one_group_with_data() -> None:
     assert codes(error.value) == ["ambiguous-group"]
 
 
-def test_the_options_of_assimilate() -> None:
-    names = (
-        "data variable window stride partial constraint dynamics background background_error observation "
-        "observation_error model_error parameters penalties land coast units dx dy sort strict errors batch dtype "
-        "device minimizer save"
-    )
-    assert list(inspect.signature(xvar.assimilation.assimilate).parameters) == names.split()
-
-
 def test_the_summary_has_status_times_cost_and_speed() -> None:
     text = str(analysis().var4d.summary())
     words = ("2 windows of 4 frames\n", "\n2 converged\n", "2018-01-03T22:45:00", "a frame each 5 min", "m/s")

@@ -105,7 +105,7 @@ def test_dynamics_and_method_alone_select_the_method(options: dict[str, Any], me
         ({"model_error": Matern(std=1.0, length=2e4)}, ["option-misplaced"]),
         ({"observation": Images(threshold=2.0)}, ["option-misplaced"]),
         ({"method": "currents", "penalties": [object()]}, ["option-misplaced"]),
-        ({"method": "image_motion", "dynamics": "advection"}, ["method-contradicts-dynamics", "option-misplaced"]),
+        ({"method": "image_motion", "dynamics": "advection"}, ["method-contradicts-dynamics"]),
         ({"method": "model"}, ["dynamics-missing"]),
         ({"method": "imagemotion"}, ["option-value"]),
         ({"dynamics": "advecton"}, ["dynamics-unknown"]),

@@ -8,7 +8,7 @@ from xvar.cf.units import Kind
 from xvar.errors import Faults, nearest
 from xvar.plan.configuration import DEFAULTS
 from xvar.plan.models import named_models
-from xvar.plan.options import METHODS, Method, Options
+from xvar.plan.options import METHODS, STATES, Method, Options
 
 
 def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method | None:
@@ -30,17 +30,18 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
     """
     count = len(faults)
     of_dynamics = _of_dynamics(options.dynamics, faults)
+    if len(faults) > count:
+        return None
     method: Method | None = options.method if options.method in get_args(Method) else of_dynamics
     if method is None and kind is not None:
         method = DEFAULTS[kind].method
     if method is None:
-        if len(faults) == count:
-            faults.add(
-                code="dynamics-missing",
-                found="observations at points without dynamics=",
-                expected="a model, which moves the state between the times of the points",
-                fix='dynamics="advection", or a model of your own',
-            )
+        faults.add(
+            code="dynamics-missing",
+            found="observations at points without dynamics=",
+            expected="a model, which moves the state between the times of the points",
+            fix='dynamics="advection", or a model of your own',
+        )
         return None
     if of_dynamics is not None and of_dynamics != method:
         faults.add(
@@ -48,8 +49,9 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
             variable="method",
             found=f"method={method!r} with dynamics of {of_dynamics!r}",
             expected="one method",
-            fix=f"leave {'dynamics' if method not in ('advection', 'model') else 'method'}= out",
+            fix=f"leave {'method' if method in STATES else 'dynamics'}= out",
         )
+        return None
     if method == "model" and options.dynamics is None:
         faults.add(
             code="dynamics-missing",

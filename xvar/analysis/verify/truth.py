@@ -161,7 +161,7 @@ def _order(
 ) -> NDArray[np.intp]:
     """Index in the truth of each point along one dimension."""
     size = like.sizes[ours]
-    where = {"variable": truth.name, "dimension": theirs}
+    where: dict[str, Any] = {"variable": truth.name, "dimension": theirs}
     if theirs not in truth.coords or ours not in like.coords:
         if truth.sizes[theirs] != size:
             faults.add(
