@@ -198,7 +198,7 @@ def test_info_says_what_was_recognised(folder) -> None:
     [
         (["assimilate", "absent.nc", "-o", "out.nc"], "no file 'absent.nc'"),
         (["assimilate", "absent_*.nc", "-o", "out.nc"], "no file that matches 'absent_*.nc'"),
-        (["assimilate", "text.nc", "-o", "out.nc"], "text.nc: no data that xarray can open"),
+        (["assimilate", "text.nc", "-o", "out.nc"], "text.nc: no known format"),
         (["assimilate", "radar.nc", "-o", "analysis.nc", "--window", "3"], "--overwrite"),
         (["assimilate", "radar.nc", "-o", "out.txt"], "ends in .nc or .zarr"),
         (["assimilate", "radar.nc", "-o", "nowhere/out.nc"], "mkdir -p nowhere"),

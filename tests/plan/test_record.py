@@ -119,13 +119,13 @@ def test_all_that_is_known_of_a_tidy_record() -> None:
     before = dataset.copy(deep=True)
     record = read(dataset)
     assert (record.name, record.axes) == ("sst", Axes("time", "y", "x"))
-    assert (record.units, record.kind, record.interval) == ("degree_Celsius", "sea_temperature", 120.0)
+    assert (record.units, record.kind, record.interval) == ("degree_Celsius", "temperature", 120.0)
     assert record.notes == (GRID, LAND)
     assert record.land is None
     assert record.cadence == 120.0
     assert record.times.seconds.tolist() == [0, 120, 240, 360]
     assert record.grid.spacing == (1e3, 1e3)
-    assert record.screen == Screen.of("sst", "sea_temperature", "degree_Celsius", 120.0)
+    assert record.screen == Screen.of("sst", "temperature", "degree_Celsius", 120.0)
     xr.testing.assert_identical(record.array, dataset["sst"])
     xr.testing.assert_identical(dataset, before)
 

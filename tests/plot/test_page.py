@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -112,6 +113,29 @@ def test_the_page_loads_nothing_from_the_network(address) -> None:
         page = answer.read().decode()
     assert "<title>xvar: rain</title>" in page
     assert "https://" not in page
+
+
+def test_the_page_is_not_there_without_its_token(address) -> None:
+    root, _, token = address.rstrip("/").rpartition("/")
+    assert len(token) >= 32
+    for path in ("", "/", "/static/js/bokeh.min.js", f"/{token[:-1]}", "/" + "x" * len(token)):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(root + path, timeout=60)
+
+
+def test_a_name_is_no_markup_in_the_label_of_a_point() -> None:
+    from bokeh.document import Document
+    from bokeh.models import HoverTool
+
+    from xvar.plot.page.page import make_document
+
+    evil = "<img src=x onerror=alert(1)>\x1b"
+    document = Document()
+    record = Record(analysis())
+    record.name = evil
+    make_document(document, record)
+    (label, _), *_ = next(iter(document.select({"type": HoverTool}))).tooltips
+    assert label == "&lt;img src=x onerror=alert(1)&gt;\\x1b"
 
 
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with its driver")

@@ -1,4 +1,4 @@
-"""``xvar demo``: the whole way on the storm that ships with the package."""
+"""``xvar demo``: assimilate, forecast, verify and draw the storm that ships with the package."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import typer
 import xarray as xr
 
 from xvar.analysis.forecast import forecast
 from xvar.analysis.verify import verify
 from xvar.assimilation import assimilate
 from xvar.cli.tables import print_scores
+from xvar.cli.terminal import say
 from xvar.datasets import sample
 from xvar.io.writing import write
 
@@ -25,31 +25,29 @@ def demonstrate() -> None:
     """Assimilate four frames, forecast the next three, compare, and draw the motion."""
     radar = sample()
     begin, end = (str(radar["time"].values[index])[11:16] for index in (0, FRAMES - 1))
-    typer.echo("Rain over Brest in the storm of 3 January 2018 (Météo-France, MeteoNet, Etalab Open Licence 2.0).")
+    say("Rain over Brest in the storm of 3 January 2018 (Météo-France, MeteoNet, Etalab Open Licence 2.0).")
     import torch  # noqa: F401  (its start is no part of the time below)
 
     began = time.perf_counter()
     analysis = assimilate(radar.isel(time=slice(0, FRAMES)))
     seconds = time.perf_counter() - began
-    typer.echo(
-        f"Found the motion in {FRAMES} radar frames, {begin} to {end} UTC, in {seconds:.1f} s: {_motion(analysis)}."
-    )
+    say(f"Found the motion in {FRAMES} radar frames, {begin} to {end} UTC, in {seconds:.1f} s: {_motion(analysis)}.")
     predicted = forecast(analysis, "15min")
-    typer.echo("Forecast the next 15 minutes and compared them with the frames that came:")
+    say("Forecast the next 15 minutes and compared them with the frames that came:")
     print_scores(verify(predicted, radar))
     where = write(analysis, ANALYSIS, overwrite=True)
-    typer.echo(f"\nThe analysis is in {where.resolve()}")
+    say(f"\nThe analysis is in {where.resolve()}")
     picture = _draw(analysis)
-    typer.echo(
+    say(
         f"The picture of the motion over the rain is in {picture.resolve()}"
         if picture
         else "No picture without matplotlib: pip install 'xvar[plot]' brings it."
     )
-    typer.echo("Your own file: xvar info FILE, then xvar assimilate FILE -o analysis.nc")
+    say("Your own file: xvar info FILE, then xvar assimilate FILE -o analysis.nc")
 
 
 def _motion(analysis: xr.Dataset) -> str:
-    """The mean motion where it rains, in words."""
+    """Return speed and direction of the mean motion of rain."""
     last = analysis.isel(window=-1, step=-1)
     wet = last["rain"] > 0
     u, v = (float(last[name].where(wet).mean()) for name in ("u", "v"))

@@ -1,4 +1,4 @@
-"""How a file is understood, in words."""
+"""``xvar info``: how a record is read, or the summary of an analysis."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from xvar.analysis.summary import summary
 from xvar.check.understanding import describe
 from xvar.plan.configuration import ATTRIBUTE
 
-__all__ = ["describe", "describe_analysis", "is_analysis"]
 
-
-def is_analysis(data: xr.Dataset) -> bool:
-    """Whether a file is what `assimilate` wrote."""
-    return ATTRIBUTE in data.attrs and "status" in data
-
-
-def describe_analysis(data: xr.Dataset) -> dict[str, Any]:
-    """What became of an analysis, and what was assumed for it."""
-    return {"analysis": str(summary(data)).splitlines()}
+def facts(data: xr.Dataset, variable: str | None, **options: Any) -> dict[str, Any]:
+    """Return the facts of a file by name; `options` say how a record is read."""
+    if ATTRIBUTE in data.attrs and "status" in data:
+        return {"analysis": str(summary(data)).splitlines()}
+    return describe(data, variable, **options)

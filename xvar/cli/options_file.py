@@ -1,4 +1,4 @@
-"""Options from a file of TOML, a table for each command; what was given, as such a file."""
+"""Options from a file of TOML with a table for each command, and the stated options as such a file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ATTRIBUTE = "xvar_options"  # of what a command wrote: the same text
+ATTRIBUTE = "xvar_options"  # of an output: the options of its command, as such a file
 OUTPUTS = (".nc", ".nc4", ".zarr")
-_NOT_OPTIONS = frozenset({"config", "show_config", "output", "overwrite", "inputs", "help"})
+_NOT_OPTIONS = frozenset({"config", "show_config", "output", "overwrite", "inputs", "help", "trusted"})
+#: Bytes of a file of options.
+LARGEST = 1_000_000
 
 
 def load(context: typer.Context, path: Path | None) -> Path | None:
@@ -34,11 +36,13 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
     Raises
     ------
     InputError
-        Where it cannot be read or names an option that the command does not have.
+        If it cannot be read or names an option that the command does not have.
     """
     if path is None:
         return None
     table = _tables(path).get(str(context.info_name), {})
+    if not isinstance(table, dict):
+        raise _unusable(path, f"{context.info_name} = {str(table)[:200]}, which is no table")
     known = _options(context)
     given = {name.replace("-", "_"): value for name, value in table.items()}
     refuse_unknown(sorted(given), known, f"xvar {context.info_name}, in {path}")
@@ -49,32 +53,42 @@ def load(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _tables(path: Path) -> Mapping[str, Any]:
+    """Read a file of TOML, or the options that an output holds."""
     try:
         if path.suffix in OUTPUTS:
-            from xvar.io.reading import open_files
+            from xvar.cli.inputs import opened
 
-            with open_files([path]) as written:
+            with opened([str(path)], trusted=False) as written:
                 text = str(written.attrs.get(ATTRIBUTE, ""))
             if not text:
-                raise InputError(
-                    Fault(f"{path} without the attribute {ATTRIBUTE}", "what xvar assimilate wrote", "a file of TOML")
-                )
+                raise _unusable(path, f"no attribute {ATTRIBUTE}")
         else:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as file:
+                content = file.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                raise _unusable(path, f"more than {LARGEST} bytes")
+            text = content.decode()
         return tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        fix = "xvar assimilate FILE -o OUT --show-config prints one"
-        raise InputError(Fault(f"{path}: {error}", "a file of TOML", fix)) from error
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # numbers of 5000 digits are no TOMLDecodeError
+        raise _unusable(path, str(error)[:200]) from error
+
+
+def _unusable(path: Path, found: str) -> InputError:
+    fix = "xvar assimilate FILE -o OUT --show-config prints one"
+    expected = "a file of TOML, or what xvar assimilate wrote"
+    return InputError(Fault(f"{path}: {found}", expected, fix, code="unusable-options-file"))
 
 
 def _options(context: typer.Context) -> list[str]:
-    """Names in the order of the command's help."""
+    """Return names in the order of the command's help."""
     options = (parameter for parameter in context.command.params if parameter.param_type_name == "option")
     return [str(option.name) for option in options if option.name not in _NOT_OPTIONS]
 
 
 def as_toml(context: typer.Context) -> str:
-    """The options that were given, on the command line or in a file; those that were not are named in a comment."""
+    """Return the options that were stated as a file of TOML; a comment names the others."""
     import tomli_w
 
     given, left = {}, []

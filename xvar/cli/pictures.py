@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from xvar.cli.inputs import opened
+from xvar.cli.terminal import say
 from xvar.errors import Fault, InputError
-from xvar.io.reading import open_files
+from xvar.io.writing import check_target
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -30,40 +34,31 @@ PICTURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
 def need(extra: str, module: str) -> None:
-    """Refuse where an extra is not installed.
-
-    Raises
-    ------
-    InputError
-        With the line that installs it.
-    """
+    """Raise InputError with the line that installs an extra, if it is missing."""
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        raise InputError(Fault(f"no {module}", f"the extra xvar[{extra}]", f"pip install 'xvar[{extra}]'"))
+        fix = f"pip install 'xvar[{extra}]'"
+        raise InputError(Fault(f"no {module}", f"the extra xvar[{extra}]", fix, code="missing-extra"))
 
 
-def check_picture(output: Path, suffixes: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse a place where no picture can be written, before anything was computed.
-
-    Raises
-    ------
-    InputError
-        Where the suffix is none of these, the folder is missing, or there is something already.
-    """
-    if output.suffix.lower() not in suffixes:
-        ends = ", ".join(suffixes)
-        raise InputError(Fault(f"{output.name!r}", f"a name that ends in {ends}", str(output.with_suffix(suffixes[0]))))
-    if not output.parent.is_dir():
-        raise InputError(
-            Fault(f"no folder {str(output.parent)!r}", "a folder that exists", f"mkdir -p {output.parent}")
-        )
-    if output.exists() and not overwrite:
-        raise InputError(Fault(f"{str(output)!r}, which exists", "a new name", "another name, or --overwrite"))
+@contextmanager
+def _both(source: str, truth: Sequence[str], *, trusted: bool) -> Iterator[tuple[xr.Dataset, xr.Dataset | None]]:
+    """Open an output, and the observed record if there is one."""
+    with ExitStack() as stack:
+        data = stack.enter_context(opened([source], trusted=trusted))
+        yield data, stack.enter_context(opened(truth, trusted=trusted)) if truth else None
 
 
 def draw(
-    source: str, truth: Sequence[str], output: Path, kind: str, options: dict[str, Any], *, overwrite: bool
+    source: str,
+    truth: Sequence[str],
+    output: Path,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    overwrite: bool,
+    trusted: bool,
 ) -> None:
     """Draw one picture into a file, whole or not at all.
 
@@ -80,25 +75,27 @@ def draw(
     options : dict
         Of the picture.
     overwrite : bool
-        Replace what is there.
+        Replace an existing file.
+    trusted : bool
+        Open files without checks.
     """
     need("plot", "matplotlib")
     if kind not in KINDS:
-        raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion"))
+        raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
     for name in options:
         if name not in KINDS[kind]:
             known = ", ".join(f"--{option}" for option in KINDS[kind]) or "none"
-            raise InputError(Fault(f"--{name} of a picture of kind {kind}", f"its options: {known}", "leave it out"))
+            found = f"--{name} of a picture of kind {kind}"
+            raise InputError(Fault(found, f"its options: {known}", "leave it out", code="option-misplaced"))
     if truth and kind != "forecast":
-        raise InputError(Fault(f"an observed record beside --kind {kind}", "that of a forecast", "--kind forecast"))
-    check_picture(output, PICTURES, overwrite=overwrite)
+        found = f"an observed record beside --kind {kind}"
+        raise InputError(Fault(found, "that of a forecast", "--kind forecast", code="option-misplaced"))
+    check_target(output, overwrite=overwrite, suffixes=PICTURES, usual=", ".join(PICTURES))
     import matplotlib as mpl
 
     mpl.use("agg")  # nothing is shown, and no display is needed
-    with ExitStack() as stack:
-        data = stack.enter_context(open_files([source]))
-        observed = [stack.enter_context(open_files(truth))] if truth else []
-        made = getattr(data.var4d.plot, kind)(*(observed if kind == "forecast" else []), **options)
+    with _both(source, truth, trusted=trusted) as (data, observed):
+        made = getattr(data.var4d.plot, kind)(*([] if observed is None else [observed]), **options)
         figure = getattr(made, "fig", None) or getattr(made, "figure", None) or made
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
             whole = Path(folder) / output.name
@@ -107,38 +104,27 @@ def draw(
 
 
 def animate(
-    source: str,
-    truth: Sequence[str],
-    output: Path,
-    *,
-    window: int,
-    lead: str | None,
-    frames_per_second: int,
-    overwrite: bool,
+    source: str, truth: Sequence[str], output: Path, options: dict[str, Any], *, overwrite: bool, trusted: bool
 ) -> None:
-    """Write an animation of one window."""
+    """Write an animation of one window; its options are `window`, `lead` and `frames_per_second`."""
     need("plot", "matplotlib")
     import matplotlib as mpl
 
     mpl.use("agg")
     from xvar.plot import animation, check_film, write_animation
 
-    check_picture(output, FILMS, overwrite=overwrite)
+    check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)
-    with ExitStack() as stack:
-        data = stack.enter_context(open_files([source]))
-        observed = stack.enter_context(open_files(truth)) if truth else None
-        film = animation(data, observed, window=window, lead=lead)
-        write_animation(film, output, frames_per_second=frames_per_second)
+    with _both(source, truth, trusted=trusted) as (data, observed):
+        film = animation(data, observed, window=options["window"], lead=options["lead"])
+        write_animation(film, output, frames_per_second=options["frames_per_second"])
 
 
-def look(source: str, truth: Sequence[str], *, port: int, browser: bool, say: Callable[[str], object]) -> None:
+def look(source: str, truth: Sequence[str], *, port: int, browser: bool, trusted: bool) -> None:
     """Serve the page until interrupted."""
     need("view", "bokeh")
     need("plot", "matplotlib")
     from xvar.plot.page import serve
 
-    with ExitStack() as stack:
-        data = stack.enter_context(open_files([source]))
-        observed = stack.enter_context(open_files(truth)) if truth else None
-        serve(data, observed, port=port, browser=browser, say=say)
+    with _both(source, truth, trusted=trusted) as (data, observed):
+        serve(data, observed, port=port, browser=browser, say=lambda address: say(f"{address} (Ctrl-C ends)"))

@@ -1,4 +1,4 @@
-"""What commands print on stdout."""
+"""Tables, facts and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import typer
 import xarray as xr
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from xvar.cli.terminal import say
+from xvar.errors import printable
 from xvar.plan.configuration import ATTRIBUTE, Configuration
 
 #: score -> heading, decimals
@@ -29,12 +31,12 @@ EVENTS = {"csi": "CSI", "fss": "FSS"}
 
 
 def console() -> Console:
-    """Stdout; in a file or a pipe wide enough that nothing is folded."""
+    """Return standard output; in a file or a pipe wide enough that no line is folded."""
     return Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=200)
 
 
 def print_scores(scores: xr.Dataset) -> None:
-    """A row for each score, below it that of persistence; a column for each lead time, or step."""
+    """Print a row for each score and its persistence, a column for each lead time or step."""
     along = "lead_time" if "lead_time" in scores.dims else "step"
     table = Table()
     table.add_column("lead time" if along == "lead_time" else along)
@@ -53,17 +55,17 @@ def print_scores(scores: xr.Dataset) -> None:
                 _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
     table.add_section()
     table.add_row("pairs", *(str(int(count)) for count in scores["number_of_pairs"]))
-    typer.echo(_heading(scores))
+    say(_heading(scores))
     console().print(table)
     missing = int(scores["number_without_truth"].sum())
     if missing:
-        typer.echo(f"Without a truth, and not counted: {missing} of the times.")
+        say(f"Without observations, not counted: {missing} of the times.")
     if "comment" in scores.attrs:
-        typer.echo(str(scores.attrs["comment"]))
+        say(str(scores.attrs["comment"]))
 
 
 def _heading(scores: xr.Dataset) -> str:
-    """What the table holds."""
+    """Return the title of the table."""
     if "rmse" not in scores:
         return "Motion against the truth"
     text = scores.attrs.get(ATTRIBUTE)
@@ -77,14 +79,15 @@ def _heading(scores: xr.Dataset) -> str:
 
 
 def _add_rows(table: Table, heading: str, scores: xr.Dataset, name: str, decimals: int, **at: int) -> None:
-    table.add_row(heading, *(_number(value, decimals) for value in scores[name].isel(at)))
+    # Text, not a string: rich obeys [markup] in strings.
+    table.add_row(Text(printable(heading)), *(_number(value, decimals) for value in scores[name].isel(at)))
     kept = f"{name}_persistence"
     if kept in scores:
         table.add_row("  persistence", *(_number(value, decimals) for value in scores[kept].isel(at)), style="dim")
 
 
 def lead_text(lead: Any) -> str:
-    """A lead time as people say it."""
+    """Return a lead time in its largest whole unit."""
     seconds = float(np.asarray(lead) / np.timedelta64(1, "s"))
     if seconds % 86400 == 0:
         return f"{seconds / 86400:g} d"
@@ -97,7 +100,7 @@ def _number(value: xr.DataArray, decimals: int) -> str:
 
 
 def print_json(scores: xr.Dataset) -> None:
-    """Scores as JSON: lead times in seconds, null for what could not be had."""
+    """Print scores as JSON: lead times in seconds, null for missing values."""
     fields: dict[str, Any] = {}
     for name, part in scores.variables.items():
         values = part.values
@@ -106,7 +109,7 @@ def print_json(scores: xr.Dataset) -> None:
         elif values.dtype.kind not in "iuf":
             values = values.astype(str)
         fields[str(name)] = {"dims": list(part.dims), "units": _units(part), "values": _plain(values)}
-    typer.echo(json.dumps(fields))
+    say(json.dumps(fields))
 
 
 def _units(part: xr.Variable) -> str | None:
@@ -125,12 +128,12 @@ def _plain(values: Any) -> Any:
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """One fact a line."""
+    """Print one fact a line."""
     if as_json:
-        typer.echo(json.dumps(facts))
+        say(json.dumps(facts))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
         for line in value if isinstance(value, list) else [value]:
-            typer.echo(f"{name:<{width}}  {line}")
+            say(f"{name:<{width}}  {line}")
             name = ""

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.detection import detected
-from xvar.cf.kinds import kind
+from xvar.cf.units import kind
 from xvar.errors import Fault, InputError
 from xvar.io.composite import OBJECTS, object_of, open_composite
 from xvar.quality.values import Screen

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -16,24 +17,41 @@ NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 ZARR = (".zarr",)
 
 
-def check_target(path: str | Path, *, overwrite: bool = False) -> Path:
+def check_target(
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    suffixes: Sequence[str] = (*NETCDF, *ZARR),
+    usual: str = ".nc or .zarr",
+) -> Path:
     """Check that a file can be written, before anything is computed.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    overwrite : bool
+        An existing file may be replaced.
+    suffixes : sequence of str
+        Those that a name may have.
+    usual : str
+        Those that the message recommends.
 
     Raises
     ------
     InputError
-        If the suffix is neither of NetCDF nor of Zarr, the folder is missing, or the file exists.
+        If the suffix is another, the folder is missing, or the file exists.
     """
     if re.match(r"\w{2,}::?/", str(path)):  # a Path keeps one slash only
         fix = "-o analysis.nc, and then copy it there"
         raise InputError(Fault(f"output {str(path)!r}", "a place on this machine", fix, code="remote-output"))
     target = Path(path).expanduser()
-    if target.suffix.lower() not in (*NETCDF, *ZARR):
+    if target.suffix.lower() not in suffixes:
         raise InputError(
             Fault(
                 f"output {str(path)!r}",
-                "a name that ends in .nc or .zarr",
-                f"-o {target.with_suffix('.nc')}",
+                f"a name that ends in {usual}",
+                f"-o {target.with_suffix(suffixes[0])}",
                 code="unknown-suffix",
             )
         )
@@ -107,7 +125,7 @@ def _write_zarr(dataset: xr.Dataset, path: Path) -> None:
                 "a Zarr store to write without the package zarr",
                 "zarr",
                 "pip install 'xvar[zarr]', or -o NAME.nc",
-                code="missing-package",
+                code="missing-extra",
             )
         ) from error
     # Format 3 has no consolidated metadata, and zarr warns if they are written.

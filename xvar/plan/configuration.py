@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from xvar.cf.kinds import Kind
+from xvar.cf.units import Kind
 from xvar.errors import Fault, InputError
 from xvar.plan.models import described_model
 
@@ -52,8 +52,7 @@ ECHOES: Mapping[str, float] = {
 DEFAULTS: Mapping[Kind, Default] = {
     "rain": Default(transform="square_root", transient=ECHOES),
     "reflectivity": Default(transient=ECHOES),
-    "sea_temperature": Default(method="currents"),
-    "temperature": Default(),
+    "temperature": Default(method="currents"),
     "other": Default(),
 }
 

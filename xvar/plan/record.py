@@ -14,7 +14,6 @@ from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
-from xvar.cf.kinds import Kind, kind
 from xvar.cf.land import find_land
 from xvar.cf.names import without_clash
 from xvar.cf.quantities import without_quantities
@@ -22,7 +21,7 @@ from xvar.cf.repeated_positions import positions_of_one_frame
 from xvar.cf.scan_angles import in_metres
 from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
-from xvar.cf.units import normalise_units, units_of
+from xvar.cf.units import Kind, kind, normalise_units, units_of
 from xvar.errors import Faults
 from xvar.quality.cadence import shifted_frames
 from xvar.quality.flags import quality_notes
@@ -57,7 +56,7 @@ class Record:
         Its grid in metres.
     units : str
         Its units, in CF's spelling.
-    kind : {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
+    kind : {"rain", "reflectivity", "temperature", "other"}
         What it measures.
     land : ndarray of bool (y, x) or None
         True on land.
@@ -190,7 +189,7 @@ def read_record(
     grid = horizontal_grid(array, axes, faults, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
         return None
-    what = kind(array if units is None else array.assign_attrs(units=own_units), dataset)
+    what = kind(array if units is None else array.assign_attrs(units=own_units))
     interval = interval_of(array, axes.time, times.seconds, dataset)
     screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what), axes.time)
     image = detected(image, what, (screen.low, screen.high), done)

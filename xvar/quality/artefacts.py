@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.cf.kinds import Kind
+from xvar.cf.units import Kind
 
 Floats = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -61,7 +61,7 @@ def artefacts(window: Floats, kind: Kind) -> Mask:
         others = values[~dry]  # dry images say nothing of what is constant in the others
         fixed = ground(others) | blocked(others) if len(others) >= FRAMES else np.zeros(values.shape[1:], dtype=bool)
         return np.asarray(dry[:, None, None] | fixed[None] & np.isfinite(values))
-    if kind == "sea_temperature":
+    if kind == "temperature":
         values = window.astype("float64")
         return cloud_rims(values) | broken_lines(values)
     return none

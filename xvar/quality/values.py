@@ -12,8 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import in_memory, is_lazy
-from xvar.cf.kinds import Kind
-from xvar.cf.units import are_convertible, convert, rain_rate_factor
+from xvar.cf.units import Kind, are_convertible, convert, rain_rate_factor
 from xvar.errors import Fault, Faults, InputWarning, warn
 
 #: What files write for missing and do not declare.
@@ -83,7 +82,7 @@ class Screen:
                 low, high = (limit / factor for limit in RAIN_RATE)
         elif kind == "reflectivity" and units == "dBZ":
             low, high = REFLECTIVITY
-        elif kind in ("temperature", "sea_temperature") and are_convertible(units, "K"):
+        elif kind == "temperature" and are_convertible(units, "K"):
             low, high = (convert(limit, "K", units) for limit in TEMPERATURE)
         return cls(str(variable), kind, low, high, nodata, amount, time, units)
 

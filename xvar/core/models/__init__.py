@@ -1,1 +1,1 @@
-"""Models: functions (state, seconds) -> state, and the observation operators of parcels."""
+"""Models of the state in time."""

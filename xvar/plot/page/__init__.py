@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import tempfile
+import webbrowser
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -34,7 +38,7 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
     Returns
     -------
     bokeh Server
-        Started by ``.start()``; ``.io_loop.start()`` runs it, ``.port`` is its port.
+        Started by ``.start()``; ``.io_loop.start()`` runs it. Its page is at ``.prefix``, a random token, of ``.port``.
 
     Raises
     ------
@@ -50,7 +54,8 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
         raise InputError(fault) from error
     application = Application(FunctionHandler(view(analysis, truth)))
     try:
-        return Server({"/": application}, address=ADDRESS, port=port)
+        # Other users of this machine reach the port, too: only the address that is printed has the token.
+        return Server({"/": application}, address=ADDRESS, port=port, prefix=f"/{secrets.token_urlsafe(24)}")
     except OSError as error:
         raise InputError(Fault(f"port {port}: {error}", "a free port", "--port 0", code="port-in-use")) from error
 
@@ -95,13 +100,18 @@ def serve(
     """
     server = make_server(analysis, truth, port=port)
     server.start()
+    address = f"http://{ADDRESS}:{server.port}{server.prefix}/"
     if say is not None:
-        say(f"http://{ADDRESS}:{server.port}/")
-    if browser:
-        server.io_loop.add_callback(server.show, "/")
-    try:
-        server.io_loop.start()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.stop()
+        say(address)
+    with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
+        if browser:
+            # The arguments of a browser are shown to other users: it gets a file that only this user reads.
+            page = Path(folder) / "view.html"
+            page.write_text(f'<meta http-equiv="refresh" content="0; url={address}">', encoding="utf-8")
+            server.io_loop.add_callback(webbrowser.open, page.as_uri())
+        try:
+            server.io_loop.start()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            server.stop()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvar.errors import printable
 from xvar.plot.canvas import HIDDEN, LAND, edges
 from xvar.plot.page.frames import Record, Shown
 from xvar.plot.times import moment
@@ -144,7 +145,8 @@ class _Pictures:
         hidden = LinearColorMapper(palette=[_grey(HIDDEN)], low=0, high=1, nan_color=TRANSPARENT)
         plane.image([moving], color_mapper=hidden, **corners)
         image = plane.image("image", source=self.images[number], color_mapper=self.mapper, **corners)
-        plane.add_tools(HoverTool(renderers=[image], tooltips=[(self.record.name, "@values{0.00}")]))
+        label = html.escape(printable(self.record.name))  # of a file, which may hold anything
+        plane.add_tools(HoverTool(renderers=[image], tooltips=[(label, "@values{0.00}")]))
         if number == 1:
             title = self.record.scale.label.replace("$^{-1}$", "⁻¹")  # without TeX
             bar = ColorBar(color_mapper=self.mapper, title=title, orientation="horizontal", height=12, padding=2)

@@ -1,0 +1,73 @@
+"""Inputs and outputs of commands: files are checked before they are opened, ``-`` is NetCDF through a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import xarray as xr
+
+from xvar.errors import Fault, InputError
+
+PIPE = "-"
+
+
+@contextmanager
+def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> Iterator[xr.Dataset]:
+    """Open files as one record; ``-`` is kept in a file meanwhile, because readers of NetCDF seek.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files, patterns, URLs, or ``-``.
+    group : str, optional
+        Group of the file.
+    trusted : bool
+        Open them without the checks of `xvar.open_untrusted`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used; if ``-`` is named twice, or standard input is a terminal.
+    """
+    from xvar.io.reading import open_files
+
+    with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
+        if PIPE in names:
+            if list(names).count(PIPE) > 1 or sys.stdin.isatty():
+                found = "a terminal as the input" if sys.stdin.isatty() else "- more than once"
+                fix = "cat radar.nc | xvar info -"
+                raise InputError(Fault(found, "NetCDF through a pipe, once", fix, code="pipe-input"))
+            kept = Path(folder) / "stdin.nc"
+            with kept.open("wb") as target:
+                shutil.copyfileobj(sys.stdin.buffer, target)
+            names = [str(kept) if name == PIPE else name for name in names]
+        with open_files(names, group, trusted=trusted) as record:
+            yield record
+
+
+@contextmanager
+def outgoing(path: Path) -> Iterator[Path]:
+    """Give the path to write to; what is written for ``-`` is sent when it is complete.
+
+    Raises
+    ------
+    InputError
+        If standard output is a terminal.
+    """
+    if str(path) != PIPE:
+        yield path
+        return
+    if sys.stdout.isatty():
+        found = "a terminal as the output"
+        raise InputError(Fault(found, "a file or a pipe for NetCDF", "-o analysis.nc", code="pipe-output"))
+    with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
+        kept = Path(folder) / "stdout.nc"
+        yield kept
+        with kept.open("rb") as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()

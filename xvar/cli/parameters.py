@@ -1,0 +1,134 @@
+"""Parameters of commands: those that several share, and those made from the table of options."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from xvar.cli.options_file import as_toml, load
+from xvar.plan.options import OPTIONS, Option
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE... [VARIABLE]",
+        help="A file, several, a pattern such as 'radar_*.nc', a URL, or - for NetCDF from a pipe; "
+        "then the variable, if there are several.",
+    ),
+]
+Analysis = Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")]
+Truth = Annotated[
+    list[str] | None, typer.Argument(metavar="[TRUTH]...", help="The observed record, a file or several.")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr; - for NetCDF into a pipe.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Group = Annotated[str | None, typer.Option(help="Group of the file that holds the record.")]
+Trusted = Annotated[
+    bool, typer.Option("--trusted", help="Open files without the checks for files from unknown sources.")
+]
+_Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        callback=load,
+        help="Options from a file of TOML, or those of an earlier output.",
+    ),
+]
+_ShowConfig = Annotated[
+    bool, typer.Option("--show-config", help="Print the options as such a file, and do nothing else.")
+]
+#: Options of the table that say how a record is read.
+READING = ("units", "dx", "dy")
+#: All options of the table that have a flag.
+FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
+
+
+def configurable(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command ``--config`` and ``--show-config``; its first parameter is the context."""
+
+    @functools.wraps(function)
+    def command(context: typer.Context, config: Path | None, show_config: bool, **given: Any) -> None:  # noqa: ARG001
+        if show_config:
+            typer.echo(as_toml(context), nl=False)
+        else:
+            function(context, **given)
+
+    return _with_parameters(command, function, {"config": (_Config, None), "show_config": (_ShowConfig, False)})
+
+
+def options_of_table(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the flags of some options; it is called with those that were stated, as Python takes them."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(*arguments: Any, **given: Any) -> None:
+            stated = {name: value(OPTIONS[name], given.pop(name)) for name in names}
+            function(*arguments, **given, **{name: found for name, found in stated.items() if found is not None})
+
+        parameters = {name: (_annotation(OPTIONS[name]), _default(OPTIONS[name])) for name in names}
+        return _with_parameters(command, function, parameters, first=True)
+
+    return decorate
+
+
+def value(option: Option, given: Any) -> Any:
+    """Return the value of an option from the words of the shell; None if there are none."""
+    if given in (None, False, []):
+        return None
+    if option.name == "quality" and any(rule.startswith("-") for rule in given):
+        return {rule.lstrip("-"): not rule.startswith("-") for rule in given}
+    if isinstance(given, list):
+        return tuple(given)
+    if option.type.startswith("int") and given.strip().lstrip("+-").isdigit():
+        return int(given)
+    return given
+
+
+def _kind(option: Option) -> type:
+    kind = option.type.partition(" ")[0].strip(",")
+    return {"bool": bool, "float": float, "sequence": list}.get(kind, str)
+
+
+def _annotation(option: Option) -> Any:
+    kind, flag = _kind(option), f"--{option.name.replace('_', '-')}"
+    about = typer.Option(flag, help=option.flag)
+    if kind is list:
+        return Annotated[list[str] | None, about]
+    return Annotated[bool, about] if kind is bool else Annotated[kind | None, about]
+
+
+def _default(option: Option) -> Any:
+    return False if _kind(option) is bool else None
+
+
+def _with_parameters(
+    command: Callable[..., None],
+    function: Callable[..., None],
+    added: dict[str, tuple[Any, Any]],
+    *,
+    first: bool = False,
+) -> Callable[..., None]:
+    """Return a command with the parameters of a function, and others: typer makes flags of its signature."""
+    hints = get_type_hints(function, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        parameter.replace(annotation=hints[name], kind=keyword)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    more = [inspect.Parameter(name, keyword, annotation=hint, default=usual) for name, (hint, usual) in added.items()]
+    required = [one for one in own if one.default is one.empty]
+    parameters = [*required, *more, *own[len(required) :]] if first else [*own, *more]
+    command.__signature__ = inspect.Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
