@@ -17,11 +17,11 @@ from xvar.core.models.lorenz import Lorenz96
 State = dict[str, Tensor]
 RUNS, SHAPES, FINITE, INPUT, SAME, APART, TANGENT, ADJOINT = (
     "the step runs",
-    "keys and shapes stay",
+    "keys and shapes are kept",
     "values are finite",
-    "the input is left alone",
-    "the same step twice is the same",
-    "windows are apart",
+    "the input does not change",
+    "the step is deterministic",
+    "windows are independent",
     "adjoint, by central differences",
     "adjoint, by double backward",
 )
@@ -43,8 +43,8 @@ def failed(model: Callable[[State, float], State], given: State | None = None, s
     names = [row.name for row in report.rows if not row.passed]
     assert report.passed == bool(report) == (not names)
     for row in report.rows:
-        assert row.passed == (row.error <= row.gate)
-        assert row.passed or len(row.words) > 10
+        assert row.passed == (row.error <= row.tolerance)
+        assert row.passed or len(row.message) > 10
     assert ("failed" if names else "passed") in str(report).splitlines()[0]
     assert str(report).count("FAIL") == len(names)
     assert repr(report) == str(report)  # what a notebook shows
@@ -228,7 +228,7 @@ def test_windows_that_see_one_another(mixed: Callable[[Tensor], Tensor], windows
 def test_other_keys_or_shapes(wrong: Callable[[State], State]) -> None:
     report = xvar.check.dynamics(lambda state, seconds: wrong(state), state(), 0.1)
     assert [row.name for row in report.rows if not row.passed] == [SHAPES]
-    assert "given {'a': (3, 1, 8, 9)" in report.rows[-1].words
+    assert "given {'a': (3, 1, 8, 9)" in report.rows[-1].message
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -242,7 +242,7 @@ def test_a_model_that_raises_says_what_it_raised() -> None:
 
     report = xvar.check.dynamics(raises, state(), 0.1)
     assert [(row.name, row.passed) for row in report.rows] == [(RUNS, False)]
-    assert report.rows[0].words == "KeyError: 'no salt'"
+    assert report.rows[0].message == "KeyError: 'no salt'"
     assert [row.name for row in xvar.check.dynamics(lambda state, seconds: None, state()).rows] == [RUNS]
 
 
@@ -264,4 +264,4 @@ def test_a_model_that_raises_later_is_a_finding_too() -> None:
 
     report = xvar.check.dynamics(one_window, state(windows=1), 0.1)
     assert [row.name for row in report.rows if not row.passed] == [APART]
-    assert "one window at a time" in report.rows[-1].words
+    assert "one window at a time" in report.rows[-1].message

@@ -56,9 +56,9 @@ def test_no_keys_of_weights() -> str:
     state = {"sst": torch.ones(2, 1, 6, 6, dtype=torch.float64)}
     report = check.dynamics(lambda state, seconds: {"temperature": state["sst"]}, state)
     (row,) = [row for row in report.rows if not row.passed]
-    assert "sst" in row.words
-    assert "temperature" in row.words
-    return row.words
+    assert "sst" in row.message
+    assert "temperature" in row.message
+    return row.message
 
 
 @fault(89, "templates of output names", "no such door: an output is one path, taken as it is")

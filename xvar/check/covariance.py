@@ -1,4 +1,4 @@
-"""Conformance: whether a covariance is one. Nothing here raises for what it finds."""
+"""Conformance tests of covariances; a failed test is reported, never raised."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ WINDOWS = 2
 def covariance(
     subject: Any, shape: Sequence[int] = (24, 24), spacing: tuple[float, float] = (1e3, 1e3), *, components: int = 1
 ) -> Report:
-    r"""Check a covariance: that it is linear, symmetric and positive, and that its parts belong together.
+    r"""Test a covariance: linear, symmetric and positive, with a root, an adjoint and an inverse that fit it.
 
     Parameters
     ----------
     subject : Specification or Covariance
-        What is given as ``background_error`` or ``model_error``, or the operator it binds to, in float64.
+        A value of ``background_error`` or ``model_error``, or a bound operator in float64.
     shape : sequence of int
-        Of the grid on which it is tried.
+        Shape of the test grid.
     spacing : tuple of float
-        Metres between rows and between columns.
+        Metres between its rows and between its columns.
     components : int
-        Of the state it acts on, such as 2 for a motion.
+        Number of components of the state, such as 2 for a motion.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def covariance(
         One row each, relative errors in float64: linear; symmetric,
         :math:`\langle x, By\rangle = \langle Bx, y\rangle`; positive, by the least eigenvalue that a Lanczos
         iteration finds, over the largest; :math:`B^{1/2} B^{T/2} = B`; :math:`B^{T/2}` the adjoint of
-        :math:`B^{1/2}`, against autograd; :math:`B^{-1} B x = x`; windows apart.
+        :math:`B^{1/2}`, against autograd; :math:`B B^{-1} x = x`; windows independent.
 
     Examples
     --------
@@ -50,11 +50,10 @@ def covariance(
     from xvar.core.covariance.validity import GATE, spectrum
     from xvar.core.grid import Grid
 
-    name = f"covariance {type(subject).__name__}"
     rows: list[Row] = []
 
-    def row(test: str, error: float, words: str, gate: float = GATE) -> None:
-        rows.append(Row(test, bool(error <= gate), error, gate, words))
+    def row(test: str, error: float, message: str, tolerance: float = GATE) -> None:
+        rows.append(Row(test, bool(error <= tolerance), error, tolerance, message))
 
     try:
         bound = hasattr(subject, "sqrt")
@@ -66,26 +65,28 @@ def covariance(
             return torch.randn(tuple(of), generator=generator, dtype=torch.float64)
 
         x, y = random(), random()
-        # Of what the covariance gives, so that an operator without a part of the space is not asked for it.
+        # The inverse is tested in the range of B, which may be singular.
         given, other = operator.apply(x), operator.apply(y)
-        row("linear", _far(operator.apply(2 * x - y), 2 * given - other), "B (2x - y) is not 2 Bx - By")
+        row("linear", _error(operator.apply(2 * x - y), 2 * given - other), "B (2x - y) is not 2 Bx - By")
         symmetry, least = spectrum(operator, size, generator)
         row("symmetric", symmetry, f"<x, By> and <Bx, y> differ by {symmetry:.2g} of their size: B = (A + A^T) / 2")
         row("positive", max(-least, 0.0), f"an eigenvalue of {least:.3g} times the largest: no variance is negative")
         root = operator.sqrt(operator.sqrt_transpose(x))
-        row("its square root", _far(root, given), "sqrt(sqrt_transpose(x)) is not apply(x)")
+        row("square root", _error(root, given), "sqrt(sqrt_transpose(x)) is not apply(x)")
         control = random(operator.control_shape(size)).requires_grad_()
         (adjoint,) = torch.autograd.grad((operator.sqrt(control) * x).sum(), control)
-        row("the adjoint of the root", _far(operator.sqrt_transpose(x), adjoint), "not what autograd makes of sqrt")
+        row(
+            "adjoint of the root", _error(operator.sqrt_transpose(x), adjoint), "autograd of sqrt gives another adjoint"
+        )
         back = operator.apply(operator.solve(given))
-        row("its inverse", _far(back, given), "apply(solve(x)) is not x", INVERSE)
+        row("inverse", _error(back, given), "apply(solve(x)) is not x", INVERSE)
         alone = operator.select(torch.tensor([0])).apply(x[:1])
-        row("windows are apart", _far(alone, given[:1]), "a window changes where another does")
-    except Exception as error:  # noqa: BLE001 -- whatever an operator of the user's raises is a finding
+        row("windows are independent", _error(alone, given[:1]), "a window depends on another")
+    except Exception as error:  # noqa: BLE001 -- an exception of a user's operator is a result
         rows.append(Row("it runs", False, 1.0, 0.0, f"{type(error).__name__}: {error}"))
-    return Report(name, tuple(rows))
+    return Report(f"covariance {type(subject).__name__}", tuple(rows))
 
 
-def _far(one: Tensor, other: Tensor) -> float:
-    """Their distance over their size."""
+def _error(one: Tensor, other: Tensor) -> float:
+    """Return the distance of two tensors over the norm of the second."""
     return float((one - other).detach().norm() / other.detach().norm().clamp_min(1e-300))
