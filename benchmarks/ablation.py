@@ -181,10 +181,10 @@ class Windows:
         last = found["observed"][:, None]
         last = torch.where(last.isfinite(), last, found["analysis"][:, -1:])
         leads = [step * self.event.seconds for step in self.event.steps.values()]
-        rates, _ = variant.nowcast.extrapolate(
+        result = variant.nowcast.extrapolate(
             last, velocity, fading, growth, found["image_scale"], leads, self.event.seconds, self.grid
         )
-        rates = torch.where(rates.isfinite(), rates, torch.nan_to_num(last))
+        rates = torch.where(result.forecast.isfinite(), result.forecast, torch.nan_to_num(last))
         rows = -1 if self.event.spacing[0] < 0 else 1
         return rates.numpy()[:, :, ::rows] * self.event.factor
 

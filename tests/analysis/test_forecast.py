@@ -10,6 +10,7 @@ import xarray as xr
 
 import xvar
 from tests.cf.strict import strict_cf
+from tests.faults.codes import codes
 from tests.records import analysis, drifting, storm
 from xvar.errors import InputError
 
@@ -120,18 +121,149 @@ def test_the_file_is_strict_cf(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "options", "expected"),
     [
-        (("soon",), "lead='soon'"),
-        ((15,), "lead=15"),
-        (("-5min",), "not positive"),
-        (("1min",), "less than the 300 s"),
-        (("15min", "often"), "every='often'"),
+        (("1min",), {}, ["lead-too-short"]),
+        (("365D",), {}, ["lead-too-long"]),
+        (("15min",), {"kind": "average"}, ["unknown-choice"]),
+        (("15min",), {"kind": "mean", "members": 20}, ["members-of-mean"]),
+        (("15min",), {"members": 1}, ["members-invalid"]),
+        (("15min",), {"members": "many"}, ["members-invalid"]),
+        (("15min",), {"members": 2, "seed": -1}, ["seed-invalid"]),
+        (("15min",), {"seed": 1}, ["seed-without-members"]),
+        (("15min",), {"dynamics": "steady", "without": "growth"}, ["option-of-images"]),
+        (("15min",), {"dynamics": "steady", "members": 3}, ["option-of-images"]),
+        (("15min",), {"dynamics": "steady", "kind": "mean"}, ["option-of-images"]),
+        (("365D",), {"dynamics": "steady"}, ["lead-too-long"]),
+        (("15min",), {"dynamics": "unknown"}, ["model-not-stated"]),
     ],
 )
-def test_leads_that_make_no_sense_are_refused(arguments, message) -> None:
-    with pytest.raises(InputError, match=message):
+def test_options_without_a_meaning_are_refused(arguments, options, expected) -> None:
+    with pytest.raises(InputError) as error:
+        analysis().var4d.forecast(*arguments, **options)
+    assert codes(error.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"), [(("soon",), "lead"), ((15,), "lead"), (("-5min",), "lead"), (("15min", "often"), "every")]
+)
+def test_durations_are_read_with_their_option(arguments, option) -> None:
+    with pytest.raises(InputError) as error:
         analysis().var4d.forecast(*arguments)
+    assert error.value.faults[0].found.startswith(f"{option}=")
+
+
+@pytest.mark.parametrize("options", [{"kind": "mean"}, {"members": 3}])
+def test_other_variables_than_rain_have_one_sharp_forecast(options) -> None:
+    with pytest.raises(InputError) as error:
+        drifting().var4d.assimilate().var4d.forecast("4min", **options)
+    assert codes(error.value) == ["of-rain-alone"]
+    assert error.value.faults[0].variable == "sst"
+
+
+@pytest.mark.parametrize("name", ["rain_observed", "u", "u_transient", "growth", "image_scale"])
+def test_an_analysis_without_a_variable_of_its_method_is_refused(name) -> None:
+    with pytest.raises(InputError) as error:
+        analysis().drop_vars(name).var4d.forecast("15min")
+    assert codes(error.value) in (["variable-missing"], ["no-analysis"])
+    assert codes(error.value) == ["no-analysis"] or error.value.faults[0].variable == name
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_converged_window_without_a_motion_is_refused(lazy) -> None:
+    lost = analysis().copy()
+    lost["u"] = lost["u"].where(xr.DataArray([True, False], dims="window"))
+    forecast = (lost.chunk(window=1) if lazy else lost).var4d
+    with pytest.raises(InputError) as error:
+        forecast.forecast("15min").compute()
+    assert codes(error.value) == ["motion-missing"]
+    assert error.value.faults[0].index == "window 1"
+
+
+def test_a_window_of_fewer_frames_continues_from_its_last_one() -> None:
+    """A record of six frames in windows of four, the rest kept: the second window has three frames."""
+    record = storm(frames=6)
+    found = record.var4d.assimilate(window=4, partial="keep")
+    assert found["time"].isnull().any(), "the second window has fewer frames"
+    alone = record.isel(time=slice(3, 6)).var4d.assimilate()
+    one, other = (part.var4d.forecast("10min") for part in (found.isel(window=[1]), alone))
+    np.testing.assert_array_equal(one["rain"], other["rain"])
+
+
+# ---- the forecast of least error
+
+
+def test_the_mean_forecast_is_the_one_without_the_power_limit_with_damped_waves() -> None:
+    fft = pytest.importorskip("scipy.fft")
+    free = analysis().var4d.forecast("15min", without="power_limit")
+    mean = analysis().var4d.forecast("15min", kind="mean")
+    assert mean.attrs["forecast_kind"] == "mean"
+    assert free.attrs["forecast_kind"] == "sharp"
+    wavenumber = np.hypot(*np.meshgrid(*[np.arange(128) / (2 * 128 * 1.2)] * 2, indexing="ij"))  # cycles per km
+    for index, minutes in enumerate((5, 10, 15)):
+        spectrum = fft.dctn(free["rain"][0, index].values.astype(float), norm="ortho")
+        expected = fft.idctn(spectrum * np.exp(-minutes / 30 * 24 * wavenumber), norm="ortho").clip(0)
+        np.testing.assert_allclose(mean["rain"][0, index], expected, atol=1e-4 * float(expected.max()))
+
+
+def test_the_mean_forecast_has_the_lesser_error() -> None:
+    radar = xvar.datasets.sample()
+    found = radar.isel(time=slice(0, 4)).var4d.assimilate()
+    sharp, mean = (found.var4d.forecast("15min", kind=kind).var4d.verify(radar)["rmse"] for kind in ("sharp", "mean"))
+    assert (mean < 0.95 * sharp).all()
+
+
+# ---- ensembles
+
+
+def test_members_are_the_same_for_a_seed_alone_in_a_batch_lazily_and_from_a_file(tmp_path) -> None:
+    both = analysis().var4d.forecast("10min", members=3, seed=5)
+    assert both["rain"].dims == ("window", "member", "lead_time", "y", "x")
+    assert both["origin"].dims == ("window", "lead_time", "y", "x")
+    assert both["member"].attrs["standard_name"] == "realization"
+    assert both.attrs["forecast_seed"] == 5
+    alone = analysis().isel(window=[1]).var4d.forecast("10min", members=3, seed=5)
+    np.testing.assert_array_equal(alone["rain"][0], both["rain"][1])
+    analysis().to_netcdf(tmp_path / "analysis.nc")
+    with xr.open_dataset(tmp_path / "analysis.nc", chunks={"window": 1}) as lazy:
+        result = lazy.var4d.forecast("10min", members=3, seed=5)
+        assert result["rain"].chunks is not None
+        np.testing.assert_array_equal(result["rain"], both["rain"])
+    more = analysis().var4d.forecast("10min", members=4, seed=5)
+    np.testing.assert_array_equal(more["rain"][:, :3], both["rain"])
+    other = analysis().var4d.forecast("10min", members=3, seed=6)
+    assert not np.array_equal(other["rain"], both["rain"])
+    assert not np.array_equal(both["rain"][0], both["rain"][1])
+
+
+def test_members_are_about_the_sharp_forecast_and_as_dry() -> None:
+    sharp = analysis().var4d.forecast("15min")["rain"]
+    members = analysis().var4d.forecast("15min", members=8)["rain"]
+    assert float(members.min()) == 0.0
+    wet = (members > 0).mean(["y", "x"]) / (sharp > 0).mean(["y", "x"])
+    assert (wet <= 1).all()
+    assert (wet > 0.9).all()
+    total = members.mean(["member", "y", "x"]) / sharp.mean(["y", "x"])
+    assert (abs(total - 1) < 0.2).all()
+    spread = members.std("member").mean(["y", "x"])
+    assert (spread[:, -1] > 1.05 * spread[:, 0]).all()
+
+
+def test_an_ensemble_is_better_than_its_forecast() -> None:
+    """The CRPS against the mean absolute error, of which it is the generalisation."""
+    radar = xvar.datasets.sample()
+    found = radar.isel(time=slice(0, 4)).var4d.assimilate()
+    truth = radar["rain"].isel(time=slice(4, 7)).values
+    members, one = found.var4d.forecast("15min", members=10)["rain"][0].values, found.var4d.forecast("15min")["rain"][0]
+    pairs = abs(members[:, None] - members).mean((0, 1))
+    crps = (abs(members - truth).mean(0) - 0.5 * pairs).mean((1, 2))
+    assert (crps < np.array([0.95, 0.85, 0.8]) * abs(one - truth).mean(["y", "x"]).values).all()
+
+
+def test_the_file_of_an_ensemble_is_strict_cf(tmp_path) -> None:
+    analysis().var4d.forecast("10min", members=2).to_netcdf(tmp_path / "members.nc")
+    status, words = strict_cf(tmp_path / "members.nc")
+    assert status == 0, words
 
 
 # ---- its parts, and what it is without them
@@ -215,19 +347,16 @@ def test_the_sea_has_no_part_that_could_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("without", ["everything", ("growth", "rain"), 3, None, (["growth"],)])
-def test_what_is_no_part_cannot_be_left_out(without) -> None:
-    with pytest.raises(InputError, match=r"without=.*expected parts of the forecast: transient, growth, power_limit"):
+def test_unknown_parts_are_refused(without) -> None:
+    with pytest.raises(InputError) as error:
         analysis().var4d.forecast("15min", without=without)
+    assert codes(error.value) == ["part-unknown"]
 
 
-def test_a_model_has_no_part_to_be_left_out() -> None:
-    with pytest.raises(InputError, match="where a model goes on"):
-        analysis().var4d.forecast("15min", dynamics="steady", without="growth")
-
-
-def test_what_is_no_analysis_is_refused() -> None:
-    with pytest.raises(InputError, match="expected an analysis"):
+def test_a_record_is_no_analysis() -> None:
+    with pytest.raises(InputError) as error:
         storm().var4d.forecast("15min")
+    assert codes(error.value) == ["no-analysis"]
 
 
 def test_real_files_give_strict_cf(shared_data, tmp_path) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial as bound
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -23,17 +23,47 @@ from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
 from xvar.plan.models import components_of, named_models
 
-#: What a forecast from images has beyond the last of them carried along a motion that stays as it is.
+if TYPE_CHECKING:
+    from xvar.core.methods.nowcast import Nowcast
+
+Kind = Literal["sharp", "mean"]
+
+#: Parts of a forecast from images, beside the last image and the steady motion.
 PARTS = ("transient", "growth", "power_limit")
+KINDS: tuple[Kind, ...] = ("sharp", "mean")
+#: Longest forecast of xvar's own methods and models, in frames: 12 hours of 5-minute radar images.
+HORIZON = 144
 
 
 @dataclass(frozen=True)
 class Analysed:
-    """What a forecast reads from an analysis."""
+    """An analysis as a forecast reads it: its configuration, its grid and the dimensions of that."""
 
     configuration: Configuration
     grid: HorizontalGrid
     plane: tuple[Hashable, Hashable]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options of the extrapolation of images, which a model has no use for."""
+
+    kind: Kind
+    without: tuple[str, ...]
+    members: int | None
+    seed: int
+
+    @property
+    def words(self) -> str:
+        """The options for the history, as they differ from the defaults."""
+        kind = "" if self.kind == "sharp" else f", kind {self.kind}"
+        members = "" if self.members is None else f", {self.members} members from seed {self.seed}"
+        return kind + members + "".join(f", without {part}" for part in self.without)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Global attributes of the forecast."""
+        return {"forecast_kind": self.kind} | ({} if self.members is None else {"forecast_seed": self.seed})
 
 
 def forecast(
@@ -41,56 +71,71 @@ def forecast(
     lead: Any,
     every: Any = None,
     *,
+    kind: Kind = "sharp",
+    members: int | None = None,
+    seed: int | None = None,
     dynamics: Any = None,
     without: str | Sequence[str] = (),
 ) -> xr.Dataset:
-    r"""Carry each window of an analysis on into the future.
+    r"""Forecast from the end of each window of an analysis.
 
-    Where no model was stated, the last image is extrapolated along the analysed motion. Every point takes the value of
-    the parcel that reaches it, interpolated once, bilinearly, from the last image as it was observed, its holes filled
-    by the analysis. That of rain is more than the last image along a motion that stays as it is:
+    From images, the last one is extrapolated along the analysed motion. Every point takes the value of the parcel that
+    reaches it, interpolated bilinearly once from the last image as it was observed; the analysis fills its holes. A
+    forecast of rain has three parts beside that:
 
     .. math::
 
         \dot X = w(X) + q(X) \, e^{-t / \tau_q}, \qquad \dot I = s \, e^{-t / \tau_s}
 
-    - ``transient``: the motion of the newest pair of images, q, fades into the steady motion of the window, w;
-    - ``growth``: what a parcel carries grows or decays on its way by the source s, which stays with it and fades, rain
-      as its root and only where it rains;
+    - ``transient``: the motion of the newest pair of images, q, decays into the steady motion of the window, w;
+    - ``growth``: the rain of a parcel, as its root, grows or decays by the source s, which moves with it and decays;
     - ``power_limit``: growth adds power at short wavelengths that later images do not have; in each octave of
-      wavelength it is held to about that of the image carried without growth.
+      wavelength it is limited to about that of the image carried without growth.
 
-    Each of them can be left out, to see what it is worth. Where a path comes from outside the grid the last image
-    stays, and ``origin`` says so. `xvar.core.methods.nowcast.Nowcast` has the equations.
-
-    Where a model was stated, it goes on from the analysed state at the end of the window.
+    If a path begins outside the grid, the last image stays, and ``origin`` is 1. `xvar.core.methods.nowcast.Nowcast`
+    has the equations. From a model, the forecast continues from the analysed state at the end of the window.
 
     Parameters
     ----------
     data : Dataset
         An analysis, from memory or from a file: a forecast has the same bits from either.
     lead : duration
-        How far ahead: "30min", datetime.timedelta, numpy.timedelta64.
+        Lead time of the last forecast: "30min", datetime.timedelta, numpy.timedelta64. At most 144 times that between
+        frames, but for a model of the user's own.
     every : duration, optional
-        Time between forecasts, which are at its multiples. Default: the time between frames.
+        Time between forecasts. Default: that between frames.
+    kind : {"sharp", "mean"}
+        ``"sharp"`` has the power of an observed image at every wavelength. ``"mean"`` has the least squared error and
+        is smoother the longer the lead: without the power limit, and with the cosine coefficients of rain times
+        :math:`e^{-(t / \tau) \lambda_0 k}`, :math:`\lambda_0` = 24 km, :math:`\tau` = 30 min, k in cycles per km. Of
+        rain alone.
+    members : int, optional
+        Draw an ensemble of so many members about the sharp forecast, see `xvar.core.methods.ensemble.Ensemble`. Of rain
+        alone.
+    seed : int, optional
+        Seed of the ensemble, 0 by default. The members of a window depend on the seed, on its
+        ``forecast_reference_time`` and on the lead times, not on other windows.
     dynamics : xvar.dynamics.Advection or callable, optional
-        The model that goes on; by default the one of the analysis. A model of your own is in no file: state it again.
+        The model of the forecast. Default: that of the analysis. A model of the user's own is in no file: state it
+        again.
     without : str or sequence of str
-        Parts that are left out, of "transient", "growth" and "power_limit". Without the transient motion the steady one
-        stays alone; without growth there is no power to be held. Leaving out what an analysis has not, as that of the
-        sea, changes nothing.
+        Parts to leave out, of "transient", "growth" and "power_limit". The power limit has an effect on growth alone.
+        Leaving out a part that the analysis does not have, as those of the sea, has no effect.
 
     Returns
     -------
     Dataset
-        The variable in its own units and ``origin``, dimensions (window, lead_time, y, x), with
-        ``forecast_reference_time(window)`` and valid ``time(window, lead_time)``. Lazy where the analysis is.
+        The variable in its own units and ``origin``, dimensions (window, lead_time, y, x), of an ensemble
+        (window, member, lead_time, y, x), with ``forecast_reference_time(window)`` and valid
+        ``time(window, lead_time)``. The attribute ``forecast_kind`` is the kind, ``forecast_seed`` the seed. Lazy if
+        the analysis is.
 
     Raises
     ------
     InputError
-        Where `data` is no analysis, `lead` is no positive duration or shorter than `every`, or what is to be left out
-        is no part of the forecast, as none is where a model goes on.
+        If `data` is no analysis or lacks a variable of its method, if a converged window has no motion (at compute if
+        it is lazy), if `lead` is not positive, shorter than `every` or too long, if `kind`, `members`, `seed` or
+        `without` are not among the values above, or if they are given for a model or another variable than rain.
 
     Examples
     --------
@@ -98,69 +143,170 @@ def forecast(
     >>> analysis = xvar.datasets.sample().var4d.assimilate()
     >>> analysis.var4d.forecast("15min").sizes["lead_time"]
     3
+    >>> analysis.var4d.forecast("15min", members=4, seed=1).sizes["member"]
+    4
     """
     faults = Faults()
     analysed = read_analysis(data, faults)
     horizon = parse_duration(lead, "lead", faults)
     step = None if every is None else parse_duration(every, "every", faults)
-    left_out = _parts(without, faults)
+    options = _read_options(kind, members, seed, without, faults)
     faults.raise_if_any()
     assert analysed is not None
     assert horizon is not None
     configuration = analysed.configuration
-    step = configuration.frame if step is None else step
-    count = math.floor(horizon / step + 1e-6)
-    if count < 1:
-        faults.add(
-            found=f"lead of {horizon:g} s, less than the {step:g} s between forecasts",
-            expected="a lead of at least one step",
-            fix='a longer lead, or a shorter one of every=, such as every="5min"',
-        )
-        faults.raise_if_any()
-    leads = tuple(step * (index + 1) for index in range(count))
-    name = configuration.variable
-    if dynamics is None and configuration.dynamics is None:
-        fields = _extrapolate(data, analysed, leads, left_out)
+    by_model = dynamics is not None or configuration.has_state
+    model = _model(configuration, dynamics, faults) if by_model else None
+    leads = _leads(horizon, step, configuration.frame, faults, limited=model is None or _is_own(model))
+    if by_model:
+        _refuse_with_model(options, faults)
     else:
-        if left_out:
-            faults.add(
-                found=f"without={left_out} where a model goes on",
-                expected="the extrapolation of images, which alone has these parts",
-                fix="leave out without=",
-            )
-        model = _model(configuration, dynamics, faults)
+        _refuse_unmeasured(options, configuration, faults)
         faults.raise_if_any()
-        fields = _integrate(data, analysed, leads, model)
+        _refuse_missing(data, configuration, options, faults)
+    faults.raise_if_any()
+    fields = _integrate(data, analysed, leads, model) if by_model else _extrapolate(data, analysed, leads, options)
     result = _labelled(data, analysed, leads, fields)
-    said = "".join(f", without {part}" for part in left_out)
-    return to_cf(result, data, action=f'forecast("{name}", {horizon:g} s{said})')
+    if not by_model:
+        result.attrs |= options.attributes
+    return to_cf(result, data, action=f'forecast("{configuration.variable}", {horizon:g} s{options.words})')
 
 
-def _parts(without: str | Sequence[str], faults: Faults) -> tuple[str, ...]:
-    """What is left out, in the order of the parts."""
+def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[str], faults: Faults) -> _Options:
+    """Check the options of the extrapolation."""
+    if kind not in KINDS:
+        faults.check_choice("kind", kind, KINDS, "sharp")
+    if members is not None and (not _is_whole(members) or members < 2):
+        faults.add(
+            code="members-invalid",
+            found=f"members={members!r}",
+            expected="a number of members, at least 2",
+            fix="members=20",
+        )
+    if seed is not None and (not _is_whole(seed) or seed < 0):
+        faults.add(code="seed-invalid", found=f"seed={seed!r}", expected="a whole number from 0", fix="seed=0")
+    if seed is not None and members is None:
+        faults.add(
+            code="seed-without-members",
+            found=f"seed={seed!r} without members=",
+            expected="a seed of an ensemble",
+            fix=f"members=20, seed={seed!r}",
+        )
+    if kind == "mean" and members is not None:
+        faults.add(
+            code="members-of-mean",
+            found=f'members={members!r} with kind="mean"',
+            expected="members of the sharp forecast",
+            fix='forecast(lead, members=20).mean("member", keep_attrs=True)',
+        )
     names = (without,) if isinstance(without, str) or not isinstance(without, Iterable) else tuple(without)
     for name in names:
         if name not in PARTS:
             faults.add(
+                code="part-unknown",
                 found=f"without={name!r}",
                 expected=f"parts of the forecast: {', '.join(PARTS)}",
                 fix='such as without="growth", or without=("transient", "growth")',
             )
-    return tuple(part for part in PARTS if part in names)
+    parts = tuple(part for part in PARTS if part in names)
+    return _Options(kind, parts, members, 0 if seed is None else seed)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _leads(horizon: float, step: float | None, frame: float, faults: Faults, *, limited: bool) -> tuple[float, ...]:
+    """Lead times in seconds."""
+    step = frame if step is None else step
+    count = math.floor(horizon / step + 1e-6)
+    if count < 1:
+        faults.add(
+            code="lead-too-short",
+            found=f"lead of {horizon:g} s, less than the {step:g} s between forecasts",
+            expected="a lead of at least one step",
+            fix='a longer lead, or a shorter one of every=, such as every="5min"',
+        )
+    if limited and horizon > HORIZON * frame * (1 + 1e-6):
+        faults.add(
+            code="lead-too-long",
+            found=f"lead of {horizon:g} s, {horizon / frame:.0f} times the {frame:g} s between frames",
+            expected=f"a lead of at most {HORIZON} frames, {HORIZON * frame:g} s",
+            fix=f'forecast("{HORIZON * frame:g}s"), or a model of your own, forecast(lead, dynamics=model)',
+        )
+        return ()
+    return tuple(step * (index + 1) for index in range(count))
+
+
+def _is_own(model: Any) -> bool:
+    """Whether a model is one of xvar's for images."""
+    from xvar.core.models.advection import Advection
+
+    return isinstance(model, Advection)
+
+
+def _refuse_with_model(options: _Options, faults: Faults) -> None:
+    """Refuse options of the extrapolation for a forecast by a model."""
+    given = {
+        "without": options.without or None,
+        "kind": None if options.kind == "sharp" else options.kind,
+        "members": options.members,
+    }
+    for name, value in given.items():
+        if value is not None:
+            faults.add(
+                code="option-of-images",
+                found=f"{name}={value!r} with a forecast by a model",
+                expected="the extrapolation of images, which alone has it",
+                fix=f"leave out {name}=",
+            )
+
+
+def _refuse_unmeasured(options: _Options, configuration: Configuration, faults: Faults) -> None:
+    """Refuse the forecast of least error and ensembles of variables for which they were not measured."""
+    if configuration.kind == "rain":
+        return
+    given = [] if options.kind == "sharp" else [f"kind={options.kind!r}"]
+    given += [] if options.members is None else [f"members={options.members}"]
+    for option in given:
+        faults.add(
+            code="of-rain-alone",
+            variable=configuration.variable,
+            found=f"{option} of a variable that is no rain but {configuration.kind}",
+            expected="rain, the only variable for which it is measured",
+            fix=f"leave out {option.partition('=')[0]}=",
+        )
+
+
+def _refuse_missing(data: xr.Dataset, configuration: Configuration, options: _Options, faults: Faults) -> None:
+    """Refuse an analysis without a variable that its method writes."""
+    names = [f"{configuration.variable}_observed", configuration.variable, "u", "v", "image_scale", "status"]
+    names += [] if configuration.transient is None else ["u_transient", "v_transient", "growth"]
+    names += [] if options.members is None else ["octave_correlation", "growth_error"]
+    for name in names:
+        if name not in data:
+            faults.add(
+                code="variable-missing",
+                variable=name,
+                found="an analysis without it",
+                expected="every variable that assimilate() wrote",
+                fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
+            )
 
 
 def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
-    """The configuration and the grid of an analysis."""
+    """Read the configuration and the grid of an analysis."""
     text = data.attrs.get(ATTRIBUTE)
     configuration = None if text is None else Configuration.from_json(text)
-    if configuration is not None and configuration.dynamics is not None and configuration.variable in data:
-        # By a model, from images or from points: these have no last image, and it needs none.
+    if configuration is not None and configuration.has_state and configuration.variable in data:
+        # By a model, from images or from points, which have no last image.
         state = data[configuration.variable]
         observed = state.isel(step=-1) if "step" in state.dims else state
     elif configuration is not None and f"{configuration.variable}_observed" in data:
         observed = data[f"{configuration.variable}_observed"]
     else:
         faults.add(
+            code="no-analysis",
             found=f"a Dataset without {'the attribute ' + ATTRIBUTE if text is None else 'the last observed frame'}",
             expected="an analysis, as assimilate() gives it",
             fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
@@ -173,14 +319,15 @@ def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
 
 
 def _model(configuration: Configuration, dynamics: Any, faults: Faults) -> Any:
-    """The model that goes on."""
+    """The model of the forecast."""
     model = configuration.model() if dynamics is None else dynamics
     if isinstance(model, str):
         model = named_models().get(model, model)
     if model is None or isinstance(model, str):
         faults.add(
+            code="model-not-stated",
             found=f"dynamics={dynamics!r} for an analysis by {configuration.dynamics}",
-            expected="the model that goes on: it is your own, and in no file",
+            expected="the model of the forecast: one of your own is in no file",
             fix="forecast(lead, dynamics=model)",
         )
     return model
@@ -225,25 +372,32 @@ def _only(solve: Any, *fields: NDArray[Any]) -> NDArray[Any]:
 
 
 def _extrapolate(
-    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], left_out: tuple[str, ...]
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], options: _Options
 ) -> dict[str, xr.DataArray]:
-    """Forecasts and origins, window by window where the analysis is lazy."""
+    """Extrapolate images, window by window if the analysis is lazy."""
     configuration, plane = analysed.configuration, analysed.plane
+    name, windows = configuration.variable, np.arange(data.sizes["window"])
     # Holes of the last image are filled by what the motion brought there from earlier ones.
-    analysed_image = data[configuration.variable].isel(step=-1)
-    fields = {"observed": data[f"{configuration.variable}_observed"].fillna(analysed_image)}
-    fields |= {name: data[name].isel(step=-1) for name in ("u", "v")}
-    names = ("u_transient", "v_transient", "growth")
-    fields |= {name: data[name] if name in data else xr.zeros_like(fields["u"]) for name in names}
-    fields["image_scale"] = data["image_scale"]
-    nowcast = configuration.nowcast()
-    if "transient" in left_out:
-        fields |= {name: fields[name] - fields[f"{name}_transient"] for name in ("u", "v")}
-        nowcast = replace(nowcast, transient=None)
-    if "growth" in left_out:
-        nowcast = replace(nowcast, source=None)
-    if "power_limit" in left_out:
-        nowcast = replace(nowcast, sharpness=None)
+    fields = {"observed": data[f"{name}_observed"].fillna(_at_end(data, name))}
+    fields |= {part: _at_end(data, part) for part in ("u", "v")}
+    nothing = xr.zeros_like(fields["u"])
+    fading = ("u_transient", "v_transient", "growth")
+    fields |= {part: nothing if configuration.transient is None else data[part] for part in fading}
+    nowcast = _without(configuration.nowcast(), options)
+    if "transient" in options.without:
+        fields |= {part: fields[part] - fields[f"{part}_transient"] for part in ("u", "v")}
+    fields |= {part: data[part] for part in ("image_scale", "status")} | {
+        "number": xr.DataArray(windows, dims="window")
+    }
+    core_dims: list[tuple[Hashable, ...]] = [*[plane] * 6, (), (), ()]
+    ensemble = None
+    if options.members is not None:
+        from xvar.core.methods.ensemble import Ensemble
+
+        ensemble = Ensemble(options.members)
+        fields |= {part: data[part] for part in ("octave_correlation", "growth_error")}
+        fields["seed"] = _seeds(data, options.seed)
+        core_dims += [("age", "octave"), ("age",), ()]
     solve = bound(
         extrapolate_windows,
         grid=analysed.grid,
@@ -252,17 +406,53 @@ def _extrapolate(
         frame=configuration.frame,
         dtype=configuration.dtype,
         device=configuration.device,
+        ensemble=ensemble,
     )
+    steps = ("lead_time", *plane)
+    sizes = {"lead_time": len(leads)} | ({} if options.members is None else {"member": options.members})
     images, outside = xr.apply_ufunc(
         solve,
         *(field.drop_vars(list(field.coords)) for field in fields.values()),
-        input_core_dims=[*[plane] * 6, ()],
-        output_core_dims=[("lead_time", *plane)] * 2,
+        input_core_dims=core_dims,
+        output_core_dims=[steps if ensemble is None else ("member", *steps), steps],
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
+        dask_gufunc_kwargs={"output_sizes": sizes, "allow_rechunk": True},
         output_dtypes=[configuration.dtype, "int8"],
     )
-    return {configuration.variable: images, "origin": outside}
+    return {name: images, "origin": outside}
+
+
+def _without(nowcast: Nowcast, options: _Options) -> Nowcast:
+    """The extrapolation of a kind, without the parts that are left out."""
+    from xvar.core.methods.nowcast import MEAN_DAMPING
+
+    if options.kind == "mean":
+        nowcast = replace(nowcast, sharpness=None, damping=MEAN_DAMPING)
+    return replace(
+        nowcast,
+        transient=None if "transient" in options.without else nowcast.transient,
+        source=None if "growth" in options.without else nowcast.source,
+        sharpness=None if "power_limit" in options.without else nowcast.sharpness,
+    )
+
+
+def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
+    """A variable (window, step, y, x) at the last frame of each window; some may have fewer frames than others."""
+    missing = data["time"].isnull().values
+    if not missing.any():
+        return data[name].isel(step=-1)
+    last = missing.shape[1] - 1 - (~missing)[:, ::-1].argmax(axis=1)
+    at_end = xr.DataArray(np.arange(missing.shape[1]) == last[:, None], dims=("window", "step"))
+    return data[name].where(at_end).max("step")
+
+
+def _seeds(data: xr.Dataset, seed: int) -> xr.DataArray:
+    """Seed of each window, from that of the call and the end of the window."""
+    reference = data["forecast_reference_time"].values
+    dates = reference.astype("datetime64[ms]").astype(object) if reference.dtype.kind == "M" else reference
+    texts = [date.isoformat().encode() for date in dates]
+    seeds = [np.random.SeedSequence([seed, *text]).generate_state(1, np.uint64)[0] >> np.uint64(1) for text in texts]
+    return xr.DataArray(np.array(seeds, dtype=np.int64), dims="window")
 
 
 def _labelled(
@@ -272,12 +462,15 @@ def _labelled(
     reference = data["forecast_reference_time"]
     kept = {key: part for key, part in data.coords.items() if set(part.dims) <= set(plane)}
     mapping = {key: part for key, part in data[configuration.variable].attrs.items() if key == "grid_mapping"}
-    coordinates: Mapping[Hashable, Any] = {
+    coordinates: dict[Hashable, Any] = {
         **kept,
         "lead_time": ("lead_time", np.array(leads) * np.timedelta64(10**9, "ns"), attributes("lead_time")),
         "time": (("window", "lead_time"), valid_times(reference.values, leads), dict(data["time"].attrs)),
         "forecast_reference_time": ("window", reference.values, dict(reference.attrs)),
     }
+    members = fields[configuration.variable].sizes.get("member")
+    if members is not None:
+        coordinates["member"] = ("member", np.arange(members, dtype="int32"), attributes("member"))
     attrs = {name: dict(data[name].attrs) if name in data else {**attributes(name), **mapping} for name in fields}
     if "origin" in fields:
         attrs[configuration.variable]["ancillary_variables"] = "origin"
@@ -286,7 +479,7 @@ def _labelled(
 
 
 def valid_times(reference: NDArray[Any], leads: tuple[float, ...]) -> NDArray[Any]:
-    """Times (window, lead) by the calendar of the reference times (window,)."""
+    """Return times (window, lead) by the calendar of the reference times (window,)."""
     if reference.dtype.kind == "M":
         steps = np.round(np.array(leads) * 1e9).astype("timedelta64[ns]")
         return np.asarray(reference[:, None] + steps)

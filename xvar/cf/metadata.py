@@ -40,6 +40,7 @@ _COORDINATES: dict[str, _Entry] = {
     "time": _Entry("valid time", "", "time"),
     "forecast_reference_time": _Entry("end of the window", "", "forecast_reference_time"),
     "lead_time": _Entry("time since the end of the window", "", "forecast_period"),
+    "member": _Entry("member of the ensemble", "1", "realization"),
     "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
     "stage": _Entry("stage of the minimisation", "", flags=STAGES),
     "evaluation": _Entry("evaluation of the cost function and its gradient, counted from 1"),
@@ -65,6 +66,12 @@ _FIELDS: dict[str, _Entry] = {
     "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
     "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
     "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
+    "octave_correlation": _Entry(
+        "correlation of the root of {variable} with that of the last frame carried back, by octave of wavelength"
+    ),
+    "growth_error": _Entry(
+        "root mean square logarithm of the ratio of smoothed {variable} to that of the last frame carried back"
+    ),
     "source": _Entry("change of {variable} that is not motion", None, difference=True),
     "land": _Entry("land", "", flags=("water", "land")),
     "origin": _Entry("where the value of the forecast comes from", "", flags=ORIGINS),

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xvar.cf.grid import HorizontalGrid
+from xvar.errors import Faults, Status
+from xvar.execution.workers import one_torch_thread
 from xvar.plan.bridge import ascending, core_grid, to_array, to_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xvar.core.methods.ensemble import Ensemble
     from xvar.core.methods.nowcast import Nowcast
 
 Array = NDArray[Any]
+
+WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED)
 
 
 def extrapolate_windows(
@@ -27,49 +33,86 @@ def extrapolate_windows(
     v_transient: Array,
     growth: Array,
     image_scale: Array,
-    *,
+    status: Array,
+    number: Array,
+    *errors: Array,
     grid: HorizontalGrid,
     nowcast: Nowcast,
     leads: tuple[float, ...],
     frame: float,
     dtype: str,
     device: str | None,
+    ensemble: Ensemble | None = None,
 ) -> tuple[Array, Array]:
     """Extrapolate one batch of windows.
 
     Parameters
     ----------
     observed, u, v, u_transient, v_transient, growth : array (window, y, x)
-        The last image, the motion at its time, the part of it that fades, and the growth.
+        The last image, the motion at its time, the part of it that decays, and the growth.
     image_scale : array (window,)
-        The deviation of the images.
+        Standard deviation of the images.
+    status, number : array (window,)
+        Status and index of each window, for messages.
+    *errors : array
+        Of an ensemble: ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age), seed (window,).
     grid, nowcast, leads, frame
         See `Nowcast.extrapolate`.
     dtype, device : str
         Of the tensors.
+    ensemble : Ensemble, optional
+        Its members are drawn, in one thread: reductions of several threads have other bits.
 
     Returns
     -------
-    forecast, origin : array (window, lead, y, x)
+    forecast : array (window, lead, y, x) or (window, member, lead, y, x)
+    origin : array (window, lead, y, x)
+
+    Raises
+    ------
+    InputError
+        If a window is converged, or nearly so, and has no motion.
     """
+    _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)
 
     def tensor(values: Array) -> Tensor:
         return to_tensor(ascending(values, grid), dtype=dtype, device=device)
 
-    def on_land_too(*fields: Array) -> Tensor:  # where nothing moves or grows
+    def with_land(*fields: Array) -> Tensor:  # no motion and no growth on land
         return tensor(np.nan_to_num(np.stack(fields, axis=1)))
 
-    images, outside = nowcast.extrapolate(
-        tensor(observed)[:, None],
-        on_land_too(u, v),
-        on_land_too(u_transient, v_transient),
-        on_land_too(growth),
-        to_tensor(image_scale, dtype=dtype, device=device),
-        leads,
-        frame,
-        core_grid(grid),
-    )
-    return ascending(to_array(images), grid), ascending(to_array(outside).astype("int8"), grid)
+    with one_torch_thread() if ensemble is not None else nullcontext():
+        result = nowcast.extrapolate(
+            tensor(observed)[:, None],
+            with_land(u, v),
+            with_land(u_transient, v_transient),
+            with_land(growth),
+            to_tensor(image_scale, dtype=dtype, device=device),
+            leads,
+            frame,
+            core_grid(grid),
+        )
+        images = result.forecast
+        if ensemble is not None:
+            correlation, growth_error = (to_tensor(part, dtype=dtype, device=device) for part in errors[:-1])
+            seeds = [int(seed) for seed in errors[-1]]
+            images = ensemble.draw(result, correlation, growth_error, leads, frame, nowcast, seeds)
+    return ascending(to_array(images), grid), ascending(to_array(result.outside).astype("int8"), grid)
+
+
+def _refuse_lost_motion(known: Array, status: Array, number: Array) -> None:
+    """Refuse windows whose status promises a motion, and in which none is known (window, y, x)."""
+    faults = Faults()
+    for row in np.flatnonzero(~known.any(axis=(1, 2)) & np.isin(status, WITH_MOTION)):
+        faults.add(
+            code="motion-missing",
+            variable="u",
+            index=f"window {int(number[row])}",
+            found=f"no finite motion in a window of status {Status(status[row]).name.lower()}",
+            expected="a motion in every window that is converged or not_converged",
+            fix="analysis = ds.var4d.assimilate(), or analysis.isel(window=...) without it",
+        )
+    faults.raise_if_any()
 
 
 def integrate_windows(

@@ -42,6 +42,8 @@ def plan_images(
     Plan or None
         None if a fault was added.
     """
+    from xvar.core.methods.past_errors import number_of_octaves
+
     count = len(faults)
     bridge = Bridge(record.grid, record.land, configuration.dtype, configuration.device)
     center = _background(record, options.background, faults)
@@ -86,6 +88,8 @@ def plan_images(
         forced=tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1)) if configuration.model_error else (),
         carried=(*MOTION, *transient) if configuration.cycled else (),
         minimisations=minimisations,
+        ages=getattr(method, "ages", 0),
+        octaves=number_of_octaves(record.grid.shape),
     )
 
 
@@ -209,6 +213,9 @@ def _outputs(name: str, configuration: Configuration, save: tuple[str, ...], min
     }
     if configuration.transient is not None:
         outputs |= {part: Variable(plane, dtype, part) for part in (*TRANSIENT, "growth")}
+    if configuration.transform == "square_root":
+        outputs["octave_correlation"] = Variable(("age", "octave"), dtype, "octave_correlation")
+        outputs["growth_error"] = Variable(("age",), dtype, "growth_error")
     if configuration.method == "currents":
         outputs["source"] = Variable(plane, dtype, "source", of=name)
     if configuration.model_error:

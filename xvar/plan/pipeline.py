@@ -100,6 +100,8 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         "x": shape[1],
         "stage": 2,
         "evaluation": plan.evaluations,
+        "age": plan.ages,
+        "octave": plan.octaves,
     }
     pipeline = Pipeline(
         plan.solver,

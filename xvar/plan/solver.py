@@ -86,6 +86,8 @@ class Plan:
         Outputs that a cycled window takes over from the window before.
     minimisations : sequence of Minimisation
         Minimisations whose cost history is recorded.
+    ages, octaves : int
+        Ages of images, and octaves of wavelength, whose errors are measured.
     """
 
     configuration: Configuration
@@ -95,6 +97,8 @@ class Plan:
     step: float | None = None
     carried: tuple[str, ...] = ()
     minimisations: Sequence[Minimisation] = ()
+    ages: int = 0
+    octaves: int = 0
 
     @property
     def evaluations(self) -> int:

@@ -41,9 +41,10 @@ def extrapolate(
 ) -> tuple[Tensor, Tensor]:
     transient = torch.zeros_like(velocity) if transient is None else transient
     growth = torch.zeros_like(last) if growth is None else growth
-    return nowcast.extrapolate(
+    result = nowcast.extrapolate(
         last, velocity, transient, growth, last.new_full((len(last),), scale), leads, FRAME, grid
     )
+    return result.forecast, result.outside
 
 
 def came(x: int, y: int, shape: tuple[int, ...] = GRID.shape) -> tuple[Tensor, Tensor, Tensor]:
@@ -289,12 +290,12 @@ def test_a_window_alone_and_in_a_batch_has_the_same_bits(nowcast: Nowcast, dtype
     together = nowcast.extrapolate(*inputs, LEADS, FRAME, GRID)
     for window in range(4):
         alone = nowcast.extrapolate(*(values[window : window + 1] for values in inputs), LEADS, FRAME, GRID)
-        for one, among in zip(alone, together, strict=True):
+        for one, among in zip(vars(alone).values(), vars(together).values(), strict=True):
             assert one.dtype == among.dtype
             assert torch.equal(one[0].nan_to_num(-9), among[window].nan_to_num(-9))
-    assert together[0].dtype == dtype
+    assert together.forecast.dtype == dtype
     if nowcast.transform == "square_root":
-        assert torch.equal(together[0][3], torch.zeros_like(together[0][3]))
+        assert torch.equal(together.forecast[3], torch.zeros_like(together.forecast[3]))
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
@@ -321,7 +322,7 @@ def limit(shape: tuple[int, int] = (32, 40), dtype: torch.dtype = torch.float64)
 def power(hold: PowerLimit, values: Tensor) -> Tensor:
     """By its definition: the power of a wave goes to the two nearest octaves, by how near they are."""
     spectrum = hold.transform.forward(values)[:, 0].square()
-    result = torch.zeros(len(values), hold.number, dtype=torch.float64)
+    result = torch.zeros(len(values), hold.octaves.number, dtype=torch.float64)
     ny, nx = spectrum.shape[1:]
     for row in range(ny):
         for column in range(nx):
@@ -376,7 +377,7 @@ def test_power_is_held_in_every_octave_whatever_the_spectra(
 ) -> None:
     """Two spectra of any slope, the field's with waves that stand out: no octave is above its limit, none gains."""
     hold, numbers = limit(shape, dtype), torch.Generator().manual_seed(seed)
-    octave = (hold.lower + hold.upper_share).double()
+    octave = (hold.octaves.lower + hold.octaves.upper_share).double()
 
     def drawn(slope: float) -> Tensor:
         waves = torch.randn(2, 1, *shape, generator=numbers, dtype=torch.float64)
@@ -421,7 +422,7 @@ def test_only_the_octaves_with_too_much_are_held_back() -> None:
     high = spectrum.clone()
     high[..., 16, 0] *= 40  # a wavelength of 4 cells: octave log2(40 / 2)
     held = hold.transform.forward(hold(hold.transform.inverse(high), reference, 1.0))
-    octave = hold.lower + hold.upper_share
+    octave = hold.octaves.lower + hold.octaves.upper_share
     far = (octave - octave[16, 0]).abs() > 2
     assert far.double().mean() > 0.01
     excess = (held - spectrum)[0, 0][far].abs() / spectrum[0, 0][far].abs()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Matern, Tikhonov
 from xvar.core.grid import Grid, prolong
 from xvar.core.interpolate import sample
+from xvar.core.methods.past_errors import is_inside, past_errors
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.models.parcels import ImageAtParcels, Parcels, compose_displacements, decay_integral
 from xvar.core.observation import Observation
@@ -330,8 +331,9 @@ class ImageMotion:
             ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); where there is a transient,
             ``u_transient``, ``v_transient`` and ``growth`` (window, y, x) at the end of the window, the growth of the
             compared variable in a frame over its deviation; ``image_scale``, that deviation in the units of the
-            variable; ``cost`` and its terms (window, stage) of the last loop; ``gradient_norm``, ``evaluations``,
-            ``number_of_observations`` and ``status`` (window,); of a cost history, what `CostHistory.numbers` gives.
+            variable; of rain the errors of `past_errors`; ``cost`` and its terms (window, stage) of the last loop;
+            ``gradient_norm``, ``evaluations``, ``number_of_observations`` and ``status`` (window,); of a cost history
+            the numbers of `CostHistory.numbers`.
         """
         return in_groups(frames, lambda part, kept, own: self._analyse(part, seconds, kept, grid, own), guess)
 
@@ -342,7 +344,7 @@ class ImageMotion:
         frame = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
         values, scale = self._scaled(frames)
         spread = deviation(values)
-        values, times = values[:, kept], [seconds[index] for index in kept]
+        observed, values, times = values, values[:, kept], [seconds[index] for index in kept]
         images = values / scale
         error = self._share(frames, scale)
         problem = self.steady_problem(images, times, frame, grid, guess, error)
@@ -376,10 +378,17 @@ class ImageMotion:
             fading = motion.at(seconds[-1]) - motion.steady
             outputs |= {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
+        paths = paths_to_last(motion, seconds, grid, values)
+        analysed = carried(values, times, motion, seconds, grid, paths)
+        if self.transform == "square_root":
+            by_age = {round((times[-1] - seconds[step]) / frame): step for step in kept[:-1][-self.ages :]}
+            within = {age: step for age, step in by_age.items() if 1 <= age <= self.ages}
+            inside = {step: is_inside(paths[seconds[step]], grid.shape) for step in within.values()}
+            outputs |= past_errors(analysed, observed, within, inside, self.ages)
         seen = images[:, -1 - self.ages : -1] if len(kept) > 1 else images[:, :0]
         count = seen.isfinite().flatten(1).sum(1)
         return {
-            "analysis": backward(self.transform, carried(values, times, motion, seconds, grid)),
+            "analysis": backward(self.transform, analysed),
             "u": velocity[:, :, 0],
             "v": velocity[:, :, 1],
             "observed": frames[:, -1],
@@ -466,7 +475,14 @@ def in_groups(
     return results
 
 
-def carried(values: Tensor, times: list[float], motion: Timed, wanted: Sequence[float], grid: Grid) -> Tensor:
+def carried(
+    values: Tensor,
+    times: list[float],
+    motion: Timed,
+    wanted: Sequence[float],
+    grid: Grid,
+    paths: Mapping[float, Tensor] | None = None,
+) -> Tensor:
     """The last image along the motion to all times wanted, ascending; its holes are filled from earlier images."""
     model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
     last, position = values[:, -1:], model.grid_points
@@ -476,18 +492,26 @@ def carried(values: Tensor, times: list[float], motion: Timed, wanted: Sequence[
         velocity = motion.between(times[index], times[index + 1])
         position = model.follow(velocity, position, times[index] - times[index + 1])
         last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
-    images = {motion.reference: last}
+    if paths is None:
+        paths = paths_to_last(motion, wanted, grid, values)
+    return torch.cat([sample(last, paths[time]) if time in paths else last for time in wanted], dim=1)
+
+
+def paths_to_last(motion: Timed, wanted: Sequence[float], grid: Grid, like: Tensor) -> dict[float, Tensor]:
+    """Positions (window, 2, y, x), at the last image, of the parcels at the grid points at other times wanted."""
+    model = Parcels().bind(grid, dtype=like.dtype, device=like.device)
+    found = {}
     for side in (
         sorted((t for t in wanted if t < motion.reference), reverse=True),
-        [t for t in wanted if t > times[-1]],
+        [t for t in wanted if t > motion.reference],
     ):
         paths, near = model.grid_points, motion.reference
         for time in side:
-            # A value that is at a grid point at this time is where the motion takes it by the time of the last image.
+            # A parcel at a grid point at this time moves by the motion to where the paths from there are known.
             step = model.follow(motion.between(*sorted((time, near))), model.grid_points, near - time)
-            paths, near = compose_displacements(step, paths, model.grid_points), time
-            images[time] = sample(last, paths)
-    return torch.cat([images[time] for time in wanted], dim=1)
+            found[time] = paths = compose_displacements(step, paths, model.grid_points)
+            near = time
+    return found
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:

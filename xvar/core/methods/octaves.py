@@ -1,0 +1,115 @@
+"""Octaves of wavelength of a field: shares of its waves, power, and values between octaves."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from xvar.core.covariance.transform import basis, shared_transform
+
+
+class Octaves:
+    r"""Octaves of wavelength on a grid, and the shares that cosine waves have in them.
+
+    The octaves of a wave are the two whose wavelengths are nearest to its own, with shares that are linear in the
+    logarithm of its wavenumber and sum to one: :math:`\sum_k s_{kn} = 1`. Octave k holds the wavelengths about
+    :math:`2 N / 2^k` cells, N the larger number of points along an axis.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Points along (y, x).
+    like : Tensor
+        Its dtype and device.
+    merged : int
+        Number of the longest octaves that are one.
+    shortest : int, optional
+        Octave that also holds the shorter ones; without it the waves of the corner of the spectrum have their own.
+
+    Attributes
+    ----------
+    number : int
+        Octaves.
+    lower, upper : Tensor of int (y, x)
+        Octaves of each wave.
+    upper_share : Tensor (y, x)
+        Share of the upper one.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, like: Tensor, merged: int = 1, shortest: int | None = None) -> None:
+        self.shape = tuple(shape)
+        self.transform = shared_transform(self.shape, "free", like.dtype, like.device)
+        squares = [(torch.arange(n, dtype=torch.float64) / (2 * n)) ** 2 for n in shape]
+        wavenumber = (squares[0][:, None] + squares[1]).sqrt()
+        octave = torch.log2((wavenumber * 2 * max(shape)).clamp_min(1))
+        if shortest is not None:
+            octave = octave.clamp_max(shortest)
+        octave = (octave - (merged - 1)).clamp_min(0)
+        self.lower = octave.floor().long().to(like.device)
+        self.upper_share = (octave - octave.floor()).to(like)
+        self.upper = self.lower + (self.upper_share > 0)
+        self.number = int(self.upper.max()) + 1
+
+    def shares(self) -> Tensor:
+        """Share of each wave in each octave (octave, y, x)."""
+        index = torch.arange(self.number, device=self.lower.device)[:, None, None]
+        below = (self.lower == index).to(self.upper_share) * (1 - self.upper_share)
+        return below + ((self.upper == index) & (self.upper_share > 0)).to(self.upper_share) * self.upper_share
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sum of values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
+        flat = values.reshape(-1, values.shape[-2] * values.shape[-1]).clone()
+        flat[:, 0] = 0
+        result = flat.new_zeros(len(flat), self.number)
+        result.index_add_(1, self.lower.flatten(), flat * (1 - self.upper_share).flatten())
+        result.index_add_(1, self.upper.flatten(), flat * self.upper_share.flatten())
+        return result.reshape(*values.shape[:-2], self.number)
+
+    def at_waves(self, values: Tensor) -> Tensor:
+        """Values of octaves (..., octave) at each wave (..., y, x), between its octaves by its shares."""
+        return torch.lerp(values[..., self.lower], values[..., self.upper], self.upper_share)
+
+
+class LongWaves:
+    """The longest cosine waves of a grid, as many along each axis.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Points along (y, x).
+    modes : int
+        Waves along each axis, at most its points.
+    like : Tensor
+        Its dtype and device.
+    """
+
+    def __init__(self, shape: tuple[int, ...], modes: int, *, like: Tensor) -> None:
+        self.modes = tuple(min(n, modes) for n in shape)
+        self.rows, self.columns = (basis(n, "free")[:m].to(like) for n, m in zip(shape, self.modes, strict=True))
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """From waves (..., wave, wave) to points (..., y, x)."""
+        return self.rows.T @ spectrum @ self.columns
+
+    def smoothed(self, field: Tensor, length: float) -> Tensor:
+        """A field (..., y, x) under a Gaussian of so many cells."""
+        return self.inverse(self.rows @ field @ self.columns.T * self.gaussian(length))
+
+    def gaussian(self, length: float) -> Tensor:
+        """Spectrum (wave, wave) of a Gaussian of so many cells."""
+        rows, columns = (
+            torch.exp(-0.5 * (math.pi * length / matrix.shape[1] * torch.arange(len(matrix)).to(matrix)) ** 2)
+            for matrix in (self.rows, self.columns)
+        )
+        return rows[:, None] * columns
+
+
+@lru_cache(maxsize=64)
+def gaussian_waves(shape: tuple[int, ...], length: float, dtype: torch.dtype, device: torch.device) -> LongWaves:
+    """The waves that a Gaussian of so many cells leaves: exp(-12.5) of the amplitude of those beyond."""
+    with torch.inference_mode(False):
+        modes = math.ceil(5 * max(shape) / (math.pi * length)) + 1
+        return LongWaves(shape, modes, like=torch.zeros((), dtype=dtype, device=device))
