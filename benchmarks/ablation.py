@@ -33,8 +33,16 @@ from xvar.core.methods.image_motion import ImageMotion
 from xvar.core.methods.nowcast import Nowcast
 from xvar.plan.bridge import to_tensor
 from xvar.plan.configuration import DEFAULTS, Configuration
+from xvar.plan.images import core_method
 
-CONFIGURATION = Configuration("rain", "rain", DEFAULTS["rain"].transform, dict(DEFAULTS["rain"].transient or {}), 300.0)
+CONFIGURATION = Configuration(
+    variable="rain",
+    kind="rain",
+    method="image_motion",
+    frame=300.0,
+    transform=DEFAULTS["rain"].transform,
+    transient=dict(DEFAULTS["rain"].transient or {}),
+)
 NUMBERS = (
     "steady.gradient",
     "steady.curvature",
@@ -72,7 +80,7 @@ class Variant:
 
 def default() -> Variant:
     """What xvar does when nobody asks for anything else."""
-    return Variant(CONFIGURATION.motion(), CONFIGURATION.nowcast())  # type: ignore[arg-type]
+    return Variant(core_method(CONFIGURATION), CONFIGURATION.nowcast())  # type: ignore[arg-type]
 
 
 def ablations() -> dict[str, Variant]:

@@ -67,7 +67,7 @@ def plan_images(
         background_error=None if prior is None else repr(prior),
         observation_error=error,
     )
-    method: ImageMotion | Currents = _method(configuration, prior, options.minimizer)
+    method: ImageMotion | Currents = core_method(configuration, prior, options.minimizer)
     method = replace(method, cost_history="cost_history" in options.save)
     minimisations = method.minimisations(core_grid(record.grid)) if method.cost_history else ()
     solver = ImageSolver(
@@ -118,7 +118,7 @@ def _with_defaults(record: Record, configuration: Configuration, options: Option
     return replace(configuration, notes=tuple(notes))
 
 
-def _method(configuration: Configuration, prior: Any, minimizer: Any) -> ImageMotion | Currents:
+def core_method(configuration: Configuration, prior: Any = None, minimizer: Any = None) -> ImageMotion | Currents:
     """Return the method of the core with the numbers of a configuration."""
     from xvar.core.methods.currents import Currents
     from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
