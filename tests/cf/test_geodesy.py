@@ -13,7 +13,6 @@ from tests.records import bare
 from xvar.cf.geodesy import (
     EARTH_RADIUS,
     directions_of_positions,
-    great_circle,
     mapping_attributes,
     mapping_name,
     neighbour_spacing,
@@ -23,16 +22,6 @@ from xvar.cf.geodesy import (
     projection_of,
     to_nodes,
 )
-
-
-def test_great_circle_against_geodesics():
-    generator = np.random.default_rng(1)
-    latitude, longitude = generator.uniform(-90, 90, (2, 50)), generator.uniform(-180, 180, (2, 50))
-    np.testing.assert_allclose(
-        great_circle(latitude[0], longitude[0], latitude[1], longitude[1]),
-        SPHERE.inv(longitude[0], latitude[0], longitude[1], latitude[1])[2],
-        rtol=1e-9,
-    )
 
 
 def test_a_proj_string_tells_the_figure_that_cf_leaves_open():
@@ -47,15 +36,6 @@ def test_a_proj_string_tells_the_figure_that_cf_leaves_open():
     assert projection({"proj4": text}).ellipsoid.semi_major_metre == 6371000
     assert projection({"proj4": "+proj=flat_disc"}) is None
     assert projection({"grid_mapping_name": "flat_disc"}) is None
-
-
-def test_the_longest_way_is_half_the_globe_and_the_shortest_none() -> None:
-    half = np.pi * EARTH_RADIUS
-    for a, b in (((0, 0), (0, 180)), ((90, 0), (-90, 77)), ((33, 12), (-33, -168))):
-        assert great_circle(np.array(a[0]), np.array(a[1]), np.array(b[0]), np.array(b[1])) == pytest.approx(half)
-    assert great_circle(np.array(12.0), np.array(360.0), np.array(12.0), np.array(0.0)) == pytest.approx(0.0, abs=1e-6)
-    near = great_circle(np.array(60.0), np.array(0.0), np.array(60.0), np.array(1e-7))
-    assert near == pytest.approx(EARTH_RADIUS * np.deg2rad(1e-7) * 0.5, rel=1e-9)
 
 
 def test_lengths_between_points_are_taken_to_the_points() -> None:

@@ -94,7 +94,7 @@ def test_the_edge_belongs_to_the_grid_and_rounding_too() -> None:
             assert np.isnan(found).all()
 
 
-def test_many_points_at_once_are_the_same_as_each(monkeypatch) -> None:
+def test_many_points_at_once_are_the_same_as_each() -> None:
     rows, columns = np.mgrid[:4, :5].astype(float)
     north, east = 10 + 0.1 * rows, 0.1 * columns
     generator = np.random.default_rng(4)
@@ -102,9 +102,6 @@ def test_many_points_at_once_are_the_same_as_each(monkeypatch) -> None:
     points[0][2], points[1][5] = np.nan, np.nan
     together = on_curvilinear(north, east, *points)
     np.testing.assert_array_equal(np.isnan(together), np.broadcast_to(np.arange(7) % 3 == 2, (2, 7)))
-    for chunk in (1, 20, 40, 60):
-        monkeypatch.setattr("xvar.cf.positions.CHUNK", chunk)
-        np.testing.assert_array_equal(on_curvilinear(north, east, *points), together)
     one = [on_curvilinear(north, east, points[0][k : k + 1], points[1][k : k + 1])[:, 0] for k in range(7)]
     np.testing.assert_allclose(np.stack(one, axis=1), together, atol=1e-9)
     nowhere = np.full(3, np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +18,8 @@ from xvar.errors import Faults
 #: Rows and columns below which no motion can be found: the stencil of a cubic sampler.
 MINIMUM_POINTS = 4
 
-_STANDARD_NAMES = {
-    "time": "T",
-    "projection_y_coordinate": "Y",
-    "latitude": "Y",
-    "grid_latitude": "Y",
-    "projection_x_coordinate": "X",
-    "longitude": "X",
-    "grid_longitude": "X",
-    "projection_y_angular_coordinate": "Y",
-    "projection_x_angular_coordinate": "X",
-}
-_NORTH = {"degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN"}
-_EAST = {"degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE"}
+# Keys of cf_xarray's criteria and the axis of each.
+_CRITERIA = {"T": "T", "latitude": "Y", "Y": "Y", "longitude": "X", "X": "X", "Z": "Z"}
 _NAMES = {
     "T": ("time", "t", "times", "date", "datetime", "ocean_time", "valid_time", "time_counter", "xtime"),
     "Y": (
@@ -103,40 +92,32 @@ def _closest(name: object, names: Iterable[Hashable]) -> str | None:
 
 
 def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
-    """T, Y or X as the attributes of a 1-D coordinate, or its dates, state it."""
-    attrs = coordinate.attrs
-    axis = str(attrs.get("axis")).upper()
-    if axis in ("T", "Y", "X", "Z"):
-        return axis
-    standard = _STANDARD_NAMES.get(str(attrs.get("standard_name")))
-    if standard is not None:
-        return standard
-    units = normalise_units(str(attrs.get("units")))
-    if units in _NORTH:
-        return "Y"
-    if units in _EAST:
-        return "X"
-    return "T" if " since " in units or is_date(coordinate) else None
+    """Return T, Y, X or Z of a 1-D coordinate by cf_xarray's criteria, or by its dates."""
+    units = normalise_units(str(coordinate.attrs.get("units")))
+    attrs = {**coordinate.attrs, "units": units, "axis": str(coordinate.attrs.get("axis")).upper()}
+    axis = _by_criteria(attrs, "axis", "standard_name", "units")
+    if axis is None and (" since " in units or is_date(coordinate)):
+        return "T"
+    return axis or _by_criteria(attrs, "_CoordinateAxisType", "cartesian_axis", "grads_dim", "long_name")
 
 
-def _by_cf_xarray(array: xr.DataArray) -> dict[Hashable, str]:
-    """Axes of dimensions as cf_xarray reads them: it knows the older and rarer ways to say it."""
-    import cf_xarray  # noqa: F401  (registers .cf)
+def _by_criteria(attrs: Mapping[str, Any], *keys: str) -> str | None:
+    from cf_xarray.criteria import coordinate_criteria
 
-    found: dict[Hashable, str] = {}
-    readings = ((array.cf.coordinates, {"time": "T", "latitude": "Y", "longitude": "X"}), (array.cf.axes, None))
-    for names, translate in readings:
-        for label, coordinates in names.items():
-            axis = label if translate is None else translate.get(label)
-            for name in coordinates:
-                if axis is not None and name in array.dims:
-                    found[name] = axis
-    return found
+    return next(
+        (
+            axis
+            for key in keys
+            for name, axis in _CRITERIA.items()
+            if str(attrs.get(key)) in coordinate_criteria[name].get(key, ())
+        ),
+        None,
+    )
 
 
 def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
     """Dimensions that may be each of T, Y, X: those that attributes state, and by name where none does."""
-    stated = _by_cf_xarray(array)
+    stated: dict[Hashable, str] = {}
     for dim in array.dims:
         along = [array.coords[dim]] if dim in array.coords else []
         along += [c for name, c in array.coords.items() if name != dim and c.dims == (dim,)]

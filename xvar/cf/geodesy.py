@@ -27,23 +27,8 @@ _CONFORMAL = 1e-3
 _NEARBY = 1e-2
 
 
-def great_circle(latitude_a: Floats, longitude_a: Floats, latitude_b: Floats, longitude_b: Floats) -> Floats:
-    """Distance in metres between points in degrees, on the sphere (haversine: exact at short distances).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(great_circle(np.array(0.0), np.array(0.0), np.array(0.0), np.array(1.0)).round(1))
-    111194.9
-    """
-    phi_a, phi_b = np.deg2rad(latitude_a), np.deg2rad(latitude_b)
-    across = np.deg2rad(np.asarray(longitude_b) - np.asarray(longitude_a))
-    half_chord_squared = np.sin((phi_b - phi_a) / 2) ** 2 + np.cos(phi_a) * np.cos(phi_b) * np.sin(across / 2) ** 2
-    return np.asarray(2 * EARTH_RADIUS * np.arcsin(np.sqrt(np.clip(half_chord_squared, 0.0, 1.0))))
-
-
 def neighbour_spacing(latitude: Floats, longitude: Floats) -> Floats:
-    """Local spacing of a curvilinear grid.
+    """Return the local spacing of a curvilinear grid by great circles on the sphere of 6371 km.
 
     Parameters
     ----------
@@ -55,8 +40,11 @@ def neighbour_spacing(latitude: Floats, longitude: Floats) -> Floats:
     ndarray
         (2, y, x): metres along y and along x, the mean of the distances to both neighbours (to one at an edge).
     """
-    along_y = great_circle(latitude[:-1], longitude[:-1], latitude[1:], longitude[1:])
-    along_x = great_circle(latitude[:, :-1], longitude[:, :-1], latitude[:, 1:], longitude[:, 1:])
+    import pyproj
+
+    sphere = pyproj.Geod(a=EARTH_RADIUS, b=EARTH_RADIUS)
+    along_y = sphere.inv(longitude[:-1], latitude[:-1], longitude[1:], latitude[1:])[2]
+    along_x = sphere.inv(longitude[:, :-1], latitude[:, :-1], longitude[:, 1:], latitude[:, 1:])[2]
     return np.stack([to_nodes(along_y, 0), to_nodes(along_x, 1)])
 
 

@@ -1,4 +1,4 @@
-"""Where points lie on a grid: from their coordinates to rows and columns."""
+"""Positions of points on a grid: from coordinates to fractional rows and columns."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from numpy.typing import NDArray
 
 from xvar.cf.geodesy import Floats
 
-#: Points whose distances to every grid point are held at once.
-CHUNK = 2**22
-#: Newton steps; each doubles the digits.
+#: Largest number of Gauss-Newton steps; each doubles the digits.
 STEPS = 20
-#: Of a cell, within which a position is found.
+#: Accuracy of a position, in cells.
 CLOSE = 1e-9
-#: How far beyond the edge of a curvilinear grid rounding may put a point, in cells.
+#: Largest distance of a point beyond the edge that counts as rounding, in cells.
 SLACK = 1e-6
 
 
 def along_line(coordinate: Floats, where: Floats) -> Floats:
-    """Position in an ascending 1-D coordinate, in steps of its index; NaN beyond its ends."""
+    """Return the position in an ascending 1-D coordinate, in steps of its index; NaN beyond its ends."""
     return np.interp(where, coordinate, np.arange(coordinate.size), left=np.nan, right=np.nan)
 
 
 def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Floats) -> Floats:
-    r"""Position of points on a grid of 2-D latitude and longitude.
+    r"""Return the position of points on a grid of 2-D latitude and longitude.
 
-    Between four grid points the grid is bilinear in the unit vectors of its points; the point is where the residual
+    Between four grid points the grid is bilinear in the unit vectors of its points; the position is where the residual
 
     .. math:: r(i, j) = \frac{p(i, j)}{|p(i, j)|} - p_0
 
-    has no part along the grid: Gauss and Newton's steps from the nearest grid point.
+    has no component along the grid, found by Gauss-Newton steps from the nearest grid point (k-d tree).
 
     Parameters
     ----------
@@ -45,16 +43,16 @@ def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Flo
     ndarray
         (2, point): along x and along y, in grid units; NaN outside the grid, and where a coordinate is NaN.
     """
+    from scipy.spatial import cKDTree
+
     nodes, points = _unit(latitude, longitude), _unit(north, east)
     ny, nx = latitude.shape
     known = np.isfinite(points).all(axis=0)
     found = np.full((2, points.shape[1]), np.nan)
     chosen = np.flatnonzero(known)
-    flat = nodes.reshape(3, -1)
-    for part in np.array_split(chosen, max(1, -(-chosen.size * flat.shape[1] // CHUNK))):
-        nearest = (points[:, part].T @ flat).argmax(axis=1)
-        found[:, part] = np.stack([nearest % nx, nearest // nx]).astype("float64")
-    place, target = found[:, chosen], points[:, chosen]
+    target = points[:, chosen]
+    nearest = cKDTree(nodes.reshape(3, -1).T).query(target.T)[1].astype(int)
+    place = np.stack([nearest % nx, nearest // nx]).astype("float64")
     for _ in range(STEPS):
         column = np.clip(np.floor(place[0]), 0, nx - 2).astype(int)
         row = np.clip(np.floor(place[1]), 0, ny - 2).astype(int)
@@ -63,7 +61,7 @@ def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Flo
         c, d = nodes[:, row + 1, column], nodes[:, row + 1, column + 1]
         here = (1 - q) * ((1 - p) * a + p * b) + q * ((1 - p) * c + p * d)
         along_x, along_y = (1 - q) * (b - a) + q * (d - c), (1 - p) * (c - a) + p * (d - b)
-        # The chord lies below the sphere: what is compared is the direction.
+        # The chord lies below the sphere: compare directions.
         residual = target * (here * target).sum(0) - here
         xx, yy, xy = (along_x**2).sum(0), (along_y**2).sum(0), (along_x * along_y).sum(0)
         rx, ry = (along_x * residual).sum(0), (along_y * residual).sum(0)
@@ -71,7 +69,7 @@ def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Flo
         with np.errstate(invalid="ignore", divide="ignore"):
             step = np.stack([(yy * rx - xy * ry) / determinant, (xx * ry - xy * rx) / determinant])
         step = np.clip(step, -2.0, 2.0)
-        # A cell beyond the edge at most: who wants to go farther is outside.
+        # At most a cell beyond the edge: points farther away are outside.
         place = np.clip(place + step, -1.0, [[nx], [ny]])
         if not (np.abs(np.nan_to_num(step)) > CLOSE).any():
             break

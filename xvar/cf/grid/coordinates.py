@@ -14,9 +14,6 @@ from xvar.cf.geodesy import Floats
 from xvar.cf.units import length_factor, normalise_units
 from xvar.errors import Faults
 
-_LATITUDE = ("degrees_north", "degree_north", "degree_N", "degrees_N", "degreeN", "degreesN")
-_LONGITUDE = ("degrees_east", "degree_east", "degree_E", "degrees_E", "degreeE", "degreesE")
-
 #: Points that may share a position: grids of the globe repeat their first columns, and are folded at a pole.
 FOLDED = 2
 
@@ -32,15 +29,17 @@ def coordinate_along(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
 
 def measured(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "longitude", "angle", "none"]:
     """What a 1-D coordinate measures, by standard name and units, by name where it has neither."""
+    from cf_xarray.criteria import coordinate_criteria
+
     if coordinate is None or not is_number(coordinate):
         return "none"
     standard = str(coordinate.attrs.get("standard_name", ""))
     units = normalise_units(str(coordinate.attrs.get("units", "")))
     if standard.startswith("grid_") or (units in ("degrees", "degree") and str(coordinate.name).lower()[:1] == "r"):
         return "angle"
-    if standard == "latitude" or units in _LATITUDE:
+    if standard == "latitude" or units in coordinate_criteria["latitude"]["units"]:
         return "latitude"
-    if standard == "longitude" or units in _LONGITUDE:
+    if standard == "longitude" or units in coordinate_criteria["longitude"]["units"]:
         return "longitude"
     if units and length_factor(units) is not None:
         return "length"
