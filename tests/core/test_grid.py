@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from tests.faults.codes import codes
 from xvar.core.grid import Grid
 from xvar.errors import InputError
 
@@ -35,24 +38,36 @@ def test_coarsening_by_one_and_of_a_bare_grid() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "code"),
     [
-        {"shape": (5, 6), "spacing": (1.0,)},
-        {"shape": (0, 6), "spacing": (1.0, 1.0)},
-        {"shape": (5, 6), "spacing": (1.0, -1.0)},
-        {"shape": (5, 6), "spacing": (1.0, float("nan"))},
-        {"shape": (5, 6), "spacing": (1.0, 1.0), "metric": torch.ones(5, 6)},
-        {"shape": (5, 6), "spacing": (1.0, 1.0), "water": torch.ones(6, 5, dtype=torch.bool)},
-        {"shape": (5, 6), "spacing": (1.0, 1.0), "edges": "open"},
+        ({"spacing": (1.0,)}, "grid-shape"),
+        ({"shape": (0, 6)}, "grid-shape"),
+        ({"spacing": (1.0, -1.0)}, "grid-spacing"),
+        ({"spacing": (1.0, float("nan"))}, "grid-spacing"),
+        ({"metric": torch.ones(5, 6)}, "grid-field-shape"),
+        ({"water": torch.ones(6, 5, dtype=torch.bool)}, "grid-field-shape"),
+        ({"edges": "open"}, "unknown-choice"),
     ],
 )
-def test_what_is_refused(options: dict[str, object]) -> None:
-    with pytest.raises(InputError):
-        Grid(**options)
+def test_faults_of_a_grid(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as report:
+        Grid(**({"shape": (5, 6), "spacing": (1.0, 1.0)} | options))
+    assert codes(report.value) == [code]
 
 
-def test_a_factor_that_would_change_a_period_is_refused() -> None:
-    with pytest.raises(InputError, match="divisor"):
-        Grid((5, 6), (1.0, 1.0), edges="periodic").coarsen(2)
-    with pytest.raises(InputError, match="positive whole number"):
-        Grid((5, 6), (1.0, 1.0)).coarsen(0)
+@pytest.mark.parametrize(("edges", "factor"), [("periodic", 2), ("free", 0)])
+def test_a_factor_is_positive_and_keeps_the_length_of_a_period(edges: Any, factor: int) -> None:
+    with pytest.raises(InputError) as report:
+        Grid((5, 6), (1.0, 1.0), edges=edges).coarsen(factor)
+    assert codes(report.value) == ["grid-factor"]
+
+
+def test_lengths_and_water_are_fields_of_the_grid() -> None:
+    metric, water = torch.rand(2, 5, 6) + 1, torch.rand(5, 6) > 0.5
+    grid = Grid((5, 6), (1.0, 2.0), metric=metric, water=water)
+    assert torch.equal(torch.stack(grid.lengths()), metric.double())
+    assert torch.equal(grid.wet(), water.double())
+    dy, dx = Grid((5, 6), (1.0, 2.0)).lengths()
+    assert (dy == 1).all()
+    assert (dx == 2).all()
+    assert Grid((5, 6), (1.0, 2.0)).wet().all()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import DTYPES, generator, order, random, smooth
-from xvar.core.interpolate import EDGES, SAMPLERS, Sampler, identity, sample
+from xvar.core.grid import EDGES
+from xvar.core.interpolate import SAMPLERS, Sampler, identity, sample
 
 # Two axes of unlike lengths and points: an exchange of x and y cannot pass.
 LENGTH_Y, LENGTH_X = 1.0, 1.7

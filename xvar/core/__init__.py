@@ -1,1 +1,1 @@
-"""The numerics: torch only, window batch first. Nothing here knows of labels, units or files."""
+"""The numerics: torch only, window batch first, without labels, units or files."""

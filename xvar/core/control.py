@@ -1,4 +1,4 @@
-"""The control: a flat vector for each window, and the fields that its parts stand for."""
+"""The control: a flat vector for each window, and the fields of its parts."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from xvar.core.dynamics import Forcing, State
 from xvar.core.grid import bind, finer
 from xvar.core.problem import Problem
 
-#: From a covariance, its like on a coarser grid and a control there to the control here; None where there is no way.
-_Carry = Callable[[Covariance, Covariance, Tensor], Tensor | None]
+#: `refine` or `embed` of a covariance: (covariance, that of the coarser grid, control there) -> control, if possible.
+_Transfer = Callable[[Covariance, Covariance, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
 class Block:
-    """One part of the control: what it is the square root of, and where it lies in the flat vector."""
+    """One part of the control: its covariance, and its place in the flat vector."""
 
     name: str
     covariance: Covariance
     shape: tuple[int, ...]  # of the control of one window
     begin: int
     end: int
-    steps: tuple[int, ...] = ()  # in which a forcing acts; empty for the initial state
+    steps: tuple[int, ...] = ()  # of a forcing; empty for the initial state
 
     def own(self, control: Tensor) -> Tensor:
-        """What a control (window, n) holds of it, in its own shape."""
+        """Return its part of a control (window, n), in its own shape."""
         return control[:, self.begin : self.end].reshape(-1, *self.shape)
 
     def control(self, field: Tensor) -> Tensor:
-        r"""The control of a field, :math:`B^{-1/2} = B^{T/2} B^{-1}` for any square root."""
+        r"""Return the control of a field, with :math:`B^{-1/2} = B^{T/2} B^{-1}` for any square root."""
         return self.covariance.sqrt_transpose(self.covariance.solve(field))
 
 
 class _Stack:
-    """Parts of the control that follow one another and share a transform, which takes all their components at once."""
+    """Adjacent parts of the control that share a transform, which runs once for all their components."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.blocks = blocks
@@ -56,28 +56,28 @@ class _Stack:
             self.shape = (sum(self.components), *self.shape[1:])
 
     def sqrt(self, control: Tensor) -> Tensor:
-        """What this part of the control (window, n) stands for."""
+        """Return the fields of a control (window, n)."""
         return self.covariance.sqrt(control[:, self.begin : self.end].reshape(control.shape[0], *self.shape))
 
     def sqrt_transpose(self, fields: Tensor) -> Tensor:
-        """The adjoint."""
+        """Return the adjoint."""
         return self.covariance.sqrt_transpose(fields).flatten(1)
 
     def split(self, fields: Tensor) -> tuple[Tensor, ...]:
-        """The fields of each block."""
+        """Return the fields of each block."""
         return fields.split(self.components, dim=1) if len(self.blocks) > 1 else (fields,)
 
 
 class ControlSpace:
-    r"""The controls v of a problem, flat tensors (window, n), and the fields :math:`B^{1/2} v` that they stand for.
+    r"""The controls v of a problem, flat tensors (window, n), and their fields :math:`B^{1/2} v`.
 
-    First the increments of the initial state, then the model errors. Parts that share a transform are transformed at
-    once: what comes out is *stacked*, one tensor for each such group, of which `apart` makes one field for each block.
+    Increments of the initial state come first, then model errors. Parts that share a transform are transformed at once:
+    *stacked* fields are one tensor for each such group, and `split` returns one field for each block.
 
     Parameters
     ----------
     problem : Problem
-        The windows; covariances are bound to its grid here.
+        Its covariances are bound to its grid here.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -86,7 +86,7 @@ class ControlSpace:
         self._stacks = _stacks(self.blocks)
 
     def select(self, windows: Tensor, problem: Problem) -> ControlSpace:
-        """The controls of some windows of the batch, whose own problem is given; nothing is bound anew."""
+        """Return the controls of some windows, with their problem; covariances stay bound."""
         part = copy(self)
         part._problem = problem
         part.blocks = [replace(block, covariance=block.covariance.select(windows)) for block in self.blocks]
@@ -95,48 +95,48 @@ class ControlSpace:
 
     @property
     def size(self) -> int:
-        """Length of the control of one window."""
+        """Length of the control of a window."""
         return self.blocks[-1].end if self.blocks else 0
 
     def zero(self) -> Tensor:
-        """The control of the background."""
+        """Return the control of the background."""
         return self._problem.like.new_zeros(self._problem.windows, self.size)
 
     def sqrt(self, control: Tensor) -> list[Tensor]:
-        """The fields of a control, stacked."""
+        """Return the stacked fields of a control."""
         return [part.sqrt(control) for part in self._stacks]
 
     def sqrt_transpose(self, stacked: Sequence[Tensor]) -> Tensor:
-        """The adjoint of `sqrt`."""
+        """Return the adjoint of `sqrt`."""
         parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, stacked, strict=True)]
         return torch.cat(parts, dim=1)
 
     def split(self, stacked: Sequence[Tensor]) -> list[Tensor]:
-        """One field for each block."""
+        """Return one field for each block."""
         return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.split(fields)]
 
     def merge(self, fields: Sequence[Tensor]) -> list[Tensor]:
-        """The inverse of `apart`."""
+        """Return the inverse of `split`."""
         rest = iter(fields)
         return [torch.cat([next(rest) for _ in part.blocks], dim=1) for part in self._stacks]
 
     def fields(self, control: Tensor) -> list[Tensor]:
-        """What each part of the control stands for: increments, then model errors, before any scaling by time."""
+        """Return the field of each block: increments, then model errors per square root of time."""
         return self.split(self.sqrt(control))
 
     def control(self, fields: Sequence[Tensor]) -> Tensor:
-        r"""The control of given `fields`: :math:`v = B^{-1/2} \delta x`."""
+        r"""Return the control of given `fields`, :math:`v = B^{-1/2} \delta x`."""
         return self._joined([block.control(field) for block, field in zip(self.blocks, fields, strict=True)])
 
     def refine(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
-        """The control of what a control stands for on a grid whose cells hold `factor` of this one's a side."""
-        return self._carried(coarse, control, factor, lambda one, other, own: one.refine(other, own))
+        """Return the control of the fields of a control on a grid of blocks of `factor` cells a side."""
+        return self._transferred(coarse, control, factor, lambda one, other, own: one.refine(other, own))
 
     def embed(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
-        """The control of what a control stands for on a coarser grid, linear and differentiable; see `refine`."""
-        return self._carried(coarse, control, factor, lambda one, other, own: one.embed(other, own))
+        """Return the same as `refine`, by a linear and differentiable map."""
+        return self._transferred(coarse, control, factor, lambda one, other, own: one.embed(other, own))
 
-    def _carried(self, coarse: ControlSpace, control: Tensor, factor: int, directly: _Carry) -> Tensor:
+    def _transferred(self, coarse: ControlSpace, control: Tensor, factor: int, directly: _Transfer) -> Tensor:
         parts = []
         for block, coarser in zip(self.blocks, coarse.blocks, strict=True):
             own = coarser.own(control)
@@ -151,11 +151,11 @@ class ControlSpace:
         return torch.cat([part.flatten(1) for part in parts], dim=1) if parts else self.zero()
 
     def increment(self, fields: Sequence[Tensor]) -> State:
-        """Increment of the initial state in the components that the control holds."""
+        """Return the increment of the initial state, in the components of the control."""
         return {block.name: field for block, field in zip(self.blocks, fields, strict=True) if not block.steps}
 
     def initial_state(self, fields: Sequence[Tensor]) -> State:
-        """x_0 = x_b + B^½ v."""
+        r"""Return :math:`x_0 = x_b + B^{1/2} v`."""
         increment = self.increment(fields)
         return {
             key: values + increment[key] if key in increment else values
@@ -163,7 +163,7 @@ class ControlSpace:
         }
 
     def forcing(self, fields: Sequence[Tensor]) -> Forcing:
-        r"""Model error :math:`\eta` by step. Q is per unit of time: what acts for T seconds has variance Q T."""
+        r"""Return the model error :math:`\eta` by step; Q is per unit of time, so T seconds have the variance Q T."""
         forcing: dict[int, dict[str, Tensor]] = {}
         for block, field in zip(self.blocks, fields, strict=True):
             if block.steps:
@@ -176,7 +176,7 @@ class ControlSpace:
 
 
 def _lay_out(problem: Problem) -> list[Block]:
-    """The blocks of the control one after the other, each specification bound once."""
+    """Return the blocks of the control, each specification bound once."""
     groups: list[tuple[str, Any, tuple[int, ...]]] = [
         (name, specification, ()) for name, specification in problem.background_error.items()
     ]
@@ -197,7 +197,7 @@ def _lay_out(problem: Problem) -> list[Block]:
 
 
 def _stacks(blocks: Sequence[Block]) -> list[_Stack]:
-    """Blocks that share a transform put together."""
+    """Group adjacent blocks that share a transform."""
 
     def shared(block: Block) -> int:
         covariance = block.covariance

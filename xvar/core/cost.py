@@ -1,4 +1,4 @@
-"""The cost J of a batch of windows, as a sum of named terms of a control variable."""
+"""The cost J of a batch of windows, a sum of named terms."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from xvar.core.problem import Problem
 
 
 class Cost:
-    r"""J and its gradient by the control v, a flat tensor (window, n).
+    r"""J and its gradient with respect to the control v, a flat tensor (window, n).
 
     .. math::
 
         J(v) = \tfrac12 v^T v + \sum_k J_{o,k}(H_k(x_k)), \quad
         x_0 = x_b + B^{1/2} v_b, \quad x_{i+1} = M_i(x_i) + Q_i^{1/2} v_i
 
-    The control of each window is its own, and so is its J: the gradient of their sum is the gradient of each.
+    J of each window depends on its own control only, so the gradient of the sum holds the gradient of each.
 
     Parameters
     ----------
     problem : Problem
-        The windows; covariances and model are bound to its grid here.
+        Its covariances and model are bound to its grid here.
 
     Attributes
     ----------
     space : ControlSpace
-        The controls, and the fields that they stand for.
+        The controls and their fields.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -53,7 +53,7 @@ class Cost:
         self._filters = [(penalty, penalty.weights(times)) for penalty in problem.penalties]
 
     def select(self, windows: Tensor) -> Cost:
-        """J of some windows of the batch; what is bound to the grid is bound once."""
+        """Return J of some windows; covariances and model stay bound."""
         part = copy(self)
         part.problem = self.problem.select(windows)
         part.space = self.space.select(windows, part.problem)
@@ -62,15 +62,15 @@ class Cost:
 
     @property
     def size(self) -> int:
-        """Length of the control of one window."""
+        """Length of the control of a window."""
         return self.space.size
 
     def zero(self) -> Tensor:
-        """The control of the background."""
+        """Return the control of the background."""
         return self.space.zero()
 
     def terms(self, control: Tensor) -> dict[str, Tensor]:
-        """The terms of J by name, each (window,)."""
+        """Return the terms of J by name, each (window,)."""
         return self._terms(control, self.space.fields(control))
 
     def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -86,19 +86,19 @@ class Cost:
         return terms
 
     def _term(self, block: Block) -> str:
-        """The term of J that holds the prior of a part of the control."""
+        """Return the name of the term of J for the prior of a part of the control."""
         if block.steps or block.name in self.problem.held_errors:
             return "model_error"
         return "parameters" if block.name in self.problem.parameters else "background"
 
     def penalties(self, fields: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """What covariances ask for beside the prior: terms of J that are quadratic in the increment, each (window,)."""
+        """Yield the penalties of the covariances, terms of J that are quadratic in the increment, each (window,)."""
         increment = self.space.increment(fields)
         for name, component, penalty in self._penalties:
             yield name, penalty(increment[component])
 
     def _along_trajectory(self, state: State, forcing: Forcing) -> dict[str, Tensor]:
-        """The terms of J that need the model: those of the penalties, and of the observations."""
+        """Return the terms of J that need the model: penalties on the trajectory, and observations."""
         state = start(self.dynamics, state)
         none = self.problem.like.new_zeros(self.problem.windows)
 
@@ -122,22 +122,22 @@ class Cost:
         return terms
 
     def _weighted(self, index: int, state: State) -> list[State]:
-        """What the state after a step adds to the departure that each penalty sums up."""
+        """Return the contribution of the state after a step to the departure of each penalty."""
         return [
             {key: weights[index + 1] * state[key] for key in penalty.std} if index + 1 in weights else {}
             for penalty, weights in self._filters
         ]
 
     def _departures(self, weighted: Sequence[Sequence[State]]) -> Iterator[tuple[DigitalFilter, State]]:
-        """Each penalty with what it is a penalty on."""
+        """Yield each penalty with its departure."""
         for position, (penalty, _) in enumerate(self._filters):
             parts = [states[position] for states in weighted if states[position]]
             yield penalty, {key: sum(part[key] for part in parts) for key in penalty.std}  # type: ignore[misc]
 
     def trajectory(self, control: Tensor, *, as_observed: bool = False) -> list[State]:
-        """The states at all steps, the initial one first, without gradients.
+        """Return the states at all steps, the initial one first, without gradients.
 
-        Where observations replace what was observed, those are the states after that, or `as_observed` before it.
+        If observations replace values of the state, the states are those after it; `as_observed` before it.
         """
         with torch.no_grad():
             fields = self.space.fields(control)
@@ -154,22 +154,22 @@ class Cost:
         return [first, *states]
 
     def value(self, control: Tensor) -> Tensor:
-        """J of each window (window,)."""
+        """Return J of each window (window,)."""
         return total(self.terms(control))
 
     def gradient(
         self, control: Tensor, callback: Callable[[dict[str, Tensor]], object] | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""J (window,) and its gradient by the control (window, n).
+        r"""Return J (window,) and its gradient with respect to the control (window, n).
 
-        The derivative by the fields is left to autograd, :math:`B^{1/2}` and its adjoint are not:
+        Autograd differentiates with respect to the fields; :math:`B^{1/2}` has its own adjoint:
         :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
 
         Parameters
         ----------
         control : Tensor (window, n)
         callback : callable, optional
-            Is given the terms of J.
+            Called with the terms of J.
         """
         with torch.no_grad():
             control = control.detach()
@@ -179,14 +179,14 @@ class Cost:
             if callback is not None:
                 callback(terms)
             cost = total(terms)
-            if not cost.requires_grad:  # nothing was observed
+            if not cost.requires_grad:  # no observations
                 return cost, control.clone()
             sensitivities = torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
         with torch.no_grad():
             return cost.detach(), control + self.space.sqrt_transpose(sensitivities)
 
     def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation | DigitalFilter, Tensor]]:
-        """The residual of every observation, and of every penalty, over its deviation."""
+        """Return every observation and penalty with its residual over its standard deviation."""
         found: list[tuple[Observation | DigitalFilter, Tensor]] = []
 
         def visit(index: int, before: State, after: State) -> tuple[State, list[State]]:
@@ -205,11 +205,11 @@ class Cost:
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum of the terms of J."""
+    """Return the sum of the terms of J."""
     first, *others = terms.values()
     return sum(others, first)
 
 
 def _between(before: State, after: State, share: float) -> State:
-    """The state at a share of the way from one step to the next."""
+    """Interpolate linearly between the states before and after a step."""
     return {key: torch.lerp(before[key], after[key], share) for key in after}

@@ -1,4 +1,4 @@
-"""The terms of J by evaluation, for those who want to see how a minimisation went."""
+"""J and its terms at every evaluation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xvar.core.minimize import LBFGS
 
 @dataclass(frozen=True)
 class Minimisation:
-    """One of those that lead to an analysis, loop by loop and level by level.
+    """One minimisation of an analysis: an outer loop at a level.
 
     Attributes
     ----------
     name : str
-        What is minimised, and the side of its blocks of cells.
+        Outer loop, and side of the blocks of cells.
     evaluations : int
-        Evaluations of J that it takes at most.
+        Evaluations of J, at most.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Minimisation:
 def minimisations(
     levels: Sequence[int], minimizer: LBFGS, coarse: LBFGS | None = None, *, loop: str = "", finest: int = 1
 ) -> list[Minimisation]:
-    """The minimisations of `xvar.core.solve.solve`.
+    """Return the minimisations of `xvar.core.solve.solve`.
 
     Parameters
     ----------
     levels, minimizer, coarse
-        As there.
+        As in `solve`.
     loop : str
-        Name of the outer loop, where there are several.
+        Name of the outer loop, if there are several.
     finest : int
         Side in cells of the blocks of level 1.
     """
@@ -51,19 +51,19 @@ def minimisations(
 
 
 def minimizer_of(level: int, levels: Sequence[int], minimizer: LBFGS, coarse: LBFGS | None) -> LBFGS:
-    """The one that minimises J at a level."""
+    """Return the minimiser of a level."""
     return coarse if coarse is not None and level != levels[-1] else minimizer
 
 
 class CostHistory:
-    """J and its terms at each evaluation of each window, one minimisation after the other.
+    """J and its terms at every evaluation of each window, one minimisation after the other.
 
     Parameters
     ----------
     windows : int
-        Of the batch.
+        Number of windows of the batch.
     minimisations : sequence of Minimisation
-        Those that may follow one another; they say how much room is needed.
+        All that may run, for the size of the arrays.
     """
 
     def __init__(self, windows: int, minimisations: Sequence[Minimisation]) -> None:
@@ -73,11 +73,11 @@ class CostHistory:
         self._begun = 0
 
     def begin(self) -> None:
-        """Go on with the next minimisation."""
+        """Start the next minimisation."""
         self._begun += 1
 
     def note(self, windows: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Take the terms of J (window,) at one more evaluation of some windows."""
+        """Add the terms of J (window,) at an evaluation of some windows."""
         windows = windows.cpu()
         place = windows, self._taken[windows]
         for name, values in terms.items():

@@ -1,4 +1,4 @@
-"""J of those windows of a batch that are still being minimised."""
+"""J of the windows of a batch that have not converged."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from xvar.core.problem import Problem
 
 
 class CostOfBatch:
-    """J for the minimiser, which asks for fewer windows once some have converged.
+    """J for a minimiser, which evaluates fewer windows once some have converged.
 
     Parameters
     ----------
     problem : Problem
-        The windows.
     cost_history : CostHistory, optional
-        Is told the terms of J at each evaluation.
+        Records the terms of J at every evaluation.
     """
 
     def __init__(self, problem: Problem, cost_history: CostHistory | None = None) -> None:
@@ -31,12 +30,12 @@ class CostOfBatch:
         self._coarse: dict[int, Cost] = {}
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-        """J and its gradient for the windows of the batch that are named."""
+        """Return J and its gradient for some windows of the batch."""
         callback = None if self.cost_history is None else partial(self.cost_history.note, windows)
         return self._of(windows).gradient(control, callback)
 
     def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
-        """J about a control, for the windows that are named, its model on a grid of blocks of cells."""
+        """Return the quadratic about a control of some windows, with the model on a grid of blocks of cells."""
         cost = self._of(windows)
         if factor == 1:
             return Linearisation(cost, control)

@@ -1,4 +1,4 @@
-"""What is known of the second derivative of J before it is minimised."""
+"""The diagonal of the inverse Hessian of J at the background, approximately."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from xvar.core.control import Block
 from xvar.core.cost import Cost
 
-#: By which the curvature of J along its slope is measured, in standard deviations.
+#: Step of the difference for the curvature of J along its gradient, in standard deviations.
 DIFFERENCE = 1e-3
 
 
 def inverse_hessian(cost: Cost) -> Tensor | None:
-    """What is known of the diagonal of the inverse Hessian of J (window, n); None where nothing is."""
+    """Approximate the diagonal of the inverse Hessian of J (window, n); None if no curvature is known or measured."""
     problem = cost.problem
     known = problem.curvature
     wanted = {*problem.parameters, *problem.measured} - set(known)
@@ -35,10 +35,10 @@ def inverse_hessian(cost: Cost) -> Tensor | None:
 
 
 def _measure(cost: Cost, blocks: Sequence[Block], diagonal: Tensor) -> None:
-    """The curvature along the slope of what a model may make anything of: by a difference.
+    """Measure the curvature of blocks along their gradient by a difference.
 
-    Where J bends down its size counts all the same, as it tells how far a slope is to be believed: a first step by the
-    slope alone may carry images off the grid, from where no slope leads back (Dauphin et al. 2014, arXiv:1406.2572).
+    A negative curvature counts by its size, as a limit of the first step: a step by the gradient alone may move images
+    off the grid, where the gradient is zero (Dauphin et al. 2014, arXiv:1406.2572).
     """
     start = cost.zero()
     _, slopes = cost.gradient(start)

@@ -1,9 +1,8 @@
-"""What a model is, and its integration in time.
+"""The protocol of models, and their integration in time.
 
-A model is anything that can be called as ``model(state, seconds)`` and gives the state that many seconds later. A
-state is a dict of tensors (window, component, *grid); the new state has the same keys and shapes. Nothing else is
-asked: autograd is the adjoint, so the step must be made of differentiable torch operations, must not change its input
-and must treat the windows apart.
+A model is a callable ``model(state, seconds)`` that returns the state that many seconds later. A state is a dict of
+tensors (window, component, *grid); the new state has the same keys and shapes. Autograd is the adjoint: a step consists
+of differentiable torch operations, does not change its input, and computes each window on its own.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Value = TypeVar("Value")
 
 @runtime_checkable
 class Dynamics(Protocol):
-    """One step of a model: the state `seconds` later (or earlier, where negative)."""
+    """One step of a model: the state `seconds` later, or earlier if negative."""
 
     def __call__(self, state: State, seconds: float, /) -> State:
         """Advance the state."""
@@ -31,8 +30,8 @@ class Dynamics(Protocol):
 
 
 @runtime_checkable
-class Remembering(Protocol):
-    """A model whose state holds more than its initial state does, such as the step before."""
+class Startable(Protocol):
+    """A model that adds components to its initial state, such as the step before."""
 
     def start(self, state: State, /) -> State:
         """Complete an initial state."""
@@ -40,8 +39,8 @@ class Remembering(Protocol):
 
 
 def start(dynamics: Dynamics, state: State) -> State:
-    """The initial state with what a model that remembers adds to it."""
-    return dynamics.start(state) if isinstance(dynamics, Remembering) else state
+    """Return the initial state, completed by the model if it adds components."""
+    return dynamics.start(state) if isinstance(dynamics, Startable) else state
 
 
 def integrate(
@@ -53,7 +52,7 @@ def integrate(
     forcing: Forcing | None = None,
     checkpoint: bool = False,
 ) -> tuple[State, list[Value]]:
-    r"""Integrate :math:`x_{i+1} = M_i(x_i) + \eta_i` and look at every step.
+    r"""Integrate :math:`x_{i+1} = M_i(x_i) + \eta_i`, with a callback after every step.
 
     Parameters
     ----------
@@ -62,21 +61,21 @@ def integrate(
     state : dict of Tensor (window, component, *grid)
         The initial state, already completed by `start`.
     steps : sequence of float
-        Length of each step in seconds; they need not be equal, and are negative backward in time.
+        Length of each step in seconds, negative backward in time.
     visit : callable (index, before, after) -> (state, value)
-        Called after step `index` with the states before and after it. The state that it returns is the one to go on
-        from, which is how an observation may replace a component.
+        Called after step `index` with the states before and after it. The integration continues from the state that it
+        returns, so an observation may replace a component.
     forcing : mapping of step to increments of components, optional
-        Model error added after the steps that it names.
+        Model error, added after its steps.
     checkpoint : bool
-        Keep only about the square root of the number of steps in memory and recompute the others in the adjoint.
+        Keep about the square root of the number of steps in memory, and recompute the others in the adjoint.
 
     Returns
     -------
     state : dict of Tensor
         The final state.
     values : list
-        What `visit` gave, in the order of the steps. Under `checkpoint` a value is a tensor, or holds nothing else.
+        Values of `visit` in the order of the steps; with `checkpoint` tensors, or containers of tensors only.
     """
     keys = tuple(state)
 
@@ -107,7 +106,7 @@ def integrate(
 def trajectory(
     dynamics: Dynamics, state: State, steps: Sequence[float], *, forcing: Forcing | None = None
 ) -> list[State]:
-    """All states of an integration, the initial one first, without gradients."""
+    """Return all states of an integration, the initial one first, without gradients."""
     with torch.no_grad():
         state = start(dynamics, state)
         _, states = integrate(dynamics, state, steps, lambda index, before, after: (after, after), forcing=forcing)

@@ -1,4 +1,4 @@
-"""Samplers: the value of gridded fields between the grid points.
+"""Interpolation of gridded fields between the grid points.
 
 Positions are in grid units: 0 is the first point of an axis, n - 1 the last. Component 0 of a position lies along
 x (the last axis), component 1 along y, as the components of a velocity do.
@@ -14,30 +14,30 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from xvar.core.grid import Edges
+
 Sampler = Literal["bilinear", "cubic", "monotone"]
-Edges = Literal["free", "zero", "periodic"]
 
 SAMPLERS: tuple[Sampler, ...] = ("bilinear", "cubic", "monotone")
-EDGES: tuple[Edges, ...] = ("free", "zero", "periodic")
 
-_PADDING = {"zero": 0, "free": 1}  # of `grid_sample`: zeros, border
+_PADDING: dict[Edges, int] = {"zero": 0, "free": 1, "periodic": 1}  # of `grid_sample`: zeros, border
 
 
 def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges: Edges = "free") -> Tensor:
-    """Values of a field at positions between its grid points.
+    """Return the values of a field at positions between its grid points.
 
     Parameters
     ----------
     field : Tensor (window, component, y, x)
         Values on the grid.
     position : Tensor (window, 2, *points)
-        Where to sample, in grid units, along x and along y; ``points`` are one or two dimensions.
+        In grid units, along x and along y; ``points`` are one or two dimensions.
     sampler : {"bilinear", "cubic", "monotone"}
         ``bilinear`` is second order and blurs the shortest waves; ``cubic`` is the convolution of Keys with
-        a = -1/2, third order and once differentiable; ``monotone`` is the same, kept within the values at the corners
-        of the cell, so that no new extremum appears.
+        a = -1/2, third order and once differentiable; ``monotone`` is the same limited to the values at the corners of
+        the cell, without new extrema.
     edges : {"free", "zero", "periodic"}
-        What lies outside the grid: the nearest value of the edge; zeros beyond one ring of cells; the other side.
+        Values outside the grid: the nearest of the edge; zeros beyond one ring of cells; those of the opposite edge.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
     Keys (1981), doi:10.1109/TASSP.1981.1163711; Bermejo and Staniforth (1992),
     doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2 (the monotone limit).
     """
-    if not math.isfinite(position.detach().sum()):  # one pass; a sum that overflows is looked into as well
-        # At a position that is no number `grid_sample` reads, and its adjoint writes, anywhere in memory.
+    if not math.isfinite(position.detach().sum()):  # one pass; an overflowing sum only costs the check below
+        # At a NaN `grid_sample` reads, and its adjoint writes, anywhere in memory.
         lost = ~position.isfinite().all(dim=1, keepdim=True)
         return torch.where(lost, torch.nan, sample(field, torch.where(lost, 0.0, position), sampler, edges))
     flat = position.ndim == 3
@@ -63,13 +63,13 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
 
 
 def identity(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Position of every grid point of a (y, x) grid: Tensor (1, 2, y, x)."""
+    """Return the position of every grid point of a (y, x) grid, Tensor (1, 2, y, x)."""
     y, x = (torch.arange(n, dtype=like.dtype, device=like.device) for n in shape)
     return torch.stack((x.expand(shape), y[:, None].expand(shape)))[None]
 
 
 def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """A periodic field with copies of its far sides around it, and the positions wrapped into it."""
+    """Return a periodic field with a ring of copies, and the positions wrapped into it."""
     ring = 2
     size = torch.tensor(field.shape[:-3:-1], dtype=position.dtype, device=position.device).view(1, 2, 1, 1)
     return pad(field, (ring,) * 4, mode="circular"), torch.remainder(position, size) + ring
@@ -78,13 +78,12 @@ def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
 def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
     height, width = field.shape[-2:]
     scale = _half_widths(height, width, field.dtype, field.device)
-    padding = _PADDING.get(edges, _PADDING["free"])
-    return cast("Tensor", _Bilinear.apply(field, position, scale, padding))  # type: ignore[no-untyped-call]
+    return cast("Tensor", _Bilinear.apply(field, position, scale, _PADDING[edges]))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=64)
 def _half_widths(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """From grid units to those of `grid_sample`, whose grid goes from -1 to 1: (1, 2, 1, 1)."""
+    """Return the factor (1, 2, 1, 1) from grid units to those of `grid_sample`, -1 to 1."""
     with torch.inference_mode(False):
         return torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=dtype, device=device).view(1, 2, 1, 1)
 
@@ -92,8 +91,8 @@ def _half_widths(height: int, width: int, dtype: torch.dtype, device: torch.devi
 class _Bilinear(torch.autograd.Function):
     """`grid_sample` with positions (window, 2, y, x) in grid units.
 
-    The gradient by the position comes with its two components side by side. They are laid apart at once: all that
-    follows then runs along memory, and costs a fraction.
+    The two components of the gradient with respect to the position are adjacent in memory; they are separated at once,
+    which makes all operations that follow several times faster.
     """
 
     @staticmethod
@@ -115,7 +114,7 @@ class _Bilinear(torch.autograd.Function):
 
 
 def _weights(fraction: Tensor) -> list[Tensor]:
-    """Keys' weights, a = -1/2, of the four points around a position."""
+    """Return Keys' weights, a = -1/2, of the four points around a position."""
     f = fraction
     return [
         f * (-0.5 + f * (1 - 0.5 * f)),
@@ -127,7 +126,7 @@ def _weights(fraction: Tensor) -> list[Tensor]:
 
 def _cubic(field: Tensor, position: Tensor, edges: Edges, sampler: Sampler) -> Tensor:
     windows, components, height, width = field.shape
-    if edges == "zero":  # what is far outside must reach zeros and only zeros
+    if edges == "zero":  # a stencil far outside the grid contains zeros only
         field, position = pad(field, (3,) * 4), position + 3
         height, width = height + 6, width + 6
     limit = position.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)

@@ -1,4 +1,4 @@
-"""J about a control: the quadratic that the inner loops of Gauss-Newton minimise."""
+"""The quadratic approximation of J that the inner loops of Gauss-Newton minimise."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from xvar.core.grid import coarser
 class Linearisation:
     r"""J about a control, by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
 
-    G is the tangent linear of the residuals by the fields of the control and W the weight that the norm gives them
-    (one where it is quadratic, and :math:`\rho'(r) / r` where it is not, which makes the quadratic an upper bound).
-    Both come from one integration: its graph is kept, and each product runs through it once forward, as the derivative
-    of a backward pass, and once backward.
+    G is the tangent linear of the residuals with respect to the fields of the control, and W their weight: one for a
+    quadratic norm, else :math:`\rho'(r) / r`, which makes the quadratic an upper bound. Each product uses the graph of
+    one integration, once forward, as the derivative of a backward pass, and once backward.
 
     Parameters
     ----------
     cost : Cost
         J.
     control : Tensor (window, n)
-        Where it is linearised.
+        Point of the linearisation.
     """
 
     def __init__(self, cost: Cost, control: Tensor) -> None:
@@ -33,7 +32,7 @@ class Linearisation:
         self._linearise(cost, stacked)
 
     def _linearise(self, cost: Cost, stacked: Sequence[Tensor]) -> None:
-        """Keep the graph of the residuals, and of its derivative, at some fields."""
+        """Keep the graph of the residuals, and of their derivative, at some fields."""
         self._cost = cost
         self._fields = [part.requires_grad_() for part in stacked]
         with torch.enable_grad():
@@ -47,22 +46,22 @@ class Linearisation:
                 )
 
     def restrict(self, gradient: Tensor) -> Tensor:
-        """A gradient in the space of the inner loop."""
+        """Return a gradient in the space of the inner loop."""
         return gradient
 
     def prolong(self, step: Tensor) -> Tensor:
-        """A step of the inner loop in the control."""
+        """Return a step of the inner loop in the control."""
         return step
 
     def product(self, control: Tensor) -> Tensor:
-        """The Gauss-Newton Hessian times a control (window, n)."""
+        """Return the Gauss-Newton Hessian times a control (window, n)."""
         return control + self._misfit_product(control)
 
     def _misfit_product(self, control: Tensor) -> Tensor:
-        """Without that of the prior."""
+        """Return the same without the prior."""
         space = self._cost.space
         fields = space.sqrt(control)
-        if not self._residuals:  # nothing is observed
+        if not self._residuals:  # no observations
             return space.sqrt_transpose(self._penalised(fields))
         tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
         weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
@@ -72,7 +71,7 @@ class Linearisation:
         return space.sqrt_transpose([a + b for a, b in zip(adjoints, self._penalised(fields), strict=True)])
 
     def _penalised(self, fields: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The penalties' own Hessian: they are quadratic, so it is their gradient at the fields."""
+        """Return the Hessian of the penalties times fields: their gradient, as they are quadratic."""
         with torch.enable_grad():
             leaves = [field.detach().requires_grad_() for field in fields]
             values = [value.sum() for _, value in self._cost.penalties(self._cost.space.split(leaves))]
@@ -84,16 +83,15 @@ class Linearisation:
 class CoarseLinearisation(Linearisation):
     r"""J about a control with the tangent linear model on a coarser grid: :math:`L^T L + B^{T/2} G^T W G B^{1/2}`.
 
-    L takes the control of the coarse grid to that of the same waves on the fine one. What is observed is compared on
-    the fine grid, to which the coarse states are interpolated: the gradient is that of J itself, and only the Hessian
-    is that of the coarse model.
+    L maps the control of the coarse grid to that of the same waves on the fine one. Coarse states are interpolated to
+    the fine grid and compared there: the gradient is that of J, only the Hessian is that of the coarse model.
 
     Parameters
     ----------
     fine, coarse : Cost
-        J, and J with its model on the coarser grid, see `Fault.with_coarse_model`.
+        J, and J with its model on the coarser grid, see `xvar.core.problem.Problem.with_coarse_model`.
     control : Tensor (window, n)
-        Where it is linearised, on the fine grid.
+        Point of the linearisation, on the fine grid.
     factor : int
         Side of a coarse cell.
     """
@@ -106,13 +104,13 @@ class CoarseLinearisation(Linearisation):
         self._linearise(coarse, stacked)
 
     def restrict(self, gradient: Tensor) -> Tensor:
-        """By the adjoint of L."""
+        """Apply the adjoint of L."""
         with torch.enable_grad():
             leaf = self._cost.zero().requires_grad_()
             return torch.autograd.grad(self._embed(leaf), leaf, gradient)[0]
 
     def prolong(self, step: Tensor) -> Tensor:
-        """By L."""
+        """Apply L."""
         with torch.no_grad():
             return self._embed(step)
 
@@ -120,5 +118,5 @@ class CoarseLinearisation(Linearisation):
         return self._fine.space.embed(self._cost.space, control, self._factor)
 
     def product(self, control: Tensor) -> Tensor:
-        """The Hessian times a control of the coarse grid."""
+        """Return the Hessian times a control of the coarse grid."""
         return self.restrict(self.prolong(control)) + self._misfit_product(control)

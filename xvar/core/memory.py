@@ -1,4 +1,4 @@
-"""Memory of the process: pages that were freed a moment ago are not asked for anew."""
+"""Reuse of freed memory by the process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from functools import lru_cache
 
 import torch
 
-KEPT = 31 << 20  # bytes; the most for which glibc changes its mind is 32 MiB
+KEPT = 31 << 20  # bytes; glibc adapts its threshold to blocks of up to 32 MiB
 
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, up to twice `KEPT`, where it is that of GNU.
+    """Let the GNU C library keep freed memory, up to twice `KEPT`.
 
-    It gives blocks above a threshold, at first of 128 KiB, back to the system at once, and the top of its heap above
-    twice that: every evaluation of J then takes its temporary fields from the system again, zeroed and page by page,
-    which costs as much as the evaluation itself. The threshold follows the largest block of up to 32 MiB that was
-    freed, as it would once the user has freed an array of that size. This block is never touched, and so never exists.
+    By default glibc returns freed blocks above 128 KiB, and the top of its heap above twice that, to the system: every
+    evaluation of J then requests its temporary fields again, zeroed page by page, at the cost of the evaluation itself.
+    The threshold follows the largest block of up to 32 MiB that was freed. The block freed here is never touched, and
+    so takes no memory.
 
     References
     ----------

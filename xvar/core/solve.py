@@ -1,4 +1,4 @@
-"""From a problem to its analysis: coarse grids first, then the grid itself."""
+"""Minimise J from coarse grids to the full grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from xvar import errors
 from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
 from xvar.core.cost_history import CostHistory, minimizer_of
@@ -19,6 +18,7 @@ from xvar.core.dynamics import Forcing, State
 from xvar.core.memory import keep_freed_memory
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
+from xvar.errors import Fault, InputError
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Analysis:
     trajectory : list of dict of Tensor
         The state at every step, the first at the time of the control.
     increment : dict of Tensor
-        x_a - x_b at that time.
+        x_a - x_b at the time of the control.
     forcing : mapping of step to dict of Tensor
         The model error.
     cost_background, cost_analysis : dict of Tensor (window,)
-        The terms of J before and after.
+        The terms of J of the background and of the analysis.
     minimum : Minimum
-        How the minimisation on the grid itself ended; its evaluations count those on coarse grids too.
+        Result of the minimisation on the full grid; its evaluations include those on coarse grids.
     cost : Cost
-        J on the grid itself, whose zero control is the background.
+        J on the full grid; the zero control is the background.
     """
 
     trajectory: list[State]
@@ -63,31 +63,27 @@ def solve(
     Parameters
     ----------
     problem : Problem
-        The windows.
-    minimizer : LBFGS, optional
-        How J is minimised, at each level unless `coarse` says otherwise.
+    minimizer, coarse : LBFGS, optional
+        Minimisers of J at the last level, and at the levels before. Default of the latter: the former.
     levels : sequence of int
-        Side of the blocks of cells that are averaged into one, level by level; the last is 1. Displacements that are
-        larger than the structures of the image need coarse levels. Each starts from the analysis of the level before.
-    coarse : LBFGS, optional
-        How J is minimised at all levels but the last.
+        Side of the blocks of averaged cells, level by level; the last is 1. Displacements larger than the structures of
+        the image need coarse levels. Each starts from the analysis of the level before.
     cost_history : CostHistory, optional
-        Is told the terms of J at each evaluation.
-
-    Raises
-    ------
-    InputError
-        The levels do not lead down to the grid itself.
+        Records the terms of J at every evaluation.
 
     Returns
     -------
     Analysis
-        A window that fails keeps its best iterate and says so in ``minimum.reason``.
+        A window that fails keeps its best iterate, with the reason in ``minimum.reason``.
+
+    Raises
+    ------
+    InputError
+        The levels do not divide one another down to 1.
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
-        raise errors.InputError(
-            errors.Fault(f"levels={tuple(levels)}", "block sides that divide one another down to 1", "levels=(4, 2, 1)")
-        )
+        expected = "block sides that divide one another down to 1"
+        raise InputError(Fault(f"levels={tuple(levels)}", expected, "levels=(4, 2, 1)", code="levels"))
     keep_freed_memory()
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)

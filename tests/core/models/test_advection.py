@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tests.core.numerics import DTYPES, order, random, smooth
 from xvar.core.dynamics import State, start, trajectory
-from xvar.core.grid import Grid
-from xvar.core.interpolate import EDGES, SAMPLERS, identity, sample
+from xvar.core.grid import EDGES, Grid
+from xvar.core.interpolate import SAMPLERS, identity, sample
 from xvar.core.models.advection import DEPARTURES, Advection, SemiLagrangian
 
 SPACING = (0.15, 0.1)  # dy, dx

@@ -19,8 +19,8 @@ from tests.core.numerics import random, smooth
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, trajectory
-from xvar.core.grid import Grid
-from xvar.core.interpolate import EDGES, SAMPLERS
+from xvar.core.grid import EDGES, Grid
+from xvar.core.interpolate import SAMPLERS
 from xvar.core.models.advection import DEPARTURES, Advection
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import Problem

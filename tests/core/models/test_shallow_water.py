@@ -9,12 +9,13 @@ from torch import Tensor
 
 from tests.core.models.conformance import SmoothStepConformance, SmoothWindowConformance, StepCase
 from tests.core.numerics import order, random, smooth
+from tests.faults.codes import codes
 from xvar.core.covariance import Matern
 from xvar.core.covariance.balance import Geostrophic
 from xvar.core.dynamics import State, trajectory
-from xvar.core.grid import Grid
+from xvar.core.grid import BASINS, Grid
 from xvar.core.minimize import LBFGS
-from xvar.core.models.shallow_water import BASINS, CONSERVED, ShallowWater, ShallowWaterModel
+from xvar.core.models.shallow_water import CONSERVED, ShallowWater, ShallowWaterModel
 from xvar.core.observation import Component, Compose, Observation
 from xvar.core.problem import Problem
 from xvar.errors import InputError
@@ -381,18 +382,18 @@ def test_the_stated_step_is_near_the_longest_stable_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("options", "expected"),
     [
-        {"depth": 0.0},
-        {"depth": 1.0, "edges": "open"},
-        {"depth": 1.0, "conserves": "mass"},
-        {"depth": 1.0, "drag": -1.0},
-        {"depth": 1.0, "edges": "periodic", "beta": 2e-11},
+        ({"depth": 0.0, "viscosity": -1.0}, ["number-not-positive", "negative-number"]),
+        ({"depth": 1.0, "drag": -1.0, "conserves": "mass"}, ["negative-number", "unknown-choice"]),
+        ({"depth": 1.0, "edges": "open"}, ["unknown-choice"]),
+        ({"depth": 1.0, "edges": "periodic", "beta": 2e-11}, ["beta-on-periodic-grid"]),
     ],
 )
-def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        bound(ShallowWater(**wrong), Grid((8, 8), (1e3, 1e3)))
+def test_all_faults_of_the_model_are_reported_at_once(options: dict[str, Any], expected: list[str]) -> None:
+    with pytest.raises(InputError) as report:
+        bound(ShallowWater(**options), Grid((8, 8), (1e3, 1e3)))
+    assert codes(report.value) == expected
 
 
 def test_flips_of_the_basin() -> None:

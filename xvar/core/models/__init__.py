@@ -1,1 +1,1 @@
-"""Models of the state in time."""
+"""Models: functions (state, seconds) -> state, and the observation operators of parcels."""

@@ -1,4 +1,4 @@
-"""Semi-Lagrangian advection: a motion field carries tracers, and itself."""
+"""Semi-Lagrangian advection of tracers and of the motion itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from xvar.core.dynamics import State
-from xvar.core.grid import Grid
-from xvar.core.interpolate import Edges, Sampler, identity, sample
+from xvar.core.grid import Edges, Grid
+from xvar.core.interpolate import Sampler, identity, sample
 
 Departure = Literal["arrival", "end_point", "midpoint", "two_level"]
 Motion = Literal["inertial", "steady"]
@@ -28,30 +28,28 @@ class Advection:
         \partial_t I + w \cdot \nabla I = 0, \qquad
         \partial_t w + w \cdot \nabla w = 0 \;\; \text{or} \;\; \partial_t w = 0.
 
-    One semi-Lagrangian step gives every grid point the values found where its parcel left:
-    :math:`I(x, t + \Delta t) = I(x_d, t)` with the departure point :math:`x_d` from one of four rules. Paths follow the
-    local spacing of the grid. The components of a motion that carries itself are taken along as they are, as on a
-    plane: that the axes turn, :math:`u^2 \tan\phi / R`, is left out. At 60 degrees north and 20 m/s that is 0.1 m/s in
-    a quarter of an hour.
+    One semi-Lagrangian step gives every grid point the values at the departure point of its parcel,
+    :math:`I(x, t + \Delta t) = I(x_d, t)`, with :math:`x_d` from one of four rules and the local spacing of the grid.
+    The components of an inertial motion are advected as on a plane, without the rotation of the axes
+    :math:`u^2 \tan\phi / R`: at 60 degrees north and 20 m/s that is 0.1 m/s in a quarter of an hour.
 
     Parameters
     ----------
     motion : {"inertial", "steady"}
-        Whether the motion carries itself, as in the paper, or stays as it is.
+        The motion is advected by itself, as in the paper, or constant in time.
     departure : {"arrival", "end_point", "midpoint", "two_level"}
-        ``arrival``: the velocity of the point that is reached (the paper's; first order). ``end_point``: the velocity
-        at the departure point, exact for a motion that carries itself. ``midpoint``: half way, second order for a
-        steady motion. ``two_level``: half way in space, and half a step ahead in time by extrapolation from the step
-        before; second order for a motion that carries itself.
+        Velocity of the path. ``arrival``: at the arrival point (the paper's; first order). ``end_point``: at the
+        departure point, exact for an inertial motion. ``midpoint``: half way, second order for a steady motion.
+        ``two_level``: half way in space, and half a step ahead in time by extrapolation from the step before; second
+        order for an inertial motion.
     iterations : int
-        Fixed-point iterations of the departure point, for the rules that need them. They converge where
-        :math:`\Delta t \|\nabla w\| < 1`.
+        Fixed-point iterations of the departure point. They converge if :math:`\Delta t \|\nabla w\| < 1`.
     sampler : {"bilinear", "cubic", "monotone"}
-        How values between grid points are found.
+        Interpolation, see `xvar.core.interpolate.sample`.
     velocity_edges, tracer_edges : {"free", "zero", "periodic"}
-        What flows in from outside: the value of the edge, zero, or the other side of the grid.
+        Inflow: the value of the edge, zero, or that of the opposite edge.
     step : float, optional
-        Longest time step in seconds; by default one step leads from frame to frame.
+        Longest time step in seconds. Default: one step from frame to frame.
 
     References
     ----------
@@ -67,7 +65,7 @@ class Advection:
     step: float | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> SemiLagrangian:
-        """The model on a grid."""
+        """Return the model on a grid."""
         return SemiLagrangian(self, grid, dtype=dtype, device=device)
 
 
@@ -85,13 +83,13 @@ class SemiLagrangian(nn.Module):
         self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
 
     def start(self, state: State) -> State:
-        """The state with the velocity's change over the step before, which two levels need; at first it is zero."""
+        """Return the state with the acceleration over the step before for two levels, zero at first."""
         if self.advection.departure == "two_level":
             return {**state, "acceleration": torch.zeros_like(state["velocity"])}
         return state
 
     def forward(self, state: State, seconds: float) -> State:
-        """Carry every tracer, and the motion where it is inertial, for `seconds`."""
+        """Advect every tracer, and an inertial motion, for `seconds`."""
         origin = self.departure_point(state, seconds)
         inertial = self.advection.motion == "inertial"
         carried = [key for key in state if key != "acceleration" and (inertial or key != "velocity")]
@@ -103,7 +101,7 @@ class SemiLagrangian(nn.Module):
         return {key: after[key] for key in state}
 
     def departure_point(self, state: State, seconds: float) -> Tensor:
-        """Where the parcels that reach the grid points after `seconds` are now: (window, 2, y, x) in grid units."""
+        """Return the points (window, 2, y, x) in grid units whose parcels reach the grid points after `seconds`."""
         rule = self.advection.departure
         pixels = state["velocity"] * (self.per_metre * seconds)
         if rule == "arrival":
@@ -121,11 +119,11 @@ class SemiLagrangian(nn.Module):
         return self.advection.velocity_edges if key == "velocity" else self.advection.tracer_edges
 
     def _carry(self, fields: State, origin: Tensor) -> State:
-        """Sample the fields where the parcels left: those with like edges in one call, which costs least."""
+        """Sample the fields at the departure points, fields with the same edges in one call."""
         sampler = self.advection.sampler
         edges = {key: self._edges(key) for key in fields}
         if set(edges.values()) == {"free", "zero"} and sampler == "bilinear":
-            # A ring of cells around the grid, of zeros or of copies, says the same as two kinds of edges.
+            # A ring of cells around the grid, of zeros or of copies, is equivalent to the two kinds of edges.
             rings = [
                 pad(values, (1,) * 4) if edges[key] == "zero" else pad(values, (1,) * 4, mode="replicate")
                 for key, values in fields.items()
@@ -139,6 +137,6 @@ class SemiLagrangian(nn.Module):
 
 
 def _split(fields: State, stacked: Tensor) -> State:
-    """Take a stack of fields apart again."""
+    """Split stacked fields."""
     parts = stacked.split([values.shape[1] for values in fields.values()], dim=1)
     return dict(zip(fields, parts, strict=True))

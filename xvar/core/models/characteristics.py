@@ -1,4 +1,4 @@
-"""Images moved along the exact paths of a given velocity: what twin experiments are made of."""
+"""Images moved along exact paths of a given velocity, for twin experiments."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor
 
 from xvar.core.interpolate import identity, sample
 
-#: Points of the stencil that reads the image; its error is of this order in the spacing of the image.
+#: Points of the interpolation of the image along each axis, and order of its error.
 STENCIL = 8
-#: How much finer than the grid the image is given.
+#: Spacing of the grid over that of the image.
 FINER = 4
-#: Longest way of a parcel in a step, in cells.
-LONGEST_WAY = 0.2
+#: Longest displacement of a parcel in a step, in cells.
+LONGEST_DISPLACEMENT = 0.2
 
 
 @dataclass(frozen=True)
 class RandomImage:
-    r"""A periodic Gaussian random field whose one-dimensional spectrum falls as :math:`k^{-p}`, known between points.
+    r"""A periodic Gaussian random field with a one-dimensional spectrum :math:`k^{-p}`, also between grid points.
 
     .. math:: I(X) = \sum_k \hat I_k e^{i k \cdot X}, \qquad E|\hat I_k|^2 \propto |k|^{-(p + 1)}, \qquad
         0 < |k| \le k_\mathrm{Nyquist}
 
-    It is given on a grid `FINER` times as fine as its shortest wave needs, and read there by Lagrange's polynomials of
-    degree 7 along each axis. The period is twice the domain, so that what comes in is new. One cell is a cell wherever
-    it lies: on grids of unlike spacing along x and y waves are as long in cells along both.
+    Interpolated by Lagrange polynomials of degree 7 along each axis, from a grid `FINER` times as fine as its shortest
+    wave needs. The period is twice the domain, so inflow is new. Wavelengths are in cells, equal along x and y even if
+    the spacing differs.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class RandomImage:
 
     @classmethod
     def draw(cls, shape: tuple[int, int], exponent: float, generator: torch.Generator) -> RandomImage:
-        """A field for a domain of this many points, of unit standard deviation over it."""
+        """Draw a field of unit standard deviation over a domain of this many points."""
         periods = [2 * n + n % 2 for n in shape]
         fine = [FINER * n for n in periods]
         waves = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) for n in fine), indexing="ij")
@@ -55,7 +55,7 @@ class RandomImage:
         return cls((values - inside.mean()) / inside.std(correction=0))
 
     def __call__(self, position: Tensor) -> Tensor:
-        """Values (window, y, x) at positions (window, 2, y, x) in cells along x and along y."""
+        """Return values (window, y, x) at positions (window, 2, y, x) in cells along x and y."""
         field = self.values[0, 0]
         taps, weights = [], []
         for axis, size in ((0, field.shape[1]), (1, field.shape[0])):
@@ -75,7 +75,7 @@ class RandomImage:
 
 
 def _lagrange(offset: Tensor, nodes: Tensor, index: int) -> Tensor:
-    """The polynomial that is one at a node and zero at the others."""
+    """Evaluate the polynomial that is one at a node and zero at the others."""
     weight = torch.ones_like(offset)
     for other in range(len(nodes)):
         if other != index:
@@ -84,12 +84,12 @@ def _lagrange(offset: Tensor, nodes: Tensor, index: int) -> Tensor:
 
 
 def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]) -> Tensor:
-    r"""Where the parcels that are at the grid points at given times were at time zero.
+    r"""Return the positions at time zero of the parcels that are at the grid points at given times.
 
     .. math:: \dot X = w(X, t)
 
-    backward in time, by the fourth-order method of Runge and Kutta in steps of at most `LONGEST_WAY` cells. Between
-    its grid points and times the velocity is linear; outside the grid it is that of the nearest edge.
+    backward in time, by the fourth-order Runge-Kutta method in steps of at most `LONGEST_DISPLACEMENT` cells. The
+    velocity is linear between its grid points and times; outside the grid it is that of the nearest edge.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
     known : sequence of float
         Its times in seconds, ascending.
     wanted : sequence of float
-        Times of the parcels at the grid points, within those known, zero among the known or before the first wanted.
+        Times at which the parcels are at the grid points, within the known times.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
             field = torch.lerp(velocity[index : index + 1], velocity[index + 1 : index + 2], share)
         return sample(field.expand(len(position), -1, -1, -1), position)
 
-    # All parcels go back together: those of later times start first.
+    # All parcels are traced together, those of later times first.
     order = sorted(range(len(wanted)), key=lambda index: -wanted[index])
     stops = sorted({0.0, *wanted, *(time for time in known if 0 < time < max(wanted))}, reverse=True)
     position = here[:0]
@@ -127,7 +127,7 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
         started += new
         position = torch.cat([position, here.expand(len(new), -1, -1, -1)])
         fastest = float(velocity.abs().max())
-        parts = max(4, math.ceil(fastest * (begin - end) / LONGEST_WAY))
+        parts = max(4, math.ceil(fastest * (begin - end) / LONGEST_DISPLACEMENT))
         step = (end - begin) / parts
         for part in range(parts):
             time = begin + part * step
@@ -144,7 +144,7 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
 
 
 def smooth_noise(count: int, shape: tuple[int, int], length: float, generator: torch.Generator) -> Tensor:
-    """Random fields (count, y, x) of unit deviation, smooth over so many cells: where clouds are."""
+    """Draw random fields (count, y, x) of unit deviation, smooth over a length in cells, such as clouds."""
     periods = [2 * n for n in shape]
     waves = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64) for n in periods), indexing="ij")
     taper = torch.exp(-0.5 * (2 * math.pi * length) ** 2 * (waves[0] ** 2 + waves[1] ** 2))

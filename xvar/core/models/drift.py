@@ -1,4 +1,4 @@
-"""Parcels of water of every image in a motion that changes, and images compared along their paths."""
+"""Parcels of every image in a motion with a model error, and images compared along their paths."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Drift:
 
     .. math:: \dot X = w(X, t), \quad \dot w = \eta
 
-    A state holds the ``velocity`` w (window, 2, y, x) in m/s and where the model is not perfect the ``model_error`` η
-    in m/s², held over the window. `start` adds the ``position`` X in grid units (window, 2, rows, x) of a parcel at
-    each grid point, and the ``drift``, its speed in the step before, which foretells where the middle of the path is:
-    one interpolation a step, second order. Where `reach` is stated every step, which ends at an image, adds the parcels
-    that are at the grid points then: their rows stand below those of the parcels that came before.
+    A state holds the ``velocity`` w (window, 2, y, x) in m/s and, with the weak constraint, the ``model_error`` η in
+    m/s², constant over the window. `start` adds the ``position`` X in grid units (window, 2, rows, x) of a parcel at
+    each grid point, and the ``drift``, its velocity in the step before, which predicts the middle of the path: one
+    interpolation a step, second order. With `reach` every step, which ends at an image, appends the parcels at the grid
+    points then as further rows.
 
     Parameters
     ----------
     reach : int, optional
-        For so many steps the parcels of each image are followed, then they are left behind. Default: those at the grid
-        points in the beginning alone, for all steps.
+        Number of steps for which the parcels of each image are followed. Default: only the parcels of the first image,
+        for all steps.
     """
 
     reach: int | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowDrift:
-        """The model on a grid."""
+        """Return the model on a grid."""
         return FollowDrift(self, grid, dtype=dtype, device=device)
 
 
@@ -51,12 +51,12 @@ class FollowDrift(nn.Module):
         self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
 
     def start(self, state: State) -> State:
-        """The state with the parcels at the grid points, and their motion in grid units."""
+        """Return the state with the parcels at the grid points, and their velocity in grid units."""
         points = self.grid_points.expand(len(state["velocity"]), -1, -1, -1)
         return {**state, "position": points, "drift": state["velocity"] * self.per_metre}
 
     def forward(self, state: State, seconds: float) -> State:
-        """Follow the parcels, backward in time where `seconds` are negative, and add those at the grid points."""
+        """Move the parcels, backward in time for negative `seconds`, and append those at the grid points."""
         after = dict(state)
         middle = state["velocity"]
         if "model_error" in state:
@@ -77,31 +77,31 @@ class FollowDrift(nn.Module):
 
 @dataclass(frozen=True)
 class ImageAgainstLater:
-    r"""Observation operator: an image where the parcels of later ones came from, against what these say.
+    r"""Observation operator: an image at the parcels of later images, minus those images.
 
     .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_r e_r) / \sigma_r, \quad
         \text{to be compared with zero,}
 
-    with r the later images, :math:`X_r` where the parcels at their grid points were at the time of the image, m its
-    mask and s the ``source`` of the state, per second. The ``error`` e of the last image is a component of the state,
-    of unit variance; that of the others is left to σ.
+    with r the later images, :math:`X_r` the positions at the time of the image of the parcels at their grid points, m
+    the mask of the image and s the ``source`` of the state, per second. The ``error`` e of the last image, of unit
+    variance, is a component of the state; the errors of the others are in σ alone.
 
     Parameters
     ----------
     image : Tensor (window, 1, y, x)
         y, without holes.
     later : Tensor (window, image, y, x)
-        :math:`y_r`, without holes, the latest first, as many as the parcels of `Drift` are followed for.
+        :math:`y_r`, without holes, the latest first, as many as the `reach` of `Drift`.
     std : Tensor (window, image, y, x)
         :math:`\sigma_r`.
     elapsed : Tensor (1, image, 1, 1)
         :math:`t - t_r` in seconds.
     erring : bool
-        Whether the first of the later images is the last one, with e.
+        True if the first of the later images is the last of the window, with e.
     mask : Tensor (window, 1, y, x), optional
-        m: one where y is a value, zero where it only fills holes; left out where there are none.
+        m: one at values, zero at filled holes. Default: no holes.
     known : Tensor (window, image, y, x), optional
-        The same of the later images.
+        The same for the later images.
     """
 
     image: Tensor
@@ -113,7 +113,7 @@ class ImageAgainstLater:
     known: Tensor | None = None
 
     def __call__(self, state: State) -> Tensor:
-        """The weighted differences at every parcel (window, image, y, x)."""
+        """Return the weighted differences at every parcel (window, image, y, x)."""
         rows = self.later.shape[1] * self.later.shape[2]
         position = state["position"][:, :, :rows]
         carried = torch.addcmul(self.later, self.elapsed, state["source"])
@@ -126,13 +126,13 @@ class ImageAgainstLater:
         return (seen.reshape(carried.shape) - share.reshape(carried.shape) * carried) / self.std
 
     def select(self, windows: Tensor) -> ImageAgainstLater:
-        """The images of some windows of the batch."""
+        """Return the operator of some windows."""
         image, later, std = (part[windows] for part in (self.image, self.later, self.std))
         mask, known = (None if part is None else part[windows] for part in (self.mask, self.known))
         return replace(self, image=image, later=later, std=std, mask=mask, known=known)
 
     def coarsen(self, factor: int) -> ImageAgainstLater:
-        """Means over blocks of cells; of cells that hold a value, where the later images are concerned."""
+        """Average over blocks of cells; later images over the cells with a value."""
         if self.mask is None or self.known is None:
             image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
             return replace(self, image=image, later=later, std=std)

@@ -1,26 +1,17 @@
-"""The models of Lorenz (1963) and Lorenz (1996), small enough to try a method on, chaotic enough to try it.
+"""The models of Lorenz (1963) and Lorenz (1996): small and chaotic, for tests of a method.
 
-Their time has units of its own; a step of "one second" is one of these units.
+Their time is dimensionless; a step of "one second" is one unit of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-
-
-def runge_kutta(tendency: Callable[[Tensor], Tensor], values: Tensor, seconds: float) -> Tensor:
-    r"""One step of the classical fourth-order method for :math:`\dot x = F(x)`."""
-    first = tendency(values)
-    second = tendency(torch.add(values, first, alpha=0.5 * seconds))
-    third = tendency(torch.add(values, second, alpha=0.5 * seconds))
-    fourth = tendency(torch.add(values, third, alpha=seconds))
-    return torch.add(values, first + 2 * (second + third) + fourth, alpha=seconds / 6)
+from xvar.core.models.runge_kutta import runge_kutta
 
 
 @dataclass(frozen=True)
@@ -31,8 +22,8 @@ class Lorenz63:
 
         \dot x_1 = \sigma (x_2 - x_1), \quad \dot x_2 = x_1 (\rho - x_3) - x_2, \quad \dot x_3 = x_1 x_2 - \beta x_3
 
-    The state has one component ``x`` (window, 1, 3). With the numbers of the paper two states that are close part by a
-    factor e in 1.1 units of time.
+    The state has one component ``x`` (window, 1, 3). With the numbers of the paper the distance of two close states
+    grows by a factor e in 1.1 units of time.
 
     Parameters
     ----------
@@ -52,25 +43,23 @@ class Lorenz63:
     step: float = 0.01
 
     def tendency(self, x: Tensor) -> Tensor:
-        """Rate of change of (window, 1, 3)."""
+        """Return the rate of change of (window, 1, 3)."""
         first, second, third = x.unbind(-1)
-        return torch.stack(
-            (
-                self.sigma * (second - first),
-                first * (self.rho - third) - second,
-                first * second - self.beta * third,
-            ),
-            dim=-1,
+        rates = (
+            self.sigma * (second - first),
+            first * (self.rho - third) - second,
+            first * second - self.beta * third,
         )
+        return torch.stack(rates, dim=-1)
 
     def __call__(self, state: State, seconds: float) -> State:
-        """One step of the fourth-order method of Runge and Kutta."""
+        """Advance the state by one Runge-Kutta step."""
         return {"x": runge_kutta(self.tendency, state["x"], seconds)}
 
 
 @dataclass(frozen=True)
 class Lorenz96:
-    r"""A ring of variables, each carried by its neighbours, damped and forced.
+    r"""A ring of variables with quadratic advection, damping and forcing.
 
     .. math:: \dot x_i = (x_{i+1} - x_{i-2})\, x_{i-1} - x_i + F
 
@@ -94,9 +83,9 @@ class Lorenz96:
     step: float = 0.05
 
     def tendency(self, x: Tensor) -> Tensor:
-        """Rate of change of (window, 1, variable)."""
+        """Return the rate of change of (window, 1, variable)."""
         return (x.roll(-1, -1) - x.roll(2, -1)) * x.roll(1, -1) - x + self.forcing
 
     def __call__(self, state: State, seconds: float) -> State:
-        """One step of the fourth-order method of Runge and Kutta."""
+        """Advance the state by one Runge-Kutta step."""
         return {"x": runge_kutta(self.tendency, state["x"], seconds)}

@@ -1,7 +1,7 @@
-"""Parcels instead of grid points: a motion moves them, their values stay with them or grow.
+"""Lagrangian parcels that follow a motion and keep or change their values.
 
-Following the parcels needs one interpolation for any number of steps, where a semi-Lagrangian step interpolates, and
-blurs, at every one.
+The tracer is interpolated once for any number of steps, while a semi-Lagrangian model interpolates, and blurs, at every
+step.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from xvar.core.interpolate import identity, sample
 
 @dataclass(frozen=True)
 class Parcels:
-    r"""Parcels that follow a motion, and what they carry.
+    r"""Parcels that follow a motion, and their tracer.
 
     .. math:: \dot X = w(X) + q(X, t), \qquad \dot I = s(t), \qquad
         q(t) = q(0)\, e^{-|t| / \tau_q}, \qquad s(t) = s(0)\, e^{-|t| / \tau_s}
 
     A state holds the ``velocity`` w (window, 2, y, x) in m/s on the grid and the ``tracer`` I (window, 1, y, x) of the
-    parcel that is at each grid point at the time of the control. `start` adds their ``position`` X in grid units. The
-    ``transient`` part q of the motion (window, 2, y, x) and the ``source`` s (window, 1, y, x), per second, which stays
-    with its parcel, are there where they have a lifetime: they fade to either side in time, as an Ornstein-Uhlenbeck
-    process is expected to from its value at one time.
+    parcel at each grid point at the time of the control. `start` adds their ``position`` X in grid units. With a
+    lifetime, it also holds the ``transient`` part q of the motion (window, 2, y, x) and the ``source`` s (window, 1, y,
+    x) of each parcel, per second: they decay to either side in time, as the expectation of an Ornstein-Uhlenbeck
+    process with a known value at one time.
 
     Parameters
     ----------
     transient, source : float, optional
-        Lifetimes in seconds.
+        Lifetimes :math:`\tau_q, \tau_s` in seconds.
     iterations : int
         Fixed-point iterations of the middle of a step, which make it second order.
     """
@@ -44,7 +44,7 @@ class Parcels:
     iterations: int = 1
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowParcels:
-        """The model on a grid."""
+        """Return the model on a grid."""
         return FollowParcels(self, grid, dtype=dtype, device=device)
 
 
@@ -61,11 +61,11 @@ class FollowParcels(nn.Module):
         self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
 
     def start(self, state: State) -> State:
-        """The state with the parcels at the grid points."""
+        """Return the state with the parcels at the grid points."""
         return {**state, "position": self.grid_points.expand(state["velocity"].shape[0], -1, -1, -1)}
 
     def forward(self, state: State, seconds: float) -> State:
-        """Follow the parcels for `seconds`, backward in time where these are negative."""
+        """Move the parcels for `seconds`, backward in time if negative."""
         after = dict(state)
         after["position"] = self.follow(self.mean_velocity(state, seconds), state["position"], seconds)
         if self.parcels.source is not None:
@@ -77,14 +77,14 @@ class FollowParcels(nn.Module):
         return after
 
     def mean_velocity(self, state: State, seconds: float) -> Tensor:
-        """The motion, on average over the next `seconds`."""
+        """Return the mean motion over the next `seconds`."""
         lifetime = self.parcels.transient
         if lifetime is None:
             return state["velocity"]
         return torch.add(state["velocity"], state["transient"], alpha=decay_integral(seconds, lifetime) / seconds)
 
     def follow(self, velocity: Tensor, position: Tensor, seconds: float) -> Tensor:
-        """Where parcels at `position` (window, 2, y, x) are after `seconds`, in grid units."""
+        """Return the positions after `seconds` of parcels at `position` (window, 2, y, x), in grid units."""
         cells = velocity * (self.per_metre * seconds)
         at_grid_points = position.data_ptr() == self.grid_points.data_ptr()
         shift = cells if at_grid_points else sample(cells, position)
@@ -94,59 +94,59 @@ class FollowParcels(nn.Module):
 
 
 def compose_displacements(position: Tensor, paths: Tensor, grid_points: Tensor) -> Tensor:
-    """Where parcels at `position` are taken by paths that are known from the grid points."""
+    """Return the end points of parcels at `position`, from the end points `paths` of those at the grid points."""
     return position + sample((paths - grid_points).expand(len(position), -1, -1, -1), position)
 
 
 def decay_integral(seconds: float, lifetime: float) -> float:
-    r"""What has come together of something that fades: :math:`\int_0^t e^{-|t'| / \tau} dt'`, of the sign of t."""
+    r"""Return :math:`\int_0^t e^{-|t'| / \tau} dt'`, negative for negative t."""
     return math.copysign(-lifetime * math.expm1(-abs(seconds) / lifetime), seconds)
 
 
 @dataclass(frozen=True)
 class ImageAtParcels:
-    r"""Observation operator: the difference between an image where the parcels are, and what they carry.
+    r"""Observation operator: an image at the parcels, minus their tracer.
 
     .. math:: H(x) = m(X) (y(X) - I), \quad \text{to be compared with zero,}
 
-    with y the image and m its mask, both interpolated: where the image has holes their edges count in proportion.
+    with y the image and m its mask, both interpolated, so edges of holes count in proportion.
 
     Parameters
     ----------
     image : Tensor (window, 1, y, x)
-        What is not finite is a hole.
+        Values that are not finite are holes.
     """
 
     image: Tensor
     mask: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Fill the holes, once, and keep where they were."""
+        """Fill the holes with zeros, and keep their mask."""
         if self.mask is None and not bool(self.image.isfinite().all()):
             valid = self.image.isfinite()
             object.__setattr__(self, "image", torch.where(valid, self.image, torch.zeros_like(self.image)))
             object.__setattr__(self, "mask", valid.to(self.image.dtype))
 
     def __call__(self, state: State) -> Tensor:
-        """The difference at every parcel (window, 1, y, x)."""
+        """Return the difference at every parcel (window, 1, y, x)."""
         if self.mask is None:
             return sample(self.image, state["position"]) - state["tracer"]
         both = sample(torch.cat([self.image, self.mask], dim=1), state["position"])
-        # Interpolated ones are not quite one: an image without holes keeps the bits that it has on its own.
+        # Interpolated ones are one to rounding only; an image without holes keeps the bits that it has alone.
         seen = torch.where(self.complete, 1.0, both[:, 1:])
         return both[:, :1] - seen * state["tracer"]
 
     @cached_property
     def complete(self) -> Tensor:
-        """Which images have no holes (window, 1, 1, 1)."""
+        """True for images without holes (window, 1, 1, 1)."""
         assert self.mask is not None
         return (self.mask == 1).flatten(1).all(1)[:, None, None, None]
 
     def select(self, windows: Tensor) -> ImageAtParcels:
-        """The images of some windows of the batch."""
+        """Return the operator of some windows."""
         return replace(self, image=self.image[windows], mask=None if self.mask is None else self.mask[windows])
 
     def coarsen(self, factor: int) -> ImageAtParcels:
-        """The image, and its mask, averaged over blocks of cells."""
+        """Average the image and its mask over blocks of cells."""
         mask = None if self.mask is None else block_mean(self.mask, factor)
         return replace(self, image=block_mean(self.image, factor), mask=mask)
