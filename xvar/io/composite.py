@@ -1,4 +1,7 @@
-"""Composites of ODIM_H5, images of many radars on a map: what weather services hand out."""
+"""Composites of ODIM_H5: images of many radars on a map, as weather services publish them.
+
+xradar reads polar files only; importers elsewhere give neither times nor the difference of nodata and undetect.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf.detection import NOTHING
 from xvar.errors import Fault, InputError
 
-#: What ODIM calls the files that hold an image on a map.
+#: Objects of ODIM that are an image on a map.
 OBJECTS = ("COMP", "IMAGE")
 
 
 def object_of(path: Path) -> str:
-    """What a file of ODIM_H5 says that it holds: PVOL, SCAN, COMP, ...; empty where it does not."""
+    """Return the object of a file of ODIM_H5: PVOL, SCAN, COMP, ...; empty if it states none."""
     import h5py
 
     try:
@@ -29,28 +33,28 @@ def object_of(path: Path) -> str:
 
 
 def open_composite(path: Path, quantity: str | None, quantities: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """One composite as an image.
+    """Open one composite as an image.
 
     Parameters
     ----------
     path : Path
         The file.
     quantity : str or None
-        As ODIM names it; by default the first of `quantities` that there is.
+        ODIM's name of it; by default the first of `quantities` in the file.
     quantities : mapping of str to tuple of str
-        Units and standard name of each that is understood.
+        Units and standard name of each known quantity.
 
     Returns
     -------
     Dataset
         The quantity (time, y, x) at the middle of the pixels, rows from north to south as in the file, with its grid
-        mapping. What was not looked at (nodata) is missing; where nothing was seen (undetect) there is the least
-        reflectivity, or no rain.
+        mapping. Pixels that were not looked at (nodata) are missing; if nothing was detected (undetect) they have the
+        least reflectivity, or no rain.
 
     Raises
     ------
     InputError
-        Where the file cannot be read, has no such quantity, or does not say where its pixels lie.
+        If the file cannot be read, lacks the quantity, or does not state the place of its pixels.
     """
     import h5py
 
@@ -61,7 +65,8 @@ def open_composite(path: Path, quantity: str | None, quantities: Mapping[str, tu
         if isinstance(error, InputError):
             raise
         what = f"{path}: no composite that can be read: {type(error).__name__}: {str(error)[:200]}"
-        raise InputError(Fault(what, "a composite of ODIM_H5", "copy or download it again")) from error
+        fix = "copy or download it again"
+        raise InputError(Fault(what, "a composite of ODIM_H5", fix, code="unreadable-file")) from error
 
 
 def _read(file: Any, path: Path, quantity: str | None, quantities: Mapping[str, tuple[str, str]]) -> xr.Dataset:
@@ -73,7 +78,7 @@ def _read(file: Any, path: Path, quantity: str | None, quantities: Mapping[str, 
     if name not in known:
         found = f"{path}: no {quantity or 'reflectivity or rain'} among {', '.join(fields) or 'nothing'}"
         fix = f"quantity={known[0]!r}" if known else "another file"
-        raise InputError(Fault(found, f"one of {', '.join(quantities)}", fix))
+        raise InputError(Fault(found, f"one of {', '.join(quantities)}", fix, code="unknown-quantity"))
     data, attrs = fields[name]
     units, standard_name = quantities[name]
     codes = np.asarray(data)
@@ -91,29 +96,51 @@ def _read(file: Any, path: Path, quantity: str | None, quantities: Mapping[str, 
     moment = datetime.datetime.strptime(
         _text(file["what"].attrs["date"]) + _text(file["what"].attrs["time"]), "%Y%m%d%H%M%S"
     )
-    coordinates = {
-        "y": south + step_y * (np.arange(rows)[::-1] + 0.5),
-        "x": west + step_x * (np.arange(columns) + 0.5),
+    y, x = south + step_y * (np.arange(rows)[::-1] + 0.5), west + step_x * (np.arange(columns) + 0.5)
+    described = (name, units, standard_name)
+    return image_on_map(described, values, moment, (y, x), crs.to_cf(), f"radar composite {path.name}")
+
+
+def image_on_map(
+    described: tuple[str, str, str],
+    values: NDArray[Any],
+    moment: Any,
+    coordinates: tuple[NDArray[Any], NDArray[Any]],
+    mapping: Mapping[str, Any],
+    source: str,
+) -> xr.Dataset:
+    """Return one image (time, y, x) with its coordinates in metres and its grid mapping.
+
+    Parameters
+    ----------
+    described : tuple of str
+        Name, units and standard name.
+    values : array (y, x)
+        The image.
+    moment : datetime
+        Its time.
+    coordinates : tuple of array
+        y and x.
+    mapping : mapping
+        Attributes of the grid mapping.
+    source : str
+        The file.
+    """
+    name, units, standard_name = described
+    attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
+    axes = {
+        dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
+        for dim, metres in zip(("y", "x"), coordinates, strict=True)
     }
-    described = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
     return xr.Dataset(
-        {
-            name: (("time", "y", "x"), values[None].astype("float32"), described),
-            "crs": ((), np.int32(0), crs.to_cf()),
-        },
-        {
-            "time": ("time", np.array([moment], dtype="datetime64[ns]"), {"standard_name": "time"}),
-            **{
-                dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
-                for dim, metres in coordinates.items()
-            },
-        },
-        {"source": f"radar composite {path.name}"},
+        {name: (("time", "y", "x"), values[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},
+        {"time": ("time", np.array([moment], dtype="datetime64[ns]"), {"standard_name": "time"}), **axes},
+        {"source": source},
     )
 
 
 def _fields(file: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The images of a file with what is said of each: what a group does not say, the one around it does."""
+    """Yield the images of a file with their attributes, those of the group around included."""
     for dataset in (file[key] for key in sorted(file) if key.startswith("dataset")):
         around = dict(dataset["what"].attrs) if "what" in dataset else {}
         for group in (dataset[key] for key in sorted(dataset) if key.startswith("data")):

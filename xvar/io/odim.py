@@ -1,4 +1,4 @@
-"""Radar volumes of ODIM_H5, opened by xradar, as a record of images around the radar; composites as they are."""
+"""Radar volumes and scans of ODIM_H5, read by xradar, as images around the radar; composites on their own map."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from xvar.cf.detection import detected
 from xvar.cf.units import kind
 from xvar.errors import Fault, InputError
-from xvar.io.composite import OBJECTS, object_of, open_composite
+from xvar.io.composite import OBJECTS, image_on_map, object_of, open_composite
+from xvar.io.formats import HDF5
 from xvar.quality.values import Screen
 
-#: What ODIM calls a quantity, in CF.
+#: Units and standard names of the quantities of ODIM.
 QUANTITIES = {
     **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
     "RATE": ("mm h-1", "rainfall_rate"),
 }
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 EXTRA = "pip install 'xvar[radar]'"
 
 
 def is_odim(path: Path) -> bool:
-    """Whether a file says that it is one of ODIM_H5."""
+    """Return True if a file states that it is ODIM_H5."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        if file.read(len(SIGNATURE)) != SIGNATURE:
+        if file.read(len(HDF5)) != HDF5:
             return False
         return b"ODIM_H5/" in file.read(1_000_000)
 
@@ -40,21 +40,20 @@ def open_odim(
 ) -> xr.Dataset:
     r"""Open composites, or polar volumes or scans of one radar, a file a time.
 
-    Composites keep their map. Volumes and scans become images on a plane around the radar: a point of it takes the
-    value of the gate that lies nearest, by azimuth and by distance along the ground [1]_; nothing is smoothed. What is
-    beyond the last gate, or was not looked at (nodata), is missing; where nothing was seen (undetect) there is the
-    least reflectivity, or no rain.
+    Composites keep their map. Volumes and scans become images on a plane around the radar: each point has the value of
+    the nearest gate, by azimuth and by distance along the ground [1]_. Points beyond the last gate, or not looked at
+    (nodata), are missing; if nothing was detected (undetect) they have the least reflectivity, or no rain.
 
     Parameters
     ----------
     paths : path or sequence of paths
         Files of ODIM_H5, in any order.
     quantity : str, optional
-        As ODIM names it; by default ``DBZH``, or what there is of reflectivity or rain.
+        ODIM's name of it; by default ``DBZH``, else the first of reflectivity or rain.
     sweep : int
-        Of volumes, the elevation, counted from the first of the file.
+        Of volumes, the number of the elevation.
     spacing : float
-        Of volumes, metres between the points.
+        Of volumes, metres between points.
 
     Returns
     -------
@@ -65,7 +64,7 @@ def open_odim(
     Raises
     ------
     InputError
-        Where xradar is missing, a file cannot be read, has no such quantity or sweep, or is of another radar.
+        If xradar is missing, a file cannot be read, lacks the quantity or sweep, or is of another radar.
 
     References
     ----------
@@ -76,7 +75,8 @@ def open_odim(
     try:
         import xradar  # noqa: F401  (registers the engine)
     except ImportError as error:
-        raise _refused(names[0], "a radar volume of ODIM_H5, without the package xradar", "xradar", EXTRA) from error
+        what = "a radar volume of ODIM_H5, without the package xradar"
+        raise _refused("missing-extra", names[0], what, "xradar", EXTRA) from error
     images = [
         open_composite(path, quantity, QUANTITIES)
         if object_of(path) in OBJECTS
@@ -87,16 +87,17 @@ def open_odim(
         same = other["crs"].attrs == images[0]["crs"].attrs and all(other[n].equals(images[0][n]) for n in ("y", "x"))
         if not same:
             found = f"another radar, range or map than {names[0]}"
-            raise _refused(path, found, "files of one radar or map", "run them apart")
+            raise _refused("different-grids", path, found, "files of one radar or map", "run them apart")
         if set(other.data_vars) != set(images[0].data_vars):
-            raise _refused(path, "another quantity", f"{sorted(map(str, images[0].data_vars))}", 'quantity="..."')
+            expected = f"{sorted(map(str, images[0].data_vars))}"
+            raise _refused("different-quantities", path, "another quantity", expected, 'quantity="..."')
     crs = images[0]["crs"]
     record = xr.concat([image.drop_vars("crs") for image in images], "time", join="override", combine_attrs="override")
     return record.assign(crs=crs).sortby("time")
 
 
 def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.Dataset:
-    """One file on the plane."""
+    """Return the image of a volume or scan on the plane."""
     from xradar.georeference import get_x_y_z
 
     try:
@@ -104,14 +105,14 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
             rays = get_x_y_z(opened.load())
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         what = f"no sweep {sweep} that xradar can read: {type(error).__name__}: {str(error)[:200]}"
-        raise _refused(
-            path, what, "a volume, a scan or a composite of ODIM_H5", "sweep=0; copy or download it again"
-        ) from error
+        expected = "a volume, a scan or a composite of ODIM_H5"
+        raise _refused("unreadable-file", path, what, expected, "sweep=0; copy or download it again") from error
     known = [str(name) for name in rays.data_vars if name in QUANTITIES]
     name = quantity or next((name for name in QUANTITIES if name in known), None)
     if name is None or name not in known:
         found = f"no {quantity or 'reflectivity or rain'} among {', '.join(map(str, rays.data_vars))}"
-        raise _refused(path, found, f"one of {', '.join(QUANTITIES)}", f"quantity={known[0]!r}" if known else "another")
+        fix = f"quantity={known[0]!r}" if known else "another file"
+        raise _refused("unknown-quantity", path, found, f"one of {', '.join(QUANTITIES)}", fix)
     units, standard_name = QUANTITIES[name]
     field = rays[name].assign_attrs(units=units, standard_name=standard_name)
     field.encoding = rays[name].encoding
@@ -128,22 +129,12 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
         "inverse_flattening": 298.257223563,
     }
     time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT", "ns")
-    attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
-    return xr.Dataset(
-        {name: (("time", "y", "x"), plane[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},
-        {
-            "time": ("time", np.array([time], dtype="datetime64[ns]"), {"standard_name": "time"}),
-            **{
-                dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
-                for dim in ("y", "x")
-            },
-        },
-        {"source": f"radar volume {path.name}"},
-    )
+    described = (name, units, standard_name)
+    return image_on_map(described, plane, time, (metres, metres), mapping, f"radar volume {path.name}")
 
 
 def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Values (azimuth, range) at the points of a plane, by the nearest gate; the coordinate of both its axes."""
+    """Return the values of the nearest gates at the points of a plane, and the coordinate of both axes."""
     along = np.hypot(rays["x"].values, rays["y"].values)[0]  # distance of the gates along the ground
     half = int(along[-1] // spacing)
     metres = spacing * np.arange(-half, half + 1)
@@ -160,5 +151,5 @@ def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[N
     return np.where(beyond, np.nan, values[ray, gate]), metres
 
 
-def _refused(path: Path, found: str, expected: str, fix: str) -> InputError:
-    return InputError(Fault(f"{path}: {found}", expected, fix))
+def _refused(code: str, path: Path, found: str, expected: str, fix: str) -> InputError:
+    return InputError(Fault(f"{path}: {found}", expected, fix, code=code))

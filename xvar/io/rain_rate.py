@@ -1,4 +1,4 @@
-"""Rain from what is no rain rate, where it is asked for: nothing else in xvar converts one into the other."""
+"""Convert reflectivity or a flux of mass into a rain rate; nothing else in xvar does."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ def rain_rate(
     .. math:: Z = a R^b, \quad Z = 10^{\mathrm{dBZ} / 10}
 
     with Z in mm6 m-3 and R in mm h-1; the default is that of Marshall and Palmer [1]_ for widespread rain. A flux in
-    kg m-2 s-1 is a rate where a kilogram is a litre: 1 kg m-2 s-1 is 3600 mm h-1.
+    kg m-2 s-1 is a rate if a kilogram is a litre: 1 kg m-2 s-1 is 3600 mm h-1.
 
     Parameters
     ----------
     field : DataArray
         Reflectivity in dBZ, or a flux of mass, any shape. NaN stays NaN, minus infinity (nothing detected) is no rain.
     a, b : float
-        Of the relation.
+        Coefficients of the relation.
     hail : float
-        Reflectivity in dBZ above which hail, and no more rain, is what grows it; higher values count as this one.
+        Reflectivity in dBZ above which it grows by hail, not by rain; higher values are taken as this one.
     convert : "liquid_water", optional
-        States that a flux is one of liquid water, of 1000 kg m-3: snow and hail are none.
+        The flux is one of liquid water, of 1000 kg m-3, not of snow or hail.
 
     Returns
     -------
     DataArray
-        Rain rate in mm h-1, lazy where the input is, with the relation in its attributes.
+        Rain rate in mm h-1, lazy if the input is, with the relation in its attributes.
 
     Raises
     ------
     InputError
-        Where the units are neither; where they are those of a flux, and `convert` does not say of what.
+        If the units are neither; if they are those of a flux and `convert` is not stated.
 
     References
     ----------
@@ -92,7 +92,7 @@ def rain_rate(
 
 
 def _refusal(name: str | None, given: object, units: str | None, convert: object) -> Fault:
-    """What stands between a field and a rain rate."""
+    """Return the fault of a field that cannot be converted."""
     expected, fix = "a reflectivity in 'dBZ', or a flux in 'kg m-2 s-1'", "write its attrs['units']"
     if units is not None and are_convertible(units, "kg m-2 s-1"):
         expected, fix = "what the mass is of", "convert='liquid_water' takes a litre for a kilogram"
@@ -101,4 +101,5 @@ def _refusal(name: str | None, given: object, units: str | None, convert: object
     elif convert is not None and units == "dBZ":
         expected, fix = "convert= of a flux of mass alone", "leave it out: a and b state the Z-R relation"
     found = "no units attribute" if given is None else f"units {str(given)!r}"
-    return Fault(found if convert is None else f"{found} with convert={convert!r}", expected, fix, variable=name)
+    found = found if convert is None else f"{found} with convert={convert!r}"
+    return Fault(found, expected, fix, variable=name, code="wrong-units")
