@@ -1,7 +1,8 @@
-"""The dask graph of a record: one task a batch of windows, which reads its own frames and nothing else."""
+"""Dask graph of a record: one task for each batch of windows, which reads its own frames and nothing else."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,21 +13,19 @@ from xvar.execution import workers
 from xvar.execution.batches import Batch, BatchResult, Fields, LazyTasks, Work, final_state, solve_batch
 from xvar.execution.devices import take_device
 
-Layer = dict[Any, Any]
-
 
 def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTasks | None = None) -> dict[str, Any]:
-    """Dask arrays of the outputs of all batches.
+    """Return dask arrays of the outputs of all batches.
 
-    The graph has a task for each batch and, for each output of it, one that takes the array out. It is written as
-    plain dictionaries: through ``delayed`` and ``from_delayed`` a year of frames would take minutes. What all batches
-    share stands in the graph once.
+    The graph has a task for each batch and, for each output of it, one that takes the array out. It is written as plain
+    dictionaries: with ``delayed`` and ``from_delayed`` a year of frames would take minutes. The settings of all batches
+    are in the graph once.
 
     Parameters
     ----------
     work : Work
-        How batches are solved.
-    data : array (time, ..., y, x)
+        Settings of all batches.
+    data : array (time, y, x)
         The record, a dask array; an array in memory becomes one.
     batches : list of Batch
         Of equal size but for the last.
@@ -41,45 +40,43 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
-    _look_at_workers(work)
+    _check_workers(work)
     if not hasattr(data, "dask"):
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
-    token = tokenize(
-        work.solve,
-        work.outputs,
-        work.errors,
-        data.name,
-        [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed) for b in batches],
-    )
-    name = f"assimilate-windows-{token}"
-    layer, keys, cycle_states = _batch_tasks(work, data, batches, token)
+    windows = [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed) for b in batches]
+    token = tokenize(work.solve, work.outputs, work.errors, data.name, windows)
+    tasks = _Tasks(data, token, digits=max(4, len(str(batches[-1].end - 1))))
+    tasks.layer[tasks.settings] = work
+    for batch in batches:
+        tasks.add(batch)
     if deferred is not None:
-        deferred.batches, deferred.keys, deferred.cycle_states, deferred.work = batches, keys, cycle_states, work
+        deferred.batches, deferred.work = batches, work
+        deferred.keys, deferred.cycle_states = tasks.keys, tasks.cycle_states
+    name = f"assimilate-windows-{token}"
     below = data.__dask_graph__()
-    layers: dict[str, Any] = {**below.layers, name: layer}
+    layers = {**below.layers, name: tasks.layer}
     dependencies = {**below.dependencies, name: set(data.__dask_layers__())}
-    windows = tuple(len(batch) for batch in batches)
+    chunks = tuple(len(batch) for batch in batches)
     arrays = {}
     for output, part in work.outputs.items():
-        own = f"{output}-{token}"
-        rest = (0,) * len(part.shape)
+        own, rest = f"{output}-{token}", (0,) * len(part.shape)
         take = partial(_output, output)
-        pieces: dict[Any, Any] = {(own, index, *rest): (take, key) for index, key in enumerate(keys)}
-        whole = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
-        chunks = (windows, *((size,) for size in part.shape))
-        arrays[output] = dask.array.Array(whole, own, chunks, dtype=part.dtype)
+        pieces = {(own, index, *rest): (take, key) for index, key in enumerate(tasks.keys)}
+        graph = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
+        sizes = (chunks, *((size,) for size in part.shape))
+        arrays[output] = dask.array.Array(graph, own, sizes, dtype=part.dtype)
         if deferred is not None:
             deferred.outputs[own] = output
     return arrays
 
 
-def _output(name: str, solved: BatchResult) -> NDArray[Any]:
-    """One array out of the results of a batch."""
-    return solved.arrays[name]
+def _output(name: str, result: BatchResult) -> NDArray[Any]:
+    """Return one array of the results of a batch."""
+    return result.arrays[name]
 
 
-def _look_at_workers(work: Work) -> None:
-    """Say at the call what would go wrong in the workers."""
+def _check_workers(work: Work) -> None:
+    """Report at the call what would fail in the workers."""
     threads = workers.local_threads()
     if threads is not None:
         workers.warn_if_crowded(threads)
@@ -87,101 +84,117 @@ def _look_at_workers(work: Work) -> None:
         workers.refuse_unpicklable(work.solve)
 
 
-def _batch_tasks(work: Work, data: Any, batches: list[Batch], token: str) -> tuple[Layer, list[str], list[str | None]]:
-    """Tasks of the batches, with those that cut their frames out of chunks, and the keys of the batches.
+@dataclass
+class _Tasks:
+    """Tasks of the batches of a record.
 
-    A batch in which chains begin is put together of a task for each of them, so that chains stay independent. A batch
-    in the middle of one takes over what the batch before it hands on, by a task of its own, whose key is given too.
+    A batch in which chains of cycled windows begin is joined of a task for each of them, so that chains stay
+    independent. A batch that continues a chain takes the final state of the batch before, from a task of its own.
+
+    Attributes
+    ----------
+    data : dask array (time, y, x)
+    token : str
+        Of the call.
+    digits : int
+        Of window numbers in keys.
+    layer : dict
+        Tasks by key.
+    keys : list of str
+        The task of each batch.
+    cycle_states : list of str or None
+        The task of the state that each batch takes over.
+    last : tuple of (Batch, str), optional
+        The last chain, and its task.
     """
-    from dask.array.chunk import (
-        getitem,
-    )  # what dask joins with the reading of a chunk, so that only these frames are read
 
-    shared = f"assimilate-options-{token}"
-    layer: Layer = {shared: work}
-    bounds = np.concatenate([[0], np.cumsum(data.chunks[0])])
-    shape = tuple(len(chunks) for chunks in data.chunks[1:])
-    planes = list(np.ndindex(shape))
-    everything = (slice(None),) * len(shape)
-    digits = max(4, len(str(batches[-1].end - 1)))
-    keys: list[str] = []
-    cycle_states: list[str | None] = []
-    last_part: tuple[Batch, str] | None = None
+    data: Any
+    token: str
+    digits: int
+    layer: dict[Any, Any] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    cycle_states: list[str | None] = field(default_factory=list)
+    last: tuple[Batch, str] | None = None
 
-    def name(part: Batch) -> str:
-        return f"windows-{part.begin:0{digits}d}-to-{part.end - 1:0{digits}d}-{token}"
+    def __post_init__(self) -> None:
+        self.settings = f"assimilate-options-{self.token}"
+        self.bounds = np.concatenate([[0], np.cumsum(self.data.chunks[0])])
+        self.planes = tuple(len(chunks) for chunks in self.data.chunks[1:])
 
-    def frames_of(part: Batch, number: tuple[int, int]) -> tuple[list[Any], NDArray[np.intp]]:
-        """Keys of the frames that windows need, and which frames those are."""
-        first = int(np.searchsorted(bounds, part.needed[0], side="right")) - 1
-        last = int(np.searchsorted(bounds, part.needed[-1], side="right")) - 1
+    def add(self, batch: Batch) -> None:
+        """Add the tasks of a batch."""
+        number, key = len(self.keys), f"assimilate-{self._name(batch)}"
+        state = None
+        if batch.is_continued and self.last is not None:
+            state = f"final-state-of-window-{batch.begin - 1:0{self.digits}d}-{self.token}"
+            self.layer[state] = (final_state, self.settings, *self.last)
+        chains = batch.chains()
+        names = [key] if len(chains) == 1 else [f"assimilate-part-{self._name(chain)}" for chain in chains]
+        for index, (chain, own) in enumerate(zip(chains, names, strict=True)):
+            blocks, held = self._frames(chain, (number, index))
+            before = None if index else state
+            self.layer[own] = (solve_task, self.settings, chain, held, self.planes, blocks, before)
+        if len(chains) > 1:
+            self.layer[key] = (_join, names)
+        self.keys.append(key)
+        self.cycle_states.append(state)
+        self.last = chains[-1], names[-1]
+
+    def _name(self, part: Batch) -> str:
+        return f"windows-{part.begin:0{self.digits}d}-to-{part.end - 1:0{self.digits}d}-{self.token}"
+
+    def _frames(self, part: Batch, number: tuple[int, int]) -> tuple[list[Any], NDArray[np.intp]]:
+        """Return the keys of the frames that windows need, and their numbers in the record."""
+        from dask.array.chunk import getitem  # dask fuses it with the reading of a chunk: other frames are not read
+
+        everything = (slice(None),) * len(self.planes)
+        ends = part.needed[[0, -1]]
+        first, last = (int(chunk) - 1 for chunk in np.searchsorted(self.bounds, ends, side="right"))
         blocks: list[Any] = []
         held: list[NDArray[np.intp]] = []
         for chunk in range(first, last + 1):
-            low, high = int(bounds[chunk]), int(bounds[chunk + 1])
+            low, high = int(self.bounds[chunk]), int(self.bounds[chunk + 1])
             begin, end = np.searchsorted(part.needed, [low, high])
             if begin == end:
                 continue
             start, stop = int(part.needed[begin]) - low, int(part.needed[end - 1]) + 1 - low
             held.append(np.arange(low + start, low + stop))
-            for place in planes:
-                block: Any = (data.name, chunk, *place)
+            for place in np.ndindex(self.planes):
+                block: Any = (self.data.name, chunk, *place)
                 if (start, stop) != (0, high - low):
-                    own = (f"frames-{token}", *number, chunk, *place)
-                    layer[own] = (getitem, block, (slice(start, stop), *everything))
-                    block = own
+                    cut = (f"frames-{self.token}", *number, chunk, *place)
+                    self.layer[cut] = (getitem, block, (slice(start, stop), *everything))
+                    block = cut
                 blocks.append(block)
         return blocks, np.concatenate(held)
-
-    for index, batch in enumerate(batches):
-        keys.append(f"assimilate-{name(batch)}")
-        cycle_state = None
-        if batch.is_continued and last_part is not None:
-            cycle_state = f"hand-on-window-{batch.begin - 1:0{digits}d}-{token}"
-            layer[cycle_state] = (final_state, shared, *last_part)
-        cycle_states.append(cycle_state)
-        parts = batch.chains()
-        names = keys[-1:] if len(parts) == 1 else [f"assimilate-part-{name(part)}" for part in parts]
-        for number, (part, key) in enumerate(zip(parts, names, strict=True)):
-            blocks, held = frames_of(part, (index, number))
-            layer[key] = (solve_task, shared, part, held, shape, blocks, None if number else cycle_state)
-        if len(parts) > 1:
-            layer[keys[-1]] = (_join_task, names)
-        last_part = parts[-1], names[-1]
-    return layer, keys, cycle_states
 
 
 def solve_task(
     work: Work,
     batch: Batch,
     held: NDArray[np.intp],
-    shape: tuple[int, ...],
+    planes: tuple[int, ...],
     blocks: list[NDArray[Any]],
     before: Fields | None = None,
 ) -> BatchResult:
-    """A batch in a worker, whose threads already share the cores; the bits do not depend on how many there are."""
+    """Solve a batch in a worker, whose threads already share the cores; bits do not depend on their number."""
     workers.refuse_fork()
     with workers.one_torch_thread():
         take_device(work.device)
-        frames = _assembled([np.asarray(block) for block in blocks], shape)
+        frames = _assemble([np.asarray(block) for block in blocks], planes)
         return solve_batch(work, batch, frames, held, before)
 
 
-def _join_task(parts: list[BatchResult]) -> BatchResult:
-    """A batch of the parts that chains cut it into."""
+def _join(parts: list[BatchResult]) -> BatchResult:
+    """Join the chains of a batch."""
     arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
     return BatchResult(arrays, {window: reason for part in parts for window, reason in part.failures.items()})
 
 
-def _assembled(blocks: list[NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
-    """One array of chunks in the order of their dimensions, the first being time, the others cut into `shape`."""
-    if len(blocks) == 1:
-        return blocks[0]
-    for axis in range(len(shape), 0, -1):
-        size = shape[axis - 1]
-        blocks = (
-            [np.concatenate(blocks[i : i + size], axis=axis) for i in range(0, len(blocks), size)]
-            if size > 1
-            else blocks
-        )
-    return np.concatenate(blocks)
+def _assemble(blocks: list[NDArray[Any]], planes: tuple[int, ...]) -> NDArray[Any]:
+    """Join chunks, in the order of time and then of the other dimensions, which are cut into `planes` parts."""
+    for axis in range(len(planes), 0, -1):
+        size = planes[axis - 1]
+        if size > 1:
+            blocks = [np.concatenate(blocks[i : i + size], axis=axis) for i in range(0, len(blocks), size)]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
