@@ -61,7 +61,7 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
     for output, part in work.outputs.items():
         own, rest = f"{output}-{token}", (0,) * len(part.shape)
         take = partial(_output, output)
-        pieces = {(own, index, *rest): (take, key) for index, key in enumerate(tasks.keys)}
+        pieces: dict[Any, Any] = {(own, index, *rest): (take, key) for index, key in enumerate(tasks.keys)}
         graph = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
         sizes = (chunks, *((size,) for size in part.shape))
         arrays[output] = dask.array.Array(graph, own, sizes, dtype=part.dtype)
