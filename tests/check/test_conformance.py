@@ -1,4 +1,4 @@
-"""The check of a user's own model: it passes what is right, and names what is wrong; it never raises for it."""
+"""The check of a user's model: right models pass, and each fault fails its row without an exception."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def failed(model: Callable[[State, float], State], given: State | None = None, s
     return names
 
 
-# ---- what is right
+# ---- models that pass
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -72,7 +72,7 @@ def test_models_of_the_package_pass(dtype: torch.dtype) -> None:
     assert not failed(Lorenz96(), {"x": 8 + random((2, 1, 40), 5, dtype)}, 0.05)
 
 
-def test_a_model_that_remembers_passes() -> None:
+def test_a_model_that_adds_components_passes() -> None:
     class LeapFrog:
         def start(self, state: State) -> State:
             return {**state, "before": state["a"]}
@@ -84,13 +84,13 @@ def test_a_model_that_remembers_passes() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_state_without_any_variation_and_a_great_one_are_no_fault_of_the_model(dtype: torch.dtype) -> None:
+def test_uniform_and_large_states_pass(dtype: torch.dtype) -> None:
     decay = lambda state, seconds: {key: 0.9 * values for key, values in state.items()}  # noqa: E731
     for size in (1.0, 300.0):
         assert failed(decay, {"a": torch.full((2, 1, 20, 20), size, dtype=dtype)}) == []
 
 
-def test_the_state_that_is_given_stays_as_it_is() -> None:
+def test_the_given_state_does_not_change() -> None:
     given = state()
     before = {key: values.clone() for key, values in given.items()}
 
@@ -103,11 +103,11 @@ def test_the_state_that_is_given_stays_as_it_is() -> None:
     assert all(torch.equal(given[key], before[key]) and not given[key].requires_grad for key in given)
 
 
-# ---- what is not
+# ---- models that fail
 
 
 def detached(state: State, seconds: float) -> State:
-    """A part of the tendency is cut off."""
+    """A part of the tendency is detached."""
     return good({"a": state["a"], "b": state["b"].detach()}, seconds) | {"b": good(state, seconds)["b"]}
 
 
@@ -121,12 +121,12 @@ def without_gradients(state: State, seconds: float) -> State:
 
 
 def by_numpy(state: State, seconds: float) -> State:
-    """Runs as long as nobody asks for a gradient."""
+    """Runs without gradients only."""
     return {key: torch.from_numpy(values.numpy() * 0.9) for key, values in state.items()}
 
 
 def by_item(state: State, seconds: float) -> State:
-    """A number that is taken out of the graph, window by window."""
+    """Numbers outside the graph, window by window."""
     means = torch.tensor([float(values.mean()) for values in state["a"].detach()], dtype=state["a"].dtype)
     return {**state, "a": state["a"] + seconds * means.view(-1, 1, 1, 1)}
 
@@ -146,20 +146,20 @@ def wrong_by_hand(state: State, seconds: float) -> State:
 
 
 @pytest.mark.parametrize("model", [detached, wholly_detached, without_gradients, by_numpy, by_item, wrong_by_hand])
-def test_an_adjoint_that_is_none_is_found_by_differences(model: Callable[[State, float], State]) -> None:
+def test_a_wrong_adjoint_is_found_by_differences(model: Callable[[State, float], State]) -> None:
     names = failed(model)
     assert TANGENT in names
     assert not {RUNS, SHAPES, FINITE, INPUT, SAME, APART} & set(names)
 
 
 @pytest.mark.parametrize("model", [wholly_detached, without_gradients, by_numpy, wrong_by_hand])
-def test_in_single_precision_what_is_grossly_wrong_is_found(model: Callable[[State, float], State]) -> None:
+def test_gross_errors_are_found_in_single_precision(model: Callable[[State, float], State]) -> None:
     names = failed(model, state(torch.float32))
     assert TANGENT in names
     assert not {RUNS, SHAPES, FINITE, INPUT, SAME, APART} & set(names)
 
 
-def test_double_backward_alone_passes_a_stray_detach() -> None:
+def test_double_backward_does_not_find_a_detach() -> None:
     assert failed(detached) == [TANGENT]
 
 
@@ -209,7 +209,7 @@ def test_a_key_that_is_written_into_the_given_dict_is_found() -> None:
     ],
 )
 @pytest.mark.parametrize("windows", [1, 3])
-def test_windows_that_see_one_another(mixed: Callable[[Tensor], Tensor], windows: int) -> None:
+def test_windows_that_depend_on_one_another(mixed: Callable[[Tensor], Tensor], windows: int) -> None:
     given = state(windows=windows)
     assert APART in failed(lambda state, seconds: {**state, "a": mixed(state["a"])}, given)
 
@@ -232,11 +232,11 @@ def test_other_keys_or_shapes(wrong: Callable[[State], State]) -> None:
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_values_that_are_no_numbers(value: float) -> None:
+def test_values_that_are_not_finite(value: float) -> None:
     assert FINITE in failed(lambda state, seconds: {**state, "a": state["a"] + value})
 
 
-def test_a_model_that_raises_says_what_it_raised() -> None:
+def test_an_exception_of_the_model_is_reported() -> None:
     def raises(state: State, seconds: float) -> State:
         raise KeyError("no salt")
 
@@ -246,7 +246,7 @@ def test_a_model_that_raises_says_what_it_raised() -> None:
     assert [row.name for row in xvar.check.dynamics(lambda state, seconds: None, state()).rows] == [RUNS]
 
 
-def test_a_model_that_raises_later_is_a_finding_too() -> None:
+def test_a_later_exception_of_the_model_is_reported() -> None:
     calls = []
 
     def once(state: State, seconds: float) -> State:

@@ -1,4 +1,4 @@
-"""The check of covariances: those of xvar pass, and each thing that can be wrong is found and named."""
+"""The check of covariances: those of xvar pass, and each fault fails its row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GRID = Grid((12, 12), (1e3, 1e3))
         (Helmholtz(std=3.0, length=4e3, mean_std=5.0), 2),
     ],
 )
-def test_what_xvar_offers_passes(specification, components) -> None:
+def test_covariances_of_xvar_pass(specification, components) -> None:
     report = check.covariance(specification, (12, 12), components=components)
     assert report.passed, str(report)
     assert [row.name for row in report.rows][:3] == ["linear", "symmetric", "positive"]
@@ -56,7 +56,7 @@ def by_rows(matrix):
         ("windows are independent", broken(apply=lambda x: x - 0.1 * x.mean(dim=0, keepdim=True))),
     ],
 )
-def test_each_fault_is_named(row, operator) -> None:
+def test_each_fault_fails_its_row(row, operator) -> None:
     report = check.covariance(operator, (12, 12))
     assert row in {one.name for one in report.rows if not one.passed}, str(report)
 
@@ -72,7 +72,7 @@ def test_the_least_eigenvalue_is_that_of_the_matrix() -> None:
     assert spectrum(broken(), (2, 1, 12, 12)) == (0.0, pytest.approx(1.0))
 
 
-def test_what_raises_is_a_finding() -> None:
+def test_an_exception_is_reported() -> None:
     def boom(state):
         message = "no such grid"
         raise RuntimeError(message)

@@ -1,4 +1,4 @@
-"""One thread, as in every task of a cluster: with more, no reduction gives the same bits twice over."""
+"""One thread, as in every task of a cluster: with more, the bits of reductions vary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear models and dense covariances, and the estimates that linear algebra gives for them in one go."""
+"""Linear models and dense covariances, and their estimates by linear algebra."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Seen:
 
 
 def covariance_matrix(size: int, seed: int, std: float = 1.0) -> Tensor:
-    """A full one, with a condition of some tens."""
+    """A full matrix with a condition number of some tens."""
     square = random((size, size), seed)
     return std**2 * (square @ square.T / size + 0.3 * torch.eye(size, dtype=torch.float64))
 

@@ -1,4 +1,4 @@
-"""Images that a known motion, linear in space, carries: each is the pattern at the exact origin of every point."""
+"""Images advected by a known motion, linear in space: the pattern at the exact origin of every point."""
 
 from __future__ import annotations
 

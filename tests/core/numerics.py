@@ -1,4 +1,4 @@
-"""What the proofs share: orders of convergence, Taylor remainders, smooth random fields."""
+"""Helpers: orders of convergence, Taylor remainders, smooth random fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def random(shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Normal numbers: the same at every precision."""
+    """Normal random numbers, equal at every precision."""
     return torch.randn(tuple(shape), generator=generator(seed), dtype=torch.float64).to(dtype)
 
 
@@ -82,7 +82,7 @@ def adjoint_error(function: Callable[[Tensor], Tensor], point: Tensor, direction
 def difference_error(
     function: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor, dual: Tensor, h: float = 1e-5
 ) -> float:
-    """The same with the tangent linear by central differences, which sees a part of the graph that was cut off."""
+    """The same with the tangent linear by central differences, which detects a detached part of the graph."""
     _, adjoint = tangent_and_adjoint(function, point, direction, dual)
     with torch.no_grad():
         tangent = (function(point + h * direction) - function(point - h * direction)) / (2 * h)
@@ -91,5 +91,5 @@ def difference_error(
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
-    """Norm of the difference over the norm of what is expected."""
+    """Norm of the difference over the norm of the expected value."""
     return float((found.double() - expected.double()).norm() / expected.double().norm())

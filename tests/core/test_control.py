@@ -47,8 +47,8 @@ def test_the_map_from_a_coarse_control_keeps_the_field() -> None:
     assert float((means - expected)[..., 2:-2, 2:-2].norm() / expected.norm()) < 0.03
 
 
-def test_what_a_coarse_control_stands_for_is_refined() -> None:
-    """By the covariance where it knows how, else by the field."""
+def test_a_coarse_control_is_refined() -> None:
+    """By the covariance if it can, else by the field."""
     problem = smooth_problem()
     period = period_around(problem.grid, 4e3, 2)
     errors = {**problem.background_error, "velocity": StreamPotential(0.5, 4e3, 0.3, period=period)}
@@ -84,7 +84,7 @@ def test_parts_that_share_a_transform_are_those_that_do_not() -> None:
     assert left == pytest.approx(float((control * space.sqrt_transpose(stacked)).sum()), rel=1e-12)
 
 
-def test_fields_of_stacked_parts_go_apart_and_together() -> None:
+def test_stacked_fields_are_split_and_merged() -> None:
     grid = Grid((8, 9), (1.0, 2.0))
     errors = {"a": Matern(1.0, 4.0), "b": Matern(0.5, 6.0), "w": Tikhonov(gradient=1.0, mean_std=1.0, edges="periodic")}
     sizes = {"a": 1, "b": 2, "w": 2}
@@ -95,8 +95,8 @@ def test_fields_of_stacked_parts_go_apart_and_together() -> None:
     assert all(torch.equal(one, other) for one, other in zip(space.split(stacked), fields.values(), strict=True))
 
 
-def test_what_has_no_waves_is_carried_to_the_finer_grid_as_a_field() -> None:
-    """Errors between coasts: by `embed` and by `refine` alike, cell by cell."""
+def test_a_covariance_without_waves_is_refined_by_its_field() -> None:
+    """Diffusion: `embed` and `refine` give the same, cell by cell."""
     water = torch.ones(12, 10, dtype=torch.bool)
     water[4:6, 4:6] = False
     grid = Grid((12, 10), (1e3, 1e3), water=water)

@@ -18,7 +18,7 @@ from xvar.core.problem import ForcedSteps, Problem
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_windows_named_by_the_minimiser_have_the_bits_of_the_batch(dtype: torch.dtype) -> None:
+def test_selected_windows_have_the_bits_of_the_batch(dtype: torch.dtype) -> None:
     """With a standard deviation, a curvature and observations of each window's own."""
     std = 0.5 + random((4, 1, SIZE), 11).abs()
     observations = (
@@ -66,7 +66,7 @@ def test_deviations_by_component_are_not_taken_for_windows() -> None:
         assert all(torch.equal(one[0], among[window]) for one, among in zip(found, whole, strict=True))
 
 
-def test_windows_of_a_coarse_linearisation_are_those_that_are_named() -> None:
+def test_a_coarse_linearisation_selects_windows() -> None:
     """In a batch whose windows differ, about the same controls."""
     problem = smooth_problem()
     velocity = problem.background["velocity"] * torch.tensor([1.0, -2.0]).double().reshape(2, 1, 1, 1)
@@ -81,7 +81,7 @@ def test_windows_of_a_coarse_linearisation_are_those_that_are_named() -> None:
             assert relative(part.product(direction[window : window + 1])[0], whole[window]) < 1e-10
 
 
-def test_each_evaluation_tells_its_terms_and_windows() -> None:
+def test_every_evaluation_reports_its_terms_and_windows() -> None:
     told = []
 
     class Told:

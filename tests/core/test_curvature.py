@@ -12,7 +12,7 @@ from xvar.core.curvature import inverse_hessian
 from xvar.core.observation import Component, Observation
 
 
-def test_the_known_inverse_hessian_is_exact_where_everything_is_diagonal() -> None:
+def test_the_inverse_hessian_is_exact_if_everything_is_diagonal() -> None:
     """Observed at the first time only, without correlations: the Hessian of J in the control is 1 + σ_b² / σ_o²."""
     deviation = 0.5 + random((3, 1, SIZE), 29).abs()
     std = 0.3 + random((3, 1, SIZE), 30).abs()
@@ -31,7 +31,7 @@ def test_the_known_inverse_hessian_is_exact_where_everything_is_diagonal() -> No
     assert some.problem.curvature["x"].shape == (2, 1, SIZE)
 
 
-def test_what_is_not_known_is_measured_along_the_slope() -> None:
+def test_unknown_curvature_is_measured_along_the_gradient() -> None:
     """Of two components the curvature of one is stated, that of the other follows from J, of which it is exact."""
     deviation, std = 2.0, 0.5
     seen = Observation(0.0, Component("x"), random((3, 1, SIZE), 31), torch.full((3, 1, SIZE), std).double())

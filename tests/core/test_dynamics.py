@@ -49,7 +49,7 @@ def test_forcing_is_added_after_the_steps_it_names() -> None:
         assert torch.equal(end["x"], expected)
 
 
-def test_the_state_that_a_visit_returns_is_the_one_to_go_on_from() -> None:
+def test_integration_continues_from_the_state_that_visit_returns() -> None:
     x = random((1, 1, 5), 4)
 
     def replace(index: int, before: State, after: State) -> tuple[State, tuple[Tensor, Tensor]]:
@@ -61,7 +61,7 @@ def test_the_state_that_a_visit_returns_is_the_one_to_go_on_from() -> None:
     assert torch.equal(seen[2][0], seen[1][1])
 
 
-def test_a_model_that_remembers_completes_its_state() -> None:
+def test_a_model_completes_its_initial_state() -> None:
     class Leapfrog:
         def start(self, state: State) -> State:
             return {**state, "before": state["x"]}

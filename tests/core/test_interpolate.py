@@ -107,7 +107,7 @@ def test_grid_points_give_their_own_values(sampler: str, edges: str, dtype: torc
 
 @pytest.mark.parametrize("edges", EDGES)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_lies_beyond_the_edges(sampler: str, edges: str) -> None:
+def test_values_beyond_the_edges(sampler: str, edges: str) -> None:
     """Every position on a wider grid, against the field written out that far."""
     height, width, ring = 6, 9, 8
     field = random((1, 2, height, width), 8)
@@ -193,7 +193,7 @@ def test_a_mirrored_field_gives_mirrored_values_and_the_cubic_mirrored_gradients
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_position_that_is_no_number_gives_none_and_touches_nothing_else(sampler: Sampler, broken: float) -> None:
+def test_a_nan_position_gives_nan_and_does_not_disturb_others(sampler: Sampler, broken: float) -> None:
     """`grid_sample` alone crashes the process in its adjoint here."""
     field = torch.rand(2, 1, 6, 7, dtype=torch.float64, requires_grad=True)
     position = (identity((6, 7), field.detach()) + 0.3).repeat(2, 1, 1, 1)

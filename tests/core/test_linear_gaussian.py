@@ -37,19 +37,19 @@ def operator(index: int) -> Tensor:
 
 
 def noise(index: int) -> Tensor:
-    """Standard deviations of the errors at one time, all unlike."""
+    """Standard deviations of the errors at one time, all different."""
     return STD * random((SEEN,), 300 + index).mul(0.5).exp()
 
 
 def values(index: int) -> Tensor:
-    """What a truth drawn from the prior, and forced a little on its way, would show."""
+    """Observations of a truth drawn from the prior, with model error."""
     truth = MEAN + random((WINDOWS, SIZE), 5) @ torch.linalg.cholesky(B).T
     now = truth @ LinearModel(RATES).matrix(sum(STEPS[:index])).T + 0.2 * random((WINDOWS, SIZE), 600 + index)
     return now @ operator(index).T + noise(index) * random((WINDOWS, SEEN), 200 + index)
 
 
 def problem(dtype: torch.dtype, seen: tuple[int, ...], **settings: Any) -> Problem:
-    """Observations at the states that are named, 0 the first."""
+    """Observations at some states, 0 the first."""
     steps = settings.get("steps", STEPS)
     found = {"steps": steps, "background_error": {"x": Dense(B)}, **settings}
     times = [sum(steps[:index]) for index in range(len(steps) + 1)]
@@ -112,7 +112,7 @@ def test_strong_constraint_is_the_best_linear_unbiased_estimate(dtype: torch.dty
 
 @BOTH
 def test_weak_constraint_is_the_smoother_at_all_times(dtype: torch.dtype) -> None:
-    """One forcing per transition, the first included; steps of unlike lengths; R block-diagonal in time."""
+    """One forcing per transition, the first included; steps of different lengths; R block-diagonal in time."""
     seen = (0, 2, 3, 5)
     weak = ForcedSteps({"x": Dense(Q)}, every_step())
     analysis = solve(problem(dtype, seen, model_error=weak), CONVERGED)

@@ -45,7 +45,7 @@ def clouds(where: Tensor, grid: Grid, seed: int, *, count: int, smallest: float,
 
 
 def origins(motion: Callable[[Tensor], Tensor], where: Tensor, seconds: float) -> Tensor:
-    """Where parcels of a steady motion were, by many small steps of Runge and Kutta."""
+    """Origins of the parcels of a steady motion, by many small Runge-Kutta steps."""
     count = 40
     h = -seconds / count
     for _ in range(count):
@@ -69,7 +69,7 @@ def motion_problem(
     dtype: torch.dtype = torch.float64,
     **advection: Any,
 ) -> Problem:
-    """The first frame as it is, the others observed; no motion is known beforehand."""
+    """The first frame is exact, the others are observed; the background is at rest."""
     windows = len(frames[0])
     return Problem(
         grid=grid,
@@ -159,7 +159,7 @@ def test_levels_divide_one_another_down_to_one(levels: tuple[int, ...]) -> None:
 
 
 def batch(dtype: torch.dtype, grid: Grid = Grid((13, 18), (900.0, 1200.0)), windows: int = 4) -> Problem:  # noqa: B008
-    """Windows of unlike motions; one of them is dry."""
+    """Windows of different motions; one of them is dry."""
     velocity = 2.5 * smooth((windows, 2, *grid.shape), 5, waves=1)
     frames = [5 * smooth((windows, 1, *grid.shape), 6)]
     model = Advection().bind(grid, dtype=torch.float64, device=torch.device("cpu"))
@@ -290,7 +290,7 @@ def test_mirror_images_agree_with_the_bilinear_sampler_where_converged(axis: int
     assert found < 1e-8  # J knows its minimum no better: its own digits end the line search
 
 
-def test_single_precision_finds_what_double_precision_does() -> None:
+def test_analyses_agree_in_single_and_double_precision() -> None:
     frames = frames_of(uniform, count=14, smallest=2000.0, share=0.5)
     prior = Tikhonov(gradient=0.0, curvature=1e17, mean_std=10.0)
     minimizer = LBFGS(max_evaluations=60)
@@ -301,7 +301,7 @@ def test_single_precision_finds_what_double_precision_does() -> None:
     assert relative(sum(single.cost_background.values()), sum(double.cost_background.values())) < 1e-6
 
 
-def test_a_window_that_has_no_j_keeps_its_background_and_leaves_the_others() -> None:
+def test_a_window_without_finite_cost_keeps_its_background() -> None:
     problem = batch(torch.float64)
     spoilt = problem.background["tracer"].clone()
     spoilt[1, 0, 5, 5] = torch.nan
@@ -313,7 +313,7 @@ def test_a_window_that_has_no_j_keeps_its_background_and_leaves_the_others() -> 
     assert all(same_bits(plain, window, mixed, window) for window in (0, 2, 3))
 
 
-def test_coarse_grids_keep_what_they_average() -> None:
+def test_coarse_grids_conserve_means() -> None:
     """A uniform increment goes from level to level as it is; the mass of an image stays."""
     problem = batch(torch.float64)
     coarse = problem.coarsen(2)

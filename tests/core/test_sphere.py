@@ -1,4 +1,4 @@
-"""Metric terms: on latitude and longitude the local spacing carries a solid-body rotation of the sphere as it is."""
+"""Metric terms: on latitude and longitude the local spacing gives an exact solid-body rotation of the sphere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AXIS = (0.5, 0.0, 0.8660254037844386)  # of a rotation about a point that is no 
 
 
 def turned(points: Tensor, angle: float) -> Tensor:
-    """Points (3, ...) of the unit sphere turned about `AXIS`, by the formula of Rodrigues."""
+    """Points (3, ...) of the unit sphere turned about `AXIS`, by Rodrigues' formula."""
     axis = torch.tensor(AXIS, dtype=torch.float64).view(3, 1, 1)
     along = (axis * points).sum(0) * axis
     across = torch.linalg.cross(axis.expand_as(points), points, dim=0)

@@ -1,4 +1,4 @@
-"""What every covariance operator must hold; inherited by the tests of each."""
+"""The conformance tests of covariance operators; the test class of each inherits them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 class OperatorTests:
-    """Subclasses say which operator, and on which shape."""
+    """Subclasses state the operator and the shape of its states."""
 
     shape: Shape = (3, 2, 9, 7)
     has_log_determinant = True
     exact_inverse_hessian = True
-    #: Its inverse asks for values on the way, which no tensor on the device "meta" has.
+    #: Its inverse needs values, which tensors on the device "meta" do not have.
     iterative = False
-    #: Bool (y, x): where the operator's fields exist. Elsewhere they are zero.
+    #: Bool (y, x): the points of the operator's fields; elsewhere they are zero.
     water: Tensor | None = None
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
@@ -55,7 +55,7 @@ class OperatorTests:
         return torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
 
     def kept(self) -> Tensor:
-        """Bool (component and point,): what of a state is not on land."""
+        """Bool (component and point,), true on water."""
         if self.water is None:
             return torch.ones(math.prod(self.shape[1:]), dtype=torch.bool)
         return self.water.expand(self.shape[1:]).flatten()
@@ -166,7 +166,7 @@ class OperatorTests:
         for tensor in found:
             assert (tensor.device.type, tensor.dtype) == ("meta", torch.float32)
 
-    def test_the_argument_is_left_alone(self) -> None:
+    def test_the_argument_does_not_change(self) -> None:
         operator, x, v = self.operator(), self.draw(0), self.draw_control(1)
         for method, argument in (
             (operator.apply, x),

@@ -46,7 +46,7 @@ class TestPeriodic(OperatorTests):
         error = Geostrophic(Matern(0.1, 60e3, 2, edges="periodic"), Helmholtz(0.1, 30e3, 0.1, edges="free"))
         return error.bind(Grid((7, 6), (20e3, 25e3), edges="periodic"), dtype=dtype, device=device)
 
-    def test_it_has_a_determinant_where_its_parts_have(self) -> None:
+    def test_it_has_a_determinant_if_its_parts_have(self) -> None:
         shape = (2, 3, 7, 6)
         operator = TestClosed().operator()
         assert operator.log_determinant(shape) is not None
@@ -124,7 +124,7 @@ def test_the_balance_by_hand(edges: Any, staggering: Any) -> None:
     around_y, around_x = edges == "periodic", edges != "closed"
 
     def near(j: int, i: int) -> tuple[int, int]:
-        """The cell of these numbers; beyond a wall the last goes on."""
+        """The cell of these indices; beyond a wall the last is repeated."""
         return (
             j % rows if around_y else min(max(j, 0), rows - 1),
             i % columns if around_x else min(max(i, 0), columns - 1),
@@ -202,7 +202,7 @@ def test_a_balanced_increment_makes_no_gravity_waves() -> None:
     assert spread["alone"] > 0.2
 
 
-def test_a_basin_is_closed_where_nothing_is_said() -> None:
+def test_a_basin_is_closed_by_default() -> None:
     height = random((2, 1, 9, 7), 0)
     for edges, stated in (("free", "closed"), ("periodic", "periodic")):
         grid = Grid((9, 7), (30e3, 25e3), edges=edges)
@@ -214,14 +214,14 @@ def test_a_basin_is_closed_where_nothing_is_said() -> None:
 
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.float64, 1e-15), (torch.float32, 1e-6)])
 def test_currents_of_a_draw_are_those_in_balance_with_its_height(dtype: torch.dtype, digits: float) -> None:
-    """But for the rest, which is nothing here; in the precision of the operator."""
+    """With a residual of zero, in the precision of the operator."""
     error = Geostrophic(Matern(0.1, 60e3, 2), Diagonal(0.0))
     state = error.bind(GRID, dtype=dtype).sample((2, 3, 7, 6), torch.Generator().manual_seed(0))
     assert relative(state, error.balanced(state[:, :1], GRID)) < digits
     assert state.dtype == dtype
 
 
-def test_the_balance_is_where_the_height_is() -> None:
+def test_the_balance_has_the_device_of_the_height() -> None:
     height = torch.empty(2, 1, 7, 6, device="meta")
     found = Geostrophic(Diagonal(0.1), Diagonal(0.1)).balanced(height, GRID)
     assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 3, 7, 6))

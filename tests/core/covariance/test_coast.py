@@ -38,7 +38,7 @@ def through(motion: Tensor, water: Tensor) -> Tensor:
 
 
 class TestNoFlow(OperatorTests):
-    """The mixin, but for the inverse: what does not flow through the coast is known, so that B has a null space."""
+    """The mixin without the inverse: flow through the coast is known to be zero, so B has a null space."""
 
     iterative = True
     shape = (3, 2, 11, 9)
@@ -84,7 +84,7 @@ def test_nothing_flows_through_the_coast(kind: Callable[..., Specification], dty
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_the_covariance_on_condition_that_nothing_does(kind: Callable[..., Specification]) -> None:
+def test_it_is_the_conditional_covariance(kind: Callable[..., Specification]) -> None:
     """By dense algebra, with the flow through the faces as observations."""
     free, closed = (
         kind(0.6, 3000.0, 0.4, coast=coast).bind(GRID, dtype=torch.float64) for coast in ("free", "no_flow")
@@ -101,7 +101,7 @@ def test_it_is_the_covariance_on_condition_that_nothing_does(kind: Callable[...,
 
 
 def test_far_from_the_coast_and_without_one_it_is_the_same() -> None:
-    """Far is a distance whose square is large: a part without divergence is correlated so."""
+    """At a distance of many lengths: correlations without divergence fall with its square."""
     wide = Grid((60, 12), (1000.0, 1000.0), water=torch.ones(60, 12, dtype=torch.bool))
     for water in (None, wide.water, ~wide.water):  # type: ignore[operator]
         grid = Grid(wide.shape, wide.spacing, water=water)
@@ -139,7 +139,7 @@ def test_along_a_straight_coast_the_motion_stays_and_across_it_goes() -> None:
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-def test_what_a_coarse_grid_found_stays_closed_on_the_finer_one(factor: int) -> None:
+def test_a_refined_motion_does_not_cross_the_coast(factor: int) -> None:
     period = period_around(WIDE, LENGTH, 4)
     coarse, fine = (
         StreamPotential(0.6, LENGTH, 0.4, period=period, coast="no_flow").bind(grid, dtype=torch.float64)

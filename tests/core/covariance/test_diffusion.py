@@ -25,7 +25,7 @@ def coast(ny: int, nx: int) -> Tensor:
 
 
 def varying(ny: int, nx: int) -> Tensor:
-    """Spacing (dy, dx) that grows to half as much again along x, and by a fifth along y."""
+    """Spacing (dy, dx) that grows by a half along x, and by a fifth along y."""
     dy = 900 * (1 + 0.2 * torch.linspace(0, 1, ny, dtype=torch.float64)[:, None].expand(ny, nx))
     dx = 1200 * (1 + 0.5 * torch.linspace(0, 1, nx, dtype=torch.float64).expand(ny, nx))
     return torch.stack((dy, dx))
@@ -173,7 +173,7 @@ def test_dirac_response_has_the_stated_variance_and_daley_length(order: int, spa
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_the_length_holds_in_true_metres(order: int) -> None:
-    """Where the local spacing changes, the correlation is that of the distance it gives."""
+    """With variable spacing the correlation is that of the true distance."""
     shape, length = (81, 81), 9000.0
     dx = (800 + 10 * torch.arange(81, dtype=torch.float64)).expand(81, 81)
     metric = torch.stack((torch.full_like(dx, 1000), dx))
@@ -191,7 +191,7 @@ def test_the_length_holds_in_true_metres(order: int) -> None:
 
 
 @pytest.mark.parametrize("order", [2, 4])
-def test_resolution_does_not_matter(order: int) -> None:
+def test_the_filter_does_not_depend_on_resolution(order: int) -> None:
     diffusion = Diffusion(0.3, 12e3, order)
     coarse = dirac(diffusion.bind(Grid((45, 45), (2000.0, 2000.0)), dtype=torch.float64), (45, 45))
     fine = dirac(diffusion.bind(Grid((89, 89), (1000.0, 1000.0)), dtype=torch.float64), (89, 89))

@@ -96,7 +96,7 @@ def test_a_state_that_no_member_spans_is_not_inverted() -> None:
 
 
 def test_members_of_a_dataset() -> None:
-    """In the order of the core: y and x ascend, whatever they do in the file."""
+    """In the order of the core: y and x ascend in any file."""
     from xvar.covariance import ensemble
 
     values = MEMBERS.numpy()

@@ -45,7 +45,7 @@ def test_the_covariance_of_samples_comes_back(edges: Any) -> None:
 
 
 @pytest.mark.parametrize("edges", ["zero", "appended_zero"])
-def test_where_the_field_is_zero_at_the_edges_the_middle_has_the_variance_of_the_samples(edges: Any) -> None:
+def test_with_zero_edges_the_largest_variance_is_that_of_the_samples(edges: Any) -> None:
     """The largest variance of a point is that of the samples; towards the edges it falls."""
     grid = Grid((24, 20), (1e3, 1e3))
     samples = (

@@ -137,7 +137,7 @@ def test_a_length_without_daley_is_where_the_correlation_is_0_6() -> None:
 
 
 @pytest.mark.parametrize("smoothness", [1, 2, 3])
-def test_resolution_does_not_matter(smoothness: int) -> None:
+def test_the_filter_does_not_depend_on_resolution(smoothness: int) -> None:
     matern = Matern(0.3, 12e3, smoothness)
     coarse = dirac(matern.bind(Grid((65, 65), (2000.0, 2000.0)), dtype=torch.float64), (65, 65))
     fine = dirac(matern.bind(Grid((129, 129), (1000.0, 1000.0)), dtype=torch.float64), (129, 129))

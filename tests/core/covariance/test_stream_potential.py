@@ -24,7 +24,7 @@ def wide(ratio: float = 0.2, truncation: float = 0.5, mean: float = 0.4) -> Stre
 
 
 class TestTruncated(OperatorTests):
-    """The mixin, but for what an operator without the shortest waves cannot hold.
+    """The mixin without the tests that an operator without the shortest waves cannot pass.
 
     B has a null space: it is semi-definite (not positive), has no determinant and no inverse. `solve` is that of
     :math:`B + r^2` by conjugate gradients that stop, and so neither B's inverse nor linear to rounding nor the same at
@@ -142,7 +142,7 @@ def test_the_stated_variance_to_five_percent_at_every_point(ratio: float) -> Non
 
 
 def test_the_share_of_the_mean() -> None:
-    """The mean of the larger grid is that of a motion that is the same everywhere."""
+    """The mean of the larger grid is a uniform motion."""
     with_mean, without = variances(wide(mean=0.4)), variances(wide(mean=1e-9))
     assert float((with_mean - without - 0.4**2).abs().max()) < 1e-12
 
@@ -167,7 +167,7 @@ def test_it_is_helmholtz_without_the_shortest_waves() -> None:
 
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("shape", [(32, 24), (30, 26), (29, 27)])
-def test_what_a_coarse_grid_found_reaches_the_finer_one(factor: int, shape: tuple[int, int]) -> None:
+def test_a_coarse_motion_is_refined(factor: int, shape: tuple[int, int]) -> None:
     """The waves of a coarse grid are waves of the finer one, of the same place: its blocks have the coarse motion."""
     fine_grid = Grid(shape, (1000.0, 1000.0))
     period = period_around(fine_grid, LENGTH, 4)
@@ -188,7 +188,7 @@ def test_what_a_coarse_grid_found_reaches_the_finer_one(factor: int, shape: tupl
         assert torch.equal(fine.refine(coarse, control[k : k + 1])[0], found[k])
 
 
-def test_waves_that_the_finer_grid_alone_has_are_left_at_nothing() -> None:
+def test_waves_of_the_finer_grid_alone_are_zero() -> None:
     fine_grid = Grid((32, 24), (1000.0, 1000.0))
     period = period_around(fine_grid, LENGTH, 4)
     coarse, fine = (
@@ -201,7 +201,7 @@ def test_waves_that_the_finer_grid_alone_has_are_left_at_nothing() -> None:
 
 
 @pytest.mark.parametrize(("truncation", "rows", "columns"), [(1.0, 31, 17), (0.5, 16, 8), (0.25, 8, 4)])
-def test_the_control_holds_the_share_of_the_waves_that_is_asked_for(truncation: float, rows: int, columns: int) -> None:
+def test_the_control_has_the_stated_share_of_the_waves(truncation: float, rows: int, columns: int) -> None:
     """Of 32 rows one wave has no conjugate, and is left out; of real rows of 32 there are 17 waves."""
     error = StreamPotential(0.5, 4e3, 0.3, truncation=truncation, period=(32e3, 32e3))
     operator = error.bind(Grid((20, 18), (1e3, 1e3)), dtype=torch.float64)

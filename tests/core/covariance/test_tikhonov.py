@@ -217,7 +217,7 @@ def test_anisotropic_spacing_is_isotropic_in_metres() -> None:
 
 @pytest.mark.parametrize("truncation", [1.0, 0.5])
 def test_waves_of_a_coarse_grid_are_embedded_in_a_fine_one(truncation: float) -> None:
-    """The same motion, but for what a cosine is between two points; what cannot be embedded is said to be none."""
+    """The same motion up to the interpolation of cosines; None if it cannot be embedded."""
     prior = Tikhonov(gradient=1e6, curvature=1e12, mean_std=1.0, truncation=truncation, pixel_area=1e6)
     coarse, fine = (
         prior.bind(Grid(shape, spacing), dtype=torch.float64)

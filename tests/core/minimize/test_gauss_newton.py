@@ -1,4 +1,4 @@
-"""Gauss-Newton: exact on quadratic faults in one loop, the same answer as L-BFGS, and no window sees another."""
+"""Gauss-Newton: exact on quadratic problems in one loop, the minimum of L-BFGS, and independent windows."""
 
 from __future__ import annotations
 

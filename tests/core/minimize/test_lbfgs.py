@@ -16,7 +16,7 @@ Value = Callable[[Tensor, Tensor], Tensor]
 
 
 class Function:
-    """J of each window and its gradient by autograd, with a record of all that was asked for."""
+    """J of each window and its gradient by autograd, with a record of the evaluations."""
 
     def __init__(self, value: Value) -> None:
         self.value = value
@@ -107,7 +107,7 @@ def test_rosenbrock() -> None:
     assert all(Reason(int(reason)).converged for reason in minimum.reason)
 
 
-def test_what_is_reported_is_what_was_found() -> None:
+def test_the_reported_cost_and_gradient_are_those_of_the_control() -> None:
     value, _, _ = quadratics(4, 10, 1e3, 5)
     function = Function(value)
     minimum = LBFGS(max_evaluations=12)(function, torch.zeros(4, 10, dtype=torch.float64))
@@ -121,7 +121,7 @@ def test_what_is_reported_is_what_was_found() -> None:
 
 
 def check_invariants(function: Function, minimum: Minimum, allowed: int) -> None:
-    """What holds whatever the function is."""
+    """Properties for any function."""
     history = torch.stack(minimum.history)
     for window in range(history.shape[1]):
         costs = function.costs(window)
@@ -213,7 +213,7 @@ def test_the_bits_of_a_window_are_its_own_whatever_is_remembered(memory: int) ->
 
 
 def waves_of(windows: int, size: int) -> tuple[Value, Tensor]:
-    """Quadratics with waves on them, in double precision, and where to start."""
+    """Quadratics with waves, in double precision, and first guesses."""
     curvature = torch.exp(3 * random((windows, size), 3, torch.float64))
     centre = random((windows, size), 4, torch.float64)
 
@@ -251,7 +251,7 @@ def test_a_window_that_fails_leaves_the_bits_of_the_others(fault: str) -> None:
     assert mixed.control.isfinite().all()
 
 
-def test_an_undefined_start_stays_where_it_is_and_says_so() -> None:
+def test_an_undefined_start_is_returned_as_diverged() -> None:
     for bad in (torch.nan, torch.inf):
         minimum = LBFGS()(Function(lambda v, w, bad=bad: v.sum(1) * 0 + bad), torch.ones(2, 3))
         assert minimum.reason.tolist() == [Reason.DIVERGED] * 2
@@ -262,7 +262,7 @@ def test_an_undefined_start_stays_where_it_is_and_says_so() -> None:
     assert minimum.reason.tolist() == [Reason.DIVERGED] * 2
 
 
-def test_the_best_iterate_is_kept_where_j_ends_to_exist() -> None:
+def test_the_best_iterate_is_kept_if_j_becomes_undefined() -> None:
     """J is defined at the first four trial points only."""
     calls = [0]
 
@@ -320,7 +320,7 @@ def test_reasons() -> None:
     assert [reason.converged for reason in Reason] == [True, True, True, False, False]
 
 
-def test_the_start_is_not_touched() -> None:
+def test_the_first_guess_does_not_change() -> None:
     start = torch.ones(2, 4, dtype=torch.float64)
     LBFGS()(Function(rosenbrock), start - 3 * start)
     kept = start.clone()
@@ -330,6 +330,6 @@ def test_the_start_is_not_touched() -> None:
     assert not torch.equal(minimum.control, start)
 
 
-def test_no_windows_are_no_trouble() -> None:
+def test_a_batch_without_windows() -> None:
     minimum = LBFGS()(Function(rosenbrock), torch.zeros(0, 4))
     assert minimum.control.shape == (0, 4)

@@ -1,4 +1,4 @@
-"""What every model must pass, whatever it is a model of. A test class of a model inherits these and names its cases."""
+"""The conformance tests of models; the test class of a model inherits them and states its cases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOT_PRODUCT = {torch.float64: 1e-13, torch.float32: 1e-7}
 
 @dataclass(frozen=True)
 class StepCase:
-    """A model, a state to start from, and steps of unlike lengths."""
+    """A model, an initial state, and steps of different lengths."""
 
     model: Callable[[torch.dtype], Any]
     state: Callable[[int, torch.dtype], State]  # of so many windows
@@ -111,7 +111,7 @@ class StepConformance(abc.ABC):
 
 
 class SmoothStepConformance(StepConformance):
-    """The same around a state where the step is once differentiable: no point crosses a kink."""
+    """The same around a state at which the step is once differentiable: no point crosses a kink."""
 
     def test_taylor(self, case: StepCase) -> None:
         function = Packed(case, torch.float64, case.steps)
@@ -123,7 +123,7 @@ class SmoothStepConformance(StepConformance):
 
 
 class _Recorder:
-    """An observation operator that keeps what it gave."""
+    """An observation operator that records its output."""
 
     def __init__(self, operator: Any, record: list[Tensor]) -> None:
         self.operator, self.record = operator, record
@@ -233,7 +233,7 @@ class WindowConformance(abc.ABC):
 
 
 class SmoothWindowConformance(WindowConformance):
-    """The same where J is once differentiable around `taylor_point`."""
+    """The same if J is once differentiable around `taylor_point`."""
 
     largest = 0.1
     """Perturbation of the control."""

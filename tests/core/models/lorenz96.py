@@ -15,7 +15,7 @@ from xvar.core.dynamics import State
 
 @dataclass(frozen=True)
 class Lorenz96:
-    """One step of Runge and Kutta's fourth-order method of a state ``x`` (window, 1, variable)."""
+    """One fourth-order Runge-Kutta step of a state ``x`` (window, 1, variable)."""
 
     forcing: float = 8.0
 
@@ -32,7 +32,7 @@ class Lorenz96:
 
 
 def on_the_attractor(windows: int, seed: int = 1) -> Tensor:
-    """States that the model has forgotten the beginning of, (window, 1, 40) in float64."""
+    """States on the attractor, (window, 1, 40) in float64."""
     generator = torch.Generator().manual_seed(seed)
     state = {"x": 8 + torch.randn(windows, 1, 40, generator=generator, dtype=torch.float64)}
     model = Lorenz96()

@@ -156,7 +156,7 @@ def test_steady_parcels_are_those_of_the_other_model_but_for_the_middle_of_the_s
 
 @pytest.mark.parametrize("reach", [1, 2, 5])
 def test_parcels_of_every_image_are_followed_as_those_of_the_last_one_would_be(reach: int) -> None:
-    """Those of an earlier image, as if the window ended there; and none farther than they are wanted."""
+    """Parcels of an earlier image, as if the window ended there, and only for `reach` steps."""
     state = unsteady(2, torch.float64)
     all_states = trajectory(model(reach=reach), state, STEPS)
     rows = GRID.shape[0]
@@ -177,7 +177,7 @@ PLANE = Grid((31, 45), (0.15, 0.1))
 
 
 def propagator(end: float, parts: int = 400) -> Tensor:
-    """Of dX/dt = (RATES + t CHANGE) X from 0, by the fourth order of Runge and Kutta."""
+    """Of dX/dt = (RATES + t CHANGE) X from 0, by fourth-order Runge-Kutta steps."""
     step, flow = end / parts, torch.eye(2, dtype=torch.float64)
     for index in range(parts):
         begin, half, after = (RATES + (index + share) * step * CHANGE for share in (0, 0.5, 1))
@@ -236,7 +236,7 @@ def operator(mask: Tensor | None = None, known: Tensor | None = None, *, erring:
 
 
 def placed() -> State:
-    """Where the parcels of two images are, and above those that are of the image itself."""
+    """Positions of the parcels of two images, above those of the image itself."""
     rows = torch.cat([identity(GRID.shape, torch.zeros((), dtype=torch.float64))] * 3, dim=2)
     return {
         "position": rows + random((2, 2, *rows.shape[2:]), 14),

@@ -19,7 +19,7 @@ STEPS = (0.05,) * 8
 
 
 def on_the_attractor(model: Any, windows: int, variables: int) -> torch.Tensor:
-    """States that the model has forgotten the beginning of, (window, 1, variable) in float64."""
+    """States on the attractor, (window, 1, variable) in float64."""
     state = {"x": 8 + random((windows, 1, variables), 1)}
     return trajectory(model, state, [model.step] * int(20 / model.step))[-1]["x"]
 
@@ -98,7 +98,7 @@ def test_the_integration_is_of_fourth_order(model: Any, variables: int) -> None:
 
 
 def growth(model: Any, variables: int, time: float) -> float:
-    """Mean rate at which two close states part, in a unit of time: the greatest Lyapunov exponent."""
+    """Mean rate at which two close states separate: the greatest Lyapunov exponent."""
     x = on_the_attractor(model, 20, variables)
     y, total, span = x + 1e-6 * random(x.shape, 2), 0.0, 10 * model.step
     for count in range(round(time / span)):
@@ -116,7 +116,7 @@ def test_the_greatest_exponent_is_that_of_the_literature() -> None:
 
 
 def test_the_fixed_points() -> None:
-    """Steady convection rolls, and a ring where all is F."""
+    """Steady convection rolls, and a uniform ring of F."""
     rho, beta = 28.0, 8 / 3
     rolls = torch.tensor([(beta * (rho - 1)) ** 0.5, (beta * (rho - 1)) ** 0.5, rho - 1], dtype=torch.float64)
     for sign in ([1, 1, 1], [-1, -1, 1]):

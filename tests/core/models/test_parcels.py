@@ -59,7 +59,7 @@ class TestStep(StepConformance):
 
 
 class TestStepBackInTime(StepConformance):
-    """The transient motion alone: the source of the state is no matter of this model's."""
+    """The transient motion alone; this model ignores the source of the state."""
 
     @pytest.fixture
     def case(self) -> StepCase:
@@ -80,7 +80,7 @@ class TestUniformStep(SmoothStepConformance):
 
 
 class TestUniformTransientStep(SmoothStepConformance):
-    """A uniform motion that fades, and a source: no parcel crosses a cell, so the step is smooth in all of them."""
+    """A uniform motion that decays, and a source: no parcel crosses a cell, so the step is smooth in all of them."""
 
     @pytest.fixture
     def case(self) -> StepCase:
@@ -171,7 +171,7 @@ def test_the_first_step_from_the_grid_points_is_as_from_anywhere() -> None:
     assert (follow.follow(velocity, here.clone(), 300.0) - shortcut).abs().max() < 1e-13
 
 
-def test_what_has_lived_is_the_integral_of_what_fades() -> None:
+def test_the_decay_integral() -> None:
     for lifetime in (0.3, 1.0, 7.0):
         for end in (-5.0, -0.2, 0.4, 3.0):
             share = (torch.arange(20000, dtype=torch.float64) + 0.5) / 20000
@@ -228,7 +228,7 @@ def linear(matrix: Tensor, metres: Tensor) -> Tensor:
 
 
 def propagator(end: float, parts: int = 400) -> Tensor:
-    """Of dX/dt = (RATES + FADING exp(-|t| / LIFETIME)) X from 0, by the fourth order of Runge and Kutta."""
+    """Of dX/dt = (RATES + FADING exp(-|t| / LIFETIME)) X from 0, by fourth-order Runge-Kutta steps."""
     step, flow = end / parts, torch.eye(2, dtype=torch.float64)
     for index in range(parts):
         begin, half, after = (RATES + FADING * math.exp(-abs((index + s) * step) / LIFETIME) for s in (0, 0.5, 1))
@@ -279,7 +279,7 @@ def test_paths_of_an_unsteady_motion_are_put_together_from_the_last_to_the_first
     assert wrong[-1] > 20 * errors[-1]  # the matrices do not commute: the other order leads elsewhere
 
 
-def test_through_is_the_paths_found_where_the_parcels_are() -> None:
+def test_composed_displacements_are_interpolated_at_the_parcels() -> None:
     here = identity(GRID.shape, uniform())
     paths = here + torch.tensor([1.5, -0.25], dtype=torch.float64).view(1, 2, 1, 1)
     position = (here + 0.3 * random((2, 2, *GRID.shape), 22)).clamp(0, 15)
@@ -308,7 +308,7 @@ def test_a_uniform_metric_is_the_spacing(name: str) -> None:
     assert (ends[0] - identity(GRID.shape, ends[0])).abs().max() > 0.1
 
 
-def test_the_operator_is_the_difference_between_the_image_and_what_parcels_carry() -> None:
+def test_the_operator_is_the_image_minus_the_tracer() -> None:
     image = smooth((2, 1, *GRID.shape), 10)
     position = identity(GRID.shape, image) + random((2, 2, *GRID.shape), 11)
     tracer = smooth((2, 1, *GRID.shape), 12)
@@ -432,7 +432,7 @@ class TestGrowingWindow(WindowConformance):
 
 
 class TestTransientWindow(WindowConformance):
-    """A motion that fades is unknown beside a steady one that is known; back in time, as the newest pair is seen."""
+    """A decaying motion is unknown, a steady one is known; backward in time, as for the newest pair of images."""
 
     goal = 0.7
     steps = (-150.0, -150.0)
