@@ -166,6 +166,7 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
         if len(choices) > 1:
             names = ", ".join(repr(str(dim)) for dim in choices)
             faults.add(
+                code="axis-ambiguous",
                 variable=array.name,
                 found=f"several dimensions that may be {word}: {names}",
                 expected=f"one {word} dimension",
@@ -173,6 +174,7 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
             )
         if not choices:
             faults.add(
+                code="axis-missing",
                 variable=array.name,
                 found=f"no {word} dimension among ({dims})",
                 expected=f"a dimension with axis={axis!r}, a CF standard_name, or a name such as "
@@ -254,6 +256,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
             if name in usable:
                 return name
             faults.add(
+                code="repeated-dimension",
                 variable=name,
                 found=f"dimensions {dataset[name].dims}, one of them twice",
                 expected="a variable with time, y and x dimensions",
@@ -263,6 +266,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
         closest = _closest(name, usable)
         known = ", ".join(repr(str(key)) for key in usable) or "none"
         faults.add(
+            code="variable-unknown",
             variable=name,
             found=f"no variable of that name; the data variables are {known}",
             expected="the name of a data variable",
@@ -291,6 +295,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
     if candidates:
         names = ", ".join(repr(str(key)) for key in candidates)
         faults.add(
+            code="variable-ambiguous",
             found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
             expected="the name of one of them",
             fix=_call_with(scalars or candidates),
@@ -298,6 +303,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
     else:
         single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)
         faults.add(
+            code="variable-missing",
             found="no numeric variable with time, y and x dimensions"
             + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
             expected="one data variable (time, y, x)",
@@ -344,6 +350,7 @@ def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray |
             single[dim] = 0
             continue
         faults.add(
+            code="extra-dimension",
             variable=array.name,
             dimension=dim,
             found=f"an extra dimension {str(dim)!r} of size {size}",
@@ -353,6 +360,7 @@ def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray |
     for label, dim in (("rows", axes.y), ("columns", axes.x)):
         if array.sizes[dim] < MINIMUM_POINTS:
             faults.add(
+                code="grid-too-small",
                 variable=array.name,
                 dimension=dim,
                 found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
@@ -386,6 +394,7 @@ def _one_of(array: xr.DataArray, dim: Hashable) -> str:
 def _check_values(array: xr.DataArray, faults: Faults) -> None:
     if not is_number(array):
         faults.add(
+            code="not-numeric",
             variable=array.name,
             found=f"values of dtype {array.dtype}",
             expected="real numbers (integers or floats)",
@@ -394,6 +403,7 @@ def _check_values(array: xr.DataArray, faults: Faults) -> None:
     packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
     if packed and isinstance(array.dtype, np.dtype) and array.dtype.kind in "iu":
         faults.add(
+            code="not-decoded",
             variable=array.name,
             found=f"{array.dtype} values that are not decoded: {', '.join(packed)} still in the attributes",
             expected="decoded values",

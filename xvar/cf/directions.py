@@ -63,6 +63,7 @@ def axis_directions(
     if plane is None:
         name = mapping_name(array)
         faults.add(
+            code="north-unknown",
             variable=array.name,
             found="a grid of which nothing says where north is: no 2-D latitude and longitude, and "
             + ("no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"),

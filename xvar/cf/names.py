@@ -42,6 +42,7 @@ def without_clash(
     for dim in (axes.y, axes.x):
         if dim in DIMENSIONS:
             faults.add(
+                code="name-taken",
                 variable=array.name,
                 dimension=dim,
                 found=f"a dimension of the grid with the name {str(dim)!r}",
@@ -50,6 +51,7 @@ def without_clash(
             )
     if str(array.name) in (taken if own_model else taken | NAMES_OF_FIELDS):
         faults.add(
+            code="name-taken",
             variable=array.name,
             found=f"a variable with the name {str(array.name)!r}, which is one of the output's own",
             expected="another name: the analysis keeps it",

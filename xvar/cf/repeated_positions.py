@@ -33,6 +33,7 @@ def positions_of_one_frame(array: xr.DataArray, axes: Axes, faults: Faults) -> x
         moved = np.flatnonzero(~np.array([np.array_equal(frame, values[0], equal_nan=True) for frame in values]))
         if moved.size:
             faults.add(
+                code="grid-moves",
                 variable=name,
                 dimension=axes.time,
                 index=int(moved[0]),

@@ -56,6 +56,7 @@ def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     window = 4.0 * WORKING_FIELDS * rows * columns
     if window > have:
         faults.add(
+            code="grid-too-large",
             variable=array.name,
             found=f"a grid of {where}: one window needs about {window / _GIGABYTE:.3g} GB",
             expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine",
@@ -66,6 +67,7 @@ def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if not is_lazy(array) and whole > have:
         faults.add(
+            code="record-too-large",
             variable=array.name,
             found=f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {where})",
             expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine, or lazy data",

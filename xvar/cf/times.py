@@ -69,6 +69,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
     where: dict[str, Any] = {"variable": array.name, "dimension": dim}
     if coordinate is None:
         faults.add(
+            code="time-missing",
             **where,
             found=f"no time coordinate on dimension {str(dim)!r}",
             expected="a coordinate of dates (datetime64 or cftime)",
@@ -83,6 +84,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
     missing = np.flatnonzero(pd.isnull(values))
     if missing.size:
         faults.add(
+            code="time-missing-value",
             **where,
             index=int(missing[0]),
             found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
@@ -92,6 +94,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
         return None
     if values.size < 2:
         faults.add(
+            code="too-few-frames",
             **where,
             found=f"needs >= 2 frames, got {values.size}",
             expected="at least 2 frames: motion is what changes between frames",
@@ -116,6 +119,7 @@ def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict
     cadence = float(np.median(np.abs(np.diff(_seconds(values)))))
     if digits > _PRECISION * cadence:
         faults.add(
+            code="time-rounded",
             **where,
             found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for "
             f"frames {cadence:g} s apart",
@@ -131,6 +135,7 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
     for position in np.flatnonzero(ranked[1:] == ranked[:-1])[:1]:
         first, second = sorted((int(order[position]), int(order[position + 1])))
         faults.add(
+            code="time-repeated",
             **where,
             index=second,
             found=f"time {date_text(values[first])} twice, at indices {first} and {second}",
@@ -142,6 +147,7 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
         index = int(steps[0]) + 1
         descending = steps.size == values.size - 1
         faults.add(
+            code="time-unordered",
             **where,
             index=index,
             found=("descending times" if descending else "times out of order")
@@ -183,6 +189,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, lab
         theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
         if theirs != ours:
             faults.add(
+                code="calendar-differs",
                 variable=label,
                 dimension=coordinate.name,
                 found=f"calendar {theirs!r}, where the record has {ours!r}",
@@ -214,6 +221,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
         since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and is_date(c)]
         start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
         faults.add(
+            code="time-not-dates",
             **where,
             found=f"durations, first {pd.Timedelta(coordinate.values.flat[0])}",
             expected="dates",
@@ -237,7 +245,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
         else:
             found, fix = f"time units {str(units)!r}, which cannot be decoded", "write attrs['units'] and decode again"
             expected = "units such as 'seconds since 1970-01-01'"
-        faults.add(**where, found=found, expected=expected, fix=fix)
+        faults.add(code="time-not-decoded", **where, found=found, expected=expected, fix=fix)
         return None
     # Of the types of pandas, which numpy knows not, the index gives the elements.
     values = np.asarray(list(coordinate.to_index()), dtype=object)
@@ -252,6 +260,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
     else:
         found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"
     faults.add(
+        code="time-not-dates",
         **where,
         found=found,
         expected="datetime64 without a time zone (UTC), or cftime dates of one calendar",
@@ -334,6 +343,7 @@ def parse_duration(value: object, name: str, faults: Faults) -> float | None:
         return seconds
     found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
     faults.add(
+        code="duration-invalid",
         found=found,
         expected='a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64',
         fix=f'write it with its unit, {name}="30min"',

@@ -233,6 +233,7 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
     given = units_override if units_override is not None else array.attrs.get("units")
     if given is None or not str(given).strip():
         faults.add(
+            code="units-missing",
             variable=array.name,
             found="no units attribute" if given is None else "empty units",
             expected=f"units that UDUNITS reads, {ACCEPTED}",
@@ -242,6 +243,7 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
     mended = normalise_units(str(given))
     if not is_parsable(mended):
         faults.add(
+            code="units-unreadable",
             variable=array.name,
             found=f"units {str(given)!r}, which UDUNITS cannot read",
             expected=ACCEPTED,
@@ -251,6 +253,7 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
     own = normalise_units(str(array.attrs.get("units")))
     if units_override is not None and is_parsable(own) and not same_units(own, mended):
         faults.add(
+            code="units-contradicted",
             variable=array.name,
             found=f"units={units_override!r} for a variable in {own!r}",
             expected="units= only where the file states none: it asserts, and converts nothing",

@@ -91,6 +91,7 @@ def _is_refused(
     names = (str(north.name), str(east.name))
     if beyond.any() and np.abs(latitude[finite]).max() <= 360 and np.abs(longitude[finite]).max() <= 90:
         faults.add(
+            code="latitude-out-of-range",
             variable=north.name,
             found=f"latitude {latitude[beyond][0]:g}: |lat| > 90, and no longitude beyond 90",
             expected="latitudes between -90 and 90",
@@ -107,6 +108,7 @@ def _is_refused(
             continue
         where = f".where({kept})" if kept else ""
         faults.add(
+            code="position-invalid",
             variable=north.name,
             index=tuple(int(axis[0]) for axis in np.nonzero(wrong)),
             found=f"{count} of {latitude.size} points {what}: filled where nothing is known?",

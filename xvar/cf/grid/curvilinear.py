@@ -36,6 +36,7 @@ def curvilinear_grid(
     if metric.min() <= 0:
         _, row, column = np.unravel_index(int(metric.argmin()), metric.shape)
         faults.add(
+            code="position-repeated",
             variable=array.name,
             index=(int(row), int(column)),
             found="neighbouring points at the same latitude and longitude",
@@ -47,6 +48,7 @@ def curvilinear_grid(
     if ratio.max() > FARTHEST:
         axis, row, column = np.unravel_index(int(ratio.argmax()), metric.shape)
         faults.add(
+            code="position-outlier",
             variable=array.name,
             index=(int(row), int(column)),
             found=f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours, where most are "
@@ -60,6 +62,7 @@ def curvilinear_grid(
         difference = float(np.abs(by_map / metric - 1).max())
         if difference > INCONSISTENT:
             faults.add(
+                code="mapping-inconsistent",
                 variable=array.name,
                 found=f"a grid mapping ({mapping_name(array)}) whose spacing differs by {difference:.1%} from that of "
                 "the 2-D latitude and longitude",

@@ -25,6 +25,7 @@ def geographic_grid(
     if highest > 90 + 1e-6:
         index = int(np.nanargmax(np.abs(latitudes)))
         faults.add(
+            code="latitude-out-of-range",
             variable=y.name,
             dimension=axes.y,
             index=index,
@@ -34,6 +35,7 @@ def geographic_grid(
         )
     elif highest > HIGHEST_LATITUDE:
         faults.add(
+            code="pole",
             variable=y.name,
             dimension=axes.y,
             found=f"rows at |lat| = {highest:g}",
@@ -44,6 +46,7 @@ def geographic_grid(
     if _is_torn(x):
         low, high = (float(in_memory(x).min()), float(in_memory(x).max()))
         faults.add(
+            code="longitude-wrapped",
             variable=x.name,
             dimension=axes.x,
             found=f"longitudes {low:g} to {high:g} in sorted order, with a gap of half the globe or more between "
@@ -58,6 +61,7 @@ def geographic_grid(
     extent = columns.step * columns.values.size
     if extent > 360 * (1 + 1e-6) and extent - 360 > 0.5 * columns.step:
         faults.add(
+            code="longitude-repeated",
             variable=x.name,
             dimension=axes.x,
             found=f"longitudes over {columns.values[-1] - columns.values[0]:g} degrees: columns that repeat others",

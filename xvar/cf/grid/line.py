@@ -41,6 +41,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> 
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
         faults.add(
+            code="coordinate-missing-value",
             variable=name,
             dimension=dim,
             index=index,
@@ -55,6 +56,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> 
     if wrong.size:
         index = int(wrong[0]) + 1
         faults.add(
+            code="coordinate-not-monotonic",
             variable=name,
             dimension=dim,
             index=index,
@@ -80,6 +82,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> 
         index = int(ratios.argmax()) + 1
         at = index if ascending else count - 1 - index
         faults.add(
+            code="coordinate-uneven",
             variable=name,
             dimension=dim,
             index=at,

@@ -31,6 +31,7 @@ def projected_grid(
         metric = by_mapping(lines, reference)
         if metric is None:
             faults.add(
+                code="mapping-domain",
                 variable=array.name,
                 found=f"x and y outside the domain of the grid mapping {name!r}",
                 expected="coordinates that belong to the mapping",

@@ -60,6 +60,7 @@ def horizontal_grid(
     for dim in (axes.y, axes.x):
         if array.sizes[dim] < 2:
             faults.add(
+                code="grid-too-small",
                 variable=array.name,
                 dimension=dim,
                 found=f"{array.sizes[dim]} point along {str(dim)!r}",
@@ -79,6 +80,7 @@ def horizontal_grid(
             return geographic_grid(y, x, axes, faults, rotated=kinds[0] == "angle")
     elif kinds == ("longitude", "latitude"):
         faults.add(
+            code="axes-swapped",
             variable=array.name,
             found=f"longitude along the y dimension {str(axes.y)!r} and latitude along x",
             expected="latitude along y, longitude along x",
@@ -144,6 +146,7 @@ def _missing(
         else:
             parts.append(f"coordinate {str(coordinate.name)!r} in {coordinate.attrs['units']!r}")
     faults.add(
+        code="spacing-unknown",
         variable=array.name,
         found="; ".join(parts),
         expected="x and y in a unit of length (attrs['units'] = 'm' or 'km'), or latitude and longitude in degrees",

@@ -25,6 +25,7 @@ def stated_grid(
             numbers[label] = float("nan")
         if not (np.isfinite(numbers[label]) and numbers[label] > 0):
             faults.add(
+                code="spacing-invalid",
                 found=f"{label}={value!r}",
                 expected="both dx= and dy=, positive metres",
                 fix="dx=1000.0, dy=1000.0",
