@@ -25,12 +25,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from xvar.assimilation import assimilate
 from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
 from xvar.covariance import Geostrophic, Homogeneous, Matern, Streamfunction
 from xvar.dynamics import ShallowWater
 from xvar.minimize import LBFGS
-from xvar.observation import Points, assimilate_points
+from xvar.observation import Points
 
 DAY = 86400.0
 POINTS, SPACING = 48, 25e3  # of the sea
@@ -195,8 +196,9 @@ def experiment(days: float = 25.0, seed: int = 0, evaluations: int = 40) -> dict
     points = observed(truth, every, tracks(days, seed), seed + 1)
     expected, error = statistics(seed + 1000)
     begin = time.perf_counter()
-    analysis = assimilate_points(
-        Points(points, variable="height", every="1D"),
+    analysis = assimilate(
+        points,
+        observation=Points(variable="height", every="1D"),
         dynamics=MODEL,
         background=labelled(expected(earlier), BEGIN),
         background_error=error,

@@ -499,12 +499,6 @@ def test_what_cannot_be_cycled_is_refused(options: dict[str, Any], words: str) -
         shower(9).var4d.assimilate(**options)
 
 
-def test_points_cannot_be_cycled() -> None:
-    table = xr.Dataset({"value": ("point", [1.0])})
-    with pytest.raises(InputError, match="background='cycled' with observations at points"):
-        table.var4d.assimilate(background="cycled", dynamics=Still())
-
-
 # --- what is written ---
 
 

@@ -19,7 +19,6 @@ from xvar.plan.options import Coast, Constraint, Method, Options, Saved, documen
 from xvar.plan.pipeline import make_work
 from xvar.plan.planning import make_plan
 from xvar.plan.source import read_source
-from xvar.plan.table import assimilate_table, is_table
 
 if TYPE_CHECKING:
     from xvar.core.parameters import Parameter
@@ -115,8 +114,6 @@ def assimilate(
     """
     faults = Faults()
     options = Options.read(locals(), faults)
-    if is_table(data, observation):
-        return assimilate_table(data, options, faults)
     dataset, record = read_source(data, variable, options, faults)
     plan = None if record is None else make_plan(record, options, faults)
     faults.raise_if_any()

@@ -26,8 +26,8 @@ def test_observations_between_the_steps(interpolation: str, sign: int) -> None:
     control = random((2, SIZE), 5)
     for index, step in enumerate(STEPS):
         for share in (0.25, 0.75):
-            observation = observed(sign * (ENDS[index] + share * step))
-            cost = Cost(linear((observation,), steps=steps, time_interpolation=interpolation))
+            observation = observed(sign * (ENDS[index] + share * step), time_interpolation=interpolation)
+            cost = Cost(linear((observation,), steps=steps))
             states = trajectory(LinearModel(RATES), cost.space.initial_state(cost.space.fields(control)), steps)
             weight = share if interpolation == "linear" else float(share > 0.5)
             state = (1 - weight) * states[index]["x"] + weight * states[index + 1]["x"]
@@ -37,9 +37,12 @@ def test_observations_between_the_steps(interpolation: str, sign: int) -> None:
 
 @pytest.mark.parametrize("interpolation", ["linear", "nearest"])
 def test_the_gradient_by_differences_with_observations_between_the_steps(interpolation: str) -> None:
-    several = tuple(observed(time, 35 + index) for index, time in enumerate((0.04, 0.2, 0.55, 0.7)))
+    several = tuple(
+        observed(time, 35 + index, time_interpolation=interpolation)
+        for index, time in enumerate((0.04, 0.2, 0.55, 0.7))
+    )
     weak = ForcedSteps({"x": Dense(covariance_matrix(SIZE, 7))}, ((0,), (1, 2, 3)))
-    cost = Cost(linear(several, time_interpolation=interpolation, model_error=weak))
+    cost = Cost(linear(several, model_error=weak))
     control, direction = random(cost.zero().shape, 39), random(cost.zero().shape, 40)
     _, gradient = cost.gradient(control)
     slope = (cost.value(control + 1e-5 * direction) - cost.value(control - 1e-5 * direction)) / 2e-5
@@ -50,8 +53,8 @@ def test_observations_at_the_ends_of_steps_are_neither_interpolated_nor_moved() 
     for slip in (0.0, 1e-9, -1e-9):
         for index, end in enumerate(ENDS):
             for interpolation in ("linear", "nearest"):
-                observation = observed(end + slip)
-                cost = Cost(linear((observation,), time_interpolation=interpolation))
+                observation = observed(end + slip, time_interpolation=interpolation)
+                cost = Cost(linear((observation,)))
                 state = cost.trajectory(cost.zero())[index]["x"]
                 expected = half_square((state - observation.values) / 0.5)
                 assert relative(cost.terms(cost.zero())["observation"], expected) < 1e-7

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tests.core.numerics import random, smooth
+from tests.faults.codes import codes
 from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.grid import Grid
-from xvar.core.methods.experiment import Experiment, Images
+from xvar.core.methods.experiment import Experiment
+from xvar.core.methods.images import Comparison, Frames
 from xvar.core.minimize import LBFGS, GaussNewton
 from xvar.core.parameters import Parameter
 from xvar.errors import InputError
@@ -40,12 +43,14 @@ def diffusive(state: dict[str, Tensor], seconds: float) -> dict[str, Tensor]:
 def experiment(**options: Any) -> Experiment:
     given: dict[str, Any] = {
         "dynamics": still,
-        "observed": "a",
         "background_error": {"a": Matern(1.0, 3e3)},
-        "first_frame": True,
         "minimizer": TIGHT,
     }
     return Experiment(**(given | options))
+
+
+def images(values: Tensor, std: float | Tensor, **comparison: Any) -> Frames:
+    return Frames("a", values, SECONDS, torch.as_tensor(std, dtype=values.dtype), Comparison(**comparison))
 
 
 @pytest.mark.parametrize("calibration", ["frame", "window"])
@@ -56,10 +61,9 @@ def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) ->
     frames[0, 1, 2:4] = torch.nan
     std = 0.2 + random((2, 3, 6, 7), 1).square()
     background = {"a": random((2, 1, 6, 7), 2)}
-    found = experiment(observation=Images(offset=offset, calibration=calibration)).analyse(
-        frames, std, background, SECONDS, GRID
-    )
-    states, _, numbers, _ = found
+    source = images(frames, std, offset=offset, calibration=calibration)
+    outcome = experiment().analyse([source], background, SECONDS, GRID)
+    states, numbers = outcome.states, outcome.numbers
     count = 3 if calibration == "frame" else 1
     assert numbers["offset"].shape == ((2, 3) if calibration == "frame" else (2,))
     root = Matern(1.0, 3e3).bind(GRID, dtype=torch.float64)
@@ -93,10 +97,9 @@ def test_a_known_gain_and_offset_are_found(minimizer: Any) -> None:
     gains = torch.tensor([[1.0, 1.2, 0.7], [1.0, 0.9, 1.3]], dtype=torch.float64)
     offsets = torch.tensor([[0.0, -1.0, 2.0], [0.0, 0.5, -2.0]], dtype=torch.float64)
     frames = gains[..., None, None] * truth + offsets[..., None, None]
-    images = Images(gain=Parameter(1.0, 0.5), offset=Parameter(0.0, 3.0, "K"))
-    _, _, numbers, _ = experiment(
-        observation=images, background_error={"a": Diagonal(1e-3)}, minimizer=minimizer, first_frame=False
-    ).analyse(frames, torch.full((1, 1, 1, 1), 1e-3, dtype=torch.float64), {"a": truth}, SECONDS, GRID)
+    source = images(frames, 1e-3, gain=Parameter(1.0, 0.5), offset=Parameter(0.0, 3.0, "K"))
+    made = experiment(background_error={"a": Diagonal(1e-3)}, minimizer=minimizer)
+    numbers = made.analyse([replace(source, first=1)], {"a": truth}, SECONDS, GRID).numbers
     torch.testing.assert_close(numbers["gain"], gains, rtol=0, atol=5e-3)
     torch.testing.assert_close(numbers["offset"], offsets, rtol=0, atol=5e-2)
 
@@ -111,13 +114,11 @@ def test_a_known_diffusivity_is_found(positive: bool) -> None:
             state = {**diffusive(state, 100.0), "diffusivity": state["diffusivity"]}
         frames.append(state["a"][:, 0])
     parameter = Parameter(100.0, 0.7 if positive else 80.0, "m2 s-1", positive)
-    _, _, numbers, _ = experiment(
-        dynamics=diffusive,
-        parameters={"diffusivity": parameter},
-        background_error={"a": Diagonal(1e-3)},
-        step=100.0,
-        first_frame=False,
-    ).analyse(torch.stack(frames, 1), torch.full((1,) * 4, 1e-4, dtype=torch.float64), {"a": truth}, SECONDS, GRID)
+    made = experiment(
+        dynamics=diffusive, parameters={"diffusivity": parameter}, background_error={"a": Diagonal(1e-3)}, step=100.0
+    )
+    source = replace(images(torch.stack(frames, 1), 1e-4), first=1)
+    numbers = made.analyse([source], {"a": truth}, SECONDS, GRID).numbers
     torch.testing.assert_close(numbers["diffusivity"], kappa, rtol=1e-3, atol=0)
     increment = numbers["diffusivity"].log() - math.log(100) if positive else numbers["diffusivity"] - 100
     expected = 0.5 * (increment / parameter.error).square()
@@ -135,34 +136,25 @@ def test_a_parameter_may_be_a_field() -> None:
         dynamics=diffusive,
         parameters={"diffusivity": Parameter(90.0, Matern(40.0, 4e3))},
         background_error={"a": Diagonal(1e-3)},
-        first_frame=False,
         minimizer=LBFGS(max_evaluations=300, gtol=1e-8, ftol=0.0),
     )
-    std = torch.full((1,) * 4, 0.01, dtype=torch.float64)
-    _, _, numbers, _ = made.analyse(torch.cat(frames, 1), std, {"a": frames[0]}, SECONDS, grid)
-    found = numbers["diffusivity"]
+    source = replace(images(torch.cat(frames, 1), 0.01), first=1)
+    found = made.analyse([source], {"a": frames[0]}, SECONDS, grid).numbers["diffusivity"]
     assert found.shape == (1, 12, 14)
     assert float((found - kappa[:, 0]).square().mean().sqrt()) < 0.2 * 30
 
 
 def test_without_knowledge_of_it_a_parameter_keeps_its_prior() -> None:
     frames = torch.full((1, 3, 6, 7), torch.nan, dtype=torch.float64)
-    images = Images(gain=Parameter(1.1, 0.5))
-    _, _, numbers, _ = experiment(observation=images).analyse(
-        frames, torch.ones(1, 1, 1, 1, dtype=torch.float64), {"a": random((1, 1, 6, 7), 2)}, SECONDS, GRID
-    )
-    assert (numbers["gain"] == 1.1).all()
+    source = images(frames, 1.0, gain=Parameter(1.1, 0.5))
+    outcome = experiment().analyse([source], {"a": random((1, 1, 6, 7), 2)}, SECONDS, GRID)
+    assert (outcome.numbers["gain"] == 1.1).all()
 
 
 def test_a_parameter_is_the_same_number_on_every_grid() -> None:
-    made = experiment(
-        dynamics=diffusive,
-        parameters={"diffusivity": Parameter(90.0, 30.0)},
-        observation=Images(offset=Parameter(0, 1)),
-    )
-    problem = made.problem(
-        random((2, 3, 6, 7), 0), torch.ones(1, 1, 1, 1), {"a": random((2, 1, 6, 7), 1)}, SECONDS, GRID
-    )
+    made = experiment(dynamics=diffusive, parameters={"diffusivity": Parameter(90.0, 30.0)})
+    source = images(random((2, 3, 6, 7), 0), 1.0, offset=Parameter(0, 1))
+    problem = made.problem([source], {"a": random((2, 1, 6, 7), 1)}, SECONDS, GRID)
     fine, coarse = ControlSpace(problem), ControlSpace(problem.coarsen(2))
     control = random((2, coarse.size), 3)
     refined = fine.refine(coarse, control, 2)
@@ -172,17 +164,30 @@ def test_a_parameter_is_the_same_number_on_every_grid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "code"),
     [
-        (lambda: Parameter(1.0, 0.0), "standard deviation"),
-        (lambda: Parameter(math.nan, 1.0), "not finite"),
-        (lambda: Parameter(-1.0, 1.0, positive=True), "above zero"),
-        (lambda: Parameter(torch.ones(3, 3), 1.0), "error of a field"),
-        (lambda: Images(gain=Parameter(1.0, Diagonal(1.0))), "that is a number"),
-        (lambda: Images(gain=Parameter(1.0, 0.1), reset="observation"), "reset"),
-        (lambda: Images(calibration="pixel"), "calibration"),  # type: ignore[arg-type]
+        (lambda: Parameter(1.0, 0.0), "parameter-error-not-positive"),
+        (lambda: Parameter(math.nan, 1.0), "parameter-prior-not-finite"),
+        (lambda: Parameter(-1.0, 1.0, positive=True), "parameter-prior-not-positive"),
+        (lambda: Parameter(torch.ones(3, 3), 1.0), "parameter-field-without-specification"),
+        (lambda: Comparison(gain=Parameter(1.0, Diagonal(1.0))), "calibration-not-a-number"),
+        (lambda: Comparison(gain=Parameter(1.0, 0.1), reset="observation"), "calibration-with-reset"),
+        (lambda: Comparison(calibration="pixel"), "unknown-choice"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_no_prior_is_refused(make: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_a_parameter_without_a_proper_prior_is_rejected(make: Any, code: str) -> None:
+    with pytest.raises(InputError) as caught:
         make()
+    assert codes(caught.value) == [code]
+
+
+def test_gains_of_two_sources_are_told_apart() -> None:
+    truth = 10 + 3 * smooth((1, 1, 6, 7), 0)
+    gains = {"": 1.2, "other_": 0.8}
+    sources = [
+        replace(images((g * truth).expand(1, 3, 6, 7), 1e-3, gain=Parameter(1.0, 0.5), calibration="window"), prefix=p)
+        for p, g in gains.items()
+    ]
+    outcome = experiment(background_error={"a": Diagonal(1e-3)}).analyse(sources, {"a": truth}, SECONDS, GRID)
+    for prefix, gain in gains.items():
+        assert float(outcome.numbers[f"{prefix}gain"]) == pytest.approx(gain, abs=5e-3)

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 import xvar  # noqa: F401 -- the accessor
 from tests.cf.strict import strict_cf
+from tests.faults.codes import codes
 from xvar.control import Parameter
 from xvar.covariance import Diagonal, Matern
 from xvar.errors import AnalysisWarning, InputError
@@ -128,21 +129,22 @@ def test_a_digital_filter_by_the_names_of_variables_and_in_durations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code"),
     [
-        ({"parameters": 100.0}, "a mapping"),
-        ({"parameters": {"diffusivity": 100.0}}, "a prior and its error"),
-        ({"parameters": {"tracer": Parameter(1.0, 1.0)}}, "no variable of the state has"),
-        ({"parameters": {"diffusivity": Parameter(torch.ones(3, 3), Matern(1.0, 2e3))}}, "that of the grid"),
-        ({"penalties": "filter"}, "DigitalFilter"),
-        ({"penalties": DigitalFilter("1h", {"wind": 1.0})}, "'wind'"),
-        ({"penalties": DigitalFilter("4h", {"tracer": 1.0})}, "within the window"),
-        ({"dynamics": "steady", "background": None, "background_error": None}, "method='advection'"),
+        ({"parameters": 100.0}, "parameters-not-a-mapping"),
+        ({"parameters": {"diffusivity": 100.0}}, "parameter-not-a-parameter"),
+        ({"parameters": {"tracer": Parameter(1.0, 1.0)}}, "parameter-name-taken"),
+        ({"parameters": {"diffusivity": Parameter(torch.ones(3, 3), Matern(1.0, 2e3))}}, "parameter-prior-shape"),
+        ({"penalties": "filter"}, "penalty-unknown"),
+        ({"penalties": DigitalFilter("1h", {"wind": 1.0})}, "penalty-of-unknown-variable"),
+        ({"penalties": DigitalFilter("4h", {"tracer": 1.0})}, "digital-filter-outside-window"),
+        ({"dynamics": "steady", "background": None, "background_error": None}, "option-misplaced"),
     ],
 )
-def test_what_cannot_be_estimated_is_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_what_cannot_be_estimated_is_refused(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as caught:
         assimilate(record(), **options)
+    assert codes(caught.value) == [code]
 
 
 def blob(column: float, row: float) -> np.ndarray[Any, Any]:

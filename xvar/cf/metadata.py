@@ -57,6 +57,8 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
     "increment": _Entry("increment of {variable}: analysis minus background", None, difference=True),
     "innovation": _Entry("innovation of {variable}: observation minus background", None, difference=True),
     "residual": _Entry("residual of {variable}: observation minus analysis", None, difference=True),
+    "observation_background": _Entry("equivalent of the background", ""),
+    "observation_analysis": _Entry("equivalent of the analysis", ""),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
 }
 _FIELDS: dict[str, _Entry] = {

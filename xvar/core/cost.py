@@ -11,7 +11,7 @@ from torch import Tensor
 from xvar.core.control import Block, ControlSpace
 from xvar.core.covariance.base import Specification
 from xvar.core.digital_filter import DigitalFilter
-from xvar.core.dynamics import Forcing, State, integrate, start
+from xvar.core.dynamics import Forcing, State, between, integrate, start
 from xvar.core.grid import bind
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
@@ -105,7 +105,7 @@ class Cost:
         def visit(index: int, before: State, after: State) -> tuple[State, tuple[Tensor, list[State]]]:
             misfit, moved = none, after
             for observation, share in self._seen.get(index, ()):
-                seen = after if share == 1 else _between(before, after, share)
+                seen = after if share == 1 else between(before, after, share)
                 misfit = misfit + observation.misfit(seen)
                 moved = observation.insert(moved)
             return moved, (misfit, self._weighted(index, after))
@@ -192,7 +192,7 @@ class Cost:
         def visit(index: int, before: State, after: State) -> tuple[State, list[State]]:
             moved = after
             for observation, share in self._seen.get(index, ()):
-                seen = after if share == 1 else _between(before, after, share)
+                seen = after if share == 1 else between(before, after, share)
                 found.append((observation, observation.residual(seen)))
                 moved = observation.insert(moved)
             return moved, self._weighted(index, after)
@@ -208,8 +208,3 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
     """Return the sum of the terms of J."""
     first, *others = terms.values()
     return sum(others, first)
-
-
-def _between(before: State, after: State, share: float) -> State:
-    """Interpolate linearly between the states before and after a step."""
-    return {key: torch.lerp(before[key], after[key], share) for key in after}

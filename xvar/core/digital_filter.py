@@ -1,4 +1,4 @@
-"""A penalty on what oscillates fast: the digital filter as a weak constraint."""
+"""A penalty on fast oscillations: the digital filter as a weak constraint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xvar.errors import Faults
 
 @dataclass(frozen=True)
 class DigitalFilter:
-    r"""Penalty on the departure of a trajectory from its own filtered state: no gravity waves in the analysis.
+    r"""Penalty on the departure of a trajectory from its own filtered state, against gravity waves in the analysis.
 
     .. math::
 
@@ -27,25 +27,24 @@ class DigitalFilter:
 
     over the points p of the stated variables; :math:`x_m` is the state in the middle of a span of 2 T, :math:`t_n` the
     time from it, :math:`\Delta t_n` the share of time of a state. This is the low-pass filter of cutoff
-    :math:`2 \pi / \omega_c` with Lanczos' window: what is slower than the cutoff passes and is not penalised, what is
-    faster stays in the difference. J_c is quadratic in the trajectory and is found along with it, at the cost of the
-    sum.
+    :math:`2 \pi / \omega_c` with Lanczos' window: slower oscillations pass and are not penalised, faster ones stay in
+    the difference. J_c is quadratic in the trajectory, and costs no more than the sum.
 
-    A filter that is twice its cutoff long tells apart what is slower than 1.7 cutoffs (whose power it lowers by less
-    than a quarter) and what is faster than 0.7 of it.
+    A filter that is twice its cutoff long separates periods above 1.7 cutoffs (whose power it lowers by less than a
+    quarter) from periods below 0.7 of it.
 
     Parameters
     ----------
     cutoff : float
-        Period in seconds; for `assimilate` also a duration, such as "6h". Between those of the waves and of what is
-        looked for: of gravity waves in a rotating fluid none is longer than :math:`2 \pi / f`.
+        Period in seconds; for `assimilate` also a duration, such as "6h". Between the periods of the waves and of the
+        flow of interest: no gravity wave in a rotating fluid is longer than :math:`2 \pi / f`.
     std : mapping of str to float or Tensor
-        Standard deviation :math:`\sigma` of what is faster than the cutoff, in the units of each variable; variables
-        that it does not name are free. Small numbers are a strong constraint.
+        Standard deviation :math:`\sigma` of oscillations faster than the cutoff, in the units of each variable;
+        variables that it does not name are free. Small numbers are a strong constraint.
     span : float, optional
         Length of the filter, 2 T, in seconds or as a duration. Default: twice the cutoff.
     start : float
-        Where it begins in the window. In a perfect model the waves of the first days are those of the window.
+        Where the filter begins in the window, in seconds. In a perfect model the waves of its beginning last.
 
     References
     ----------
@@ -68,27 +67,29 @@ class DigitalFilter:
     name: ClassVar[str] = "digital_filter"
 
     def __post_init__(self) -> None:
-        """Refuse what filters nothing."""
+        """Reject a filter without variables or with deviations that are not positive."""
         faults = Faults()
         if not self.std:
             faults.add(
+                code="digital-filter-without-variable",
                 found="a digital filter of no variable",
-                expected="the standard deviation of what is fast, for each variable that is filtered",
+                expected="the standard deviation of fast oscillations, for each variable that is filtered",
                 fix='DigitalFilter("1D", std={"u": 0.01, "v": 0.01})',
             )
         for key, std in self.std.items():
             values = torch.as_tensor(std)
             if not bool(((values > 0) & values.isfinite()).all()):
                 faults.add(
+                    code="digital-filter-std-not-positive",
                     variable=key,
                     found=f"a standard deviation of {std} for the digital filter",
                     expected="positive numbers in its units",
-                    fix="leave it out where it is free",
+                    fix=f"std={{{key!r}: 0.01}}, or leave the variable out",
                 )
         faults.raise_if_any()
 
     def weights(self, times: Sequence[float]) -> dict[int, float]:
-        r"""Weight of each state of a trajectory in :math:`x_m - \sum_n h_n x_n`, by its index.
+        r"""Return the weight of each state of a trajectory in :math:`x_m - \sum_n h_n x_n`, by its index.
 
         Parameters
         ----------
@@ -98,7 +99,7 @@ class DigitalFilter:
         Raises
         ------
         InputError
-            Where the span does not lie in the window, or its steps do not resolve the cutoff.
+            If the span does not lie in the window, or its steps do not resolve the cutoff.
         """
         span = 2.0 * self.cutoff if self.span is None else float(self.span)
         moments = [abs(time) for time in times]
@@ -107,6 +108,7 @@ class DigitalFilter:
         faults = Faults()
         if not 0 < self.cutoff <= span or self.start < 0 or self.start + span > moments[-1] + slack:
             faults.add(
+                code="digital-filter-outside-window",
                 found=f"a digital filter of {span:g} s from {self.start:g} s on, cutoff {self.cutoff:g} s, in a window "
                 f"of {moments[-1]:g} s",
                 expected="a span within the window, no shorter than a positive cutoff",
@@ -114,6 +116,7 @@ class DigitalFilter:
             )
         elif len(held) < 5 or max(moments[b] - moments[a] for a, b in pairwise(held)) > (self.cutoff / 3):
             faults.add(
+                code="digital-filter-steps-too-long",
                 found=f"{len(held)} states of the model in the {span:g} s of the digital filter",
                 expected=f"steps of a third of the cutoff, {self.cutoff / 3:g} s, or less",
                 fix="give the model a shorter step",
@@ -130,7 +133,7 @@ class DigitalFilter:
         return {index: float(index == middle) - weight / total for index, weight in low_pass.items()}
 
     def residual(self, departure: State) -> Tensor:
-        """The departure over its deviation (window, n)."""
+        """Return the departure over its deviation (window, n)."""
         parts = [
             (departure[key] / torch.as_tensor(std, dtype=departure[key].dtype, device=departure[key].device)).flatten(1)
             for key, std in self.std.items()
@@ -138,11 +141,11 @@ class DigitalFilter:
         return torch.cat(parts, dim=1)
 
     def misfit(self, departure: State) -> Tensor:
-        """J_c (window,)."""
+        """Return J_c (window,)."""
         return 0.5 * self.residual(departure).square().sum(1)
 
     def weight(self, residual: Tensor) -> Tensor:
-        """The norm is quadratic: one for every residual."""
+        """Return the weight of each residual: one, as the norm is quadratic."""
         return torch.ones_like(residual)
 
 

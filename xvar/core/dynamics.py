@@ -111,3 +111,8 @@ def trajectory(
         state = start(dynamics, state)
         _, states = integrate(dynamics, state, steps, lambda index, before, after: (after, after), forcing=forcing)
     return [state, *states]
+
+
+def between(before: State, after: State, share: float) -> State:
+    """Interpolate linearly between the states before and after a step."""
+    return {key: torch.lerp(before[key], after[key], share) for key in after}

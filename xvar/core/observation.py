@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from xvar.core.grid import block_mean
 from xvar.core.interpolate import Sampler, sample
 
 Operator = Callable[[State], Tensor]
+TimeInterpolation = Literal["linear", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,10 @@ class Observation:
     replaces : str, optional
         Component of the state that the observation replaces where it is valid, after its misfit was taken (direct
         insertion). This cuts the adjoint of that component: such a window is no strong-constraint 4D-Var.
+    time_interpolation : {"linear", "nearest"}
+        How the state between two steps is found, if `time` falls there.
+    valid : Tensor of bool, optional
+        True for observed values. Default: the finite ones.
     """
 
     time: float
@@ -167,6 +172,7 @@ class Observation:
     std: Tensor
     threshold: float | None = None
     replaces: str | None = None
+    time_interpolation: TimeInterpolation = "linear"
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Static parameters in the control: of the model, such as a diffusivity, and of the observations, such as a gain."""
+"""Static parameters in the control: of the model, such as a diffusivity, or of the observations, such as a gain."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from xvar.errors import Faults
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    r"""A number, or a field, that does not change over the window and is estimated along with the state.
+    r"""A number or field that is constant over the window and estimated with the state.
 
     .. math:: J_p = \tfrac12 \|p - p_b\|^2_{B_p}, \qquad
-        \text{or } J_p = \tfrac12 \left\|\ln \frac{p}{p_b}\right\|^2_{B_p} \text{ where p is positive}
+        \text{or } J_p = \tfrac12 \left\|\ln \frac{p}{p_b}\right\|^2_{B_p} \text{ if p is positive}
 
     Parameters
     ----------
     prior : float or array (y, x)
         :math:`p_b`, in `units`.
     error : float or specification of xvar.covariance
-        Standard deviation of the prior: of a number, which then is one for the whole window. With a specification,
-        such as `xvar.covariance.Matern`, the parameter is a field on the grid, and this its :math:`B_p`.
+        Standard deviation of the prior of a number. With a specification, such as `xvar.covariance.Matern`, the
+        parameter is a field on the grid, with this :math:`B_p`.
     units : str, optional
-        For the output. Default: none for a gain, those of the variable for an offset, "1" for what else there is.
+        For the output. Default: those of the variable for an offset, otherwise "1".
     positive : bool
-        Whether its logarithm is estimated: `error` is then that of the logarithm, 0.5 for a factor of 1.6 to either
-        side.
+        Estimate its logarithm: `error` is then that of the logarithm, 0.5 for a factor of 1.6 to either side.
     long_name : str, optional
         For the output.
 
@@ -52,70 +51,74 @@ class Parameter:
     long_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no prior."""
+        """Reject a prior that is not finite, and errors that do not belong to it."""
         faults = Faults()
         prior = torch.as_tensor(self.prior, dtype=torch.float64)
         if not bool(prior.isfinite().all()) or prior.ndim not in (0, 2):
             faults.add(
+                code="parameter-prior-not-finite",
                 found=f"a prior of shape {tuple(prior.shape)}, {int((~prior.isfinite()).sum())} of it not finite",
                 expected="a finite number, or an array (y, x)",
                 fix="Parameter(prior=100.0, error=30.0)",
             )
         elif self.positive and not bool((prior > 0).all()):
             faults.add(
-                found="a positive parameter with a prior that is not",
+                code="parameter-prior-not-positive",
+                found="a positive parameter with a prior of zero or below",
                 expected="a prior above zero",
-                fix="mend prior, or leave positive=False",
+                fix="Parameter(prior=100.0, error=0.5, positive=True), or leave positive=False",
             )
         if prior.ndim == 2 and not self.is_field:
             faults.add(
+                code="parameter-field-without-specification",
                 found="a prior (y, x) with one number for its error",
                 expected="a specification for the error of a field",
                 fix="error=xvar.covariance.Matern(std=..., length=...)",
             )
         if not self.is_field and not 0 < float(self.error) < math.inf:
             faults.add(
+                code="parameter-error-not-positive",
                 found=f"error={self.error} of a parameter",
                 expected="a positive standard deviation",
-                fix="leave out of the control what is known exactly",
+                fix="leave out of parameters= what is known exactly",
             )
         faults.raise_if_any()
 
     @property
     def is_field(self) -> bool:
-        """Whether it is a field on the grid."""
+        """True for a field on the grid, False for a number."""
         return hasattr(self.error, "bind")
 
     @property
     def specification(self) -> Any:
-        """B of what is in the control."""
+        """B of the value in the control."""
         return self.error if self.is_field else Diagonal(float(self.error))
 
     def background(self, windows: int, count: int, grid: Grid, like: Tensor) -> Tensor:
-        """What is in the control at first, (window, count, 1, 1) or (window, count, y, x)."""
+        """Return the prior as the control holds it, (window, count, 1, 1) or (window, count, y, x)."""
         prior = torch.as_tensor(self.prior, dtype=torch.float64).to(like)
         if self.positive:
             prior = prior.log()
         return prior.expand(windows, count, *(grid.shape if self.is_field else (1,) * len(grid.shape))).contiguous()
 
     def value(self, control: Tensor) -> Tensor:
-        """The parameter from what is in the control."""
+        """Return the parameter from its value in the control."""
         return control.exp() if self.positive else control
 
 
 @dataclass(frozen=True)
 class Holding:
-    """A model with parameters, which it is given at every step and which stay as they are.
+    """A model that is given constant parameters at every step.
 
     Parameters
     ----------
     model : specification or callable
-        The model; its state holds the parameters that are its own by name, each (window, 1, 1, 1), or (window, 1, y, x)
-        where it is a field. It need not give them back.
+        The model; it finds its own parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it
+        is a field, and need not return them.
     own : mapping of str to Parameter
-        Those of the model.
+        Parameters of the model.
     others : tuple of str
-        Those of the observations, of which the model hears nothing.
+        Parameters of the observations, which the model does not see.
     """
 
     model: Any
@@ -123,7 +126,7 @@ class Holding:
     others: tuple[str, ...] = ()
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Held:
-        """The model on a grid."""
+        """Bind the model to a grid."""
         model = self.model
         bound = model.bind(grid, dtype=dtype, device=device) if hasattr(model, "bind") else model
         return Held(bound, self.own, self.others)
@@ -138,12 +141,12 @@ class Held:
     others: tuple[str, ...]
 
     def start(self, state: State) -> State:
-        """The initial state, with what a model that remembers adds to it."""
+        """Complete the initial state, for a model that remembers."""
         begun = start(self.model, self._as_the_model_sees(state))
         return {**begun, **self._static(state)}
 
     def __call__(self, state: State, seconds: float) -> State:
-        """One step."""
+        """Advance the state by one step."""
         after = self.model(self._as_the_model_sees(state), seconds)
         return {**{key: after[key] for key in state if key not in self._names}, **self._static(state)}
 
@@ -161,28 +164,32 @@ class Held:
 
 @dataclass(frozen=True)
 class Calibrated:
-    r"""Observation operator of an instrument that is not quite calibrated: :math:`H(x) = a\, H_0(x) + b`.
+    r"""Observation operator of an instrument with errors of calibration: :math:`H(x) = a\, H_0(x) + b`.
 
     Parameters
     ----------
     operator : callable
         :math:`H_0`, from a state.
     gain, offset : Parameter, optional
-        a and b, components ``gain`` and ``offset`` of the state.
+        a and b.
     index : int
         Which of their values holds for this observation.
+    prefix : str
+        The components ``<prefix>gain`` and ``<prefix>offset`` of the state hold them.
     """
 
     operator: Any
     gain: Parameter | None
     offset: Parameter | None
     index: int
+    prefix: str = ""
 
     def __call__(self, state: State) -> Tensor:
-        """What the instrument would show."""
+        """Return the equivalent in the units of the instrument."""
         values: Tensor = self.operator(state)
-        for name, parameter in (("gain", self.gain), ("offset", self.offset)):
-            if parameter is not None:
-                own = parameter.value(state[name][:, self.index : self.index + 1])
-                values = values * own if name == "gain" else values + own
-        return values
+        if self.gain is not None:
+            values = values * self._value(self.gain, "gain", state)
+        return values if self.offset is None else values + self._value(self.offset, "offset", state)
+
+    def _value(self, parameter: Parameter, name: str, state: State) -> Tensor:
+        return parameter.value(state[self.prefix + name][:, self.index : self.index + 1])

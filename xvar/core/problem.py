@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xvar.core.digital_filter import DigitalFilter
-from xvar.core.dynamics import State
+from xvar.core.dynamics import State, between
 from xvar.core.grid import Grid, coarser, finer
-from xvar.core.observation import Observation
-
-TimeInterpolation = Literal["linear", "nearest"]
+from xvar.core.observation import Observation, TimeInterpolation
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,6 @@ class Problem:
     held_errors : tuple of str
         Components of the initial state that are the model's error, held over the window: their prior is a term of J of
         its own, as that of `model_error` is.
-    time_interpolation : {"linear", "nearest"}
-        How the state between two steps is found for an observation that falls there.
     curvature : mapping of str to Tensor, broadcastable to the component
         What is known beforehand of the second derivative of J_o by each value of a component; it scales the control,
         so that a well observed value does not slow down the others. It changes the path, not the minimum.
@@ -87,7 +83,6 @@ class Problem:
     observations: tuple[Observation, ...]
     model_error: ForcedSteps | None = None
     held_errors: tuple[str, ...] = ()
-    time_interpolation: TimeInterpolation = "linear"
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
     measured: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
@@ -117,32 +112,51 @@ class Problem:
         return times
 
     def observations_by_step(self) -> dict[int, list[tuple[Observation, float]]]:
-        """The observations by the step they fall in, with the share of it that has passed; -1 is the control's time.
+        """Return the observations by the step they fall in, each with its share of that step; -1 is the control's time.
 
         Raises
         ------
         ValueError
-            An observation lies outside the window.
+            If an observation lies outside the window.
         """
-        times = self.times()
-        span = abs(times[-1])
-        tolerance = 1e-6 * max(span, 1.0)
         seen: dict[int, list[tuple[Observation, float]]] = {}
         for observation in self.observations:
-            if abs(observation.time) <= tolerance:
-                seen.setdefault(-1, []).append((observation, 1.0))
-                continue
-            for index, (begin, end) in enumerate(pairwise(times)):
-                share = (observation.time - begin) / (end - begin)
-                if 0 < share <= 1 + tolerance / abs(end - begin):
-                    share = 1.0 if share > 1 - tolerance / abs(end - begin) else share
-                    if share < 1 and self.time_interpolation == "nearest":
-                        index, share = (index, 1.0) if share >= 0.5 else (index - 1, 1.0)
-                    seen.setdefault(index, []).append((observation, share))
-                    break
-            else:
-                raise ValueError(f"an observation at {observation.time} s lies outside the window of {times[-1]} s")
+            index, share = self.step_at(observation.time, observation.time_interpolation)
+            seen.setdefault(index, []).append((observation, share))
         return seen
+
+    def step_at(self, time: float, interpolation: TimeInterpolation = "linear") -> tuple[int, float]:
+        """Return the step that holds a time, and the share of it that has passed then; (-1, 1) at the control's time.
+
+        Parameters
+        ----------
+        time : float
+            Seconds from the control.
+        interpolation : {"linear", "nearest"}
+            With "nearest" the share is 1: the nearer end of the step.
+
+        Raises
+        ------
+        ValueError
+            If the time lies outside the window.
+        """
+        times = self.times()
+        tolerance = 1e-6 * max(abs(times[-1]), 1.0)
+        if abs(time) <= tolerance:
+            return -1, 1.0
+        for index, (begin, end) in enumerate(pairwise(times)):
+            share = (time - begin) / (end - begin)
+            if 0 < share <= 1 + tolerance / abs(end - begin):
+                share = 1.0 if share > 1 - tolerance / abs(end - begin) else share
+                if share < 1 and interpolation == "nearest":
+                    return (index, 1.0) if share >= 0.5 else (index - 1, 1.0)
+                return index, share
+        raise ValueError(f"an observation at {time} s lies outside the window of {times[-1]} s")
+
+    def state_at(self, trajectory: Sequence[State], time: float, interpolation: TimeInterpolation = "linear") -> State:
+        """Return the state at a time, from the states at all steps."""
+        index, share = self.step_at(time, interpolation)
+        return trajectory[index + 1] if share == 1 else between(trajectory[index], trajectory[index + 1], share)
 
     def select(self, windows: Tensor) -> Problem:
         """The problem of some windows of the batch, its specifications as they are."""

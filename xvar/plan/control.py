@@ -1,4 +1,4 @@
-"""Parameters and penalties of a call: checked, in seconds and by component, and what the output says of them."""
+"""The options `parameters` and `penalties`, in seconds and by component of the state, and their output attributes."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 Components = Mapping[str, tuple[str, ...]]
 
 
-def checked_parameters(
-    given: Any, components: Components, shape: tuple[int, ...], faults: Faults
-) -> dict[str, Parameter]:
-    """The parameters of the model by name, each fit for the grid."""
+def read_parameters(given: Any, components: Components, shape: tuple[int, ...], faults: Faults) -> dict[str, Parameter]:
+    """Return the parameters of the model by name."""
     from xvar.core.parameters import Parameter
 
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         faults.add(
+            code="parameters-not-a-mapping",
+            variable="parameters",
             found=f"parameters of type {type(given).__name__}",
             expected="a mapping of the model's names to xvar.control.Parameter",
             fix='parameters={"diffusivity": xvar.control.Parameter(prior=100.0, error=30.0, units="m2 s-1")}',
@@ -39,6 +39,8 @@ def checked_parameters(
     for name, parameter in given.items():
         if not isinstance(parameter, Parameter):
             faults.add(
+                code="parameter-not-a-parameter",
+                variable="parameters",
                 found=f"parameter {name!r} of type {type(parameter).__name__}",
                 expected="an xvar.control.Parameter: a prior and its error",
                 fix=f"parameters={{{name!r}: xvar.control.Parameter(prior=..., error=...)}}",
@@ -46,20 +48,23 @@ def checked_parameters(
             continue
         if name in taken:
             faults.add(
+                code="parameter-name-taken",
+                variable="parameters",
                 found=f"a parameter {name!r}",
                 expected="a name that no variable of the state has",
                 fix="rename it, in the model too",
             )
-        check_field(str(name), parameter, shape, faults)
+        _check_field(str(name), parameter, shape, faults)
         parameters[str(name)] = parameter
     return parameters
 
 
-def check_field(name: str, parameter: Parameter, shape: tuple[int, ...], faults: Faults) -> None:
-    """A prior that is a field has the grid's shape."""
+def _check_field(name: str, parameter: Parameter, shape: tuple[int, ...], faults: Faults) -> None:
+    """Report a prior that is a field of another shape than the grid."""
     own = np.shape(parameter.prior)
     if own and own != shape:
         faults.add(
+            code="parameter-prior-shape",
             variable=f"prior of {name}",
             found=f"shape {own}",
             expected=f"that of the grid, {shape}",
@@ -67,19 +72,21 @@ def check_field(name: str, parameter: Parameter, shape: tuple[int, ...], faults:
         )
 
 
-def checked_penalties(given: Any, components: Components, faults: Faults) -> tuple[DigitalFilter, ...]:
-    """The penalties, their durations in seconds, their deviations by component of the state."""
+def read_penalties(given: Any, components: Components, faults: Faults) -> tuple[DigitalFilter, ...]:
+    """Return the penalties, their durations in seconds, their deviations by component of the state."""
     import torch
 
     from xvar.core.digital_filter import DigitalFilter
 
     if given is None:
         return ()
-    penalties: Sequence[Any] = given if isinstance(given, Sequence) else (given,)
+    penalties: Sequence[Any] = given if isinstance(given, (list, tuple)) else (given,)
     found = []
     for penalty in penalties:
         if not isinstance(penalty, DigitalFilter):
             faults.add(
+                code="penalty-unknown",
+                variable="penalties",
                 found=f"a penalty of type {type(penalty).__name__}",
                 expected="an xvar.penalty.DigitalFilter",
                 fix='penalties=xvar.penalty.DigitalFilter("6h", std={"u": 0.1, "v": 0.1})',
@@ -89,6 +96,8 @@ def checked_penalties(given: Any, components: Components, faults: Faults) -> tup
         unknown = [key for key in penalty.std if not any(key == k or key in names for k, names in components.items())]
         for key in unknown:
             faults.add(
+                code="penalty-of-unknown-variable",
+                variable="penalties",
                 found=f"a digital filter of {key!r}",
                 expected=f"a variable of the state: {own}",
                 fix="name the variables as the background does",
@@ -102,7 +111,7 @@ def checked_penalties(given: Any, components: Components, faults: Faults) -> tup
             if key in penalty.std:
                 deviations[key] = penalty.std[key]
             elif set(names) & set(penalty.std):
-                # Infinite where a variable is free: what is over it is nothing.
+                # A variable without a deviation is free.
                 each = [float(penalty.std.get(name, 1e30)) for name in names]
                 deviations[key] = torch.tensor(each, dtype=torch.float64).reshape(-1, 1, 1)
         if deviations and not unknown and None not in (lengths["cutoff"], lengths["start"]):
@@ -110,22 +119,15 @@ def checked_penalties(given: Any, components: Components, faults: Faults) -> tup
     return tuple(found)
 
 
-def parameter_variables(
-    own: Mapping[str, Parameter], calibration: Mapping[str, Parameter], per_frame: bool, units: str | None, dtype: str
-) -> dict[str, Variable]:
-    """The estimated parameters, as variables of the result with their priors."""
-    variables = {}
-    for name, parameter in {**own, **calibration}.items():
-        dims: tuple[str, ...] = ("y", "x") if parameter.is_field else ()
-        if name in calibration and per_frame:
-            dims = ("step",)
-        default = units if name == "offset" and name in calibration else "1"
-        variables[name] = Variable(dims, dtype, "parameter", of=name, attrs=parameter_attributes(parameter, default))
-    return variables
+def parameter_variable(
+    name: str, parameter: Parameter, dims: tuple[str, ...], units: str | None, dtype: str
+) -> Variable:
+    """Return the variable of an estimated parameter, with its prior; `units` are those if it states none."""
+    return Variable(dims, dtype, "parameter", of=name, attrs=parameter_attributes(parameter, units))
 
 
 def parameter_attributes(parameter: Parameter, units: str | None) -> dict[str, Any]:
-    """Units and prior of a parameter."""
+    """Return units and prior of a parameter."""
     attrs: dict[str, Any] = {}
     own = parameter.units or units
     if own:

@@ -63,6 +63,8 @@ def label(
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, plan))
+    if plan.observations is not None:
+        result = plan.observations.add_to(result)
     configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     return to_cf(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())

@@ -89,9 +89,10 @@ def _no_background(value: Any) -> bool:
 
 
 def _no_observation(value: Any) -> bool:
-    from xvar.core.methods.experiment import Images
+    from xvar.plan.experiment.sources import Images
 
-    return _no_entries(value) or (isinstance(value, Images) and value == Images())
+    sources = value if isinstance(value, Sequence) else [value]
+    return _no_entries(value) or all(isinstance(source, Images) and source.is_default for source in sources)
 
 
 def _check_batch(value: Any) -> str | None:

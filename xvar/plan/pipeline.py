@@ -102,6 +102,7 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         "evaluation": plan.evaluations,
         "age": plan.ages,
         "octave": plan.octaves,
+        **plan.sizes,
     }
     pipeline = Pipeline(
         plan.solver,

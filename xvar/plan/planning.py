@@ -11,7 +11,6 @@ from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
 from xvar.plan.configuration import Configuration
-from xvar.plan.experiment import plan_experiment
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method
 from xvar.plan.options import Options
@@ -30,8 +29,8 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     """
     count = len(faults)
     cycled, background = read_background(options.background, faults)
-    method = choose_method(options, record.kind, faults)
-    schedule = read_windows(
+    method = choose_method(options, None if record.schedule else record.kind, faults)
+    schedule = record.schedule or read_windows(
         record.times.seconds,
         record.axes.time,
         options.window,
@@ -57,8 +56,11 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     )
     background = None if background is None else without_quantities(background)
     own = Options(**{**vars(options), "background": background})
-    plan_method = plan_experiment if configuration.has_state else plan_images
-    return plan_method(record, schedule, configuration, own, faults)
+    if not configuration.has_state:
+        return plan_images(record, schedule, configuration, own, faults)
+    from xvar.plan.experiment.plan import plan_experiment  # imports torch
+
+    return plan_experiment(record, schedule, configuration, own, faults)
 
 
 def _left_out(record: Record, schedule: Schedule) -> list[str]:

@@ -23,6 +23,7 @@ from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
 from xvar.cf.units import Kind, kind, normalise_units, units_of
 from xvar.errors import Faults
+from xvar.execution.schedule import Schedule
 from xvar.quality.cadence import shifted_frames
 from xvar.quality.flags import quality_notes
 from xvar.quality.stripes import stripe_notes
@@ -66,6 +67,8 @@ class Record:
         What was found and assumed, for the attributes of the output.
     interval : float or None
         Seconds over which an amount fell: see `xvar.cf.amounts.interval_of`.
+    schedule : Schedule or None
+        The windows, if the data of the call state them: a table of points, with a background for each.
     """
 
     name: Hashable
@@ -79,6 +82,7 @@ class Record:
     screen: Screen
     notes: tuple[str, ...]
     interval: float | None = None
+    schedule: Schedule | None = None
 
     @property
     def cadence(self) -> float:

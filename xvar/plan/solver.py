@@ -17,6 +17,7 @@ from xvar.plan.configuration import Configuration
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
     from xvar.core.problem import Problem
+    from xvar.plan.experiment.labels import ObservationLabels
 
 Array = NDArray[Any]
 
@@ -88,6 +89,10 @@ class Plan:
         Minimisations whose cost history is recorded.
     ages, octaves : int
         Ages of images, and octaves of wavelength, whose errors are measured.
+    sizes : mapping of str to int
+        Lengths of dimensions of the outputs beside those of the grid and the windows.
+    observations : ObservationLabels, optional
+        Labels of observations beside the record.
     """
 
     configuration: Configuration
@@ -99,6 +104,8 @@ class Plan:
     minimisations: Sequence[Minimisation] = ()
     ages: int = 0
     octaves: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    observations: ObservationLabels | None = None
 
     @property
     def evaluations(self) -> int:

@@ -17,14 +17,17 @@ from torch import Tensor
 import xvar  # noqa: F401 -- the accessor
 from tests.cf.strict import strict_cf
 from tests.core.numerics import random, smooth
+from tests.faults.codes import codes
 from tests.records import drifting
 from xvar.control import Parameter
 from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.grid import Grid
-from xvar.core.methods.experiment import Experiment, Images, ModelError, first_known
+from xvar.core.methods.experiment import Experiment, ModelError
+from xvar.core.methods.images import Comparison, Frames, first_known
 from xvar.core.minimize import LBFGS
 from xvar.core.problem import frame_steps
 from xvar.errors import AnalysisWarning, InputError
+from xvar.observation import Images
 
 GRID = Grid((5, 6), (1e3, 1e3))
 TIMES = (0.0, 600.0, 1200.0, 1800.0)
@@ -64,11 +67,14 @@ def numbers(*shape: int, seed: int) -> Array:
 # ---- the pieces
 
 
+def images(values: Tensor, std: Tensor | None = None, **options: Any) -> Frames:
+    return Frames("x", values, TIMES, std, **options)
+
+
 def test_errors_that_are_not_stated_are_a_share_of_the_deviation_of_each_window() -> None:
     frames = 5 + torch.tensor([1.0, 10.0, 0.0], dtype=torch.float64).view(3, 1, 1, 1) * random((3, 4, *GRID.shape), 1)
     frames[1, 2, 1, 1] = torch.nan
-    experiment = Experiment(dynamics=stays, observed="x", background_error={}, error=0.3)
-    problem = experiment.problem(frames, None, {}, TIMES, GRID)
+    problem = Experiment(stays, {}).problem([images(frames, share=0.3)], {}, TIMES, GRID)
     for window in (0, 1):
         spread = float(frames[window][frames[window].isfinite()].std(correction=0))
         for one in problem.observations:
@@ -81,9 +87,9 @@ def test_errors_that_are_not_stated_are_a_share_of_the_deviation_of_each_window(
 
 def test_a_stated_error_is_taken_as_it_is() -> None:
     frames, std = random((2, 4, *GRID.shape), 2), 1 + random((2, 4, *GRID.shape), 3).square()
-    experiment = Experiment(dynamics=stays, observed="x", background_error={"x": Diagonal(2.0)})
+    experiment = Experiment(stays, {"x": Diagonal(2.0)})
     for given in (std, torch.tensor(0.7, dtype=torch.float64)):
-        problem = experiment.problem(frames, given, {}, TIMES, GRID)
+        problem = experiment.problem([images(frames, given)], {}, TIMES, GRID)
         for index, one in enumerate(problem.observations, 1):
             assert torch.equal(one.std, given.expand(frames.shape)[:, index, None])
     assert problem.background_error["x"] == Diagonal(2.0) or float(problem.background_error["x"].std) == 2.0
@@ -91,10 +97,8 @@ def test_a_stated_error_is_taken_as_it_is() -> None:
 
 def test_what_is_compared_is_transformed_before_its_error_is_scaled() -> None:
     frames = random((1, 4, *GRID.shape), 4).square() * 100
-    experiment = Experiment(
-        dynamics=stays, observed="x", background_error={}, observation=Images(transform=torch.sqrt, threshold=1.5)
-    )
-    problem = experiment.problem(frames, None, {}, TIMES, GRID)
+    source = images(frames, comparison=Comparison(transform=torch.sqrt, threshold=1.5))
+    problem = Experiment(stays, {}).problem([source], {}, TIMES, GRID)
     for index, one in enumerate(problem.observations, 1):
         assert torch.equal(one.values, frames[:, index, None].sqrt())
         assert float(one.std.max()) == pytest.approx(0.2 * float(frames.sqrt().std(correction=0)), rel=1e-12)
@@ -106,18 +110,24 @@ def test_the_first_frame_is_the_background_or_an_observation_never_both() -> Non
     frames = random((2, 4, *GRID.shape), 5)
     frames[0, 0, 1, 1] = torch.nan
     seen = [int(frames[window, 1:].isfinite().sum()) for window in (0, 1)]
-    without = Experiment(dynamics=stays, observed="x", background_error={"x": Diagonal(1.0)})
-    problem = without.problem(frames, None, {}, TIMES, GRID)
+    experiment = Experiment(stays, {"x": Diagonal(1.0)})
+    problem = experiment.problem([images(frames)], {}, TIMES, GRID)
     assert [one.time for one in problem.observations] == list(TIMES[1:])
     assert problem.number_of_observations().tolist() == seen
     assert torch.equal(problem.background["x"][1, 0], frames[1, 0])
     assert float(problem.background["x"][0, 0, 1, 1]) == float(frames[0, 1, 1, 1])  # a hole is filled from later frames
     background = {"x": torch.zeros(2, 1, *GRID.shape).double()}
-    stated = Experiment(dynamics=stays, observed="x", background_error={"x": Diagonal(1.0)}, first_frame=True)
-    problem = stated.problem(frames, None, background, TIMES, GRID)
+    problem = experiment.problem([images(frames)], background, TIMES, GRID)
     assert [one.time for one in problem.observations] == list(TIMES)
     assert problem.number_of_observations().tolist() == [seen[0] + 29, seen[1] + 30]
     assert torch.equal(problem.background["x"], background["x"])
+
+
+def test_of_two_sources_the_first_one_gives_the_background() -> None:
+    one, other = (images(random((1, 4, *GRID.shape), seed)) for seed in (5, 6))
+    problem = Experiment(stays, {"x": Diagonal(1.0)}).problem([one, other], {}, TIMES, GRID)
+    assert torch.equal(problem.background["x"][:, 0], one.values[:, 0])
+    assert [part.time for part in problem.observations] == [*TIMES[1:], *TIMES]
 
 
 def test_the_first_known_value() -> None:
@@ -141,22 +151,18 @@ def test_the_first_known_value() -> None:
 def test_in_which_steps_a_model_error_acts(forcing_interval: Any, groups: tuple[tuple[int, ...], ...]) -> None:
     times = (0.0, 500.0, 1300.0, 1900.0)
     experiment = Experiment(
-        dynamics=stays,
-        observed="x",
-        background_error={"x": Diagonal(1.0)},
-        model_error={"x": Diagonal(1.0)},
-        forcing_interval=forcing_interval,
-        step=300.0,
+        stays, {"x": Diagonal(1.0)}, model_error={"x": Diagonal(1.0)}, forcing_interval=forcing_interval, step=300.0
     )
-    problem = experiment.problem(random((1, 4, *GRID.shape), 6), None, {}, times, GRID)
+    problem = experiment.problem([Frames("x", random((1, 4, *GRID.shape), 6), times)], {}, times, GRID)
     assert problem.model_error is not None
     assert problem.model_error.steps == groups
     assert problem.steps == pytest.approx((250, 250, 800 / 3, 800 / 3, 800 / 3, 300, 300))
 
 
-def test_a_model_error_acts_in_one_of_three_ways() -> None:
-    with pytest.raises(InputError, match="forcing_interval='weekly'"):
+def test_an_unknown_forcing_interval_is_rejected() -> None:
+    with pytest.raises(InputError) as caught:
         ModelError(Diagonal(1.0), forcing_interval="weekly")  # type: ignore[arg-type]
+    assert codes(caught.value) == ["unknown-choice"]
 
 
 @pytest.mark.parametrize("parts", range(1, 60))

@@ -1,4 +1,4 @@
-"""Where points lie on a grid: along its coordinates, or by latitude and longitude in two dimensions."""
+"""Places of points on a grid, by its 1-D coordinates or by 2-D latitude and longitude."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from xvar.cf.grid import HorizontalGrid
 from xvar.cf.grid.coordinates import measured
 from xvar.cf.positions import along_line, on_curvilinear
 from xvar.errors import Faults
-from xvar.plan import bridge
-from xvar.plan.points.table import Array
+from xvar.plan.bridge import Array, ascending
 
-#: A point is on land where the water around it has less than this share of what it is interpolated from.
+#: A point is on land if water has less than this share of the weights of its interpolation.
 WETTEST_LAND = 0.01
 
 _NAMES = {
@@ -31,7 +30,7 @@ def positions(
     grid: HorizontalGrid,
     faults: Faults,
 ) -> Array:
-    """Grid units (2, point) along ascending x and y; NaN outside the grid."""
+    """Return grid units (2, point) along ascending x and y; NaN outside the grid."""
     table = _curvilinear(dataset, field, plane, grid, faults)
     if table is not None:
         return table
@@ -42,10 +41,11 @@ def positions(
         if coordinate is None or place is None:
             known = ", ".join(map(str, dataset.variables))
             faults.add(
+                code="points-without-coordinate",
                 dimension=dim,
-                found=f"no place of the points along {str(dim)!r} among {known}"
+                found=f"no coordinate of the points along {str(dim)!r} among {known}"
                 if coordinate is not None
-                else f"a background without a coordinate along {str(dim)!r}",
+                else f"a grid without a coordinate along {str(dim)!r}",
                 expected="one coordinate of the grid along each of its dimensions, and the points in the same",
                 fix=f"name it {str(dim)!r} in both, in the same units",
             )
@@ -61,10 +61,10 @@ def positions(
 def is_dry(
     position: Array, grid: HorizontalGrid, land: NDArray[np.bool_] | None, staggered: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Whether all grid points around a point are land; a velocity between two of them is zero there, and known."""
+    """Return which points have land all around; between staggered velocities on land nothing is unknown."""
     if land is None:
         return np.zeros(position.shape[1], dtype=bool)
-    water = ~bridge.ascending(land, grid)
+    water = ~ascending(land, grid)
     corner = np.floor(np.nan_to_num(position)).astype(int)
     share = np.nan_to_num(position) - corner
     wet = np.zeros(position.shape[1])
@@ -79,7 +79,7 @@ def is_dry(
 def coordinates_of_points(
     dataset: xr.Dataset, field: xr.DataArray, plane: tuple[Hashable, Hashable]
 ) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Coordinates of the grid, along y and along x, each with that of the points; empty where one is missing."""
+    """Return the coordinates of the grid along y and x, each with that of the points; empty if one is missing."""
     lines = [(field.coords.get(dim), axis) for dim, axis in zip(plane, ("y", "x"), strict=True)]
     geographic = _geographic(field, plane)
     tables = [(geographic.get(kind), axis) for kind, axis in (("latitude", "y"), ("longitude", "x"))]
@@ -91,7 +91,7 @@ def coordinates_of_points(
 
 
 def _geographic(field: xr.DataArray, plane: tuple[Hashable, Hashable]) -> dict[str, xr.DataArray]:
-    """Latitude and longitude in two dimensions."""
+    """Return 2-D latitude and longitude."""
     known: dict[str, xr.DataArray] = {}
     for coordinate in field.coords.values():
         kind = measured(coordinate)
@@ -107,17 +107,16 @@ def _curvilinear(
     grid: HorizontalGrid,
     faults: Faults,
 ) -> Array | None:
-    """Positions by 2-D latitude and longitude; None where the points are in the grid's own coordinates."""
+    """Return positions by 2-D latitude and longitude; None if the points are in the grid's own coordinates."""
     pairs = coordinates_of_points(dataset, field, plane)
     if not pairs or pairs[0][0].ndim != 2:
         return None
     (latitude, north), (longitude, east) = pairs
-    tables = [
-        bridge.ascending(np.asarray(c.transpose(*plane).values, dtype="float64"), grid) for c in (latitude, longitude)
-    ]
+    tables = [ascending(np.asarray(c.transpose(*plane).values, dtype="float64"), grid) for c in (latitude, longitude)]
     if not all(np.isfinite(table).all() for table in tables):
         faults.add(
-            found="latitudes or longitudes of the background that are not finite",
+            code="coordinates-not-finite",
+            found="latitudes or longitudes of the grid that are not finite",
             expected="a place for every grid point",
             fix="fill them, on land too",
         )
@@ -126,7 +125,7 @@ def _curvilinear(
 
 
 def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataArray | None:
-    """The variable of the points that is the coordinate of the grid: by name, by standard name, by custom."""
+    """Return the variable of the points for a coordinate of the grid: by name, standard name or usual name."""
     if coordinate.name in dataset.variables:
         return dataset[coordinate.name]
     kind = measured(coordinate)

@@ -1,0 +1,201 @@
+"""Images as observations of one component of the state, on its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from xvar.core.dynamics import State
+from xvar.core.methods.image_motion import deviation
+from xvar.core.observation import Component, Compose, Observation, Operator, TimeInterpolation
+from xvar.core.parameters import Calibrated, Parameter
+from xvar.core.problem import Problem
+from xvar.errors import Faults
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    r"""Comparison of images with the state: :math:`\rho((T(a\, x + b) - T(y)) / \sigma)`.
+
+    Parameters
+    ----------
+    transform, threshold, reset, time_interpolation, gain, offset, calibration
+        T, c of ρ, a and b: see `xvar.observation.Images`.
+    """
+
+    transform: Any = None
+    threshold: float | None = None
+    reset: Literal["observation"] | None = None
+    time_interpolation: TimeInterpolation = "linear"
+    gain: Parameter | None = None
+    offset: Parameter | None = None
+    calibration: Literal["frame", "window"] = "frame"
+
+    def __post_init__(self) -> None:
+        """Reject unknown choices, and calibrations that cannot be estimated."""
+        faults = Faults()
+        faults.check_choice("calibration", self.calibration, ("frame", "window"), "frame")
+        faults.check_choice("reset", self.reset, (None, "observation"), "observation")
+        faults.check_choice("time_interpolation", self.time_interpolation, ("linear", "nearest"), "linear")
+        for name, parameter in (("gain", self.gain), ("offset", self.offset)):
+            if parameter is not None and (not isinstance(parameter, Parameter) or parameter.is_field):
+                faults.add(
+                    code="calibration-not-a-number",
+                    found=f"{name}={parameter!r}",
+                    expected="a Parameter that is a number",
+                    fix=f"{name}=xvar.control.Parameter(prior={1.0 if name == 'gain' else 0.0}, error=...)",
+                )
+        if self.reset and not (self.gain is None and self.offset is None):
+            faults.add(
+                code="calibration-with-reset",
+                found='a gain or an offset with reset="observation"',
+                expected="states that stay in the units of the model",
+                fix="leave reset out",
+            )
+        faults.raise_if_any()
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The gain and the offset that are estimated."""
+        both = {"gain": self.gain, "offset": self.offset}
+        return {name: parameter for name, parameter in both.items() if parameter is not None}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Images of one component in a batch of windows that share their times.
+
+    Parameters
+    ----------
+    component : str
+        Key of the state.
+    values : Tensor (window, frame, y, x)
+        The images; NaN where nothing was observed.
+    seconds : sequence of float
+        Time of each image after the beginning of the window.
+    std : Tensor, broadcastable to `values`, optional
+        Standard deviation σ of the error of observation, in the units of what is compared. Default: `share` of the
+        deviation of the window's images.
+    comparison : Comparison
+    share : float
+        See `std`.
+    first : int
+        The first image that is compared: 1 if image 0 is the background.
+    prefix : str
+        Prefix of the names of gain and offset, to tell sources apart.
+    part : int, optional
+        Which variable of the component, if it holds several.
+    """
+
+    component: str
+    values: Tensor
+    seconds: Sequence[float]
+    std: Tensor | None = None
+    comparison: Comparison = field(default_factory=Comparison)
+    share: float = 0.2
+    first: int = 0
+    prefix: str = ""
+    part: int | None = None
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Gain and offset by their keys in the state."""
+        return {self.prefix + name: parameter for name, parameter in self.comparison.parameters.items()}
+
+    @property
+    def calibrations(self) -> int:
+        """Number of gains, and of offsets, of a window."""
+        return len(self.seconds) if self.comparison.calibration == "frame" else 1
+
+    def observations(self) -> tuple[Observation, ...]:
+        """Return one observation for each image that is compared."""
+        comparison = self.comparison
+        compared = self.values if comparison.transform is None else comparison.transform(self.values)
+        std = self.scaled_error(compared) if self.std is None else self.std
+        std = std.expand(compared.shape)
+        return tuple(
+            Observation(
+                time=self.seconds[index],
+                operator=self._operator(index),
+                values=compared[:, index, None],
+                std=std[:, index, None],
+                threshold=comparison.threshold,
+                replaces=None if comparison.reset is None else self.component,
+                time_interpolation=comparison.time_interpolation,
+            )
+            for index in range(self.first, len(self.seconds))
+        )
+
+    def _operator(self, index: int) -> Operator:
+        """From a state to what is compared with an image."""
+        operator, transform = self._image(index), self.comparison.transform
+        return operator if transform is None else Compose(operator, transform)
+
+    def _image(self, index: int) -> Operator:
+        """From a state to an image, in the units of the variable."""
+        operator = Component(self.component, None if self.part is None else (self.part,))
+        comparison = self.comparison
+        if not comparison.parameters:
+            return operator
+        number = index if comparison.calibration == "frame" else 0
+        return Calibrated(operator, comparison.gain, comparison.offset, number, self.prefix)
+
+    def departures(self, problem: Problem, trajectory: Sequence[State]) -> Tensor:
+        """Return observation minus equivalent (window, frame, y, x), before any transform."""
+        states = (problem.state_at(trajectory, time, self.comparison.time_interpolation) for time in self.seconds)
+        shown = [self._image(index)(state)[:, 0] for index, state in enumerate(states)]
+        return self.values - torch.stack(shown, dim=1)
+
+    def scaled_error(self, values: Tensor) -> Tensor:
+        """Return `share` of the deviation of each window (window, 1, 1, 1); 1 if nothing varies."""
+        spread = deviation(values)
+        return torch.where(spread > 0, self.share * spread, torch.ones_like(spread))
+
+    def error_of_background(self, background: Tensor) -> Tensor:
+        """Return a standard deviation (window, 1, 1, 1) of a background of the component for which none is stated.
+
+        This is the error of the images, or, if larger, the deviation of the background from the first image: a
+        background that is held, or trusted too much, would have to be carried to the images by the motion.
+        """
+        scaled = self.scaled_error(self.values)
+        valid = self.values.isfinite().any(dim=1, keepdim=True)
+        off = torch.where(valid, first_known(self.values) - background, torch.zeros_like(background)).square()
+        count = valid.flatten(1).sum(1).clamp_min(1)
+        return torch.maximum(scaled, (off.flatten(1).sum(1) / count).sqrt()[:, None, None, None])
+
+    def curvature(self, observations: Sequence[Observation]) -> dict[str, Tensor]:
+        """Return the second derivative of J_o by the component and by gain and offset, for a component at rest.
+
+        After a reset only the first observation depends on the initial state. Of a transform none is known.
+        """
+        if self.comparison.transform is not None or not observations:
+            return {}
+        weights = [torch.where(o.mask, o.std**-2, 0.0) for o in observations]
+        seen = weights[:1] if self.comparison.reset else weights
+        known: dict[str, Tensor] = {self.component: sum(seen[1:], seen[0])} if self.part is None else {}
+        for name, parameter in self.comparison.parameters.items():
+            squares = [o.values.square() if name == "gain" else torch.ones_like(o.values) for o in observations]
+            sums = [(w * part).flatten(1).sum(1) for w, part in zip(weights, squares, strict=True)]
+            if self.comparison.calibration == "frame":
+                by_value = torch.stack([*[torch.zeros_like(sums[0])] * self.first, *sums], dim=1)
+            else:
+                by_value = torch.stack(sums, dim=1).sum(1, keepdim=True)
+            # Of the logarithm, if that is estimated.
+            scale = parameter.prior**2 if parameter.positive else 1.0
+            known[self.prefix + name] = scale * by_value.reshape(*by_value.shape, *(1,) * (weights[0].ndim - 2))
+        return known
+
+
+def first_known(frames: Tensor) -> Tensor:
+    """Return the first frame (window, 1, y, x), holes filled from later ones, then by the mean."""
+    known = frames[:, :1]
+    for index in range(1, frames.shape[1]):
+        known = torch.where(known.isfinite(), known, frames[:, index, None])
+    valid = known.isfinite()
+    clean = torch.where(valid, known, torch.zeros_like(known))
+    mean = clean.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp_min(1)
+    return torch.where(valid, known, mean[:, None, None, None])

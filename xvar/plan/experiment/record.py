@@ -1,0 +1,242 @@
+"""Record of a call whose data are a table of points: no images, but the times of the states, and their grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import Axes, is_lazy
+from xvar.cf.grid import horizontal_grid
+from xvar.cf.quantities import without_quantities
+from xvar.cf.times import Times, parse_duration
+from xvar.cf.units import normalise_units
+from xvar.errors import Faults
+from xvar.execution.dispatch import is_deferred
+from xvar.execution.schedule import Schedule
+from xvar.plan.background import read_background
+from xvar.plan.experiment.background import time_of
+from xvar.plan.experiment.sources import Sources, read_sources
+from xvar.plan.experiment.table import read_dates
+from xvar.plan.options import Options
+from xvar.plan.record import Record
+from xvar.quality.values import Screen
+
+#: Options about images.
+_OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "dy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRecord(Record):
+    """Times of the states of the windows of a table of points, with nothing observed in the images there.
+
+    Attributes
+    ----------
+    sources : Sources
+        The points among them.
+    frame : float
+        Seconds between the states of a window.
+    """
+
+    sources: Sources
+    frame: float
+
+    @property
+    def cadence(self) -> float:
+        """Seconds between the states of a window."""
+        return self.frame
+
+
+def read_point_record(
+    table: xr.Dataset, variable: Hashable | None, options: Options, faults: Faults
+) -> tuple[xr.Dataset, PointRecord | None]:
+    """Return the background as a Dataset, and the record of the states between its times; None if a fault was added.
+
+    Parameters
+    ----------
+    table : Dataset
+        The data of the call.
+    variable : hashable, optional
+        As in the call: a table has none.
+    options : Options
+    faults : Faults
+        Receives the faults of the background, the length of the windows and the dates of the points.
+    """
+    before = len(faults)
+    _refuse_options_of_images(variable, options, faults)
+    cycled, background = read_background(options.background, faults)
+    sources = read_sources(options.observation, "", faults).with_table(table)
+    if background is None or not len(background.data_vars):
+        faults.add(
+            code="background-missing",
+            variable="background",
+            found="a table of points without background=" + (", cycled" if cycled else ""),
+            expected="the state at the beginning, which gives the grid",
+            fix="background=xvar.background.Cycled(first=a Dataset)" if cycled else "background=a Dataset",
+        )
+        return xr.Dataset(), None
+    background = without_quantities(background)
+    names = [str(name) for name in background.data_vars]
+    name = next((name for name in names if name not in ("u", "v")), names[0])
+    time = time_of(background)
+    plane = _plane(background, name, time, faults)
+    begins = _begins(background, time, faults)
+    dates = [read_dates(one.dataset, faults) for one in sources.points.values() if one.dataset is not None]
+    if len(faults) > before or plane is None:
+        return background, None
+    known = np.concatenate([part for part in dates if part is not None])
+    spans = _spans(begins, known, sources, options, faults, cycled=cycled)
+    first = background[name].isel({time.dims[0]: 0} if time is not None else {}, drop=True).squeeze(drop=True)
+    axes = Axes("time" if time is None else time.dims[0], *plane)
+    grid = horizontal_grid(first, axes, faults, mapping=background)
+    if spans is None or grid is None or len(faults) > before:
+        return background, None
+    dates_of_states, schedule, frame = spans
+    lazy = is_deferred() or is_lazy(table["value"])
+    units = normalise_units(str(background[name].attrs.get("units", "1")))
+    return background, PointRecord(
+        name=name,
+        array=_unobserved(first.transpose(*plane), axes.time, dates_of_states, name, lazy=lazy),
+        axes=axes,
+        times=Times(dates_of_states, (dates_of_states - dates_of_states[0]) / np.timedelta64(1, "s")),
+        grid=grid,
+        units=units,
+        kind="other",
+        land=_land(background, plane),
+        screen=Screen.of(name, "other", units, None, time=axes.time),
+        notes=(f"grid: {grid.description}", "no images: a table of points"),
+        sources=sources,
+        schedule=schedule,
+        frame=frame,
+    )
+
+
+def _refuse_options_of_images(variable: Hashable | None, options: Options, faults: Faults) -> None:
+    stated = options.stated()
+    for name in (*(["variable"] if variable is not None else []), *(name for name in _OF_IMAGES if name in stated)):
+        faults.add(
+            code="option-misplaced",
+            variable=name,
+            found=f"{name}= with a table of points",
+            expected="an option that has a meaning for points",
+            fix=f"leave {name}= out",
+        )
+
+
+def _plane(
+    background: xr.Dataset, name: str, time: xr.DataArray | None, faults: Faults
+) -> tuple[Hashable, Hashable] | None:
+    """Return the dimensions of the grid."""
+    times = () if time is None else time.dims
+    dims = tuple(dim for dim, size in background[name].sizes.items() if dim not in times and size > 1)
+    if len(dims) == 2:
+        return dims
+    faults.add(
+        code="background-dimensions",
+        variable=f"background {name}",
+        found=f"dimensions {background[name].dims}",
+        expected="two, those of the grid (y, x), beside the time",
+        fix="background.isel(time=0)",
+    )
+    return None
+
+
+def _begins(background: xr.Dataset, time: xr.DataArray | None, faults: Faults) -> NDArray[Any]:
+    """Return the dates at which windows begin."""
+    dates = background.coords.get("time") if time is None else time
+    if dates is None or dates.dtype.kind != "M" or (time is None and dates.size != 1):
+        faults.add(
+            code="background-without-time",
+            variable="background",
+            found="no time" if dates is None else f"time of size {dates.size} and type {dates.dtype}",
+            expected="a coordinate time: where the window begins, or each window",
+            fix='background.assign_coords(time=np.datetime64("2024-01-01"))',
+        )
+        return np.zeros(0, dtype="datetime64[ns]")
+    return np.sort(dates.values.ravel().astype("datetime64[ns]"))
+
+
+def _spans(
+    begins: NDArray[Any], dates: NDArray[Any], sources: Sources, options: Options, faults: Faults, *, cycled: bool
+) -> tuple[NDArray[Any], Schedule, float] | None:
+    """Return the dates of all states, the windows, and the seconds between the states of one."""
+    stated = [one.every for one in sources.points.values() if one.every is not None]
+    every = parse_duration(stated[0], "every", faults) if stated else None
+    length = None if options.window is None else parse_duration(options.window, "window", faults)
+    last = float(((dates - begins[0])[~np.isnat(dates)] / np.timedelta64(1, "s")).max(initial=0.0))
+    if options.window is None and (cycled or len(begins) > 1):
+        faults.add(
+            code="window-missing",
+            variable="window",
+            found="a background of several times without window=" if not cycled else "cycled windows without window=",
+            expected="the length of the windows",
+            fix='window="6h"',
+        )
+    elif length is None and last <= 0:
+        faults.add(
+            code="points-before-background",
+            found=f"no observation after the background's time {begins[0]}",
+            expected="observations in the window, which begins there",
+            fix="background.sel(time=...), of an earlier time",
+        )
+    elif cycled and len(begins) > 1:
+        faults.add(
+            code="background-of-several-times",
+            variable="background",
+            found=f"cycled windows with a background of {len(begins)} times",
+            expected="the background of the first window",
+            fix="xvar.background.Cycled(first=background.isel(time=0))",
+        )
+    elif not (options.window is not None and length is None):
+        length = last if length is None else length
+        if cycled:
+            count = max(1, math.ceil(last / length - 1e-9))
+            begins = begins[0] + np.arange(count) * _timedelta(length)
+        return _schedule(begins, length, every, cycled=cycled)
+    return None
+
+
+def _schedule(
+    begins: NDArray[Any], length: float, every: float | None, *, cycled: bool
+) -> tuple[NDArray[Any], Schedule, float]:
+    """Return the dates of all states, the windows, and the seconds between the states of one."""
+    inner = [] if every is None else np.arange(0.0, length * (1 - 1e-9), every).tolist()
+    offsets = np.array([*(inner or [0.0]), length])
+    states = begins[:, None] + _timedelta(offsets)
+    dates, frames = np.unique(states, return_inverse=True)
+    seconds = np.broadcast_to(offsets, states.shape).copy()
+    lead = elapsed = None
+    if cycled:
+        lead, elapsed = np.zeros(len(begins)), np.full(len(begins), length)
+        lead[0] = elapsed[0] = np.nan
+    return dates, Schedule(frames.reshape(states.shape), seconds, lead, elapsed), every or length
+
+
+def _timedelta(seconds: Any) -> Any:
+    return np.round(np.multiply(seconds, 1e9)).astype("int64").astype("timedelta64[ns]")
+
+
+def _unobserved(first: xr.DataArray, dim: Hashable, dates: NDArray[Any], name: str, *, lazy: bool) -> xr.DataArray:
+    """Return images (time, y, x) in which nothing was observed; they take no memory."""
+    shape, nothing = (len(dates), *first.shape), np.float32(np.nan)
+    data: Any = np.broadcast_to(nothing, shape)
+    if lazy:
+        import dask.array
+
+        data = dask.array.full(shape, nothing, dtype="float32", chunks=(1, *first.shape))
+    coords = {key: part for key, part in first.coords.items() if set(part.dims) <= set(first.dims) and part.ndim}
+    attrs = {"long_name": f"analysis of {name}", **first.attrs}
+    return xr.DataArray(data, {**coords, dim: dates}, (dim, *first.dims), name, attrs)
+
+
+def _land(background: xr.Dataset, plane: tuple[Hashable, Hashable]) -> NDArray[np.bool_] | None:
+    """Return the points at which no variable of the background is ever defined."""
+    parts = [part for part in background.data_vars.values() if set(plane) <= set(part.dims)]
+    missing = [part.isnull().all([dim for dim in part.dims if dim not in plane]).transpose(*plane) for part in parts]
+    land = np.logical_and.reduce([np.asarray(part.values) for part in missing])
+    return np.asarray(land) if land.any() else None

@@ -1,0 +1,213 @@
+"""Observations at points as a table: value, variable, time, place and standard deviation of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xvar.cf.axes import find_axes
+from xvar.errors import Faults
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    r"""Observations at points, each of one variable at its own time and place.
+
+    .. math:: J_o = \tfrac12 \sum_p \left(\frac{x_{n(p)}(X_p, t_p) - y_p}{\sigma_p}\right)^2
+
+    with the variable n of the state interpolated to the place and, between the two steps around it, to the time.
+
+    Parameters
+    ----------
+    dataset : Dataset, optional
+        Its one dimension may have any name: ``time`` (dates), the coordinates of the grid (``x`` and ``y``, or ``lat``
+        and ``lon``, by their names or their standard names; latitude and longitude also on grids on which these are
+        2-D), ``value``, ``std`` in the same units, and ``variable``, the name of the observed variable: one table may
+        hold the temperature of a ship and the velocity of a drifter. Default: the data of the call.
+    std : float, optional
+        Standard deviation, if the Dataset has none.
+    variable : str, optional
+        The observed variable, if the Dataset does not name it. Default: the only one of the state.
+    time_interpolation : {"linear", "nearest"}
+        How the state is found between two steps.
+    sampler : {"bilinear", "cubic", "monotone"}
+        How it is found between grid points.
+    threshold : float, optional
+        c of the pseudo-Huber norm, in standard deviations. Default: the norm is quadratic.
+    every : duration, optional
+        In a call without images: time between the states of the result, which begin with the window and end with it.
+        Default: these two alone.
+
+    Raises
+    ------
+    InputError
+        If `time_interpolation` or `sampler` is none of these.
+    """
+
+    dataset: xr.Dataset | None = None
+    std: float | None = None
+    variable: str | None = None
+    time_interpolation: Literal["linear", "nearest"] = "linear"
+    sampler: Literal["bilinear", "cubic", "monotone"] = "bilinear"
+    threshold: float | None = None
+    every: Any = None
+
+    def __post_init__(self) -> None:
+        """Reject unknown choices."""
+        faults = Faults()
+        faults.check_choice("time_interpolation", self.time_interpolation, ("linear", "nearest"), "linear")
+        faults.check_choice("sampler", self.sampler, ("bilinear", "cubic", "monotone"), "bilinear")
+        faults.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of a table of points, checked.
+
+    Attributes
+    ----------
+    date : array of datetime64 (point,)
+    value, std : array of float64 (point,)
+    variable : array of int (point,)
+        Number of the observed variable in the state.
+    """
+
+    date: Array
+    value: Array
+    std: Array
+    variable: Array
+
+
+def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
+    """Return every pixel of some images that has a value, as a table for `Points`.
+
+    Parameters
+    ----------
+    images : DataArray (time, y, x)
+        With 1-D coordinates, in any order.
+    std : float or DataArray
+        Standard deviation of the errors, in the units of the images.
+
+    Returns
+    -------
+    Dataset
+        ``value``, ``std`` and ``variable``, the name of the images, on a dimension ``point`` with ``time`` and the
+        coordinates of the grid; ``xarray.concat([pixels(...), drifters], "point")`` puts tables together.
+
+    Raises
+    ------
+    InputError
+        If time, y and x are not found.
+    """
+    faults = Faults()
+    axes = find_axes(images, faults)
+    faults.raise_if_any()
+    assert axes is not None
+    array = images.squeeze(drop=True).transpose(axes.time, axes.y, axes.x)
+    spread = xr.broadcast(xr.DataArray(std), array)[0].transpose(*array.dims).values
+    seen = np.isfinite(array.values)
+    rows = dict(zip(array.dims, np.nonzero(seen), strict=True))
+    return xr.Dataset(
+        {
+            "value": ("point", array.values[seen]),
+            "std": ("point", spread[seen]),
+            "variable": ("point", np.full(int(seen.sum()), str(images.name))),
+        },
+        coords={dim: ("point", array[dim].values[index], dict(array[dim].attrs)) for dim, index in rows.items()},
+    )
+
+
+def is_table(data: Any) -> bool:
+    """Return whether data are a table of points: a Dataset with a 1-D ``value``."""
+    return isinstance(data, xr.Dataset) and "value" in data and data["value"].ndim == 1
+
+
+def read_rows(points: Points, names: Sequence[str], faults: Faults) -> Rows | None:
+    """Return the columns of a table; None if a fault was added.
+
+    Parameters
+    ----------
+    points : Points
+    names : sequence of str
+        The variables of the state.
+    faults : Faults
+        Receives the faults of the table.
+    """
+    before, dataset = len(faults), points.dataset
+    if not is_table(dataset):
+        held = "none" if dataset is None else ", ".join(map(str, getattr(dataset, "variables", [dataset])))
+        faults.add(
+            code="points-not-a-table",
+            found=f"points with the variables {held or 'none'}",
+            expected="value, std, variable, time and the coordinates of the grid along one dimension",
+            fix="observation=xvar.observation.Points(table)",
+        )
+        return None
+    assert dataset is not None
+    value = np.asarray(dataset["value"].values, dtype="float64")
+    date = read_dates(dataset, faults)
+    stated = dataset["std"].values if "std" in dataset else np.nan if points.std is None else points.std
+    std = np.broadcast_to(np.asarray(stated, dtype="float64"), value.size).copy()
+    wrong = np.isfinite(value) & ~(std > 0)
+    if wrong.any():
+        faults.add(
+            code="points-std-not-positive",
+            variable="std",
+            index=int(np.flatnonzero(wrong)[0]),
+            found=f"{int(wrong.sum())} points with a value and no positive standard deviation",
+            expected="that of the error of observation, in the units of the value",
+            fix="a variable std of the points, or Points(points, std=0.02)",
+        )
+    variable = _variables(points, names, value.size, faults)
+    return None if len(faults) > before or date is None or variable is None else Rows(date, value, std, variable)
+
+
+def read_dates(dataset: xr.Dataset, faults: Faults) -> Array | None:
+    """Return the date of each point; None if there is none."""
+    time = dataset.variables.get("time")
+    if time is None or time.dtype.kind != "M" or time.dims != dataset["value"].dims:
+        faults.add(
+            code="points-without-date",
+            variable="time",
+            found="no date of each point",
+            expected="time, datetime64, along the dimension of value",
+            fix="points.assign_coords(time=(dim, dates))",
+        )
+        return None
+    return np.asarray(time.values)
+
+
+def _variables(points: Points, names: Sequence[str], count: int, faults: Faults) -> Array | None:
+    """Return the number of the observed variable of each point; None if a fault was added."""
+    assert points.dataset is not None
+    only = names[0] if len(names) == 1 else None
+    stated = points.dataset["variable"].values if "variable" in points.dataset else points.variable or only
+    expected = f"a variable of the state: {', '.join(map(repr, names))}"
+    if stated is None:
+        faults.add(
+            code="points-without-variable",
+            found="points that do not name the observed variable",
+            expected=expected,
+            fix=f"Points(points, variable={names[0]!r}), or a variable of the points named variable",
+        )
+        return None
+    words = np.broadcast_to(np.asarray(stated).astype(str), count)
+    unknown = sorted(set(words.tolist()) - set(names))
+    if unknown:
+        faults.add(
+            code="observed-variable-unknown",
+            variable="variable",
+            index=int(np.flatnonzero(np.isin(words, unknown))[0]),
+            found=f"observations of {', '.join(map(repr, unknown))}",
+            expected=expected,
+            fix=f"rename them to {names[0]!r}, or leave them out",
+        )
+        return None
+    return np.array([names.index(word) for word in words.tolist()], dtype="int64")
