@@ -1,4 +1,4 @@
-"""The pages say what works: their code is run as it is written."""
+"""Code of the pages runs as written, and their statements hold."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(page: str, fence: str = r"(?:python|\{code-cell\} python)") -> list[s
 
 @pytest.fixture
 def page(tmp_path, monkeypatch) -> Iterator[types.ModuleType]:
-    """Where the code of a page runs: a module, for that is where dataclasses look for their names."""
+    """Return the module that the code of a page runs in; dataclasses look up their names in a module."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     pyplot.switch_backend("agg")
     monkeypatch.chdir(tmp_path)
@@ -101,6 +101,11 @@ def test_the_how_to_pages_run_as_written(page, name) -> None:
     assert expected[name]()
 
 
+def test_the_page_on_untrusted_files_runs_as_written(page) -> None:
+    run(page, blocks("docs/security.md"))
+    assert page.radar.sizes["time"] == 7
+
+
 def test_the_page_on_covariances_of_your_own_runs_as_written(page) -> None:
     run(page, blocks("docs/howto/own-covariance.md"))
     conformance = page.TestTapered()
@@ -126,7 +131,7 @@ def test_the_page_on_clusters_runs_as_written(page) -> None:
 
 
 def test_the_page_on_pysteps_runs_as_written(page, monkeypatch) -> None:
-    """With pysteps where it is there; else up to where it begins, with what it is given looked at."""
+    """With pysteps if it is installed, else with a stand-in that keeps its arguments."""
     if importlib.util.find_spec("pysteps") is None:
         given = {}
         steps = types.SimpleNamespace(forecast=lambda *fields, **options: given.update(fields=fields) or fields[0])
@@ -144,7 +149,7 @@ def test_the_page_on_pysteps_runs_as_written(page, monkeypatch) -> None:
 
 def test_the_example_of_the_readme_runs(page) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
-    run(page, blocks("README.md")[:2])  # the third names data of the reader's own
+    run(page, blocks("README.md")[:2])  # the third has data of the reader
     assert "scores" in vars(page)
 
 

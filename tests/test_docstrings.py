@@ -1,4 +1,4 @@
-"""What a user can reach says what it takes, gives and raises: the names of all options are in its docstring."""
+"""Docstrings of public names describe parameters, returns and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = (
     "xvar.runs",
     "xvar.analysis.verify",
 )
-# The methods of the accessors, by the function that each forwards to, where its module has other things beside.
+# Functions of the accessors whose modules hold other names, too.
 FUNCTIONS = (
     "xvar.assimilation.assimilate",
     "xvar.analysis.forecast.forecast",
@@ -38,7 +38,7 @@ FUNCTIONS = (
 
 
 def public() -> Iterator[tuple[str, Any]]:
-    """Functions and classes that a user can name, once each."""
+    """Return public functions and classes, once each."""
     seen = set()
     names = [
         f"{module}.{key}"
@@ -54,19 +54,19 @@ def public() -> Iterator[tuple[str, Any]]:
 
 
 def _own(name: str) -> list[str]:
-    """What a module without __all__ defines itself."""
+    """Return the names that a module without __all__ defines."""
     found = vars(importlib.import_module(name)).items()
     return [key for key, value in found if not key.startswith("_") and getattr(value, "__module__", "") == name]
 
 
 def section(docstring: str, title: str) -> str:
-    """The text of a section of numpydoc, without its heading."""
+    """Return the text of a section of numpydoc, without its heading."""
     found = re.search(rf"^{title}\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)", docstring, re.DOTALL | re.MULTILINE)
     return found.group(1) if found else ""
 
 
 def named(text: str) -> set[str]:
-    """Names that a section of parameters or attributes describes."""
+    """Return the names that a section of parameters or attributes describes."""
     heads = re.findall(r"^(\*{0,2}\w[\w, *]*?)(?: ?:.*)?$", text, re.MULTILINE)
     return {name.strip(" *") for head in heads for name in head.split(",")}
 
@@ -95,14 +95,14 @@ def shortcomings(value: Any) -> list[str]:
             faults.append(f"described, but not there: {', '.join(sorted(gone))}")
     if inspect.isfunction(value):
         if inspect.signature(value).return_annotation not in ("None", None) and not section(docstring, "Returns"):
-            faults.append("says not what it returns")
+            faults.append("no Returns")
         if "raise InputError" in inspect.getsource(value) and not section(docstring, "Raises"):
-            faults.append("says not what it raises")
+            faults.append("no Raises")
     return faults
 
 
 @pytest.mark.parametrize(("name", "value"), [pytest.param(name, value, id=name) for name, value in public()])
-def test_a_public_name_says_what_it_takes_gives_and_raises(name: str, value: Any) -> None:
+def test_a_public_name_describes_parameters_returns_and_errors(name: str, value: Any) -> None:
     assert shortcomings(value) == []
 
 
@@ -115,14 +115,14 @@ def accessor_methods() -> list[tuple[str, Callable[..., Any]]]:
 
 
 @pytest.mark.parametrize(("name", "method"), accessor_methods())
-def test_a_method_of_the_accessor_says_where_its_options_are(name: str, method: Callable[..., Any]) -> None:
+def test_a_method_of_the_accessor_refers_to_its_function(name: str, method: Callable[..., Any]) -> None:
     reference = re.search(r"`(xvar\.[\w.]+)`", inspect.getdoc(method) or "")
     assert reference, f"{name} names no function"
     module, _, attribute = reference.group(1).rpartition(".")
     assert callable(getattr(importlib.import_module(module), attribute))
 
 
-def test_a_poor_docstring_is_seen() -> None:
+def test_an_incomplete_docstring_is_found() -> None:
     def poor(data: int, scale: float) -> int:
         """Do it.
 
@@ -138,5 +138,5 @@ def test_a_poor_docstring_is_seen() -> None:
     assert shortcomings(poor) == [
         "not described: scale",
         "described, but not there: other",
-        "says not what it returns",
+        "no Returns",
     ]

@@ -213,6 +213,22 @@ def test_cartopy_axes_need_a_georeference() -> None:
     assert codes(error.value) == ["no-georeference"]
 
 
+def test_members_of_an_ensemble() -> None:
+    ensemble = analysis().isel(window=[0]).var4d.forecast("10min", members=2)
+    panels = ensemble.var4d.plot.field(col="member").axs.flat
+    figure = ensemble.var4d.plot.forecast(member=1, figure=Figure(layout="constrained"))
+    last = of_type(figure.axes[1], QuadMesh)[0].get_array()
+    for member, panel in enumerate(panels):
+        drawn = np.ma.filled(of_type(panel, QuadMesh)[0].get_array(), np.nan).reshape(128, 128)
+        np.testing.assert_allclose(drawn, ensemble["rain"][0, member, -1] * 0.12, rtol=1e-6)
+    np.testing.assert_array_equal(np.ma.filled(last, np.nan).reshape(128, 128), drawn)
+    film = ensemble.var4d.plot.animation(member=1, figure=Figure())
+    film._draw_was_started = True  # or matplotlib warns that it was not shown
+    with pytest.raises(InputError) as error:
+        ensemble.var4d.plot.forecast(member=2)
+    assert codes(error.value) == ["index-out-of-range"]
+
+
 def test_new_axes_by_default() -> None:
     from matplotlib import pyplot
 

@@ -18,7 +18,7 @@ from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import Canvas, make_canvas, new_figure
 from xvar.plot.colours import field_scale
 from xvar.plot.facets import check_index
-from xvar.plot.forecasts import observed_at
+from xvar.plot.forecasts import observed_at, select
 from xvar.plot.times import last_step, lead_label, moment, seconds_of
 from xvar.plot.vectors import Pair, components, draw_arrows, draw_key, typical_speed
 
@@ -65,6 +65,7 @@ def animation(
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
     window: int = -1,
+    member: int = 0,
     lead: Any = None,
     milliseconds: int = 400,
     figure: Figure | None = None,
@@ -80,6 +81,8 @@ def animation(
         The observed record, on the left at the same times; "not observed" if it has no frame.
     window : int
         Index of the window.
+    member : int
+        Index of the member of an ensemble.
     lead : duration, optional
         Length of the forecast from an analysis, such as "30min". Default: the length of the window.
     milliseconds : int
@@ -103,6 +106,7 @@ def animation(
     name = configuration.variable
     configuration_of(data, name, *(() if "lead_time" in data.dims else ("step",)))
     index = check_index(window, "window", data.sizes.get("window", 1))
+    data = select(data, "member", member)
     canvas = make_canvas(data[name], data, configuration)
     film = make_film(data.isel({"window": [index]}, missing_dims="ignore"), truth, configuration, canvas, lead)
     columns = [film.values] if film.observed is None else [film.observed, film.values]

@@ -151,7 +151,8 @@ def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configurat
 
     Axes of a projection are drawn as they are, so that motion along x points to the right.
     """
-    field = array.isel(dict.fromkeys(("window", "step", "interval", "lead_time"), 0), missing_dims="ignore")
+    around = ("window", "step", "interval", "member", "lead_time")
+    field = array.isel(dict.fromkeys(around, 0), missing_dims="ignore")
     faults = Faults()
     axes = find_axes(field.expand_dims("time"), faults)
     faults.raise_if_any()

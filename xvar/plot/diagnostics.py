@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xvar.errors import Fault, InputError
 from xvar.plot.canvas import own_axes
 from xvar.plot.colours import in_symbols
-from xvar.plot.forecasts import select_window
+from xvar.plot.forecasts import select
 from xvar.plot.times import seconds_of, unit_of_time
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) 
     if "cost_history" not in data:
         fix = "ds.var4d.assimilate(save=('cost_history',))"
         raise InputError(Fault("an analysis without 'cost_history'", "an analysis with it", fix, code="not-saved"))
-    one = select_window(data, window)
+    one = select(data, "window", window)
     one = one.isel(evaluation=one["minimisation"].values > 0)
     ax = own_axes(ax)
     number, evaluation = one["minimisation"].values, one["evaluation"].values

@@ -33,6 +33,7 @@ def field(
     step: int = -1,
     interval: int = -1,
     lead_time: int = -1,
+    member: int = 0,
     ax: Axes | None = None,
     col: Hashable | None = None,
     row: Hashable | None = None,
@@ -49,6 +50,8 @@ def field(
         Name of a variable (..., y, x); by default the assimilated one. Signed fields are red above zero and blue below.
     window, step, interval, lead_time : int
         Index along the dimensions that the variable has; by default the last.
+    member : int
+        Index of the member of an ensemble.
     ax, col, row, col_wrap, size
         As for `xvar.plot.motion`.
 
@@ -70,7 +73,7 @@ def field(
         )
     array = data[name]
     canvas = make_canvas(array, data, configuration)
-    at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time}
+    at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time, "member": member}
     panels = make_panels(array, canvas, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
     values = [part.transpose(*canvas.dims).values for part in panels.fields(array)]
     scale = _scale(array, values, configuration)

@@ -31,6 +31,7 @@ def forecast(
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
     window: int = -1,
+    member: int = 0,
     panels: int = 4,
     figure: Figure | None = None,
     ax: Axes | None = None,
@@ -45,6 +46,8 @@ def forecast(
         The observed record, drawn below at the same times; a panel stays empty if it has no frame.
     window : int
         Index of the window.
+    member : int
+        Index of the member of an ensemble.
     panels : int
         Largest number of lead times, spread evenly, the last one among them.
     figure : matplotlib Figure, optional
@@ -64,8 +67,9 @@ def forecast(
     configuration = configuration_of(data, "lead_time", output="forecast")
     name = configuration.variable
     if ax is not None:
-        return field(data, name, window=window, ax=ax)  # type: ignore[no-any-return]
-    one = select_window(data, window)
+        return field(data, name, window=window, member=member, ax=ax)  # type: ignore[no-any-return]
+    one = select(data, "window", window)
+    one = select(one, "member", member)
     leads = np.unique(np.linspace(0, one.sizes["lead_time"] - 1, max(1, panels)).round().astype(int)[-panels:])
     canvas = make_canvas(data[name], data, configuration)
     one = one.isel(lead_time=leads).transpose("lead_time", *canvas.dims, ...)
@@ -97,16 +101,15 @@ def forecast(
     return figure
 
 
-def select_window(data: xr.Dataset, window: int) -> xr.Dataset:
-    """Return one window of an output.
+def select(data: xr.Dataset, dim: str, index: int) -> xr.Dataset:
+    """Return one window or member of an output.
 
     Raises
     ------
     InputError
-        If there is no such window.
+        If the index is out of range.
     """
-    index = check_index(window, "window", data.sizes.get("window", 1))
-    return data.isel({"window": index}, missing_dims="ignore")
+    return data.isel({dim: check_index(index, dim, data.sizes.get(dim, 1))}, missing_dims="ignore")
 
 
 def observed_at(
