@@ -18,7 +18,7 @@ from xvar.cf.times import parse_duration
 from xvar.cf.units import convert
 from xvar.errors import AnalysisWarning, Faults, InputError, InputWarning
 from xvar.plan import bridge
-from xvar.quality.values import Screen, undeclared_fill
+from xvar.quality.values import Screen, fill_value, undeclared_fill
 
 # Each example is an analysis or two: a quarter of what other properties get, 10 800 in all in the thorough profile.
 quick = settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])
@@ -237,8 +237,7 @@ def test_fill_values_are_found_where_several_stand_apart(numbers, fill, count) -
     frame = np.array([*numbers, *[fill] * count], dtype="float32")
     assert undeclared_fill(frame) == (fill if count > 1 else None)
     assume(count > 1)
-    rejected = Screen("a", "other").rejected(frame)
-    np.testing.assert_array_equal(rejected, frame == np.float32(fill))
+    np.testing.assert_array_equal(fill_value(frame, Screen("a", "other")), frame == np.float32(fill))
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_reflectivity_that_is_none() -> None:
     record = rainy().rename(rain="DBZH")
     record["DBZH"] = (record["DBZH"] - 20).assign_attrs(units="dBZ")
     record["DBZH"][0, 0, 0] = 500.0
-    with pytest.warns(UserWarning, match="beyond -130 to 130, which nothing reaches"):
+    with pytest.warns(UserWarning, match="beyond -130 to 130, the physical limits"):
         result = record.var4d.assimilate()
     note(result, "1 values beyond -130 to 130")
 

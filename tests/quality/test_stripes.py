@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.quality.test_artefacts import sea
+from tests.quality.test_radiometer import sea
 from xvar.cf.axes import Axes
 from xvar.errors import InputWarning
 from xvar.quality.stripes import stripe_notes, stripes

@@ -43,6 +43,7 @@ _COORDINATES: dict[str, _Entry] = {
     "member": _Entry("member of the ensemble", "1", "realization"),
     "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
     "stage": _Entry("stage of the minimisation", "", flags=STAGES),
+    "rule": _Entry("rule of quality control", ""),
     "evaluation": _Entry("evaluation of the cost function and its gradient, counted from 1"),
     "threshold": _Entry("threshold of the event", None),
     "scale": _Entry("side of the neighbourhood", "m"),
@@ -91,7 +92,8 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "evaluations": _Entry("evaluations of the cost function and its gradient"),
     "iterations": _Entry("iterations of the minimiser"),
     "number_of_observations": _Entry("observations used in the window", "1", "number_of_observations"),
-    "number_of_rejected_observations": _Entry("values of the window that were taken as missing: gross errors"),
+    "number_of_rejected_observations": _Entry("values of the window that quality control took as missing"),
+    "rejected_observations": _Entry("values of the window that the rule took as missing"),
     "observed_fraction": _Entry("fraction of the points of the window that were observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
 }

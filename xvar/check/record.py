@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes
+from xvar.cf.record import Record, as_dataset, read_record
 from xvar.check.conformance import Report, Row, dynamics
 from xvar.check.covariance import covariance
 from xvar.check.understanding import facts
@@ -20,9 +21,13 @@ from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning
 from xvar.execution.batches import WindowBatch, WindowError
 from xvar.execution.dispatch import deferred
 from xvar.plan.covariances import errors_by_component
-from xvar.plan.record import Record, as_dataset, read_record
+from xvar.quality.control import QualityControl
+from xvar.quality.rules import read_quality
+from xvar.quality.screening import screen_record
+from xvar.quality.values import Screen
 
-READING = ("land", "units", "dx", "dy", "sort", "strict")
+READING = ("land", "units", "dx", "dy", "sort")
+SCREENING = ("quality", "strict")
 BOUND = ("background",)  # to the grid of the record: a twin starts from rest
 FRAMES = 7  # of the twin experiment: two windows
 TRIED = 32  # points a side on which a covariance is tried
@@ -125,6 +130,9 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
             dataset, name = as_dataset(data, faults)
             reading = {key: options[key] for key in READING if key in options}
             found = read_record(dataset, variable if name is None else name, faults, **reading)
+            if found is not None:
+                rules = read_quality(options.get("quality"), found.kind, faults)
+                found = screen_record(found, dataset, rules, faults, strict=bool(options.get("strict")))
             faults.raise_if_any()
             assert found is not None
             known = facts(found)
@@ -134,7 +142,7 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
         _call(data, variable, options)
     except InputError as error:
         return Examination(known, error.faults, _texts(caught))
-    own = {key: value for key, value in options.items() if key not in READING}
+    own = {key: value for key, value in options.items() if key not in (*READING, *SCREENING)}
     model = own.get("dynamics")
     try:
         reports = _own_covariances(found, own)
@@ -260,8 +268,8 @@ def _images(record: Record) -> tuple[dict[str, NDArray[Any]], xr.Dataset]:
     axes: Axes = record.axes
     array = record.array.transpose(axes.time, axes.y, axes.x)
     values = np.asarray(array.isel({axes.time: slice(0, FRAMES)}).values, dtype="float64")
-    rejected = np.stack([record.screen.rejected(frame[None])[0] for frame in values])
-    values = np.where(rejected, np.nan, values)[:, :: _sign(record, 0), :: _sign(record, 1)]
+    control = QualityControl(Screen.of_record(record), read_quality(None, record.kind, Faults()))
+    values = control(values[:, None])[0][:, 0, :: _sign(record, 0), :: _sign(record, 1)]
     y, x = _busiest(values)
     values = values[:, y, x]
     best = values[np.isfinite(values).sum(axis=(1, 2)).argmax()]

@@ -9,9 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import is_lazy
+from xvar.cf.record import Record, as_dataset, read_record
 from xvar.errors import Faults
-from xvar.plan.record import Record, as_dataset, read_record
 from xvar.plan.windows import read_windows
+from xvar.quality.rules import read_quality
+from xvar.quality.screening import screen_record
 
 
 def describe(
@@ -53,8 +55,9 @@ def describe(
         dx=dx,
         dy=dy,
         sort=sort,
-        strict=strict,
     )
+    if record is not None:
+        record = screen_record(record, dataset, read_quality(None, record.kind, faults), faults, strict=strict)
     faults.raise_if_any()
     assert record is not None
     return facts(record)

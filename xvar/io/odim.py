@@ -11,11 +11,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.detection import detected
+from xvar.cf.limits import physical_limits
 from xvar.cf.units import kind
 from xvar.errors import Fault, InputError
 from xvar.io.composite import OBJECTS, image_on_map, object_of, open_composite
 from xvar.io.formats import HDF5
-from xvar.quality.values import Screen
 
 #: Units and standard names of the quantities of ODIM.
 QUANTITIES = {
@@ -117,8 +117,7 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
     field = rays[name].assign_attrs(units=units, standard_name=standard_name)
     field.encoding = rays[name].encoding
     what = kind(field)
-    screen = Screen.of(name, what, units, None)
-    values = detected(field, what, (screen.low, screen.high), []).transpose("azimuth", "range").values
+    values = detected(field, what, physical_limits(what, units, None), []).transpose("azimuth", "range").values
     plane, metres = _on_plane(rays, values, spacing)
     latitude, longitude = (float(rays[key]) for key in ("latitude", "longitude"))
     mapping = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.plan.bridge import core_grid
-from xvar.plan.record import Record
 
 Components = Mapping[str, tuple[str, ...]]
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from xvar.cf.grid import HorizontalGrid
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
+from xvar.quality.control import warn_of_artefacts
 
 if TYPE_CHECKING:
-    from xvar.plan.record import Record
+    from xvar.cf.record import Record
     from xvar.plan.solver import Plan
 
 Array = NDArray[Any]
@@ -85,6 +86,7 @@ def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record)
 
     step = record.cadence if plan.step is None else min(plan.step, record.cadence)
     reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
+    warn_of_artefacts(arrays["rejected_observations"], plan.rules, name)
     warn_about_windows(arrays, name, (reach[1], reach[0]))
 
 

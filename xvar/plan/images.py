@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.alignment import on_grid
+from xvar.cf.record import Record
 from xvar.cf.units import convert
 from xvar.errors import Faults
 from xvar.execution.batches import CycleState, WindowBatch
@@ -17,7 +18,6 @@ from xvar.execution.schedule import Schedule
 from xvar.plan.bridge import Array, Bridge, core_grid
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.covariances import check_covariances, errors_by_component
-from xvar.plan.record import Record
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.conventions import to_cf
-from xvar.cf.metadata import attributes
+from xvar.cf.metadata import attributes, flag_attributes
+from xvar.cf.record import Record
 from xvar.cf.units import are_convertible
 from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import ATTRIBUTE
-from xvar.plan.record import Record
 from xvar.plan.solver import Plan
+from xvar.quality.rules import NAMES
 
 
 def label(
@@ -85,6 +86,11 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
             attributes("forecast_reference_time"),
         ),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
+        "rule": (
+            "rule",
+            np.array([NAMES.index(rule.name) for rule in plan.rules], dtype="int8"),
+            attributes("rule", **flag_attributes(NAMES)),
+        ),
     }
     if plan.evaluations:
         numbers = np.arange(1, plan.evaluations + 1, dtype="int32")

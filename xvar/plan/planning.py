@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from xvar.cf.quantities import without_quantities
+from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
@@ -14,9 +16,9 @@ from xvar.plan.configuration import Configuration
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method
 from xvar.plan.options import Options
-from xvar.plan.record import Record
 from xvar.plan.solver import Plan
 from xvar.plan.windows import read_windows
+from xvar.quality.rules import read_quality
 
 
 def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
@@ -29,8 +31,9 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     """
     count = len(faults)
     cycled, background = read_background(options.background, faults)
-    method = choose_method(options, None if record.schedule else record.kind, faults)
-    schedule = record.schedule or read_windows(
+    stated: Schedule | None = getattr(record, "schedule", None)  # of a table of points
+    method = choose_method(options, None if stated else record.kind, faults)
+    schedule = stated or read_windows(
         record.times.seconds,
         record.axes.time,
         options.window,
@@ -56,11 +59,15 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     )
     background = None if background is None else without_quantities(background)
     own = Options(**{**vars(options), "background": background})
+    # Faults of the option were reported when the record was screened.
+    rules = read_quality(options.quality, record.kind, Faults(), images=not configuration.has_state)
     if not configuration.has_state:
-        return plan_images(record, schedule, configuration, own, faults)
-    from xvar.plan.experiment.plan import plan_experiment  # imports torch
+        plan = plan_images(record, schedule, configuration, own, faults)
+    else:
+        from xvar.plan.experiment.plan import plan_experiment  # imports torch
 
-    return plan_experiment(record, schedule, configuration, own, faults)
+        plan = plan_experiment(record, schedule, configuration, own, faults)
+    return None if plan is None else replace(plan, rules=rules)
 
 
 def _left_out(record: Record, schedule: Schedule) -> list[str]:

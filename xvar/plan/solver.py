@@ -13,6 +13,7 @@ from xvar.cf.metadata import flag_attributes
 from xvar.execution.batches import Output, WindowBatch
 from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import Configuration
+from xvar.quality.rules import Rule
 
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
@@ -93,6 +94,8 @@ class Plan:
         Lengths of dimensions of the outputs beside those of the grid and the windows.
     observations : ObservationLabels, optional
         Labels of observations beside the record.
+    rules : tuple of Rule
+        Rules of quality control.
     """
 
     configuration: Configuration
@@ -106,6 +109,7 @@ class Plan:
     octaves: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
     observations: ObservationLabels | None = None
+    rules: tuple[Rule, ...] = ()
 
     @property
     def evaluations(self) -> int:
@@ -150,5 +154,6 @@ def diagnostics(
     return {
         **{f"cost{suffix}": Variable(("stage",), "float64", f"cost{suffix}") for suffix in suffixes},
         **{name: Variable((), dtype, name) for name, dtype in numbers.items()},
+        "rejected_observations": Variable(("rule",), "int32", "rejected_observations"),
         **(histories if minimisations else {}),
     }

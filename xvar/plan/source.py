@@ -6,10 +6,12 @@ from collections.abc import Hashable
 
 import xarray as xr
 
+from xvar.cf.record import Record, as_dataset, read_record
 from xvar.errors import Faults
 from xvar.plan.experiment.table import is_table
 from xvar.plan.options import Options
-from xvar.plan.record import Record, as_dataset, read_record
+from xvar.quality.rules import read_quality
+from xvar.quality.screening import screen_record
 
 
 def read_source(
@@ -33,7 +35,9 @@ def read_source(
         dx=options.dx,
         dy=options.dy,
         sort=options.sort,
-        strict=options.strict,
         own_model=options.dynamics is not None,
     )
+    if record is not None:
+        rules = read_quality(options.quality, record.kind, faults)
+        record = screen_record(record, dataset, rules, faults, strict=options.strict)
     return dataset, record

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, in_memory, is_lazy
 from xvar.cf.units import Kind
 from xvar.errors import InputWarning, warn
-from xvar.quality.artefacts import line_differences
+from xvar.quality.radiometer import line_differences
 
 #: Lines that differ from those beside them by this share of what pixels do are no weather: of four seas without stripes
 #: the worst has 0.37, with stripes of 0.05 K it is 0.9.

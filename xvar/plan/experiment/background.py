@@ -17,8 +17,8 @@ from xvar.plan.bridge import Array
 from xvar.plan.experiment.quantities import in_units
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
-    from xvar.plan.record import Record
 
 
 @dataclass(frozen=True)

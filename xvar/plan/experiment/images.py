@@ -20,11 +20,13 @@ from xvar.plan.bridge import Array, Bridge
 from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.sources import Images
 from xvar.plan.experiment.state import State
+from xvar.quality.control import QualityControl
+from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
-    from xvar.plan.record import Record
 
 
 def comparison_of(images: Images) -> Comparison:
@@ -50,8 +52,7 @@ class ImageSource:
     std : array, broadcastable to `values`, optional
         Standard deviation of the errors of observation.
     comparison : Comparison
-    screen : Screen
-        Rules of values that are not observations.
+    quality : QualityControl
     units : tuple of float, optional
         Factor and term that convert the values into the units of the variable; None if they are in them.
     size : int
@@ -65,7 +66,7 @@ class ImageSource:
     seconds: NDArray[np.float64]
     std: Array | None
     comparison: Comparison
-    screen: Screen
+    quality: QualityControl
     units: tuple[float, float] | None
     size: int = 1
 
@@ -84,7 +85,7 @@ class ImageSource:
             return self._frames(np.full((1, *bridge.grid.shape), np.nan), np.zeros(1), None, bridge)
         with dask.config.set(scheduler="synchronous"):
             values = np.asarray(self.values[numbers])
-        values = np.where(self.screen.rejected(values), np.nan, values)
+        values = self.quality(values[None])[0][0]
         if self.units is not None:
             values = values * self.units[0] + self.units[1]
         std = None if self.std is None else self.std[numbers if len(self.std) > 1 else slice(None)]
@@ -135,6 +136,7 @@ def read_images(
             array = array.isel({array.dims[axis]: order})
             std = std if std is None or std.shape[axis] == 1 else std.take(order, axis)
     units, what = _units(array, wanted, state, label, faults, notes)
+    screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time)
     source = ImageSource(
         label=label,
         component=place[0],
@@ -143,7 +145,7 @@ def read_images(
         seconds=np.sort(seconds),
         std=std,
         comparison=comparison_of(images),
-        screen=Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time),
+        quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
         units=units,
     )
     begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)

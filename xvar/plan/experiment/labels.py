@@ -16,12 +16,12 @@ from xvar.plan.experiment.places import coordinates_of_points
 from xvar.plan.experiment.points import QUALITY, windows_of
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
     from xvar.plan.experiment.images import ImageSource
     from xvar.plan.experiment.points import PointSource
     from xvar.plan.experiment.state import State
     from xvar.plan.experiment.table import Points
-    from xvar.plan.record import Record
 
 _WORDS = {
     "value": "value as observed",

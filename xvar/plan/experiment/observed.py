@@ -15,10 +15,10 @@ from xvar.plan.experiment.sources import Images, Sources, read_sources
 from xvar.plan.experiment.state import State
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.core.parameters import Parameter
     from xvar.execution.schedule import Schedule
     from xvar.plan.options import Options
-    from xvar.plan.record import Record
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from xvar.plan.solver import Variable, backgrounds, diagnostics
 if TYPE_CHECKING:
     import xarray as xr
 
+    from xvar.cf.record import Record
     from xvar.core.cost_history import Minimisation
     from xvar.core.methods.experiment import Experiment
     from xvar.plan.experiment.observed import Observed
     from xvar.plan.experiment.state import State
-    from xvar.plan.record import Record
 
 
 def output_variables(

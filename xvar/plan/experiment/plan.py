@@ -30,11 +30,11 @@ from xvar.plan.solver import Plan
 if TYPE_CHECKING:
     import xarray as xr
 
+    from xvar.cf.record import Record
     from xvar.core.parameters import Parameter
     from xvar.execution.schedule import Schedule
     from xvar.plan.configuration import Configuration
     from xvar.plan.options import Options
-    from xvar.plan.record import Record
 
 
 def plan_experiment(

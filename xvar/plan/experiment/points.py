@@ -17,8 +17,8 @@ from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points, read_rows
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
-    from xvar.plan.record import Record
 
 #: Outcome of an observation.
 QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, is_lazy
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.quantities import without_quantities
+from xvar.cf.record import Record
 from xvar.cf.times import Times, parse_duration
 from xvar.cf.units import normalise_units
 from xvar.errors import Faults
@@ -24,8 +25,6 @@ from xvar.plan.experiment.background import time_of
 from xvar.plan.experiment.sources import Sources, read_sources
 from xvar.plan.experiment.table import read_dates
 from xvar.plan.options import Options
-from xvar.plan.record import Record
-from xvar.quality.values import Screen
 
 #: Options about images.
 _OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "dy")
@@ -41,10 +40,13 @@ class PointRecord(Record):
         The points among them.
     frame : float
         Seconds between the states of a window.
+    schedule : Schedule or None
+        The windows, if the table has a background for each.
     """
 
     sources: Sources
     frame: float
+    schedule: Schedule | None = None
 
     @property
     def cadence(self) -> float:
@@ -108,7 +110,6 @@ def read_point_record(
         units=units,
         kind="other",
         land=_land(background, plane),
-        screen=Screen.of(name, "other", units, None, time=axes.time),
         notes=(f"grid: {grid.description}", "no images: a table of points"),
         sources=sources,
         schedule=schedule,

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.plan.models import components_of, named_models
-from xvar.plan.record import Record
 
 Components = Mapping[str, tuple[str, ...]]
 

@@ -11,9 +11,9 @@ from xvar.plan.covariances import check_covariances, errors_by_component
 from xvar.plan.experiment.state import State
 
 if TYPE_CHECKING:
+    from xvar.cf.record import Record
     from xvar.core.methods.experiment import ForcingInterval
     from xvar.plan.options import Options
-    from xvar.plan.record import Record
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A record as it was understood: one variable with its axes, times, grid, units and land."""
+"""A record as its file states it: one variable with its axes, times, grid, units and land."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.land import find_land
+from xvar.cf.limits import physical_limits
 from xvar.cf.names import without_clash
 from xvar.cf.quantities import without_quantities
 from xvar.cf.repeated_positions import positions_of_one_frame
@@ -23,13 +24,8 @@ from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
 from xvar.cf.units import Kind, kind, normalise_units, units_of
 from xvar.errors import Faults
-from xvar.execution.schedule import Schedule
-from xvar.quality.cadence import shifted_frames
-from xvar.quality.flags import quality_notes
-from xvar.quality.stripes import stripe_notes
-from xvar.quality.values import Screen, check_values
 
-#: Attributes that are text in CF.
+#: Attributes with text in CF.
 TEXT = frozenset(
     {
         *("units", "standard_name", "long_name", "axis", "positive", "calendar", "grid_mapping", "coordinates"),
@@ -46,29 +42,27 @@ class Record:
     Attributes
     ----------
     name : hashable
-        The variable.
+        Name of the variable.
     array : DataArray (time, y, x)
-        Its values, in ascending order of time, otherwise as they are in the input.
+        Values in ascending order of time, otherwise as in the input.
     axes : Axes
-        Names of its dimensions.
+        Names of the dimensions.
     times : Times
-        Times of its frames.
+        Times of the frames.
     grid : HorizontalGrid
-        Its grid in metres.
+        Grid in metres.
     units : str
-        Its units, in CF's spelling.
+        Units in CF's spelling.
     kind : {"rain", "reflectivity", "temperature", "other"}
-        What it measures.
+        Kind of variable.
     land : ndarray of bool (y, x) or None
         True on land.
-    screen : Screen
-        Which of its values are no observation.
     notes : tuple of str
         What was found and assumed, for the attributes of the output.
     interval : float or None
         Seconds over which an amount fell: see `xvar.cf.amounts.interval_of`.
-    schedule : Schedule or None
-        The windows, if the data of the call state them: a table of points, with a background for each.
+    nodata : float or None
+        Value of the highest code of a packed image that declares no missing value.
     """
 
     name: Hashable
@@ -79,10 +73,9 @@ class Record:
     units: str
     kind: Kind
     land: NDArray[np.bool_] | None
-    screen: Screen
     notes: tuple[str, ...]
     interval: float | None = None
-    schedule: Schedule | None = None
+    nodata: float | None = None
 
     @property
     def cadence(self) -> float:
@@ -91,11 +84,12 @@ class Record:
 
 
 def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Dataset, Hashable | None]:
-    """A Dataset, and the name of the variable where a DataArray was given."""
+    """Return the input as a Dataset, and the name of the variable if it was a DataArray."""
     if isinstance(data, xr.Dataset):
         return with_text(without_quantities(data)), None
     if data.name is not None and data.name in data.coords:
         faults.add(
+            code="name-of-coordinate",
             variable=data.name,
             found=f"a DataArray with the name of its own coordinate {str(data.name)!r}",
             expected="a name of its own",
@@ -107,9 +101,9 @@ def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Data
 
 
 def with_text(dataset: xr.Dataset) -> xr.Dataset:
-    """A Dataset whose attributes are text where CF has text: a file may hold anything there.
+    """Return a Dataset whose attributes are text if CF has text there: a file may hold anything.
 
-    Numbers become text as units, such as 1; anything else that is no text is left out.
+    Numeric units become text; other attributes that are no text are left out.
 
     Parameters
     ----------
@@ -149,30 +143,29 @@ def read_record(
     dx: float | None = None,
     dy: float | None = None,
     sort: bool = False,
-    strict: bool = False,
     own_model: bool = False,
 ) -> Record | None:
-    """Understand a Dataset as a sequence of images.
+    """Read a Dataset as a sequence of images.
 
     Parameters
     ----------
     dataset : Dataset
-        The input; not changed, and not computed where it is lazy.
+        The input; not changed, and not computed if it is lazy.
     variable : hashable or None
-        Which variable; by default the only one there is.
+        Name of the variable; by default the only one.
     faults : Faults
-        Takes all that is wrong.
-    land, units, dx, dy, sort, strict
-        What the user states: see `xvar.assimilation.assimilate`.
+        Receives what is wrong.
+    land, units, dx, dy, sort
+        Statements of the user: see `xvar.assimilation.assimilate`.
     own_model : bool
-        Whether a model of the user's own moves the images.
+        A model of the user's own moves the images.
 
     Returns
     -------
     Record or None
-        None where a problem was added.
+        None if the images, their times, units or grid cannot be read. A record with other faults is returned, so that
+        its values can be checked in the same call.
     """
-    before = len(faults)
     name = find_variable(dataset, variable, faults)
     if name is None:
         return None
@@ -195,13 +188,13 @@ def read_record(
         return None
     what = kind(array if units is None else array.assign_attrs(units=own_units))
     interval = interval_of(array, axes.time, times.seconds, dataset)
-    screen = Screen.of(name, what, own_units, interval, undeclared_nodata(array, what), axes.time)
-    image = detected(image, what, (screen.low, screen.high), done)
+    nodata = undeclared_nodata(array, what)
+    image = detected(image, what, physical_limits(what, own_units, interval), done)
     image = without_clash(image, axes, faults, done, own_model=own_model)
     mask, statement = find_land(dataset, image, axes, land, faults)
     if times.order is not None:
         image = image.isel({axes.time: times.order})
-    notes = [f"grid: {grid.description}", f"land: {statement}", *done, *quality_notes(dataset, array, axes)]
+    notes = [f"grid: {grid.description}", f"land: {statement}", *done]
     if times.note:
         notes.append(times.note)
     given = array.attrs.get("units")
@@ -209,25 +202,21 @@ def read_record(
         notes.append(f"units {own_units!r} as stated by units=")
     elif given is not None and str(given) != own_units and normalise_units(str(given)) == own_units:
         notes.append(f"units {given!r} read as {own_units!r}")
-    notes.extend(check_values(image, screen, faults, strict=strict))
-    notes.extend(stripe_notes(image, axes, what))
-    notes.extend(shifted_frames(times, axes.time))
-    if len(faults) > before:
-        return None
-    return Record(name, image, axes, times, grid, own_units, what, mask, screen, tuple(notes), interval)
+    return Record(name, image, axes, times, grid, own_units, what, mask, tuple(notes), interval, nodata)
 
 
 def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.DataArray | None:
-    """A record read from its file, where it has not been yet: a broken file shows here."""
+    """Return an image read from its file; add a fault if the file is broken."""
     try:
         return image.load()
     except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         source = dataset.encoding.get("source")
         where = "" if source is None else f"{source}: "
         faults.add(
+            code="unreadable-values",
             variable=image.name,
             found=f"{where}values that cannot be read: {type(error).__name__}: {error}",
             expected="a file whose values can be read",
-            fix="copy or download it again; what is whole of it can be chosen by isel(time=...)",
+            fix="copy or download it again, or choose the frames that can be read, ds.isel(time=...)",
         )
         return None

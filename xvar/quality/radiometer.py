@@ -1,0 +1,111 @@
+"""Artefacts of imaging radiometers: cold rims of clouds, broken lines of the scanner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+#: Width of the rim of a cloud in pixels, and deviations by which it is colder than the pixel usually is.
+RIM, COLD = 3, 6.0
+
+#: Deviations by which a rim is also colder than all clear pixels within this distance: a front is as cold elsewhere.
+COLDER, CLEAR = 12.0, 6
+
+#: Deviations of a pixel from its neighbours by which a broken line exceeds, or falls below, both lines beside it, and
+#: the fewest pixels of a line.
+BROKEN, ALONG = 6.0, 20
+
+#: Lines within which another frame has no such line of the same sign: a filament moves on, it does not vanish.
+REACH = 8
+
+#: Deviation of a normal distribution over its median absolute deviation.
+NORMAL = 1.4826
+
+
+def cloud_rims(window: Floats) -> Mask:
+    """Return the pixels (frame, y, x) beside a cloud that are far colder than usual and than all clear pixels around.
+
+    A cloud is what is missing in some frames only. Usual is the median over the frames, of two the warmer.
+    """
+    missing = ~np.isfinite(window)
+    clouds = missing & ~missing.all(axis=0)
+    times = (~missing).sum(axis=0)
+    often = times >= 3
+    if not clouds.any() or not often.any():
+        return np.zeros(window.shape, dtype=bool)
+    usual = np.full(window.shape[1:], np.nan)
+    usual[often] = np.nanmedian(window[:, often], axis=0)
+    usual[times == 2] = np.nanmax(window[:, times == 2], axis=0)  # their median is half way to a wrong one
+    anomaly = window - usual
+    deviation = NORMAL * float(np.nanmedian(np.abs(anomaly[:, often])))
+    if deviation == 0:
+        return np.zeros(window.shape, dtype=bool)
+    rims = _extreme(clouds, RIM, np.max)
+    clear = _extreme(np.where(rims | missing, np.inf, window).min(axis=0), CLEAR, np.min)
+    with np.errstate(invalid="ignore"):
+        cold = (anomaly < -COLD * deviation) & (window < clear - COLDER * deviation)
+    return np.asarray(rims & cold & np.isfinite(clear))
+
+
+def broken_lines(window: Floats) -> Mask:
+    """Return the rows and columns (frame, y, x) that exceed, or fall below, both lines beside them in one frame only.
+
+    A front or a step lies between the lines beside it; a smooth ridge is no sharper than its flanks; a filament is
+    there in other frames, too.
+    """
+    found = np.zeros(window.shape, dtype=bool)
+    for values, lines in ((window, found), (window.swapaxes(1, 2), found.swapaxes(1, 2))):
+        peaks, broken = np.zeros(values.shape[:2]), np.zeros(values.shape[:2], dtype=bool)
+        for frame, peak, candidate in zip(values, peaks, broken, strict=True):
+            peak[1:-1], candidate[1:-1] = _peaks(frame)
+        for k, i in np.argwhere(broken):
+            near = np.delete(peaks, k, axis=0)[:, max(i - REACH, 0) : i + REACH + 1] * np.sign(peaks[k, i])
+            lines[k, i] = not (near >= abs(peaks[k, i]) / 2).any()
+    return found & np.isfinite(window)
+
+
+def _peaks(frame: Floats) -> tuple[Floats, Mask]:
+    """Return the median by which each inner line exceeds both lines beside it, and which are broken in this frame."""
+    above, below = frame[1:-1] - frame[:-2], frame[1:-1] - frame[2:]
+    known = np.isfinite(above + below).sum(axis=1) >= ALONG
+    peaks = np.zeros(len(known))
+    if not known.any():
+        return peaks, known
+    both = np.sign(above[known]) * np.clip(np.sign(above * below)[known], 0, 1)
+    peaks[known] = np.nanmedian(both * np.minimum(np.abs(above), np.abs(below))[known], axis=1)
+    _, pixels = line_differences(frame)
+    steps = np.full(len(frame) + 1, np.inf)  # between a line and the one before; those outside count for nothing
+    between = np.diff(frame, axis=0)
+    inside = np.isfinite(between).any(axis=1)
+    steps[1:-1][inside] = np.abs(np.nanmedian(between[inside], axis=1))
+    flanks = np.minimum(steps[:-3], steps[3:])
+    return peaks, (np.abs(peaks) > BROKEN * pixels) & (np.abs(peaks) > 2 * flanks)
+
+
+def line_differences(frame: Floats) -> tuple[Floats, float]:
+    """Return the median difference of each inner line from the mean of both beside it, and the deviation of a pixel.
+
+    NaN for lines with too few values.
+    """
+    differences = frame[1:-1] - (frame[:-2] + frame[2:]) / 2
+    known = np.isfinite(differences).sum(axis=1) >= ALONG
+    result = np.full(len(differences), np.nan)
+    if not known.any():
+        return result, np.inf
+    result[known] = np.nanmedian(differences[known], axis=1)
+    return result, NORMAL * float(np.nanmedian(np.abs(differences[known])))
+
+
+def _extreme(fields: Floats, half: int, reduce: Any) -> Any:
+    """Return the extreme value of fields (..., y, x) in a box around each pixel, cut off at the edges."""
+    for axis in (-2, -1):
+        width = [(half, half) if i == fields.ndim + axis else (0, 0) for i in range(fields.ndim)]
+        padded = np.pad(fields, width, mode="edge")  # the edge is in the box anyway
+        fields = reduce(sliding_window_view(padded, 2 * half + 1, axis=axis), axis=-1)
+    return fields

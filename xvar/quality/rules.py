@@ -1,0 +1,193 @@
+"""The rules of quality control, each declared once: name, documentation, kinds of variables, default.
+
+The option ``quality=``, its faults, the flags of the output and the table of the documentation are made from `RULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from xvar.cf.units import Kind
+from xvar.errors import Faults, nearest
+from xvar.quality import radar, radiometer, values
+from xvar.quality.radar import FRAMES
+from xvar.quality.values import Floats, Mask, Screen
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ECHOES: tuple[Kind, ...] = ("rain", "reflectivity")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule by which values of a window are rejected: taken as missing.
+
+    Attributes
+    ----------
+    name : str
+        Name, as in ``quality=``.
+    doc : str
+        What it rejects, in one line.
+    find : callable (frames (frame, y, x), screen) -> bool array
+        The rule.
+    kinds : tuple of str
+        Kinds of variables to which it applies.
+    artefact : bool
+        It compares the frames of a window and supposes that they move. It is not in the default set of a model of the
+        user's own, whose fields need not move.
+    required : bool
+        It is always in use.
+    default : bool
+        It is in the default set.
+    """
+
+    name: str
+    doc: str
+    find: Callable[[Floats, Screen], Mask]
+    kinds: tuple[Kind, ...] = KINDS
+    artefact: bool = False
+    required: bool = False
+    default: bool = True
+
+    def rejected(self, frames: Floats, screen: Screen) -> Mask:
+        """Return the values (frame, y, x) of one window that the rule rejects."""
+        if self.artefact:
+            if len(frames) < FRAMES or not np.isfinite(frames).any():
+                return np.zeros(frames.shape, dtype=bool)
+            frames = frames.astype("float64")
+        return self.find(frames, screen) & ~np.isnan(frames)
+
+    def __reduce__(self) -> tuple[Callable[[str], Rule], tuple[str]]:
+        return rule, (self.name,)
+
+
+#: In the order in which they are used: each sees the values that those before it kept. The order is also the code of a
+#: rule in files: new rules go to the end.
+RULES = (
+    Rule("infinite", "infinite values", values.infinite, required=True),
+    Rule("fill_value", "an undeclared fill value, such as -9999, far from all other values", values.fill_value),
+    Rule(
+        "range",
+        "values beyond the physical limits: 0 to 3000 mm/h, -130 to 130 dBZ, 100 to 1000 K",
+        values.out_of_range,
+    ),
+    Rule(
+        "highest_code",
+        "the highest code of a packed radar image that declares no missing value",
+        values.highest_code,
+        ECHOES,
+    ),
+    Rule(
+        "dry_frames",
+        "frames without any echo between frames of rain",
+        lambda frames, _: np.broadcast_to(radar.dry_frames(frames)[:, None, None], frames.shape),
+        ECHOES,
+        artefact=True,
+    ),
+    Rule(
+        "ground_echoes",
+        "isolated echoes that stand still while others move",
+        lambda frames, _: np.broadcast_to(radar.ground_echoes(frames), frames.shape),
+        ECHOES,
+        artefact=True,
+    ),
+    Rule(
+        "blocked_sectors",
+        "pixels that are always dry, beside heavy rain that ends at the same line in every frame",
+        lambda frames, _: np.broadcast_to(radar.blocked_sectors(frames), frames.shape),
+        ECHOES,
+        artefact=True,
+    ),
+    Rule(
+        "cloud_rims",
+        "pixels beside a cloud that are far colder than usual and than all clear pixels around",
+        lambda frames, _: radiometer.cloud_rims(frames),
+        ("temperature",),
+        artefact=True,
+    ),
+    Rule(
+        "broken_lines",
+        "rows and columns that exceed, or fall below, both lines beside them in one frame only",
+        lambda frames, _: radiometer.broken_lines(frames),
+        ("temperature",),
+        artefact=True,
+    ),
+)
+NAMES = tuple(rule.name for rule in RULES)
+
+
+def rule(name: str) -> Rule:
+    """Return a rule by its name."""
+    return RULES[NAMES.index(name)]
+
+
+def read_quality(option: Any, kind: Kind, faults: Faults, *, images: bool = True) -> tuple[Rule, ...]:
+    """Return the rules that the option ``quality=`` asks for, in the order of `RULES`.
+
+    Parameters
+    ----------
+    option : None, "default", str, iterable of str or mapping of str to bool
+        None and "default": the default set. Names: exactly these rules; names that begin with "-" are left out of the
+        default set. A mapping switches rules on (True) and off (False), from the default set.
+    kind : str
+        Kind of the variable.
+    faults : Faults
+        Receives unknown rules, rules of other kinds of variables, and required rules that are left out.
+    images : bool
+        Whether the default set holds the rules for artefacts of images, see `Rule.artefact`.
+    """
+    switches = _switches(option, faults)
+    if switches is None:
+        return ()
+    for name, used in switches.items():
+        if name not in NAMES:
+            faults.add(
+                code="unknown-rule",
+                found=f"quality={option!r} with the rule {name!r}",
+                expected=f"rules among {', '.join(NAMES)}",
+                fix=nearest(name, NAMES, f"quality={{{NAMES[2]!r}: False}}"),
+            )
+        elif used and kind not in rule(name).kinds:
+            faults.add(
+                code="rule-of-other-kind",
+                found=f"quality={option!r} with the rule {name!r}, for a variable of kind {kind!r}",
+                expected=f"rules among {', '.join(one.name for one in RULES if kind in one.kinds)}",
+                fix=f"leave {name!r} out",
+            )
+        elif not used and rule(name).required:
+            faults.add(
+                code="required-rule",
+                found=f"quality={option!r}, without the rule {name!r}",
+                expected=f"rules without {name!r}, which is always in use",
+                fix=f"leave {name!r} out; strict=True raises if there are {rule(name).doc}",
+            )
+    whole = option is None or isinstance(option, Mapping) or not any(switches.values())
+    return tuple(
+        one
+        for one in RULES
+        if kind in one.kinds
+        and (one.required or switches.get(one.name, whole and one.default and (images or not one.artefact)))
+    )
+
+
+def _switches(option: Any, faults: Faults) -> dict[str, bool] | None:
+    """Return the option as rules that are switched on and off; None, with a fault, if it is none."""
+    if option is None or (isinstance(option, str) and option == "default"):
+        return {}
+    if isinstance(option, Mapping) and all(isinstance(used, (bool, np.bool_)) for used in option.values()):
+        return {str(name): bool(used) for name, used in option.items()}
+    names = [option] if isinstance(option, str) else option
+    if not isinstance(names, Mapping) and isinstance(names, Iterable):
+        names = list(names)
+        if all(isinstance(name, str) for name in names):
+            return {name.removeprefix("-"): not name.startswith("-") for name in names}
+    faults.add(
+        code="quality-type",
+        found=f"quality={option!r}",
+        expected="names of rules, or a mapping of names to True or False",
+        fix='quality={"range": False}',
+    )
+    return None
