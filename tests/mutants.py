@@ -53,7 +53,7 @@ BUILT = {
     "test_check_record test_odim",
     "cf/geodesy": "cf/grid test_geographic faults/test_d_grids",
     "cf/alignment": "faults/test_d_grids faults/test_a_time",
-    "cf/amounts": "faults/test_c_units", "cf/artefacts": "faults/test_b_values", "cf/names": "test_products",
+    "cf/amounts": "faults/test_c_units", "quality/radiometer": "faults/test_b_values", "cf/names": "test_products",
     "cf": "test_products test_untidy_files",
     "core/covariance": "core/covariance core/test_control test_check_covariance core/test_currents",
     "core": "core/test_linear_gaussian core/test_experiment core/minimize/test_gauss_newton core/test_parameters "

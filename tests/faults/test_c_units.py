@@ -240,7 +240,7 @@ def test_nodata_and_undetect() -> str:
         undeclared = packed(raw).var4d.assimilate(dtype="float64")
     np.testing.assert_array_equal(undeclared["u"], expected["u"])
     (text,) = [str(one.message) for one in caught]
-    for word in ("'DBZH'", "16 values of 95.5", "(0, 0, 0)", "neither nodata nor undetect", "_FillValue"):
+    for word in ("'DBZH'", "16 values of 95.5", "(0, 0, 0)", "declares no missing value", "_FillValue"):
         assert word in text
     return text
 
