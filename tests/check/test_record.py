@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 
 import xvar
+from tests.faults.codes import raised
 from tests.faults.images import in_degrees, rainy, warm, with_values
-from tests.faults.table import refused
 from xvar.check import describe
 from xvar.cli import application
 from xvar.covariance import Helmholtz
@@ -69,7 +69,7 @@ def test_what_stands_in_the_way_is_told_and_not_raised() -> None:
     assert not with_values(warm(), lambda values: 0 * values).var4d.check().passed
     options = warm().var4d.check(dtype="float16")
     assert "float16" in str(options.faults[0])
-    refused(lambda: warm().var4d.check(windw=3), "'windw'", "'window'", "check()")
+    raised(lambda: warm().var4d.check(windw=3), "unknown-option")
 
 
 def test_a_prior_that_holds_the_motion_down_is_found() -> None:
@@ -121,7 +121,7 @@ def test_a_tree_with_one_record() -> None:
     xr.testing.assert_equal(tree.var4d.assimilate()["u"], warm(4, 48).var4d.assimilate()["u"])
     assert tree.var4d.check().passed
     both = xr.DataTree.from_dict({"/low": warm(), "/high": warm()})
-    refused(both.var4d.assimilate, "/low, /high", "tree['/low'].to_dataset()")
+    raised(both.var4d.assimilate, "ambiguous-group", names="/low, /high")
 
 
 def run(*words: object):

@@ -1,4 +1,4 @@
-"""Writes docs/faults.md from what the tests of the faults see: ``python -m tests.faults``."""
+"""Renew docs/faults.md, the snapshot of messages, from the tests of the faults: ``python -m tests.faults``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.faults.table import COLLECTED, DOCUMENT, ROOT, ROWS, SECTIONS, sectio
 
 HEAD = """# Bad input and faults
 
-What xvar does with each of 94 faults of time, values, units, grids, options, files and hostile input. This page is made
-by the tests, each of which feeds the fault through the public calls: `python -m tests.faults` writes it anew. What is
-refused is an `xvar.InputError`, a `ValueError` that names all faults of a call at once: what was found, what was
-expected, and what mends it.
+What xvar does with each of 94 faults of time, values, units, grids, options, files and hostile input. Input that cannot
+be used raises `xvar.InputError`, a `ValueError` whose `faults` hold all faults of the call at once, each with a code,
+the place, what was found, what was expected and the fix. Codes stay the same if the wording changes. The page is made
+by the tests, each of which puts the fault into a call: `python -m tests.faults` renews it.
 """
 
 
@@ -32,10 +32,10 @@ def main() -> int:
 
     text = [HEAD]
     for letter, title in SECTIONS.items():
-        text += [f"## {letter}. {title}", "", "| | fault | what xvar does | what it says |", "|--|--|--|--|"]
+        text += [f"## {letter}. {title}", "", "| | fault | what xvar does | code | message |", "|--|--|--|--|--|"]
         for number in sorted(n for n in range(1, 95) if section(n) == letter):
             row = ROWS[number]
-            text.append(lines.get(number) or f"| {number} | {row.title} | {row.does} | tested in {row.test} |")
+            text.append(lines.get(number) or f"| {number} | {row.title} | {row.does} | | tested in {row.test} |")
         text.append("")
     DOCUMENT.write_text("\n".join(text), encoding="utf-8")
     return 0

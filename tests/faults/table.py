@@ -1,4 +1,4 @@
-"""The table of faults: each test has its row, and docs/faults.md is made of what the tests saw."""
+"""The table of faults: each test has its row; docs/faults.md is the snapshot of all messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.faults.codes import Message, codes
 from xvar.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -47,7 +48,7 @@ ROWS: dict[int, Row] = {}
 
 
 def fault(number: int, title: str, does: str) -> Callable[[Callable[..., str]], Callable[..., None]]:
-    """The test of a row; it gives the message, or the note, that a user reads."""
+    """Register the test of a row; it returns the message, or the note, that a user reads."""
 
     def register(test: Callable[..., str]) -> Callable[..., None]:
         ROWS[number] = Row(number, title, does, f"{test.__module__.rpartition('.')[2]}.py::{test.__name__}")
@@ -62,7 +63,7 @@ def fault(number: int, title: str, does: str) -> Callable[[Callable[..., str]], 
                 (pathlib.Path(folder) / f"{number:02d}").write_text(line, encoding="utf-8")
                 return
             assert line in DOCUMENT.read_text(encoding="utf-8").splitlines(), (
-                f"docs/faults.md says otherwise: python -m tests.faults writes it anew\n{line}"
+                f"docs/faults.md differs: python -m tests.faults renews it\n{line}"
             )
 
         run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
@@ -72,12 +73,13 @@ def fault(number: int, title: str, does: str) -> Callable[[Callable[..., str]], 
 
 
 def elsewhere(number: int, title: str, does: str, *tests: str) -> None:
-    """A row whose tests are in another module, as ``file.py::name``."""
+    """Register a row whose tests are in another module, as ``file.py::name``."""
     ROWS[number] = Row(number, title, does, ", ".join(tests))
 
 
 def written(row: Row, message: str) -> str:
-    """A line of the table."""
+    """Return a line of the table; a message that reports faults has their codes."""
+    code = " ".join(f"`{code}`" for code in dict.fromkeys(codes(message))) if isinstance(message, Message) else ""
     message = re.sub(r"/[^\s'\"]*pytest-[^\s'\"]*/", "", message)
     message = re.sub(r"process \d+ on [\w.-]+", "process 4711 on host", message)
     message = re.sub(
@@ -88,7 +90,7 @@ def written(row: Row, message: str) -> str:
     # What this machine has is no property of the fault.
     message = re.sub(r"at most the [\d.e+]+ GB", "at most the 16 GB", message)
     text = " ".join(message.replace("`", "'").split()).replace("|", "\\|")
-    return f"| {row.number} | {row.title} | {row.does} | `{text}` |"
+    return f"| {row.number} | {row.title} | {row.does} | {code} | `{text}` |"
 
 
 def refused(call: Callable[[], object], *words: str, error: type[Exception] = InputError) -> str:
@@ -103,14 +105,14 @@ def refused(call: Callable[[], object], *words: str, error: type[Exception] = In
 
 
 def notes(analysis) -> str:
-    """What the attributes of an analysis say was found and assumed."""
+    """Return the notes of an analysis on what was found and assumed."""
     import json
 
     return "; ".join(json.loads(analysis.attrs["xvar_configuration"])["notes"])
 
 
 def note(analysis, *words: str) -> str:
-    """The one note that has the words."""
+    """Return the one note that has the words."""
     import json
 
     found = [n for n in json.loads(analysis.attrs["xvar_configuration"])["notes"] if all(word in n for word in words)]

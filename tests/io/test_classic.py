@@ -8,8 +8,8 @@ import netCDF4
 import numpy as np
 import pytest
 
+from tests.faults.codes import raised
 from tests.faults.images import rainy
-from tests.faults.table import refused
 from xvar.io.classic import broken_header
 from xvar.io.reading import open_files
 
@@ -85,7 +85,7 @@ def test_broken_counts_are_named(tmp_path, what, words) -> None:
     assert changed != content
     path.write_bytes(changed)
     assert words in str(broken_header(path))
-    refused(lambda: open_files([path]), "whole.nc", words, "download it again")
+    raised(lambda: open_files([path]), "broken-file", names="whole.nc")
 
 
 def test_data_that_begin_beyond_the_end(tmp_path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import xvar
+from tests.faults.codes import raised
 from tests.faults.shell import shell
-from tests.faults.table import refused
 from xvar.io.odim import open_odim
 
 h5py = pytest.importorskip("h5py")
@@ -61,7 +61,7 @@ def files(tmp_path):
 
 def test_without_xradar_it_is_named(files, monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "xradar", None)
-    refused(lambda: open_odim(files), "00.h5", "without the package xradar", "xvar[radar]")
+    raised(lambda: open_odim(files), "missing-extra", names="00.h5")
 
 
 def test_volumes_become_images_whose_motion_is_found(files, tmp_path) -> None:
@@ -91,11 +91,11 @@ def test_volumes_become_images_whose_motion_is_found(files, tmp_path) -> None:
 
 def test_what_is_wrong_is_named(files, tmp_path) -> None:
     pytest.importorskip("xradar")
-    refused(lambda: open_odim(files, sweep=3), "00.h5", "sweep 3")
-    refused(lambda: open_odim(files, "RATE"), "no RATE among", "quantity='DBZH'")
+    raised(lambda: open_odim(files, sweep=3), "unreadable-file", names="00.h5")
+    raised(lambda: open_odim(files, "RATE"), "unknown-quantity")
     volume(tmp_path / "wind.h5", 0, quantity="VRADH")
-    refused(lambda: open_odim(tmp_path / "wind.h5"), "no reflectivity or rain", "VRADH")
+    raised(lambda: open_odim(tmp_path / "wind.h5"), "unknown-quantity")
     volume(tmp_path / "other.h5", 20, latitude=51.0)
-    refused(lambda: open_odim([*files, tmp_path / "other.h5"]), "other.h5", "another radar")
+    raised(lambda: open_odim([*files, tmp_path / "other.h5"]), "different-grids", names="other.h5")
     volume(tmp_path / "total.h5", 20, quantity="TH")
-    refused(lambda: open_odim([*files, tmp_path / "total.h5"]), "total.h5", "another quantity")
+    raised(lambda: open_odim([*files, tmp_path / "total.h5"]), "different-quantities", names="total.h5")
