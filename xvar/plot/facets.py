@@ -37,7 +37,7 @@ class Panels:
 
     @property
     def single(self) -> bool:
-        """Whether there is one panel without facets."""
+        """True for one panel without facets."""
         return not hasattr(self.result, "axs")
 
     def __iter__(self) -> Iterator[Axes]:
