@@ -13,7 +13,7 @@ import xvar.analysis.verify
 import xvar.assimilation
 from tests.faults.codes import codes
 from tests.records import analysis, storm
-from xvar.errors import AnalysisWarning, InputError
+from xvar.errors import AnalysisWarning, InputError, InputWarning
 
 
 def test_what_is_registered() -> None:
@@ -76,21 +76,14 @@ def test_the_summary_leaves_the_cost_history_out() -> None:
     assert "history" not in str(result.var4d.summary())
 
 
-def test_the_summary_has_the_rules_that_rejected_observations() -> None:
-    result = analysis().assign(
-        number_of_rejected_observations=("window", [5, 0]),
-        rejected_observations=(("window", "rule"), [[5, 0], [0, 0]]),
-    )
-    flags = {"flag_values": np.array([0, 1, 2], "int8"), "flag_meanings": "range sectors stripes"}
-    text = str(result.assign_coords(rule=("rule", [0, 2], flags)).var4d.summary())
-    assert "observations rejected in a window: 0 to 5\n  by the rule range: 0 to 5\n" in text
-    assert "stripes" not in text
-
-
-def test_the_summary_of_windows_that_did_not_converge_has_remedies() -> None:
+def test_the_summary_has_rejected_observations_and_remedies() -> None:
     record = storm(frames=7)
     record["rain"][3:] = 0.0  # of the second window
-    dry = str(record.var4d.assimilate().var4d.summary())
+    with pytest.warns(InputWarning, match="dry_frames"):
+        dry = str(record.var4d.assimilate().var4d.summary())
+    assert "observations rejected in a window: 0 to 1,920\n  by the rule dry_frames: 0 to 1,920\n" in dry
+    assert dry.count("by the rule") == 1
+    assert "method: image_motion" in dry
     assert "1 converged (window 0)" in dry
     assert "1 background only (window 1): nothing was observed, or nothing varies" in dry
     with pytest.warns(AnalysisWarning, match="not converged"):
