@@ -9,9 +9,10 @@ import xarray as xr
 
 from xvar.cf.axes import Axes, canonical, find_axes
 from xvar.cf.grid import horizontal_grid
+from xvar.cf.kinds import kind
 from xvar.cf.metadata import attributes
 from xvar.cf.times import read_times
-from xvar.cf.units import kind, units_of
+from xvar.cf.units import units_of
 from xvar.errors import Faults
 
 #: The files, the variable that is assimilated, and the kind of its grid.
@@ -44,7 +45,7 @@ def context(dataset: xr.Dataset, name: Hashable) -> tuple[xr.DataArray, Axes, di
     assert array is not None
     assert units is not None
     assert grid is not None
-    known = {"variable": str(name), "kind": kind(array), "grid_kind": grid.kind, "units": units}
+    known = {"variable": str(name), "kind": kind(array, dataset), "grid_kind": grid.kind, "units": units}
     if "standard_name" in array.attrs:
         known["standard_name"] = array.attrs["standard_name"]
     return array, axes, known

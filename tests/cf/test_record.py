@@ -118,7 +118,7 @@ def test_all_that_is_known_of_a_tidy_record() -> None:
     before = dataset.copy(deep=True)
     record = read(dataset)
     assert (record.name, record.axes) == ("sst", Axes("time", "y", "x"))
-    assert (record.units, record.kind, record.interval) == ("degree_Celsius", "temperature", 120.0)
+    assert (record.units, record.kind, record.interval) == ("degree_Celsius", "sea_temperature", 120.0)
     assert record.notes == (GRID, LAND)
     assert record.land is None
     assert record.cadence == 120.0

@@ -16,7 +16,6 @@ from tests.cf.test_axes import images, message
 from xvar.cf.units import (
     are_convertible,
     convert,
-    kind,
     length_factor,
     normalise_units,
     rain_rate_factor,
@@ -133,86 +132,16 @@ def test_conversion_of_arrays_and_of_what_cannot_be():
         convert(1.0, "mm h-1", "kg m-2 s-1")
 
 
-KINDS = {"radar": "rain", "sst": "temperature", "ocean": "temperature", "currents": "other"}
-
-
 @pytest.mark.parametrize("file", FILES)
 def test_real_files(file, shared_data):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Duplicate dimension names")
         array = xr.open_dataset(shared_data / file)[FILES[file][0]]
-    assert kind(array) == KINDS[file.split("-")[0]]
     faults = Faults()
     units = units_of(array, None, faults)
     assert not len(faults)
     if file.startswith("radar"):
         assert rain_rate_factor(units, 300.0) == pytest.approx(0.12 if "meteonet" in file else 1.0, rel=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("name", "attrs", "expected"),
-    [
-        ("field", {"standard_name": "lwe_precipitation_rate", "units": "m s-1"}, "rain"),
-        ("field", {"standard_name": "equivalent_reflectivity_factor", "units": "dBZ"}, "reflectivity"),
-        ("field", {"standard_name": "sea_surface_temperature", "units": "K"}, "temperature"),
-        ("field", {"standard_name": "tendency_of_air_temperature", "units": "K s-1"}, "other"),
-        ("rain", {"standard_name": "eastward_wind", "units": "m s-1"}, "other"),
-        ("field", {"units": "dBZ"}, "reflectivity"),
-        ("field", {"units": "degC"}, "temperature"),
-        ("field", {"units": "mm h-1"}, "rain"),
-        ("field", {"units": "m s-1"}, "other"),
-        ("rain_rate", {"units": "m s-1"}, "rain"),
-        ("rain", {}, "rain"),
-        ("rain", {"units": "K"}, "temperature"),
-        ("sst", {}, "temperature"),
-        ("DBZH", {}, "reflectivity"),
-        ("temp", {"units": "1"}, "other"),
-        ("training", {"units": "1"}, "other"),
-        ("x", {"long_name": "Radar reflectivity"}, "reflectivity"),
-        # Standard names count first, as far as the units allow it.
-        ("field", {"standard_name": "rainfall_flux"}, "rain"),
-        ("field", {"standard_name": "thickness_of_rainfall_amount", "units": "mm"}, "rain"),
-        ("field", {"standard_name": "rainfall_rate standard_error", "units": "mm h-1"}, "rain"),
-        ("field", {"standard_name": "rainfall_rate", "units": "K"}, "other"),
-        ("field", {"standard_name": "rainfall_rate", "units": "frogs"}, "rain"),
-        ("field", {"standard_name": "equivalent_reflectivity_factor", "units": "mm"}, "other"),
-        ("field", {"standard_name": "temperature_of_analysis_of_sea_water", "units": "degree C"}, "temperature"),
-        ("field", {"standard_name": "air_temperature_at_cloud_top", "units": "K"}, "temperature"),
-        ("field", {"standard_name": "air_temperature", "units": "m"}, "other"),
-        ("sst", {"standard_name": "air_temperatures", "units": "K"}, "other"),
-        ("sst", {"standard_name": "tendency_of_air_temperature"}, "other"),
-        ("sst", {"standard_name": "eastward_wind"}, "other"),
-        ("sst", {"standard_name": "difference_of_temperature_gradient", "units": "K"}, "other"),
-        ("rain", {"standard_name": "unknown", "units": "mm h-1"}, "rain"),
-        ("field", {"standard_name": "unknown", "units": "K"}, "temperature"),
-        ("rain", {"standard_name": " "}, "rain"),
-        # Then units.
-        ("field", {"units": "dbz"}, "reflectivity"),
-        ("rain", {"units": "dBZ"}, "reflectivity"),
-        ("sst", {"units": "mm h-1"}, "rain"),
-        ("field", {"units": "mm/5min"}, "rain"),
-        ("field", {"units": "inch/h"}, "rain"),
-        ("field", {"units": "in h-1"}, "rain"),
-        ("field", {"units": "mm"}, "other"),
-        ("field", {"units": "km h-1"}, "other"),
-        ("field", {"units": "cmm"}, "other"),
-        # Then words of the name and the long name.
-        *((name, {"units": "mm"}, "rain") for name in ("RR", "tp", "acrr_5min", "total-precip", "QPE")),
-        ("x", {"long_name": "Rate of Precipitation"}, "rain"),
-        ("x", {"long_name": "training, rainy"}, "other"),
-        ("rain", {"units": "1"}, "other"),
-        ("rain", {"units": "frogs"}, "rain"),
-        ("dbzh", {"units": "1"}, "reflectivity"),
-        ("zh", {"units": "%"}, "reflectivity"),
-        ("zh", {"units": "m"}, "other"),
-        ("temp", {"units": "m"}, "other"),
-        ("temp", {"units": "frogs"}, "temperature"),
-        ("rain_temp", {}, "rain"),
-        ("rain_temp", {"units": "m"}, "rain"),
-    ],
-)
-def test_kinds(name, attrs, expected):
-    assert kind(images(**attrs).rename(name)) == expected
 
 
 NO_TEXT = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 from xvar.errors import Faults
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
@@ -14,7 +14,13 @@ from xvar.quality.values import Screen
 def control(kind: Kind, option: object = None) -> QualityControl:
     """Return the quality control of a kind of variable in usual units."""
     faults = Faults()
-    units = {"rain": "mm h-1", "reflectivity": "dBZ", "temperature": "degree_Celsius", "other": "m"}[kind]
+    units = {
+        "rain": "mm h-1",
+        "reflectivity": "dBZ",
+        "sea_temperature": "degree_Celsius",
+        "temperature": "K",
+        "other": "m",
+    }[kind]
     rules = read_quality(option, kind, faults)
     faults.raise_if_any()
     return QualityControl(Screen.of("a", kind, units, None), rules)

@@ -33,7 +33,7 @@ def test_the_rim_of_a_cloud_is_colder_than_the_sea_at_other_times() -> None:
     even[2, 10:15, 10:15] = np.nan
     assert not cloud_rims(even).any()  # what never varies has no deviation to be cold by
     assert not rejected(cold, "other").any()
-    assert not rejected(cold[:2], "temperature").any()
+    assert not rejected(cold[:2], "sea_temperature").any()
 
 
 def sea(side: int = 40) -> np.ndarray:
@@ -51,7 +51,7 @@ def test_broken_lines_stand_apart_from_both_beside_them() -> None:
         expected[index] = True
     broken[1, 7, :5] = np.nan  # what is not there is not taken out
     np.testing.assert_array_equal(broken_lines(broken), expected & np.isfinite(broken))
-    np.testing.assert_array_equal(rejected(broken, "temperature"), expected & np.isfinite(broken))
+    np.testing.assert_array_equal(rejected(broken, "sea_temperature"), expected & np.isfinite(broken))
     assert not rejected(broken, "other").any()
     assert not broken_lines(sea()).any()
     assert not broken_lines(broken[..., : ALONG - 1, : ALONG - 1]).any()  # a short one may be a front
@@ -78,7 +78,7 @@ def coast(shared_data) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def end_point_error(ocean: xr.Dataset, truth: xr.Dataset) -> float:
-    last = ocean.var4d.assimilate("temperature", constraint="weak").isel(window=0, step=-1)
+    last = ocean.var4d.assimilate("temperature", constraint="weak", land="never_valid").isel(window=0, step=-1)
     inside = (np.hypot(last["u"] - truth["u"], last["v"] - truth["v"])).values[5:-5, 5:-5]
     return float(np.nanmean(inside))
 
@@ -251,7 +251,7 @@ def test_differences_of_lines() -> None:
     assert pixel == np.inf
 
 
-@pytest.mark.parametrize("kind", ["rain", "reflectivity", "temperature", "other"])
+@pytest.mark.parametrize("kind", ["rain", "reflectivity", "sea_temperature", "temperature", "other"])
 def test_each_kind_has_its_own_artefacts(kind) -> None:
     window = np.zeros((3, 44, 44), dtype="f4")
     window[:, 5, 6] = 16.0
@@ -261,7 +261,7 @@ def test_each_kind_has_its_own_artefacts(kind) -> None:
     line[1, 9] += 20.0
     points = [[k, 5, 6] for k in range(3)] if kind in ("rain", "reflectivity") else np.empty((0, 3))
     np.testing.assert_array_equal(np.argwhere(rejected(window, kind)), points)
-    assert rejected(line, kind)[1, 9].all() == (kind == "temperature")
+    assert rejected(line, kind)[1, 9].all() == (kind == "sea_temperature")
     for empty in (window[:2], line[:2], np.full_like(window, np.nan)):
         assert rejected(empty, kind).shape == empty.shape
         assert not rejected(empty, kind).any()

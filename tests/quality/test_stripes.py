@@ -44,17 +44,17 @@ def test_stripes_are_told_where_most_frames_of_temperature_have_them() -> None:
     mixed = np.concatenate([striped()[:2], sea()[2:]])
     for array, kind in (
         (record_of(striped()), "rain"),
-        (record_of(striped()).chunk(), "temperature"),
-        (record_of(mixed), "temperature"),
-        (record_of(sea()), "temperature"),
+        (record_of(striped()).chunk(), "sea_temperature"),
+        (record_of(mixed), "sea_temperature"),
+        (record_of(sea()), "sea_temperature"),
     ):
         assert stripe_notes(array, axes, kind) == []
     with pytest.warns(InputWarning, match=r"median\('x'\)"):
-        (note,) = stripe_notes(record_of(striped()), axes, "temperature")
+        (note,) = stripe_notes(record_of(striped()), axes, "sea_temperature")
     assert note.startswith("stripes along 'x' of about 0.")
     assert note.endswith(" K in 4 of 4 frames")
     with pytest.warns(InputWarning, match=r"median\('y'\)"):
-        (note,) = stripe_notes(record_of(striped().transpose(0, 2, 1)), axes, "temperature")
+        (note,) = stripe_notes(record_of(striped().transpose(0, 2, 1)), axes, "sea_temperature")
     assert note.startswith("stripes along 'y'")
 
 
@@ -92,7 +92,9 @@ def test_stripes_are_told_word_by_word() -> None:
     mean = ".rolling(row=16, center=True, min_periods=1).mean()"
     for attrs, unit in (({"units": "K"}, " K"), ({}, "")):
         with pytest.warns(InputWarning) as warned:
-            notes = stripe_notes(array.drop_attrs().assign_attrs(attrs), Axes("when", "row", "column"), "temperature")
+            notes = stripe_notes(
+                array.drop_attrs().assign_attrs(attrs), Axes("when", "row", "column"), "sea_temperature"
+            )
         assert notes == [f"stripes along 'column' of about 1.2{unit} in 3 of 4 frames"]
         (warning,) = warned
         assert str(warning.message) == (
@@ -100,4 +102,4 @@ def test_stripes_are_told_word_by_word() -> None:
             "steps = (ds['sst'] - ds['sst'].shift(row=1)).median('column'); "
             f"offsets = (steps - steps{mean}).cumsum('row'); ds['sst'] = ds['sst'] - (offsets - offsets{mean})"
         )
-    assert stripe_notes(array[[0, 3]], Axes("when", "row", "column"), "temperature") == []
+    assert stripe_notes(array[[0, 3]], Axes("when", "row", "column"), "sea_temperature") == []

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import attribute
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 
 #: dBZ that stands for nothing detected, where the file has a number that is none.
 NOTHING = -32.0

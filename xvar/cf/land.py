@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes, in_memory, is_lazy, is_number
-from xvar.cf.units import kind
+from xvar.cf.kinds import kind
 from xvar.errors import Faults, InputWarning, nearest, warn
 
 Mask = NDArray[np.bool_]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xvar.cf.units import Kind, are_convertible, convert, rain_rate_factor
+from xvar.cf.kinds import Kind
+from xvar.cf.units import are_convertible, convert, rain_rate_factor
 
 #: Limits in mm h-1 (38 mm fell within a minute once), dBZ and K; and of any variable.
 RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
@@ -27,7 +28,7 @@ def physical_limits(kind: Kind, units: str, interval: float | None) -> tuple[flo
             return RAIN_RATE[0] / factor, RAIN_RATE[1] / factor
     elif kind == "reflectivity" and units == "dBZ":
         return REFLECTIVITY
-    elif kind == "temperature" and are_convertible(units, "K"):
+    elif kind in ("sea_temperature", "temperature") and are_convertible(units, "K"):
         low, high = (float(convert(limit, "K", units)) for limit in TEMPERATURE)
         return low, high
     return ANYTHING

@@ -14,6 +14,7 @@ from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.kinds import Kind, kind
 from xvar.cf.land import find_land
 from xvar.cf.limits import physical_limits
 from xvar.cf.names import without_clash
@@ -22,7 +23,7 @@ from xvar.cf.repeated_positions import positions_of_one_frame
 from xvar.cf.scan_angles import in_metres
 from xvar.cf.size import check_size
 from xvar.cf.times import Times, read_times
-from xvar.cf.units import Kind, kind, normalise_units, units_of
+from xvar.cf.units import normalise_units, units_of
 from xvar.errors import Faults
 
 #: Attributes with text in CF.
@@ -53,7 +54,7 @@ class Record:
         Grid in metres.
     units : str
         Units in CF's spelling.
-    kind : {"rain", "reflectivity", "temperature", "other"}
+    kind : {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
         Kind of variable.
     land : ndarray of bool (y, x) or None
         True on land.
@@ -186,7 +187,7 @@ def read_record(
     grid = horizontal_grid(array, axes, faults, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
         return None
-    what = kind(array if units is None else array.assign_attrs(units=own_units))
+    what = kind(array if units is None else array.assign_attrs(units=own_units), dataset)
     interval = interval_of(array, axes.time, times.seconds, dataset)
     nodata = undeclared_nodata(array, what)
     image = detected(image, what, physical_limits(what, own_units, interval), done)

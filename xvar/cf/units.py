@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import xarray as xr
@@ -13,8 +13,6 @@ from xvar.errors import Faults
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-Kind = Literal["rain", "reflectivity", "temperature", "other"]
 
 #: kg m-3; makes a mass of water over an area a depth.
 DENSITY_OF_LIQUID_WATER = 1000.0
@@ -63,15 +61,6 @@ _SPELLINGS = {
 
 # UDUNITS reads 'mm/5min' as (mm / 5) min, a depth times a time.
 _AMOUNT_PER_MINUTES = re.compile(r"^(?P<amount>.*\S)\s*/\s*(?P<count>\d+)\s*(?P<unit>min|h|hr|s)$")
-
-_RAIN_WORDS = frozenset(
-    {
-        *("rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe", "rainfallrate"),
-        *("rainc", "rainnc"),
-    }
-)
-_REFLECTIVITY_WORDS = frozenset({"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"})
-_TEMPERATURE_WORDS = frozenset({"temperature", "sst", "temp", "analysed_sst", "thetao", "tos", "theta", "potemp"})
 
 
 def normalise_units(text: str) -> str:
@@ -268,66 +257,3 @@ def _contradiction(name: str, own: str, stated: str) -> str:
     if own == "dBZ" and rain_rate_factor(stated, 1.0) is not None:
         return f"leave units= out, reflectivity goes as it is; rain is xvar.rain_rate(ds[{name!r}]); {correct}"
     return f"leave units= out; {correct}"
-
-
-def _words(text: object) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", str(text).lower())) - {""}
-
-
-def kind(array: xr.DataArray) -> Kind:
-    """What a variable measures, from its standard name, else its units, else its name and long name.
-
-    Parameters
-    ----------
-    array : DataArray
-        The variable; its values are not looked at.
-
-    Returns
-    -------
-    {"rain", "reflectivity", "temperature", "other"}
-        The kind, by which defaults are chosen.
-    """
-    parts = str(array.attrs.get("standard_name", "")).split()
-    # A decoder of GRIB writes "unknown" where its tables have no standard name.
-    standard_name = parts[0] if parts and parts[0] != "unknown" else ""
-    units = array.attrs.get("units")
-    if standard_name:
-        meant: Kind = "other"
-        if "reflectivity" in standard_name:
-            meant = "reflectivity"
-        elif "rainfall" in standard_name or "precipitation" in standard_name:
-            meant = "rain"
-        elif re.search(r"(^|_)temperature($|_at_|_of_)", standard_name) and not standard_name.startswith("tendency"):
-            meant = "temperature"
-        return meant if meant == "other" or _units_allow(meant, units) else "other"
-
-    words = _words(array.name) | _words(array.attrs.get("long_name", ""))
-    if units is not None:
-        spelling = normalise_units(str(units))
-        if spelling == "dBZ":
-            return "reflectivity"
-        if are_convertible(spelling, "K"):
-            return "temperature"
-        # A depth over a time with small depths is rain; m s-1 alone is any velocity.
-        if are_convertible(spelling, "m s-1") and re.search(r"\b(mm|millimet|inch|in)\b", spelling):
-            return "rain"
-    for label, vocabulary in (
-        ("rain", _RAIN_WORDS),
-        ("reflectivity", _REFLECTIVITY_WORDS),
-        ("temperature", _TEMPERATURE_WORDS),
-    ):
-        if words & vocabulary and _units_allow(label, units):
-            return label  # type: ignore[return-value]
-    return "other"
-
-
-def _units_allow(label: str, units: object) -> bool:
-    """Whether the units, where there are any, can be those of the kind that the name suggests."""
-    spelling = normalise_units(str(units))
-    if units is None or not is_parsable(spelling):
-        return True
-    if label == "rain":
-        return rain_rate_factor(spelling, 1.0) is not None
-    if label == "temperature":
-        return are_convertible(spelling, "K")
-    return spelling == "dBZ" or are_convertible(spelling, "1")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 from xvar.errors import Fault, InputError
 from xvar.plan.models import described_model
 
@@ -52,7 +52,8 @@ ECHOES: Mapping[str, float] = {
 DEFAULTS: Mapping[Kind, Default] = {
     "rain": Default(transform="square_root", transient=ECHOES),
     "reflectivity": Default(transient=ECHOES),
-    "temperature": Default(method="currents"),
+    "sea_temperature": Default(method="currents"),
+    "temperature": Default(),
     "other": Default(),
 }
 

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.axes import in_memory, is_lazy
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes, flag_attributes
 from xvar.cf.record import Record
@@ -75,7 +76,9 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     """Return the coordinates of the grid as they are in the input, and those of the windows."""
     plane, schedule = {record.axes.y, record.axes.x}, plan.schedule
     time = record.array.coords.get(record.axes.time)
-    kept = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}
+    # Coordinates of the grid are small; in memory they bring no chunks that contradict those of the results.
+    coords = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}
+    kept = {key: part.copy(data=in_memory(part)) if is_lazy(part) else part for key, part in coords.items()}
     attrs = dict(time.attrs) if time is not None else {}
     coordinates: dict[Hashable, Any] = {
         **kept,

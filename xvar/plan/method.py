@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 from xvar.errors import Faults, nearest
 from xvar.plan.configuration import DEFAULTS
 from xvar.plan.models import named_models

@@ -86,7 +86,7 @@ def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuratio
     name = str(like.name or configuration.variable).removesuffix("_observed")
     words = f"{like.attrs.get('standard_name', '')} {name}".lower()
     maps = next((pair for key, pair in OWN.items() if key in words), ("", "viridis"))
-    if configuration.kind == "temperature" and name == configuration.variable:
+    if configuration.kind in ("temperature", "sea_temperature") and name == configuration.variable:
         maps = OWN["temperature"]
     style = {"cmap": _colour_map(*maps), "vmin": float(low), "vmax": float(high)}
     return Scale(1.0, f"{name.replace('_', ' ')} ({in_symbols(units)})", style, {"extend": "both"})

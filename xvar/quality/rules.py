@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 from xvar.errors import Faults, nearest
 from xvar.quality import radar, radiometer, values
 from xvar.quality.radar import FRAMES
@@ -105,14 +105,14 @@ RULES = (
         "cloud_rims",
         "pixels beside a cloud that are far colder than usual and than all clear pixels around",
         lambda frames, _: radiometer.cloud_rims(frames),
-        ("temperature",),
+        ("sea_temperature",),
         artefact=True,
     ),
     Rule(
         "broken_lines",
         "rows and columns that exceed, or fall below, both lines beside them in one frame only",
         lambda frames, _: radiometer.broken_lines(frames),
-        ("temperature",),
+        ("sea_temperature",),
         artefact=True,
     ),
 )

@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_lazy
-from xvar.cf.units import Kind
+from xvar.cf.kinds import Kind
 from xvar.errors import InputWarning, warn
 from xvar.quality.radiometer import line_differences
 
@@ -40,7 +40,7 @@ def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
     list of str
         For the attributes of the output; empty where there are none.
     """
-    if kind != "temperature" or is_lazy(array):
+    if kind != "sea_temperature" or is_lazy(array):
         return []
     notes = []
     frames = in_memory(array).astype("float64")

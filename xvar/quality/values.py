@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xvar.cf.kinds import Kind
 from xvar.cf.limits import ANYTHING, physical_limits
 from xvar.cf.record import Record
-from xvar.cf.units import Kind, rain_rate_factor
+from xvar.cf.units import rain_rate_factor
 from xvar.errors import Faults
 
 #: Values that files write for missing without declaring them.

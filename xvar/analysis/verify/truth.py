@@ -11,10 +11,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, canonical, find_axes, is_number
+from xvar.cf.kinds import Kind, kind
 from xvar.cf.repeated_positions import positions_of_one_frame
 from xvar.cf.scan_angles import in_metres
 from xvar.cf.times import read_times
-from xvar.cf.units import Kind, are_convertible, convert, kind, length_factor, normalise_units, rain_rate_factor
+from xvar.cf.units import are_convertible, convert, length_factor, normalise_units, rain_rate_factor
 from xvar.errors import Faults
 
 #: Of the spacing: what is farther apart is another point.
@@ -269,7 +270,7 @@ def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: 
     if name in truth.data_vars:
         return in_metres(truth, name, [])[name]
     numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
-    alike = [key for key in numbers if kind(truth[key]) == what]
+    alike = [key for key in numbers if kind(truth[key], truth).removeprefix("sea_") == what.removeprefix("sea_")]
     if len(alike) == 1 and what != "other":
         return in_metres(truth, alike[0], [])[alike[0]]
     known = ", ".join(repr(str(key)) for key in numbers) or "none"

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from xvar.cf.alignment import on_grid
 from xvar.cf.axes import canonical, find_axes, is_lazy
+from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
-from xvar.cf.units import Kind, kind, same_units, units_of
+from xvar.cf.units import same_units, units_of
 from xvar.core.methods.images import Comparison, Frames
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge

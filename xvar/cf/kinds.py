@@ -1,0 +1,150 @@
+"""Kind of a variable, by which defaults are chosen, and the evidence that a temperature is that of a sea."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import xarray as xr
+
+from xvar.cf.units import are_convertible, is_parsable, normalise_units, rain_rate_factor
+
+Kind = Literal["rain", "reflectivity", "sea_temperature", "temperature", "other"]
+
+_WORDS: dict[Kind, frozenset[str]] = {
+    "rain": frozenset(
+        {
+            *("rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe"),
+            *("rainfallrate", "rainc", "rainnc"),
+        }
+    ),
+    "reflectivity": frozenset({"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"}),
+    "temperature": frozenset({"temperature", "sst", "temp", "thetao", "tos", "theta", "potemp"}),
+}
+_TEMPERATURE = re.compile(r"(^|_)temperature($|_at_|_of_)")
+
+# Of the sea, in standard names, in names and long names, and in coordinates.
+_SEA_NAME = re.compile(r"(^|_)(sea_(surface|water)|ocean)(_|$)")
+_SEA_WORD = re.compile(r"sst\w{0,3}|[a-z]{0,3}sst|tos|thetao|toce|votemper|sosstsst|sea|ocean|sea(surface|water)\w*")
+_NOT_SEA = re.compile(
+    r"\b(air|atmospher\w*|soil|ground|land|lake|snow|ice|brightness|clouds?|cloudtop|dew|toa|t2m|tas|[td]b|bt"
+    r"|(2|10) ?m(et(er|re)s?)?)\b"
+)
+_SEA_DEPTH = re.compile(r"ocean_\w+|depth|s_rho|depth[tuvw]|z_?l|st_ocean")
+_BESIDE = re.compile(r"\w*sea_water_\w*(salinity|velocity)|sea_surface_(height|elevation)\w*|sea_floor_depth\w*")
+_BESIDE_WORDS = frozenset({"salinity", "salt", "vosaline"})
+_MODEL = re.compile(r"\b(ROMS|NEMO|HYCOM|MITgcm|MOM\d|FVCOM|ocean T grid)\b")
+#: Standard names that do not say of what surface or body the temperature is.
+_GENERAL = frozenset({"", "surface_temperature"})
+
+
+def standard_name(variable: xr.Variable | xr.DataArray) -> str:
+    """Return the standard name without its modifier; empty if there is none, or GRIB's "unknown"."""
+    name = str(variable.attrs.get("standard_name", "")).partition(" ")[0]
+    return "" if name == "unknown" else name
+
+
+def kind(array: xr.DataArray, dataset: xr.Dataset | None = None) -> Kind:
+    """Return the kind of a variable by its standard name, else its units, else its name and long name.
+
+    Parameters
+    ----------
+    array : DataArray
+        The variable; its values are not read.
+    dataset : Dataset, optional
+        The variables beside it, which may show that a temperature is that of a sea (:func:`sea_evidence`).
+
+    Returns
+    -------
+    {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
+        Temperatures without evidence of a sea are "temperature".
+    """
+    found = _measured(array)
+    return "sea_temperature" if found == "temperature" and sea_evidence(dataset, array) is not None else found
+
+
+def sea_evidence(dataset: xr.Dataset | None, array: xr.DataArray) -> str | None:
+    """Return why a variable belongs to a sea, or None without evidence of one.
+
+    In this order: its standard name (any other one, such as ``air_temperature``, decides against a sea); its name and
+    long name; a vertical coordinate of oceans; salinity, sea water velocity, sea surface height or sea floor depth
+    beside it on the same grid; the grid or the global attributes of an ocean model.
+
+    Parameters
+    ----------
+    dataset : Dataset or None
+        The file of the variable.
+    array : DataArray
+        The variable; its values are not read.
+
+    Returns
+    -------
+    str or None
+        Such as "standard_name sea_surface_temperature" or "'salinity' beside it".
+    """
+    standard = standard_name(array)
+    if _SEA_NAME.search(standard):
+        return f"standard_name {standard}"
+    names = {"name": str(array.name), "long_name": str(array.attrs.get("long_name", ""))}
+    if standard not in _GENERAL or any(_NOT_SEA.search(_spaced(text)) for text in names.values()):
+        return None
+    for label, text in names.items():
+        if any(_SEA_WORD.fullmatch(word) for word in _spaced(text).split()):
+            return f"{label} {text!r}"
+    for name, coordinate in array.coords.items():
+        if coordinate.ndim <= 1 and _SEA_DEPTH.fullmatch(standard_name(coordinate) or str(name).lower()):
+            return f"vertical coordinate {str(name)!r}"
+    if {"eta_rho", "xi_rho"} <= set(array.dims):
+        return "grid of ROMS"
+    if dataset is None:
+        return None
+    for name, variable in dataset.data_vars.items():
+        known = _BESIDE.fullmatch(standard_name(variable)) or str(name).lower() in _BESIDE_WORDS
+        if known and name != array.name and len(set(variable.dims) & set(array.dims)) >= 2:
+            return f"{str(name)!r} beside it"
+    for key, value in dataset.attrs.items():
+        model = _MODEL.search(str(value)) if key in ("title", "description", "source", "type", "model") else None
+        if model is not None:
+            return f"global attribute {key} names {model[0]}"
+    return None
+
+
+def _spaced(text: str) -> str:
+    """Return words in lower case, separated by blanks."""
+    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
+
+
+def _measured(array: xr.DataArray) -> Kind:
+    standard, units = standard_name(array), array.attrs.get("units")
+    if standard:
+        meant: Kind = "other"
+        if "reflectivity" in standard:
+            meant = "reflectivity"
+        elif "rainfall" in standard or "precipitation" in standard:
+            meant = "rain"
+        elif _TEMPERATURE.search(standard) and not standard.startswith("tendency"):
+            meant = "temperature"
+        return meant if _units_allow(meant, units) else "other"
+    if units is not None:
+        spelling = normalise_units(str(units))
+        if spelling == "dBZ":
+            return "reflectivity"
+        if are_convertible(spelling, "K"):
+            return "temperature"
+        # A depth over a time with small depths is rain; m s-1 alone is any velocity.
+        if are_convertible(spelling, "m s-1") and re.search(r"\b(mm|millimet|inch|in)\b", spelling):
+            return "rain"
+    words = set(_spaced(f"{array.name} {array.attrs.get('long_name', '')}").split())
+    return next((label for label, known in _WORDS.items() if words & known and _units_allow(label, units)), "other")
+
+
+def _units_allow(label: Kind, units: object) -> bool:
+    """Check that the units, if they can be read, are those of a kind."""
+    spelling = normalise_units(str(units))
+    if label == "other" or units is None or not is_parsable(spelling):
+        return True
+    if label == "rain":
+        return rain_rate_factor(spelling, 1.0) is not None
+    if label == "temperature":
+        return are_convertible(spelling, "K")
+    return spelling == "dBZ" or are_convertible(spelling, "1")
