@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import random
+from tests.faults.codes import codes
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.digital_filter import DigitalFilter
@@ -48,23 +49,32 @@ def test_the_slow_passes_and_the_fast_stays(steps: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "code"),
     [
-        ({"cutoff": 3000.0}, "within the window"),
-        ({"cutoff": 900.0, "start": 3000.0}, "within the window"),
-        ({"cutoff": 900.0, "span": 800.0}, "within the window"),
-        ({"cutoff": 250.0}, "a third of the cutoff"),
+        ({"cutoff": 3000.0}, "digital-filter-outside-window"),
+        ({"cutoff": 900.0, "start": 3000.0}, "digital-filter-outside-window"),
+        ({"cutoff": 900.0, "span": 800.0}, "digital-filter-outside-window"),
+        ({"cutoff": 250.0}, "digital-filter-steps-too-long"),
     ],
 )
-def test_a_filter_that_does_not_fit_the_window_is_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_a_filter_that_does_not_fit_the_window_is_refused(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(InputError) as caught:
         DigitalFilter(**options, std={"a": 1.0}).weights([100.0 * index for index in range(41)])
+    assert codes(caught.value) == [code]
 
 
-@pytest.mark.parametrize("std", [{}, {"a": 0.0}, {"a": math.nan}])
-def test_a_filter_of_nothing_is_refused(std: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="deviation"):
+@pytest.mark.parametrize(
+    ("std", "code"),
+    [
+        ({}, "digital-filter-without-variable"),
+        ({"a": 0.0}, "digital-filter-std-not-positive"),
+        ({"a": math.nan}, "digital-filter-std-not-positive"),
+    ],
+)
+def test_a_filter_without_deviations_is_refused(std: dict[str, float], code: str) -> None:
+    with pytest.raises(InputError) as caught:
         DigitalFilter(900.0, std)
+    assert codes(caught.value) == [code]
 
 
 def oscillator(state: dict[str, Tensor], seconds: float) -> dict[str, Tensor]:

@@ -341,6 +341,19 @@ def test_a_table_is_cycled_as_images_are() -> None:
         np.testing.assert_allclose(analysis["sst"][window], alone["sst"][0], rtol=0, atol=1e-8)
 
 
+def test_points_after_the_last_frame_of_a_cycled_window_are_used_in_it() -> None:
+    """Windows of three frames: what lies between the last one and the first of the next window is not lost."""
+    data, table = record(9), gauges(np.linspace(0, 8 * FRAME, 25))
+    options = {"window": 3, "background": Cycled(background()), "minimizer": QUICK}
+    analysis = assimilate(data, Points(table), **options)
+    assert (analysis["observation_quality"] == 0).all()
+    begin = (analysis["observation_time"] - data["time"][0]).values // np.timedelta64(int(3 * FRAME), "s")
+    np.testing.assert_array_equal(analysis["observation_window"], begin)
+    images = assimilate(data, **options)["number_of_observations"]
+    assert (analysis["number_of_observations"] - images).values.tolist() == [9, 9, 7]
+    assert np.isfinite(analysis["observation_analysis"]).all()
+
+
 def test_a_table_in_a_resumable_run(tmp_path: Path) -> None:
     table, first = table_of_a_day()
     given = {
@@ -356,6 +369,8 @@ def test_a_table_in_a_resumable_run(tmp_path: Path) -> None:
     with xr.open_zarr(tmp_path / "a.zarr") as file:
         stored = file.load()
     assert same(whole[["sst", "flux", "cost", "sst_background", "background_source"]], stored) == []
+    with pytest.raises(InputError):  # the points are part of the run
+        xvar.run(table.assign(value=table["value"] + 1), tmp_path / "a.zarr", **given)
     lazy = table.chunk(report=10).var4d.assimilate(**given)
     assert lazy["sst"].chunks is not None
     xr.testing.assert_identical(lazy.compute().drop_attrs(deep=False), whole.drop_attrs(deep=False))

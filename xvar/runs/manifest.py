@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xvar.plan.experiment.table import is_table
+
 ATTRIBUTE = "xvar_manifest"
 SAMPLED_FRAMES = 8
 PACKAGES = ("xvar", "torch", "numpy", "xarray", "dask")
@@ -112,6 +114,8 @@ def input_identity(record: xr.Dataset | xr.DataArray, name: str | None) -> dict[
     To read years of data only to know them again would cost a pass over all of it; what is edited between the frames
     that are looked at is not found.
     """
+    if is_table(record):
+        return {"sizes": {str(dim): size for dim, size in record.sizes.items()}, **identity(record)}
     array = record
     if isinstance(record, xr.Dataset):
         array = record.get(name, record)

@@ -222,6 +222,17 @@ def test_images_and_points_together_are_the_best_linear_estimate() -> None:
     assert not torch.allclose(alone.increment["a"], increment, **close)
 
 
+def test_points_after_the_last_frame_make_the_window_longer() -> None:
+    experiment = Experiment(turning, {"a": Diagonal(1.0)}, step=10.0)
+    whole, short = (
+        experiment.analyse([table(TIMES)], state(), times, GRID) for times in ([0, 10, 20, 30], [0, 10, 20])
+    )
+    assert len(short.states) == 3
+    for one, other in zip(whole.states, short.states, strict=False):
+        assert torch.equal(one["a"], other["a"])
+    assert torch.equal(whole.points[0]["analysis"], short.points[0]["analysis"])
+
+
 def test_a_window_too_large_for_memory_is_recomputed() -> None:
     experiment = Experiment(turning, {"a": Diagonal(1.0)}, step=1.0)
     assert not experiment.problem([table(TIMES)], state(), [0.0, 30.0], GRID).checkpoint

@@ -188,7 +188,8 @@ class Experiment:
         Parameters
         ----------
         sources : sequence of Frames or PointTable
-            The observations, all within the window. Points have times of their own, hence one window.
+            The observations; those after the last frame make the window longer, without model error there. Points have
+            times of their own, hence one window.
         background : dict of Tensor (window, component, y, x)
             The state; of a component that is left out, the first of its images is the background.
         seconds : sequence of float
@@ -206,7 +207,9 @@ class Experiment:
             found, fix = f"{len(like)} windows at once", "solve them one by one"
             expected = "one window: points have times of their own"
             raise InputError(Fault(found, expected, fix, code="points-of-several-windows"))
-        steps = frame_steps(seconds, self._longest_step(bind(self.dynamics, grid, like)))
+        last = max((source.last for source in sources), default=0.0)
+        times = [*seconds, last] if last > seconds[-1] * (1 + 1e-6) + 1e-6 else seconds
+        steps = frame_steps(times, self._longest_step(bind(self.dynamics, grid, like)))
         observations = [
             source.observations() if isinstance(source, Frames) else source.observations(steps, grid.water)
             for source in sources

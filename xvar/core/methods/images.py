@@ -107,6 +107,11 @@ class Frames:
         return {self.prefix + name: parameter for name, parameter in self.comparison.parameters.items()}
 
     @property
+    def last(self) -> float:
+        """Time of the last image."""
+        return self.seconds[-1]
+
+    @property
     def calibrations(self) -> int:
         """Number of gains, and of offsets, of a window."""
         return len(self.seconds) if self.comparison.calibration == "frame" else 1

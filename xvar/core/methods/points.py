@@ -145,6 +145,11 @@ class PointTable:
     sampler: Sampler = "bilinear"
     threshold: float | None = None
 
+    @property
+    def last(self) -> float:
+        """Time of the last point; 0 if there is none."""
+        return float(self.time.max()) if len(self.time) else 0.0
+
     def observations(self, steps: Sequence[float], water: Tensor | None) -> tuple[Observation, ...]:
         """Return one observation for each state that points are compared with.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from xvar.cf.units import same_units, units_of
 from xvar.core.methods.images import Comparison, Frames
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge
+from xvar.plan.experiment.points import windows_of
 from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.sources import Images
 from xvar.plan.experiment.state import State
@@ -149,15 +150,10 @@ def read_images(
         quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
         units=units,
     )
-    begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)
-    counts = [len(source.within(*window)[0]) for window in zip(begin, length, strict=True)]
+    counts = [len(source.within(*window)[0]) for window in windows_of(schedule, record)]
     if not max(counts):
         notes.append(f"{label}: none of {len(seconds)} images lies in a window")
-    return _with_size(source, max(1, *counts)) if len(faults) == before else None
-
-
-def _with_size(source: ImageSource, size: int) -> ImageSource:
-    return ImageSource(**{**vars(source), "size": size})
+    return replace(source, size=max(1, *counts)) if len(faults) == before else None
 
 
 def _seconds(array: xr.DataArray, dim: Hashable, record: Record, label: str, faults: Faults) -> NDArray[np.float64]:

@@ -77,7 +77,7 @@ class ObservationLabels:
 
     def _with_points(self, result: xr.Dataset) -> xr.Dataset:
         assert self.points is not None
-        columns, names = self.points.columns, self.state.names
+        columns, names = self.points, self.state.names
         rows, windows, places = self._rows()
         padded = {name: result[f"observation_{name}"] for name in ("background", "analysis")}
         fields: dict[Hashable, Any] = {}
@@ -112,12 +112,12 @@ class ObservationLabels:
     def _rows(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
         """Return the row of each observation of the result, its window, and its place in the window; -1 for none."""
         assert self.points is not None
-        columns, windows = self.points.columns, windows_of(self.schedule, self.record)
+        columns, windows = self.points, windows_of(self.schedule, self.record)
         everything = np.arange(len(columns.value))
         parts = [everything if len(windows) == 1 else np.flatnonzero(columns.within(*window)) for window in windows]
         places = []
         for window, part in zip(windows, parts, strict=True):
-            used = self.points.rows(*window)
+            used = self.points.used(*window)
             places.append(np.where(np.isin(part, used), np.searchsorted(used, part), -1))
         number = np.repeat(np.arange(len(windows)), [len(part) for part in parts])
         rest = np.setdiff1d(everything, np.concatenate(parts))  # in no window
@@ -127,7 +127,7 @@ class ObservationLabels:
     def _coordinates(self, rows: NDArray[np.intp]) -> dict[str, Any]:
         """Return time and place of each observation."""
         assert self.points is not None
-        columns = self.points.columns
+        columns = self.points
         dates = np.where(np.isnat(columns.date), self.record.times.values[0], columns.date)[rows]
         coordinates: dict[str, Any] = {
             "observation_time": ("observation", dates.astype("datetime64[ns]"), attributes("time"))

@@ -24,13 +24,14 @@ _NAMES = {
 
 
 def positions(
-    dataset: xr.Dataset,
+    dataset: xr.Dataset | None,
     field: xr.DataArray,
     plane: tuple[Hashable, Hashable],
     grid: HorizontalGrid,
     faults: Faults,
 ) -> Array:
     """Return grid units (2, point) along ascending x and y; NaN outside the grid."""
+    assert dataset is not None
     table = _curvilinear(dataset, field, plane, grid, faults)
     if table is not None:
         return table

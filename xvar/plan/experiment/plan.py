@@ -20,6 +20,7 @@ from xvar.plan.experiment.background import Background, read_fields
 from xvar.plan.experiment.labels import ObservationLabels
 from xvar.plan.experiment.observed import Observed, read_observed
 from xvar.plan.experiment.outputs import output_variables
+from xvar.plan.experiment.points import windows_of
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.solver import ExperimentSolver
 from xvar.plan.experiment.state import State, converted_units, read_state
@@ -86,6 +87,7 @@ def plan_experiment(
         record=observed.record,
         images=observed.images,
         points=observed.points,
+        windows=windows_of(schedule, record) if observed.images or observed.points is not None else (),
         cycled=configuration.frame if cycled else None,
         save=save,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
 
+_BEFORE = 1e-5  # seconds, of which times of observations are no multiples
+
 #: Outcome of an observation.
 QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land")
 
 
 @dataclass(frozen=True)
-class Columns:
-    """All points of a call, source after source.
+class PointSource:
+    """All points of a call, table after table.
 
     Attributes
     ----------
@@ -37,9 +39,15 @@ class Columns:
         Grid units along ascending x and y.
     value, std : array of float (point,)
     variable, source, quality : array of int (point,)
-        Numbers of the variable in the state, of the source, and of the outcome in `QUALITY`.
+        Numbers of the variable in the state, of the table, and of the outcome in `QUALITY`.
+    state : State
+        The variables, and their places from the grid points.
+    options : tuple of mapping
+        Interpolation and norm of each table, see `PointTable`.
     half_open : bool
         A point at the end of a window belongs to it, and not to the next one.
+    size : int
+        Most used points of a window.
     """
 
     date: Array
@@ -50,12 +58,10 @@ class Columns:
     variable: Array
     source: Array
     quality: Array
+    state: State
+    options: tuple[Mapping[str, Any], ...]
     half_open: bool = False
-
-    @property
-    def used(self) -> NDArray[np.bool_]:
-        """Points that enter J in the windows in which they lie."""
-        return np.asarray(self.quality == QUALITY.index("used"))
+    size: int = 1
 
     def within(self, begin: float, length: float) -> NDArray[np.bool_]:
         """Return which points lie in a window, both ends included unless `half_open`."""
@@ -63,57 +69,33 @@ class Columns:
         after = time > 0 if self.half_open and begin > 0 else time >= 0
         return np.asarray(after & (time <= length + 1e-6))
 
-
-@dataclass(frozen=True)
-class PointSource:
-    """Points of a call as the solver holds them.
-
-    Attributes
-    ----------
-    columns : Columns
-    options : tuple of mapping
-        Interpolation and norm of each source, see `PointTable`.
-    parts : tuple of (str, int)
-        Component and number of each variable of the state.
-    staggered : tuple of (str, int)
-    shifts : array (2, variable)
-        Places of variables from the grid points.
-    size : int
-        Most used points of a window.
-    """
-
-    columns: Columns
-    options: tuple[Mapping[str, Any], ...]
-    parts: tuple[tuple[str, int], ...]
-    staggered: tuple[tuple[str, int], ...]
-    shifts: NDArray[np.float64]
-    size: int = 1
-
-    def rows(self, begin: float, length: float) -> Array:
-        """Return the used points of a window."""
-        return np.flatnonzero(self.columns.within(begin, length) & self.columns.used)
+    def used(self, begin: float, length: float) -> Array:
+        """Return the rows of the points of a window that enter J."""
+        return np.flatnonzero(self.within(begin, length) & (self.quality == QUALITY.index("used")))
 
     def tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
-        """Return the used points of a window, source by source."""
-        rows, columns = self.rows(begin, length), self.columns
+        """Return the used points of a window, table by table."""
+        rows, state = self.used(begin, length), self.state
+        staggered = tuple(part for part, name in zip(state.parts, state.names, strict=True) if name in state.staggered)
         tables = []
         for number, options in enumerate(self.options):
-            own = rows[columns.source[rows] == number]
-            time = np.round(columns.seconds[own] - begin, 6).clip(0, length)
-            places = columns.position[:, own] - self.shifts[:, columns.variable[own]]
+            own = rows[self.source[rows] == number]
+            places = self.position[:, own] - state.shifts[:, self.variable[own]]
             position, value, std = (
                 to_tensor(part, dtype=bridge.dtype, device=bridge.device)
-                for part in (places, columns.value[own], columns.std[own])
+                for part in (places, self.value[own], self.std[own])
             )
             tables.append(
                 PointTable(
-                    time=to_tensor(time, dtype="float64", device=None),
+                    time=to_tensor(
+                        np.round(self.seconds[own] - begin, 6).clip(0, length), dtype="float64", device=None
+                    ),
                     position=position,
-                    which=to_tensor(columns.variable[own], dtype="int64", device=None),
+                    which=to_tensor(self.variable[own], dtype="int64", device=None),
                     value=value,
                     std=std,
-                    components=self.parts,
-                    staggered=self.staggered,
+                    components=state.parts,
+                    staggered=staggered,
                     **options,
                 )
             )
@@ -138,55 +120,56 @@ def read_points(
             expected="images with times of the standard calendar",
             fix="ds.convert_calendar('standard')",
         )
-    tables = [read_rows(table, state.names, faults) for table in points.values()]
-    plane = (record.axes.y, record.axes.x)
-    places = [
-        positions(table.dataset, record.array, plane, record.grid, faults)
-        for table, rows in zip(points.values(), tables, strict=True)
-        if rows is not None and table.dataset is not None
-    ]
+    tables = [rows for table in points.values() if (rows := read_rows(table, state.names, faults)) is not None]
     if not points or len(faults) > before:
         return None
-    rows = [table for table in tables if table is not None]
+    plane = (record.axes.y, record.axes.x)
+    places = [positions(table.dataset, record.array, plane, record.grid, faults) for table in points.values()]
+    if len(faults) > before:
+        return None
     date, value, std, variable = (
-        np.concatenate([getattr(one, name) for one in rows]) for name in ("date", "value", "std", "variable")
+        np.concatenate([getattr(one, name) for one in tables]) for name in ("date", "value", "std", "variable")
     )
-    position = np.concatenate(places, axis=1)
-    seconds = np.asarray((date - record.times.values[0]) / np.timedelta64(1, "s"), dtype=np.float64)
-    columns = Columns(
+    names = ("time_interpolation", "sampler", "threshold")
+    source = PointSource(
         date=date,
-        seconds=seconds,
-        position=position,
+        seconds=np.asarray((date - record.times.values[0]) / np.timedelta64(1, "s"), dtype=np.float64),
+        position=np.concatenate(places, axis=1),
         value=value,
         std=std,
         variable=variable,
-        source=np.repeat(np.arange(len(rows)), [len(one.value) for one in rows]),
+        source=np.repeat(np.arange(len(tables)), [len(one.value) for one in tables]),
         quality=np.zeros(len(value), dtype="int8"),
+        state=state,
+        options=tuple({name: getattr(table, name) for name in names} for table in points.values()),
         half_open=half_open,
     )
     windows = windows_of(schedule, record)
-    in_window = np.logical_or.reduce([columns.within(*window) for window in windows])
-    is_staggered = np.isin(variable, [state.names.index(name) for name in state.staggered])
-    columns.quality[is_dry(position, record.grid, record.land, is_staggered)] = QUALITY.index("on_land")
-    outside = ~np.isfinite(position).all(axis=0)
-    columns.quality[outside] = QUALITY.index("outside_domain")
-    columns.quality[~in_window & ~outside] = QUALITY.index("outside_window")
-    columns.quality[~np.isfinite(value)] = QUALITY.index("no_value")
-    source = PointSource(
-        columns=columns,
-        options=tuple(
-            {name: getattr(one, name) for name in ("time_interpolation", "sampler", "threshold")}
-            for one in points.values()
-        ),
-        parts=state.parts,
-        staggered=tuple(part for part, name in zip(state.parts, state.names, strict=True) if name in state.staggered),
-        shifts=state.shifts,
-    )
-    size = max(1, *(len(source.rows(*window)) for window in windows))
-    return PointSource(**{**vars(source), "size": size})
+    _judge(source, record, windows)
+    return replace(source, size=max(1, *(len(source.used(*window)) for window in windows)))
+
+
+def _judge(source: PointSource, record: Record, windows: list[tuple[float, float]]) -> None:
+    """Set the quality of each point."""
+    is_staggered = np.isin(source.variable, [source.state.names.index(name) for name in source.state.staggered])
+    outside = ~np.isfinite(source.position).all(axis=0)
+    in_window = np.logical_or.reduce([source.within(*window) for window in windows])
+    for name, where in (
+        ("on_land", is_dry(source.position, record.grid, record.land, is_staggered)),
+        ("outside_domain", outside),
+        ("outside_window", ~in_window & ~outside),
+        ("no_value", ~np.isfinite(source.value)),
+    ):
+        source.quality[where] = QUALITY.index(name)
 
 
 def windows_of(schedule: Schedule, record: Record) -> list[tuple[float, float]]:
-    """Return the beginning of each window, in seconds after the first frame of the record, and its length."""
+    """Return the beginning of each window, in seconds after the first frame of the record, and its length.
+
+    A cycled window of images lasts until just before the first frame of the next one.
+    """
     begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)
+    if schedule.lead is not None:
+        following = np.append(schedule.lead[1:], np.nan)
+        length = np.where(following > 0, length + following - _BEFORE, length)
     return [(float(a), float(b)) for a, b in zip(begin, length, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ class ExperimentSolver:
     images : tuple of ImageSource
     points : PointSource, optional
         Observations beside the record. Windows are then solved one by one, as each has its own times.
+    windows : sequence of (float, float)
+        Beginning and length of every window of the call, see `windows_of`.
     cycled : float, optional
         If windows are cycled: the longest step of a forecast by a model that states none.
     save : tuple of str
@@ -83,6 +85,7 @@ class ExperimentSolver:
     record: RecordSource | None
     images: tuple[ImageSource, ...] = ()
     points: PointSource | None = None
+    windows: Sequence[tuple[float, float]] = ()
     cycled: float | None = None
     save: tuple[str, ...] = ()
 
@@ -135,6 +138,10 @@ class ExperimentSolver:
             results |= self._equivalents(outcome, batch)
         return self._padded(results)
 
+    def _window(self, batch: WindowBatch) -> tuple[float, float]:
+        """Return the beginning and the length of the one window of a batch."""
+        return min(self.windows, key=lambda window: abs(window[0] - batch.begin[0]))
+
     def _prior(self, batch: WindowBatch) -> tuple[Experiment, dict[str, Tensor]]:
         """Return the experiment and the background: as stated, or the forecast of the window before."""
         state, bridge = batch.cycle_state, self.bridge
@@ -164,7 +171,7 @@ class ExperimentSolver:
         """Return the observations of the windows."""
         from xvar.core.methods.images import Frames
 
-        bridge, record, window = self.bridge, self.record, (float(batch.begin[0]), batch.seconds[-1])
+        bridge, record = self.bridge, self.record
         sources: list[Source] = []
         if record is not None:
             std = None
@@ -181,6 +188,9 @@ class ExperimentSolver:
                     comparison=record.comparison,
                 )
             )
+        if not (self.images or self.points):
+            return sources
+        window = self._window(batch)
         sources += [source.frames(*window, bridge) for source in self.images]
         return sources if self.points is None else [*sources, *self.points.tables(*window, bridge)]
 
@@ -210,8 +220,8 @@ class ExperimentSolver:
     def _equivalents(self, outcome: Outcome, batch: WindowBatch) -> dict[str, Array]:
         """Return the equivalents of the points of a window, in the order of their rows."""
         assert self.points is not None
-        rows = self.points.rows(float(batch.begin[0]), batch.seconds[-1])
-        by_source = np.argsort(self.points.columns.source[rows], kind="stable")
+        rows = self.points.used(*self._window(batch))
+        by_source = np.argsort(self.points.source[rows], kind="stable")
         results = {}
         for name in ("background", "analysis"):
             values = np.concatenate([to_array(part[name]) for part in outcome.points])

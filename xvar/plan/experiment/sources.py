@@ -78,13 +78,10 @@ class Sources:
     points: dict[str, Points] = field(default_factory=dict)
 
     def with_table(self, table: Any) -> Sources:
-        """Return the sources of a call whose data are a table of points: the first `Points` of no other Dataset."""
+        """Return the sources of a call whose data are a table of points: the first `Points` without another one."""
         for label, points in self.points.items():
-            if points.dataset is None or points.dataset is table:
+            if points.dataset is None or points.dataset.identical(table):
                 return replace(self, points={**self.points, label: replace(points, dataset=table)})
-        if len(self.points) == 1 and not self.images:
-            ((label, points),) = self.points.items()
-            return replace(self, points={label: replace(points, dataset=table)})
         return replace(self, points={_unique("points", set(self.points)): Points(table), **self.points})
 
 
