@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,10 +12,14 @@ from torch import Tensor
 from xvar.core.control import Block, ControlSpace
 from xvar.core.covariance.base import Specification
 from xvar.core.digital_filter import DigitalFilter
-from xvar.core.dynamics import Forcing, State, between, integrate, start
+from xvar.core.dynamics import State, between, integrate, start
 from xvar.core.grid import bind
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
+
+Value = TypeVar("Value")
+Observed = list[tuple[Observation, State]]
+Look = Callable[[int, Observed, State, State], Value]
 
 
 class Cost:
@@ -82,7 +87,7 @@ class Cost:
             terms[name] = terms[name] + part if name in terms else part
         for name, penalty in self.penalties(fields):
             terms[name] = terms.get(name, 0) + penalty
-        terms.update(self._along_trajectory(self.space.initial_state(fields), self.space.forcing(fields)))
+        terms.update(self._along_trajectory(fields))
         return terms
 
     def _term(self, block: Block) -> str:
@@ -97,24 +102,35 @@ class Cost:
         for name, component, penalty in self._penalties:
             yield name, penalty(increment[component])
 
-    def _along_trajectory(self, state: State, forcing: Forcing) -> dict[str, Tensor]:
+    def _integrate(self, fields: Sequence[Tensor], look: Look[Value], *, checkpoint: bool = False) -> list[Value]:
+        """Integrate the model, and return the values of `look` at all states, the initial one first.
+
+        `look` is called with the index of the step, the observations with the states that they observe, and the state
+        before and after observations have replaced values of it.
+        """
+
+        def visit(index: int, before: State, after: State) -> tuple[State, Value]:
+            observed, moved = [], after
+            for observation, share in self._seen.get(index, ()):
+                observed.append((observation, after if share == 1 else between(before, after, share)))
+                moved = observation.insert(moved)
+            return moved, look(index, observed, after, moved)
+
+        state = start(self.dynamics, self.space.initial_state(fields))
+        state, first = visit(-1, state, state)
+        steps, forcing = self.problem.steps, self.space.forcing(fields)
+        _, values = integrate(self.dynamics, state, steps, visit, forcing=forcing, checkpoint=checkpoint)
+        return [first, *values]
+
+    def _along_trajectory(self, fields: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the terms of J that need the model: penalties on the trajectory, and observations."""
-        state = start(self.dynamics, state)
         none = self.problem.like.new_zeros(self.problem.windows)
 
-        def visit(index: int, before: State, after: State) -> tuple[State, tuple[Tensor, list[State]]]:
-            misfit, moved = none, after
-            for observation, share in self._seen.get(index, ()):
-                seen = after if share == 1 else between(before, after, share)
-                misfit = misfit + observation.misfit(seen)
-                moved = observation.insert(moved)
-            return moved, (misfit, self._weighted(index, after))
+        def look(index: int, observed: Observed, after: State, moved: State) -> tuple[Tensor, list[State]]:  # noqa: ARG001
+            misfits = (observation.misfit(state) for observation, state in observed)
+            return sum(misfits, none), self._weighted(index, after)
 
-        state, first = visit(-1, state, state)
-        _, values = integrate(
-            self.dynamics, state, self.problem.steps, visit, forcing=forcing, checkpoint=self.problem.checkpoint
-        )
-        values.insert(0, first)
+        values = self._integrate(fields, look, checkpoint=self.problem.checkpoint)
         terms: dict[str, Tensor] = {}
         for penalty, departure in self._departures([weighted for _, weighted in values]):
             terms[penalty.name] = terms.get(penalty.name, none) + penalty.misfit(departure)
@@ -141,17 +157,7 @@ class Cost:
         """
         with torch.no_grad():
             fields = self.space.fields(control)
-            state = start(self.dynamics, self.space.initial_state(fields))
-
-            def visit(index: int, before: State, after: State) -> tuple[State, State]:  # noqa: ARG001
-                moved = after
-                for observation, _ in self._seen.get(index, ()):
-                    moved = observation.insert(moved)
-                return moved, after if as_observed else moved
-
-            state, first = visit(-1, state, state)
-            _, states = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self.space.forcing(fields))
-        return [first, *states]
+            return self._integrate(fields, lambda index, observed, after, moved: after if as_observed else moved)
 
     def value(self, control: Tensor) -> Tensor:
         """Return J of each window (window,)."""
@@ -189,17 +195,11 @@ class Cost:
         """Return every observation and penalty with its residual over its standard deviation."""
         found: list[tuple[Observation | DigitalFilter, Tensor]] = []
 
-        def visit(index: int, before: State, after: State) -> tuple[State, list[State]]:
-            moved = after
-            for observation, share in self._seen.get(index, ()):
-                seen = after if share == 1 else between(before, after, share)
-                found.append((observation, observation.residual(seen)))
-                moved = observation.insert(moved)
-            return moved, self._weighted(index, after)
+        def look(index: int, observed: Observed, after: State, moved: State) -> list[State]:  # noqa: ARG001
+            found.extend((observation, observation.residual(state)) for observation, state in observed)
+            return self._weighted(index, after)
 
-        state, first = visit(-1, *[start(self.dynamics, self.space.initial_state(fields))] * 2)
-        _, weighted = integrate(self.dynamics, state, self.problem.steps, visit, forcing=self.space.forcing(fields))
-        for penalty, departure in self._departures([first, *weighted]):
+        for penalty, departure in self._departures(self._integrate(fields, look)):
             found.append((penalty, penalty.residual(departure)))
         return found
 

@@ -221,13 +221,7 @@ class Geostrophic(Specification):
     edges: Basin | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> GeostrophicCovariance:
-        """Return the operator on a grid, for states of three components (height, u, v).
-
-        Raises
-        ------
-        InputError
-            f vanishes on the grid, the grid has not two axes, or an option has an unknown value.
-        """
+        """Return the operator on a grid, for states of three components (height, u, v); see `Specification.bind`."""
         height = self.height.bind(grid, dtype=dtype, device=device)
         residual = self.residual.bind(grid, dtype=dtype, device=device)
         return GeostrophicCovariance(height, residual, self.balance(grid, dtype=dtype, device=device), grid.shape)

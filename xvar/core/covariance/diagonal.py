@@ -88,11 +88,5 @@ class Diagonal(Specification):
     std: float | Tensor
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> DiagonalCovariance:
-        """Return the operator on a grid.
-
-        Raises
-        ------
-        InputError
-            The standard deviation is negative, not finite, or has another shape than the grid.
-        """
+        """Return the operator on a grid; see `Specification.bind`."""
         return DiagonalCovariance(checked_deviation(self.std, grid).to(device=device, dtype=dtype))

@@ -113,14 +113,7 @@ class Diffusion(Specification):
     order: int = 4
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> DiffusionCovariance:
-        """Return the operator on a grid.
-
-        Raises
-        ------
-        InputError
-            The length is below two cells (the widest of water) or too long for a periodic grid, the order is not a
-            positive even number, the standard deviation is negative, or the grid has not two axes or no water.
-        """
+        """Return the operator on a grid; see `Specification.bind`."""
         faults = Faults()
         if self.order != int(self.order) or self.order < 2 or self.order % 2:
             expected = "a positive even number"

@@ -106,13 +106,7 @@ class Ensemble(Specification):
     weight: float | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> EnsembleCovariance:
-        """Return the operator on a grid.
-
-        Raises
-        ------
-        InputError
-            There are fewer than two members, they are not finite or on another grid, or the weight is not in (0, 1].
-        """
+        """Return the operator on a grid; see `Specification.bind`."""
         weight = self.weight if self.weight is not None else (1.0 if self.static is None else 0.5)
         self._check(grid, weight)
         members = self.members.detach().to(torch.float64)

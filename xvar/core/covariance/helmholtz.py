@@ -130,14 +130,7 @@ class Helmholtz(Specification):
     coast: Coast = "free"
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
-        """Return the operator on a grid, for states of two components (u, v).
-
-        Raises
-        ------
-        InputError
-            A number is not positive, the grid has not two axes, there are zeros beyond its edges, or the coast is too
-            long.
-        """
+        """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
         edges = self.edges or grid.edges
         faults = Faults()
         check_numbers(self, {"std": 0.3, "length": 10e3, "mean_std": 0.3, "potential_ratio": 0.2}, faults)

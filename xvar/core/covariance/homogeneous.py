@@ -51,13 +51,7 @@ class Homogeneous(Specification):
     edges: DifferenceEdges | None = None
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> SpectralCovariance:
-        """Return the operator on a grid.
-
-        Raises
-        ------
-        InputError
-            The samples are not on the grid, not finite, or all zero, or the scale is not positive.
-        """
+        """Return the operator on a grid; see `Specification.bind`."""
         self._check(grid)
         edges = self.edges or grid.edges
         fields = self.samples.detach().to("cpu", torch.float64)

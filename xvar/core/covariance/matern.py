@@ -70,14 +70,7 @@ class Matern(Specification):
     truncation: float = 1.0
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> SpectralCovariance:
-        """Return the operator on a grid.
-
-        Raises
-        ------
-        InputError
-            The length is not positive, the standard deviation is negative, the smoothness is not a whole number from
-            1 up, or the grid has not two axes.
-        """
+        """Return the operator on a grid; see `Specification.bind`."""
         self.check(grid)
         edges = self.edges or grid.edges
         transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)

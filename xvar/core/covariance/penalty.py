@@ -1,4 +1,4 @@
-"""Penalties on the gradient and the divergence of a velocity, as terms of J."""
+"""Penalty on the divergence of a velocity, as a term of J."""
 
 from __future__ import annotations
 
@@ -18,30 +18,6 @@ def _with_neighbours(field: Tensor, edges: DifferenceEdges) -> Tensor:
     return pad(field, (0, 1, 0, 1), mode="circular") if edges == "periodic" else field
 
 
-def gradient_penalty(velocity: Tensor, grid: Grid, weight: float, edges: DifferenceEdges | None = None) -> Tensor:
-    r"""Return :math:`\frac12 \alpha \sum |\nabla w|^2` of each window (window,), by forward differences.
-
-    Parameters
-    ----------
-    velocity : Tensor (window, component, y, x)
-        In m/s.
-    grid : Grid
-    weight : float
-        :math:`\alpha` in s2.
-    edges : {"free", "zero", "periodic", "appended_zero"}, optional
-        Values beyond the edges: none, zeros on all sides, those of the opposite edge, or zeros beyond the far edges
-        only. Default: the grid's.
-    """
-    edges = edges or grid.edges
-    dy, dx = grid.spacing
-    field = _with_neighbours(velocity, edges)
-    # Appended rows and columns have differences across the edge, none along it.
-    inner = {"zero": slice(1, -1), "free": slice(None)}.get(edges, slice(None, -1))
-    along_y = field[..., :, inner].diff(dim=-2) / dy
-    along_x = field[..., inner, :].diff(dim=-1) / dx
-    return 0.5 * weight * ((along_y**2).flatten(1).sum(1) + (along_x**2).flatten(1).sum(1))
-
-
 def divergence_penalty(velocity: Tensor, grid: Grid, weight: float, edges: DifferenceEdges | None = None) -> Tensor:
     r"""Return :math:`\frac12 \beta \sum (\nabla \cdot w)^2` of each window (window,), by forward differences.
 
@@ -52,10 +28,12 @@ def divergence_penalty(velocity: Tensor, grid: Grid, weight: float, edges: Diffe
     ----------
     velocity : Tensor (window, 2, y, x)
         In m/s, component 0 along x.
-    grid, edges
-        As in `gradient_penalty`.
+    grid : Grid
     weight : float
         :math:`\beta` in s2.
+    edges : {"free", "zero", "periodic", "appended_zero"}, optional
+        Values beyond the edges: none, zeros on all sides, those of the opposite edge, or zeros beyond the far edges
+        only. Default: the grid's.
     """
     dy, dx = grid.spacing
     field = _with_neighbours(velocity, edges or grid.edges)

@@ -229,13 +229,7 @@ class StreamPotential(Specification):
     coast: Coast = "free"
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
-        """Return the operator on a grid, for states of two components (u, v).
-
-        Raises
-        ------
-        InputError
-            The coast is too long.
-        """
+        """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
         period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")

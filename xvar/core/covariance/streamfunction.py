@@ -182,13 +182,7 @@ class Streamfunction(Specification):
     def bind(
         self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None
     ) -> StreamfunctionCovariance:
-        """Return the operator on a grid, for states of three components (height, u, v).
-
-        Raises
-        ------
-        InputError
-            f is zero, the grid has not two axes, or an option has an unknown value.
-        """
+        """Return the operator on a grid, for states of three components (height, u, v); see `Specification.bind`."""
 
         def make(dtype: torch.dtype, device: Device) -> StreamfunctionCovariance:
             flow = self.balance(grid, dtype=dtype, device=device)

@@ -80,14 +80,7 @@ class Tikhonov(Specification):
         return 1.0 if self.pixel_area is None else math.prod(grid.spacing) / self.pixel_area
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
-        """Return the operator on a grid, without the divergence unless the edges are periodic (see `penalties`).
-
-        Raises
-        ------
-        InputError
-            A weight is negative, gradient and curvature are both zero, `mean_std` does not fit the edges, or the grid
-            has not two axes.
-        """
+        """Return the operator on a grid, without the divergence unless the edges are periodic; see `penalties`."""
         edges = self.edges or grid.edges
         self._check(grid, edges)
         weight = self._area_ratio(grid)

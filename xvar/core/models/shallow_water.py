@@ -111,13 +111,7 @@ class ShallowWater:
         return STABLE / math.hypot(math.sqrt(waves), friction)
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> ShallowWaterModel:
-        """Return the model on a grid.
-
-        Raises
-        ------
-        InputError
-            A number is out of range, an option has an unknown value, or the grid has not two axes.
-        """
+        """Return the model on a grid. Raises InputError for a number or an option out of range."""
         faults = Faults()
         check_numbers(self, {"depth": 100.0, "gravity": 9.81}, faults)
         check_numbers(self, {"drag": 0.0, "viscosity": 0.0}, faults, zero_allowed=True)
