@@ -18,7 +18,7 @@ def control(kind: Kind, option: object = None) -> QualityControl:
         "rain": "mm h-1",
         "reflectivity": "dBZ",
         "sea_temperature": "degree_Celsius",
-        "temperature": "K",
+        "temperature": "degree_Celsius",
         "other": "m",
     }[kind]
     rules = read_quality(option, kind, faults)
