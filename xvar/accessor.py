@@ -72,6 +72,18 @@ class DatasetAccessor(_Accessor):
         """Forecast from an analysis, see `xvar.analysis.forecast.forecast`."""
         return _forward("xvar.analysis.forecast:forecast", self._data, *arguments, **options)
 
+    def probability(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Return the probability of events from members, see `xvar.analysis.probability.probability`."""
+        return _forward("xvar.analysis.probability:probability", self._data, *arguments, **options)
+
+    def quantiles(self, *arguments: Any, **options: Any) -> xr.Dataset:
+        """Return quantiles of the members, see `xvar.analysis.probability.quantiles`."""
+        return _forward("xvar.analysis.probability:quantiles", self._data, *arguments, **options)
+
+    def accumulation(self) -> xr.Dataset:
+        """Return the rain from the end of the window, see `xvar.analysis.probability.accumulation`."""
+        return _forward("xvar.analysis.probability:accumulation", self._data)
+
     def verify(self, *arguments: Any, **options: Any) -> xr.Dataset:
         """Compare with the truth, see `xvar.analysis.verify.verify`."""
         return _forward("xvar.analysis.verify:verify", self._data, *arguments, **options)

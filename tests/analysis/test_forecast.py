@@ -165,8 +165,8 @@ def test_other_variables_than_rain_have_one_sharp_forecast(options) -> None:
 def test_an_analysis_without_a_variable_of_its_method_is_refused(name) -> None:
     with pytest.raises(InputError) as error:
         analysis().drop_vars(name).var4d.forecast("15min")
-    assert codes(error.value) in (["variable-missing"], ["no-analysis"])
-    assert codes(error.value) == ["no-analysis"] or error.value.faults[0].variable == name
+    assert codes(error.value) in (["variable-missing"], ["not-an-analysis"])
+    assert codes(error.value) == ["not-an-analysis"] or error.value.faults[0].variable == name
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -356,7 +356,7 @@ def test_unknown_parts_are_refused(without) -> None:
 def test_a_record_is_no_analysis() -> None:
     with pytest.raises(InputError) as error:
         storm().var4d.forecast("15min")
-    assert codes(error.value) == ["no-analysis"]
+    assert codes(error.value) == ["not-an-analysis"]
 
 
 def test_real_files_give_strict_cf(shared_data, tmp_path) -> None:

@@ -115,6 +115,16 @@ def test_a_pattern_opens_several_files_as_one_record(folder) -> None:
                 xr.testing.assert_allclose(parts[["u", "v"]], whole[["u", "v"]], rtol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{"kind": "mean"}, {"members": 3, "seed": 2}])
+def test_a_kind_and_members_are_those_of_python(folder, options) -> None:
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    call("forecast", folder / "analysis.nc", "-o", folder / "kind.nc", "--lead", "5min", "--overwrite", *words)
+    with xr.open_dataset(folder / "kind.nc") as written, xr.open_dataset(folder / "analysis.nc") as analysis:
+        xr.testing.assert_equal(written, analysis.var4d.forecast("5min", **options))
+    done = call("verify", folder / "kind.nc", folder / "radar.nc")
+    assert ("CRPS" in done.stdout) == ("members" in options)
+
+
 def test_a_forecast_without_parts_is_what_python_gives(folder) -> None:
     options = ("--lead", "5min", "--without", "growth", "--without", "transient")
     done = call("forecast", folder / "analysis.nc", "-o", folder / "less.nc", *options)

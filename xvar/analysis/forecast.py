@@ -13,13 +13,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.analysis.outputs import configuration_of
 from xvar.cf.axes import Axes
 from xvar.cf.conventions import to_cf
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.configuration import ATTRIBUTE, Configuration
+from xvar.plan.configuration import Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
 from xvar.plan.models import components_of, named_models
 
@@ -296,22 +297,11 @@ def _refuse_missing(data: xr.Dataset, configuration: Configuration, options: _Op
 
 def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
     """Read the configuration and the grid of an analysis."""
-    text = data.attrs.get(ATTRIBUTE)
-    configuration = None if text is None else Configuration.from_json(text)
-    if configuration is not None and configuration.has_state and configuration.variable in data:
-        # By a model, from images or from points, which have no last image.
-        state = data[configuration.variable]
-        observed = state.isel(step=-1) if "step" in state.dims else state
-    elif configuration is not None and f"{configuration.variable}_observed" in data:
-        observed = data[f"{configuration.variable}_observed"]
-    else:
-        faults.add(
-            code="no-analysis",
-            found=f"a Dataset without {'the attribute ' + ATTRIBUTE if text is None else 'the last observed frame'}",
-            expected="an analysis, as assimilate() gives it",
-            fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
-        )
-        return None
+    configuration = configuration_of(data)
+    # An analysis by a model from points has no last image.
+    name = configuration.variable if configuration.has_state else f"{configuration.variable}_observed"
+    configuration_of(data, name)
+    observed = data[name].isel(step=-1, missing_dims="ignore")
     plane = (observed.dims[-2], observed.dims[-1])
     axes = Axes(time="window", y=plane[0], x=plane[1])
     grid = horizontal_grid(observed, axes, faults, configuration.dx, configuration.dy, mapping=data)

@@ -211,7 +211,10 @@ def status(
         raise typer.Exit(FAILED)
 
 
-@application.command(epilog="Example: xvar forecast analysis.nc -o forecast.nc --lead 30min")
+@application.command(
+    epilog="Examples: xvar forecast analysis.nc -o forecast.nc --lead 30min; "
+    "xvar forecast analysis.nc -o members.nc --members 20 --seed 1"
+)
 @configurable
 def forecast(
     context: typer.Context,  # noqa: ARG001
@@ -223,6 +226,9 @@ def forecast(
         list[str] | None,
         typer.Option(help="Leave out transient, growth or power_limit; may be given several times."),
     ] = None,
+    kind: Annotated[str, typer.Option(help="sharp, or mean: the forecast of least error.")] = "sharp",
+    members: Annotated[int | None, typer.Option(help="Members of an ensemble, such as 20.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the ensemble; default: 0.")] = None,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -233,7 +239,15 @@ def forecast(
     if str(output) != "-":
         check_target(output, overwrite=overwrite)
     with opened([analysis], trusted=trusted) as analysed, outgoing(output) as target:
-        result = call(analysed, lead, every, without=tuple(without or ()))
+        result = call(
+            analysed,
+            lead,
+            every,
+            kind=kind,  # type: ignore[arg-type]
+            members=members,
+            seed=seed,
+            without=tuple(without or ()),
+        )
         write(result, target, overwrite=overwrite)
     note(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
 

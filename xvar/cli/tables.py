@@ -20,6 +20,8 @@ from xvar.plan.configuration import ATTRIBUTE, Configuration
 #: score -> heading, decimals
 PLAIN = {
     "rmse": ("RMSE", 3),
+    "crps": ("CRPS", 3),
+    "spread": ("spread", 3),
     "bias": ("bias", 3),
     "correlation": ("correlation", 3),
     "end_point_error": ("end-point error (m/s)", 4),
@@ -27,7 +29,7 @@ PLAIN = {
     "angular_error": ("angle (degrees)", 1),
     "vector_correlation": ("correlation", 3),
 }
-EVENTS = {"csi": "CSI", "fss": "FSS"}
+EVENTS = {"csi": "CSI", "fss": "FSS", "brier_skill": "Brier skill"}
 
 
 def console() -> Console:

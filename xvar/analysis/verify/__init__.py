@@ -1,4 +1,4 @@
-"""Comparison of forecasts, and of analysed motion, with the truth."""
+"""Scores of forecasts, ensembles and analysed motion against the truth."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def verify(
 ) -> xr.Dataset:
     r"""Compare a forecast with what was observed, or an analysed motion with the true one.
 
-    A forecast is scored at each lead time, over all windows together and in each window
-    (``<score>_by_window``), wherever both the forecast and the truth have a value. Pairs are made by their times in the
-    data: nothing is interpolated, and forecasts of a time that the truth lacks are counted in ``number_without_truth``.
+    A forecast is scored at each lead time, over all windows together and in each window (``<score>_by_window``), at
+    points with a forecast and a truth. Pairs are made by valid time: nothing is interpolated, and forecasts of times
+    that the truth lacks are counted in ``number_without_truth``.
     With forecasts :math:`f` and truths :math:`o` at :math:`n` points
 
     .. math::
@@ -42,13 +42,29 @@ def verify(
         \mathrm{csi} = \frac{h}{h + m + a}, \quad \mathrm{pod} = \frac{h}{h + m}, \quad \mathrm{far} = \frac{a}{h + a},
         \quad \mathrm{fss} = 1 - \frac{\sum (P_f - P_o)^2}{\sum P_f^2 + \sum P_o^2}
 
-    where :math:`P` is the number of events in a square of side `scale`, over all squares that lie inside the grid [1]_;
-    points without a pair are no events there. What persistence, the last observed frame, reaches at the same times is
-    in ``rmse_persistence``, ``csi_persistence`` and ``fss_persistence``, from the truth at the end of each window.
+    where :math:`P` is the number of events in a square of side `scale`, over all squares inside the grid [1]_; points
+    without a pair are no events there. Scores of persistence, the last observed frame, are ``rmse_persistence``,
+    ``csi_persistence`` and ``fss_persistence``, from the truth at the end of each window.
 
-    An analysis is scored at each step against true velocities ``u`` and ``v``, at the points where both are known:
+    An ensemble :math:`f_i` of M members is scored by
+
+    .. math::
+
+        \mathrm{crps} = \tfrac1n \sum \Bigl( \tfrac1M \sum_i |f_i - o| - \tfrac1{2 M^2} \sum_{ij} |f_i - f_j| \Bigr),
+        \quad \mathrm{spread}^2 = \tfrac{M + 1}{M} \tfrac1n \sum \mathrm{Var}_i f_i,
+        \quad \mathrm{brier} = \tfrac1n \sum (p - e)^2
+
+    with p the share of members at or above the threshold and e one for an event, else zero. ``crps_fair`` has
+    :math:`M (M - 1)` in place of :math:`M^2` [2]_; ``crps_skill`` is over persistence, ``brier_skill`` over the
+    observed frequency. ``rmse`` and ``bias`` are those of the ensemble mean, whose error the spread of a reliable
+    ensemble equals: ``spread_over_error``. ``rank_histogram`` shares ties among all their ranks; points at which truth
+    and all members are equal are left out. ``reliability_index`` is :math:`\sum_r |h_r - 1 / (M + 1)|` of it.
+    ``observed_frequency`` by forecast ``probability`` is the reliability diagram, ``forecast_frequency`` its sharpness,
+    ``roc_area`` the area under the relative operating characteristic.
+
+    An analysis is scored at each step against true velocities ``u`` and ``v``, at points with both:
     ``end_point_error`` is the mean of :math:`|w - w_o|`, ``vector_rmse`` the root of the mean of its square,
-    ``angular_error`` the mean angle between the two in degrees, where neither is at rest, and ``vector_correlation``
+    ``angular_error`` the mean angle between the two in degrees, if neither is at rest, and ``vector_correlation``
     the correlation of the vectors' deviations from their means, Pearson's for the two components together.
 
     Parameters
@@ -61,28 +77,29 @@ def verify(
         points, in any order; in any units that can be converted.
     thresholds : sequence of float
         Of events: in mm h-1 for rain, whatever the units of the file, else in the units of the variable. The default
-        values are rain's: other variables have scores of events only where thresholds are given.
+        values are rain's: other variables have scores of events only if thresholds are given.
     scale : str or float
-        Side of the squares of the FSS, a length such as "10km", or metres. A grid that is smaller than the default has
-        no FSS.
+        Side of the squares of the FSS, a length such as "10km", or metres. A grid smaller than the default has no FSS.
 
     Returns
     -------
     Dataset
         Of a forecast: scores (lead_time) and (window, lead_time), those of events also by ``threshold``; float64 in
-        the units of the variable, NaN where there is no pair, or no event to score. Of an analysis: scores (step) and
-        (window, step). Computed here, also where `data` is lazy.
+        the units of the variable, NaN without a pair, or without an event to score. Of an analysis: scores (step) and
+        (window, step). Computed here, also if `data` is lazy.
 
     Raises
     ------
     InputError
-        Where `data` is neither; where `truth` has no such variable, other points (the largest difference is named),
-        units that cannot be converted or no time in common; where a threshold in mm h-1 cannot be had.
+        If `data` is neither; if `truth` has no such variable, other points (the largest difference is reported), units
+        that cannot be converted or no time in common; if rain has no rate for thresholds in mm h-1.
 
     References
     ----------
     .. [1] Roberts, N. M. and Lean, H. W. (2008). Scale-selective verification of rainfall accumulations from
        high-resolution forecasts of convective events. Monthly Weather Review 136, 78-97. doi:10.1175/2007MWR2123.1
+    .. [2] Ferro, C. A. T. (2014). Fair scores for ensemble forecasts. Quarterly Journal of the Royal Meteorological
+       Society 140, 1917-1923. doi:10.1002/qj.2270
 
     Examples
     --------
@@ -99,6 +116,7 @@ def verify(
         return verify_motion(data, truth)
     faults = Faults()
     faults.add(
+        code="not-a-result",
         found=f"a Dataset with dimensions ({', '.join(map(str, data.dims))}), neither a forecast nor an analysis",
         expected="a forecast (window, lead_time, y, x), or an analysis with u and v (window, step, y, x)",
         fix='ds.var4d.assimilate().var4d.forecast("30min").var4d.verify(ds)',

@@ -25,18 +25,18 @@ RATE = "mm h-1"
 
 @dataclass(frozen=True)
 class Events:
-    """What counts as an event.
+    """Thresholds of events.
 
     Attributes
     ----------
     thresholds : tuple of float
-        In `units`, as they were asked for.
+        In `units`, as stated.
     units : str
         Of the thresholds.
     limits : tuple of float
         The same in the units of the variable.
     note : str
-        Why there are none, where there are none.
+        Reason if there are none.
     """
 
     thresholds: tuple[float, ...] = ()
@@ -46,7 +46,7 @@ class Events:
 
 
 def make_events(thresholds: Sequence[float], units: str, configuration: Configuration, faults: Faults) -> Events:
-    """Thresholds in the units of the variable.
+    """Return the thresholds in the units of the variable.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
     units : str
         Of the variable.
     configuration : Configuration
-        What it measures, and the time over which an amount of rain fell.
+        Kind of the variable, and the time over which an amount of rain fell.
     faults : Faults
-        Takes thresholds that are no numbers, and rain that has no rate.
+        Takes thresholds that are no numbers, and rain without a rate.
     """
     name = configuration.variable
     values = np.atleast_1d(np.asarray(thresholds))
@@ -65,6 +65,7 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
         return Events(note="no scores of events: no thresholds")
     if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         faults.add(
+            code="thresholds-invalid",
             found=f"thresholds={thresholds!r}",
             expected="finite numbers",
             fix=f"thresholds={THRESHOLDS}, or leave it out",
@@ -79,17 +80,18 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
     if factor is None:
         faults.add(
             variable=name,
+            code="rain-without-rate",
             found=f"units {units!r}, of which no rain rate can be made for thresholds in {RATE}",
             expected="a rate, or an amount over an interval that is regular or stated",
             fix=f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it; thresholds=()",
         )
         return Events()
-    # Single precision must not decide whether a value that equals the threshold is at it.
+    # A value that equals the threshold in single precision is an event.
     return Events(chosen, RATE, tuple(value / factor * (1 - 2.0**-22) for value in chosen))
 
 
 def parse_length(value: float | str, name: str, faults: Faults) -> float:
-    """Metres of a length such as "10km"; NaN where a problem was added."""
+    """Return the metres of a length such as "10km"; NaN if a fault was added."""
     metres = np.nan
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)\s*([A-Za-z]+)\s*", value)
@@ -99,21 +101,27 @@ def parse_length(value: float | str, name: str, faults: Faults) -> float:
     elif isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         metres = float(value)
     if not (np.isfinite(metres) and metres > 0):
-        faults.add(found=f"{name}={value!r}", expected="a length such as '10km', or metres", fix=f"{name}='10km'")
+        faults.add(
+            code="not-a-length",
+            found=f"{name}={value!r}",
+            expected="a length such as '10km', or metres",
+            fix=f"{name}='10km'",
+        )
         return np.nan
     return metres
 
 
 def square(metres: float, grid: HorizontalGrid) -> tuple[int, int] | None:
-    """Rows and columns of a square of a given side, one at least; None where the grid is smaller."""
+    """Return rows and columns of a square, at least one; None if the grid is smaller."""
     rows, columns = (max(1, round(metres / step)) for step in grid.spacing)
     return None if rows > grid.shape[0] or columns > grid.shape[1] else (rows, columns)
 
 
 def refuse_scale(metres: float, grid: HorizontalGrid, faults: Faults) -> None:
-    """Note a square that does not fit into the grid."""
+    """Add the fault of a square that does not fit into the grid."""
     height, width = (size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
     faults.add(
+        code="scale-too-large",
         found=f"a scale of {metres:g} m on a grid of {height:g} m by {width:g} m",
         expected="squares that fit into the grid",
         fix=f"scale={min(height, width) / 4:.3g}",
@@ -121,5 +129,5 @@ def refuse_scale(metres: float, grid: HorizontalGrid, faults: Faults) -> None:
 
 
 def exceed(values: xr.DataArray, paired: xr.DataArray, limit: float) -> xr.DataArray:
-    """Where there is an event; nowhere where there is no pair."""
+    """Return True at events, False at points without a pair."""
     return (values >= limit) & paired

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial as bound
 from typing import Any
@@ -11,14 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.analysis.outputs import configuration_of
+from xvar.analysis.verify.ensembles import ensemble_scores
 from xvar.analysis.verify.events import SCALE, Events, exceed, make_events, parse_length, refuse_scale, square
-from xvar.analysis.verify.truth import find_truth, read_truth
+from xvar.analysis.verify.truth import Truth, find_truth, read_truth
 from xvar.cf.axes import Axes, find_axes
 from xvar.cf.conventions import identity, to_cf
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.errors import Faults
-from xvar.plan.configuration import ATTRIBUTE, Configuration
+from xvar.plan.configuration import Configuration
 
 BY_WINDOW, POOLED = ("window", "lead_time"), ("lead_time",)
 COUNTS = {"hits": "tp_count", "misses": "fn_count", "false_alarms": "fp_count", "correct_negatives": "tn_count"}
@@ -26,14 +28,14 @@ COUNTS = {"hits": "tp_count", "misses": "fn_count", "false_alarms": "fp_count", 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Forecasts and truths (window, lead_time, y, x), NaN in both where either is missing.
+    """Forecasts and truths (window, lead_time, y, x), NaN in both if either is missing.
 
     Attributes
     ----------
     forecast, truth : DataArray
         In float64.
     paired : DataArray of bool
-        Where there are both.
+        True if both are there.
     """
 
     forecast: xr.DataArray
@@ -42,80 +44,129 @@ class Pairs:
 
     @classmethod
     def of(cls, forecast: NDArray[Any], truth: NDArray[Any]) -> Pairs:
-        """Pair two arrays of the same shape."""
+        """Return the pairs of two arrays of the same shape."""
         paired = np.isfinite(forecast) & np.isfinite(truth)
         dims = (*BY_WINDOW, "y", "x")
         kept, true = (xr.DataArray(np.where(paired, part, np.nan), dims=dims) for part in (forecast, truth))
         return cls(kept, true, xr.DataArray(paired, dims=dims))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A forecast and its truth, read and checked.
+
+    Attributes
+    ----------
+    configuration : Configuration
+    forecast : DataArray (window, [member,] lead_time, y, x)
+    times : array (window, lead_time)
+        Valid times.
+    reference : array (window,) or None
+        Ends of the windows.
+    known : Truth
+    events : Events
+    squares : tuple of int or None
+        Rows and columns of the squares of the FSS.
+    side : float
+        Side of the squares in metres.
+    units : str
+        Of the variable.
+    notes : list of str
+        Scores that are left out, and why.
+    """
+
+    configuration: Configuration
+    forecast: xr.DataArray
+    times: NDArray[Any]
+    reference: NDArray[Any] | None
+    known: Truth
+    events: Events
+    squares: tuple[int, int] | None
+    side: float
+    units: str
+    notes: list[str]
+
+    @property
+    def without_truth(self) -> NDArray[np.bool_]:
+        """Times (window, lead_time) that the truth lacks."""
+        return self.known.indices(self.times) < 0
+
+    @property
+    def persistence(self) -> NDArray[np.float64] | None:
+        """The last frame (window, y, x); None if the truth lacks it."""
+        if self.reference is None or not (self.known.indices(self.reference) >= 0).any():
+            return None
+        return self.known.at(self.reference)
+
+
 def verify_forecast(
     data: xr.Dataset, truth: xr.Dataset | xr.DataArray, thresholds: Sequence[float], scale: float | str
 ) -> xr.Dataset:
-    """Scores of a forecast, see `xvar.analysis.verify.verify`."""
+    """Return the scores of a forecast, see `xvar.analysis.verify.verify`."""
+    given = _read(data, truth, thresholds, scale)
+    fields = ensemble_scores(given) if "member" in given.forecast.dims else _deterministic_scores(given)
+    fields["number_without_truth"] = xr.DataArray(given.without_truth.sum(axis=0), dims=POOLED)
+    scored = _labelled(data, fields, given)
+    if given.notes:
+        scored.attrs["comment"] = "; ".join(given.notes)
+    source = truth if isinstance(truth, xr.Dataset) else truth.to_dataset(name="truth")
+    return to_cf(scored, data, action=f'verify("{given.configuration.variable}") against {identity(source)}')
+
+
+def _read(
+    data: xr.Dataset, truth: xr.Dataset | xr.DataArray, thresholds: Sequence[float], scale: float | str
+) -> Comparison:
+    """Read a forecast and its truth; raise InputError with all that does not fit."""
+    configuration = configuration_of(data, output="forecast")
+    configuration_of(data, configuration.variable, output="forecast")
     faults = Faults()
-    configuration = _configuration(data, faults)
-    faults.raise_if_any()
-    assert configuration is not None
     forecast, times, reference = _arranged(data, configuration.variable)
-    axes = find_axes(forecast.isel(window=0, lead_time=0, drop=True).expand_dims("time"), faults)
+    frame = {dim: 0 for dim in forecast.dims if dim in ("member", *BY_WINDOW)}
+    axes = find_axes(forecast.isel(frame, drop=True).expand_dims("time"), faults)
     faults.raise_if_any()
     assert axes is not None
     units = str(forecast.attrs.get("units", "1"))
     events = make_events(thresholds, units, configuration, faults)
-    forecast = forecast.transpose(*BY_WINDOW, axes.y, axes.x)
+    plane = forecast.isel({"member": 0}, drop=True, missing_dims="ignore").transpose(*BY_WINDOW, axes.y, axes.x)
     side = parse_length(scale, "scale", faults)
-    shape, notes = None, [events.note] if events.note else []
-    if events.limits:
+    squares, notes = None, [events.note] if events.note else []
+    if events.limits and "member" not in forecast.dims:
         stand_in = Axes(time="window", y=axes.y, x=axes.x)
-        grid = horizontal_grid(forecast, stand_in, faults, configuration.dx, configuration.dy, mapping=data)
+        grid = horizontal_grid(plane, stand_in, faults, configuration.dx, configuration.dy, mapping=data)
         if grid is not None and np.isfinite(side):
-            shape = square(side, grid)
-            if shape is None and scale != SCALE:
+            squares = square(side, grid)
+            if squares is None and scale != SCALE:
                 refuse_scale(side, grid, faults)
-            elif shape is None:
+            elif squares is None:
                 notes.append(f"no fss: squares of {SCALE} do not fit into the grid, scale= states others")
     variable = find_truth(truth, configuration.variable, configuration.kind, faults)
     known = None
     if variable is not None:
-        known = read_truth(variable, forecast, axes, units, faults, frame=configuration.interval)
+        known = read_truth(variable, plane, axes, units, faults, frame=configuration.interval)
     faults.raise_if_any()
     assert known is not None
-    without = known.indices(times) < 0
-    if without.all():
+    if (known.indices(times) < 0).all():
         _refuse_times(times, list(known.frame), faults)
-    values = np.full(forecast.shape, np.nan)
-    for window, lead in zip(*np.nonzero(~without), strict=True):
-        values[window, lead] = forecast[int(window), int(lead)].values
-    observed = known.at(times)
-    fields = _scores(Pairs.of(values, observed), events, shape)
-    if reference is not None and (known.indices(reference) >= 0).any():
-        last = np.broadcast_to(known.at(reference)[:, None], observed.shape)
-        fields |= _scores(Pairs.of(last, observed), events, shape, of="_persistence", only=("rmse", "csi", "fss"))
-    fields["number_without_truth"] = xr.DataArray(without.sum(axis=0), dims=POOLED)
-    scored = _labelled(data, fields, configuration, events, side, units)
-    if notes:
-        scored.attrs["comment"] = "; ".join(notes)
-    source = truth if isinstance(truth, xr.Dataset) else truth.to_dataset(name="truth")
-    return to_cf(scored, data, action=f'verify("{configuration.variable}") against {identity(source)}')
+    forecast = forecast.transpose("window", "member", "lead_time", axes.y, axes.x, missing_dims="ignore")
+    return Comparison(configuration, forecast, times, reference, known, events, squares, side, units, notes)
 
 
-def _configuration(data: xr.Dataset, faults: Faults) -> Configuration | None:
-    text = data.attrs.get(ATTRIBUTE)
-    configuration = None if text is None else Configuration.from_json(text)
-    if configuration is None or configuration.variable not in data:
-        missing = f"the attribute {ATTRIBUTE}" if configuration is None else f"the variable {configuration.variable!r}"
-        faults.add(
-            found=f"a Dataset without {missing}",
-            expected="a forecast, as forecast() gives it",
-            fix='analysis.var4d.forecast("30min").var4d.verify(truth)',
-        )
-        return None
-    return configuration
+def _deterministic_scores(given: Comparison) -> dict[str, xr.DataArray]:
+    """Return the scores of a forecast without members."""
+    values = np.full(given.forecast.shape, np.nan)
+    for window, lead in zip(*np.nonzero(~given.without_truth), strict=True):
+        values[window, lead] = given.forecast[int(window), int(lead)].values
+    observed = given.known.at(given.times)
+    fields = _scores(Pairs.of(values, observed), given.events, given.squares)
+    last = given.persistence
+    if last is not None:
+        pairs = Pairs.of(np.broadcast_to(last[:, None], observed.shape), observed)
+        fields |= _scores(pairs, given.events, given.squares, of="_persistence", only=("rmse", "csi", "fss"))
+    return fields
 
 
 def _arranged(data: xr.Dataset, name: str) -> tuple[xr.DataArray, NDArray[Any], NDArray[Any] | None]:
-    """The forecast with both its dimensions, also where one was chosen, valid times and reference times."""
+    """Return the forecast with window and lead time, also if one was selected, valid times and reference times."""
     forecast, times = data[name], data["time"]
     for dim in BY_WINDOW:
         if dim not in forecast.dims:
@@ -130,6 +181,7 @@ def _arranged(data: xr.Dataset, name: str) -> tuple[xr.DataArray, NDArray[Any], 
 def _refuse_times(times: NDArray[Any], known: Iterable[Any], faults: Faults) -> None:
     have = sorted(known)
     faults.add(
+        code="no-common-time",
         dimension="time",
         found=f"no forecast time in the truth: forecasts from {times.min()} to {times.max()}, truth from {have[0]} to "
         f"{have[-1]}",
@@ -142,7 +194,7 @@ def _refuse_times(times: NDArray[Any], known: Iterable[Any], faults: Faults) -> 
 def _scores(
     pairs: Pairs, events: Events, shape: tuple[int, int] | None, *, of: str = "", only: tuple[str, ...] | None = None
 ) -> dict[str, xr.DataArray]:
-    """Scores of pairs, over all windows and for each; `of` tells apart whose they are, `only` which are wanted."""
+    """Return scores of pairs, pooled and by window, their names with the suffix `of`; all, or `only` some."""
     fields: dict[str, xr.DataArray] = {}
     for suffix, kept in (("", POOLED), ("_by_window", BY_WINDOW)):
         found = {**_continuous(pairs, kept), **_categorical(pairs, kept, events, shape)}
@@ -194,7 +246,7 @@ def _categorical(
             }
         if shape is not None:
             fss = fss_2d_binary(forecast, truth, window_size=shape, spatial_dims=("y", "x"), preserve_dims=kept)
-            # Without any event there is no skill to speak of, and scores gives 0.
+            # Without any event the score is undefined; `scores` returns 0.
             ratios["fss"] = fss.where(counts["hits"] + counts["misses"] + counts["false_alarms"] > 0)
         parts.append(xr.Dataset({**ratios, **counts}))
     if not parts:
@@ -203,15 +255,10 @@ def _categorical(
     return {str(name): part for name, part in joined.data_vars.items()}
 
 
-def _labelled(
-    data: xr.Dataset,
-    fields: dict[str, xr.DataArray],
-    configuration: Configuration,
-    events: Events,
-    side: float,
-    units: str,
-) -> xr.Dataset:
-    describe = bound(attributes, variable=configuration.variable, units=units, kind=configuration.kind)
+def _labelled(data: xr.Dataset, fields: Mapping[str, xr.DataArray], given: Comparison) -> xr.Dataset:
+    """Name and describe the scores."""
+    kind, events = given.configuration.kind, given.events
+    describe = bound(attributes, variable=given.configuration.variable, units=given.units, kind=kind)
     result: dict[Hashable, Any] = {}
     for name, part in fields.items():
         row = name.replace("_by_window", "")
@@ -225,15 +272,20 @@ def _labelled(
         reference = data["forecast_reference_time"]
         coordinates["forecast_reference_time"] = ("window", np.atleast_1d(reference.values), dict(reference.attrs))
     if events.limits:
-        about = attributes("threshold", units=events.units, kind=configuration.kind)
+        about = attributes("threshold", units=events.units, kind=kind)
         coordinates["threshold"] = ("threshold", np.array(events.thresholds), about)
     if "fss" in fields:
-        coordinates["scale"] = ((), side, attributes("scale"))
+        coordinates["scale"] = ((), given.side, attributes("scale"))
+    if "rank_histogram" in fields:
+        members = given.forecast.sizes["member"]
+        coordinates["rank"] = ("rank", np.arange(1, members + 2, dtype="int32"), attributes("rank"))
+        probability = ("probability", np.arange(members + 1) / members, attributes("probability"))
+        coordinates |= {"probability": probability} if events.limits else {}
     return xr.Dataset(result, coordinates, dict(data.attrs))
 
 
 def _lead_times(data: xr.Dataset) -> tuple[str, NDArray[Any], dict[str, Any]]:
-    """Lead times as durations; a file that was opened without decoding them gives numbers."""
+    """Return lead times as durations, also of a file that was opened without decoding them."""
     lead = data["lead_time"]
     values = np.atleast_1d(lead.values)
     if values.dtype.kind != "m":

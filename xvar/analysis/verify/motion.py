@@ -26,10 +26,11 @@ _NAMES = {"u": ("u", "uo", "ugos", "water_u"), "v": ("v", "vo", "vgos", "water_v
 
 
 def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Dataset:
-    """Scores of an analysed motion, see `xvar.analysis.verify.verify`."""
+    """Return the scores of an analysed motion, see `xvar.analysis.verify.verify`."""
     faults = Faults()
     if not isinstance(truth, xr.Dataset):
         faults.add(
+            code="truth-not-a-dataset",
             found="a DataArray as the truth of a motion",
             expected="a Dataset with the true u and v",
             fix="verify(ds), or verify a forecast",
@@ -67,6 +68,7 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
     )
     if bool(missing.all()):
         faults.add(
+            code="no-common-point",
             found="no point and time at which both the motion and the truth are known",
             expected="true velocities at the times of the analysis",
             fix="a truth that covers the analysis, or one without time",
@@ -93,12 +95,12 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
 
 
 def _is_geographic(true: xr.DataArray) -> bool:
-    """Whether a true component is one towards east or north."""
+    """Return whether a true component is towards east or north."""
     return re.search(r"eastward|northward", str(true.attrs.get("standard_name", ""))) is not None
 
 
 def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults: Faults) -> xr.DataArray | None:
-    """A true component: by standard name, else by name."""
+    """Return a true component: by standard name, else by name."""
     numbers = [key for key, part in truth.data_vars.items() if is_number(part) and part.ndim >= 2]
     found = [
         key for key in numbers if _STANDARD_NAMES[component].search(str(truth[key].attrs.get("standard_name", "")))
@@ -109,6 +111,7 @@ def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults:
         known = ", ".join(repr(str(key)) for key in numbers) or "none"
         faults.add(
             variable=component,
+            code="truth-variable-missing",
             found=f"a truth without it; its data variables are {known}",
             expected=f"a velocity by its standard name, or a variable {component!r}",
             fix="rename the true velocities to 'u' and 'v', ds.rename(...)",
@@ -119,6 +122,7 @@ def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults:
     if _is_geographic(variable) and not turned:
         faults.add(
             variable=found[0],
+            code="different-axes",
             found=f"{variable.attrs['standard_name']}, while the motion of the analysis is along the axes of its grid",
             expected="both towards east and north, or both along the axes of the grid",
             fix="analysis.var4d.to_geographic().var4d.verify(truth), or rotate the truth to the grid, and name it "
@@ -146,7 +150,7 @@ def _scores(motion: xr.DataArray, true: xr.DataArray, kept: tuple[str, ...]) -> 
 
 
 def _angle(motion: xr.DataArray, true: xr.DataArray) -> xr.DataArray:
-    """Angle between two vectors in degrees; none where one of them is at rest."""
+    """Return the angle between two vectors in degrees; NaN if one of them is at rest."""
     (u, v), (u_true, v_true) = (part.transpose("component", ...) for part in (motion, true))
     angle: xr.DataArray = np.degrees(np.abs(np.arctan2(u * v_true - v * u_true, u * u_true + v * v_true)))
     return angle.where((np.hypot(u, v) > 0) & (np.hypot(u_true, v_true) > 0))

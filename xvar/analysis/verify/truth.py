@@ -24,7 +24,7 @@ TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class Truth:
-    """True frames on the points of a result, in its units.
+    """True frames on the points of a result, in the units of that.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Truth:
     frame : dict
         Index of the frame of each time.
     steady : bool
-        Whether one frame stands for all times.
+        One frame holds for all times.
     units : tuple of str
-        Those of the file and those of the result.
+        Of the file and of the result.
     rate : float or None
-        Factor between two ways to state rain, where UDUNITS has none.
+        Factor between two ways to state rain, if UDUNITS has none.
     """
 
     frames: xr.DataArray
@@ -47,14 +47,14 @@ class Truth:
     rate: float | None = None
 
     def indices(self, times: NDArray[Any]) -> NDArray[np.intp]:
-        """Frame of each time, -1 where there is none."""
+        """Return the frame of each time, -1 without one."""
         if self.steady:
             return np.zeros(times.shape, dtype=np.intp)
         found = [self.frame.get(key, -1) for key in keys(times).ravel()]
         return np.array(found, dtype=np.intp).reshape(times.shape)
 
     def at(self, times: NDArray[Any]) -> NDArray[np.float64]:
-        """Values (*times, y, x) in the units of the result, NaN where there is no truth."""
+        """Return values (*times, y, x) in the units of the result, NaN without a truth."""
         indices = self.indices(times)
         needed, place = np.unique(indices[indices >= 0], return_inverse=True)
         result = np.full((*times.shape, *self.frames.shape[1:]), np.nan)
@@ -72,7 +72,7 @@ class Truth:
 
 
 def keys(times: NDArray[Any]) -> NDArray[Any]:
-    """Times that can be compared: to the millisecond, the same for all units of datetime64."""
+    """Return times that compare equal to the millisecond, whatever the unit of datetime64."""
     if times.dtype.kind != "M":
         return times
     rounded = times.astype("datetime64[us]") + np.timedelta64(500, "us")
@@ -89,7 +89,7 @@ def read_truth(
     frame: float | None = None,
     steady: bool = False,
 ) -> Truth | None:
-    """The truth on the points of a result.
+    """Read the truth on the points of a result.
 
     Parameters
     ----------
@@ -102,16 +102,16 @@ def read_truth(
     units : str
         Its units.
     faults : Faults
-        Takes what does not fit.
+        Takes other points, units and times.
     frame : float, optional
         Seconds over which amounts of rain fell.
     steady : bool
-        Whether a truth without time is taken for all times.
+        A truth without time holds for all times.
 
     Returns
     -------
     Truth or None
-        None where a problem was added.
+        None if a fault was added.
     """
     timeless = "time" not in array.dims and _is_plane(array)
     if timeless and ("time" in array.coords or steady):
@@ -134,7 +134,7 @@ def _is_plane(array: xr.DataArray) -> bool:
 
 
 def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] | None:
-    """Index of the frame of each time."""
+    """Return the index of the frame of each time."""
     if frames.sizes[axes.time] == 1 and axes.time in frames.coords:
         times = np.asarray(frames[axes.time].values)
         return {keys(times)[0]: 0}
@@ -148,7 +148,7 @@ def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] 
 def _same_points(
     truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """Row and column of the truth for each row and column of the result."""
+    """Return row and column of the truth for each row and column of the result."""
     count = len(faults)
     order = [_order(truth, theirs, like, ours, faults) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))]
     if len(faults) > count:
@@ -160,13 +160,14 @@ def _same_points(
 def _order(
     truth: xr.DataArray, theirs: Hashable, like: xr.DataArray, ours: Hashable, faults: Faults
 ) -> NDArray[np.intp]:
-    """Index in the truth of each point along one dimension."""
+    """Return the index in the truth of each point along one dimension."""
     size = like.sizes[ours]
     where: dict[str, Any] = {"variable": truth.name, "dimension": theirs}
     if theirs not in truth.coords or ours not in like.coords:
         if truth.sizes[theirs] != size:
             faults.add(
                 **where,
+                code="other-points",
                 found=f"{truth.sizes[theirs]} points without a coordinate",
                 expected=f"the {size} points of the result",
                 fix="cut the truth to the same points",
@@ -181,21 +182,22 @@ def _order(
     if not difference <= TOLERANCE * step:
         faults.add(
             **where,
+            code="other-points",
             found=f"other points than those of the result: they differ by up to {difference:g} {units}",
             expected=f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing",
-            fix="bring the truth onto the grid of the result before it is compared",
+            fix="truth.interp_like(forecast), or the forecast of a record on the grid of the truth",
         )
     return order
 
 
 def _position(coordinate: xr.DataArray) -> NDArray[np.float64]:
-    """Values of a coordinate, lengths in metres."""
+    """Return the values of a coordinate, lengths in metres."""
     factor = length_factor(str(coordinate.attrs.get("units", "")))
     return np.asarray(coordinate.values, dtype=np.float64) * (1.0 if factor is None else factor)
 
 
 def _nearest(have: NDArray[np.float64], wanted: NDArray[np.float64], turn: float) -> tuple[NDArray[np.intp], float]:
-    """Index of the nearest point of `have` for each of `wanted`, and the largest distance."""
+    """Return the index of the nearest point of `have` for each of `wanted`, and the largest distance."""
     distance = np.abs(have[None, :] - wanted[:, None])
     if np.isfinite(turn):
         distance = np.minimum(distance % turn, turn - distance % turn)
@@ -203,7 +205,7 @@ def _nearest(have: NDArray[np.float64], wanted: NDArray[np.float64], turn: float
 
 
 def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults) -> None:
-    """Compare the 2-D latitudes and longitudes, where both have them."""
+    """Compare 2-D latitudes and longitudes, if both have them."""
     for name in ("latitude", "longitude"):
         pair = [_of_two_dimensions(array, name, ax) for array, ax in ((truth, own), (like, axes))]
         if pair[0] is None or pair[1] is None:
@@ -214,9 +216,10 @@ def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, 
         if not largest <= TOLERANCE * step:
             faults.add(
                 variable=truth.name,
+                code="other-points",
                 found=f"other points than those of the result: their {name} differs by up to {largest:g} degrees",
                 expected="a truth at the same points",
-                fix="bring the truth onto the grid of the result before it is compared",
+                fix="truth.interp_like(forecast), or the forecast of a record on the grid of the truth",
             )
 
 
@@ -232,7 +235,7 @@ def _of_two_dimensions(array: xr.DataArray, standard_name: str, axes: Axes) -> N
 def _units(
     array: xr.DataArray, like: xr.DataArray, units: str, frame: float | None, faults: Faults
 ) -> tuple[str | None, float | None]:
-    """Units of the truth, and the factor between two ways to state rain."""
+    """Return the units of the truth, and the factor between two ways to state rain."""
     given = array.attrs.get("units")
     if given is None and array.name == like.name:
         return units, None  # a record whose units were stated by units=
@@ -244,6 +247,7 @@ def _units(
         return text, factors[0] / factors[1]
     faults.add(
         variable=array.name,
+        code="different-units",
         found="no units attribute" if given is None else f"units {str(given)!r}",
         expected=f"units that can be converted to those of the result, {units!r}",
         fix=f"convert the truth and write its attrs['units'] = {units!r}",
@@ -252,18 +256,18 @@ def _units(
 
 
 def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: Faults) -> xr.DataArray | None:
-    """The true variable: of the same name, or the only one of the same kind.
+    """Return the true variable: of the same name, or the only one of the same kind.
 
     Parameters
     ----------
     truth : Dataset or DataArray
-        A DataArray is taken as it is.
+        A DataArray is used as it is.
     name : str
         Of the variable of the result.
     what : str
-        What it measures.
+        Its kind.
     faults : Faults
-        Takes a truth that has none, or several.
+        Takes a truth with none, or several.
     """
     if isinstance(truth, xr.DataArray):
         return truth
@@ -276,6 +280,7 @@ def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: 
     known = ", ".join(repr(str(key)) for key in numbers) or "none"
     faults.add(
         variable=name,
+        code="truth-variable-missing",
         found=f"a truth without it; its data variables are {known}",
         expected="a variable of the same name, or one of its kind",
         fix="give the variable itself, verify(truth[...])",
