@@ -17,8 +17,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.kinds import Kind
 from xvar.cf.record import read_record
-from xvar.cf.units import Kind
 from xvar.errors import Faults
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import Rule, read_quality
@@ -139,11 +139,11 @@ def rain_chequers() -> Iterator[Array]:
 
 
 SYNTHETIC: dict[str, tuple[Kind, Any]] = {
-    "fronts 1 to 5 cells wide": ("temperature", fronts),
-    "fronts beside clouds": ("temperature", clouded_fronts),
-    "filaments 1 and 2 cells wide": ("temperature", filaments),
-    "chequered eddies": ("temperature", eddies),
-    "steps of temperature": ("temperature", lambda: steps(285.0, 295.0)),
+    "fronts 1 to 5 cells wide": ("sea_temperature", fronts),
+    "fronts beside clouds": ("sea_temperature", clouded_fronts),
+    "filaments 1 and 2 cells wide": ("sea_temperature", filaments),
+    "chequered eddies": ("sea_temperature", eddies),
+    "steps of temperature": ("sea_temperature", lambda: steps(285.0, 295.0)),
     "rain cells of one pixel": ("rain", rain_cells),
     "rain bands 1 and 2 pixels wide": ("rain", rain_bands),
     "chequered showers": ("rain", rain_chequers),
@@ -177,7 +177,7 @@ def real(path: Path, name: str) -> tuple[Iterator[Array], Kind, Screen]:
 
 def measure(data: Path | None) -> Iterator[tuple[str, int, tuple[Rule, ...], Array, Array]]:
     """Return name, number of values, rules, and the rejected values and windows by rule, of each set of good images."""
-    units: dict[Kind, str] = {"rain": "mm h-1", "temperature": "K"}
+    units: dict[Kind, str] = {"rain": "mm h-1", "sea_temperature": "K"}
     for name, (kind, make) in SYNTHETIC.items():
         found = count(make(), kind, Screen.of("image", kind, units[kind], None))
         yield (name, found[0], read_quality(None, kind, Faults()), *found[1:])

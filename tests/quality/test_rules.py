@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "quality.md"
 VALUES = ["infinite", "fill_value", "range"]
 
 
-def names(option: object, kind: str = "temperature", **more: bool) -> list[str]:
+def names(option: object, kind: str = "sea_temperature", **more: bool) -> list[str]:
     faults = Faults()
     rules = read_quality(option, kind, faults, **more)
     faults.raise_if_any()
@@ -83,7 +83,7 @@ def test_counts_and_frames_of_a_window_do_not_depend_on_the_others() -> None:
     windows = np.random.default_rng(0).normal(15, 1, (3, 4, 30, 30)).astype("f4")
     windows[1, 2, 7] += 50.0
     windows[1, 0, 0, 0], windows[2, 0, 0, :3] = np.inf, 5000.0
-    quality = control("temperature")
+    quality = control("sea_temperature")
     clean, counts = quality(windows)
     assert counts.tolist() == [[0, 0, 0, 0, 0], [1, 0, 0, 0, 30], [0, 0, 3, 0, 0]]
     assert clean.dtype == "f4"
