@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.faults.codes import raised
 from tests.faults.images import rainy, warm
-from tests.faults.table import note, refused
+from tests.faults.table import note
 from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes
 from xvar.errors import Faults, InputError
@@ -74,7 +75,7 @@ def test_units_that_the_array_carries() -> None:
 
 
 def test_a_data_array_with_the_name_of_its_coordinate() -> None:
-    refused(warm()["sst"].rename("x").var4d.assimilate, "'x'", "rename")
+    raised(warm()["sst"].rename("x").var4d.assimilate, "name-of-coordinate", variable="x")
 
 
 def test_attributes_that_are_no_text() -> None:
@@ -93,7 +94,7 @@ def test_values_that_break_when_they_are_read(tmp_path) -> None:
     content[len(content) // 2] ^= 255
     (tmp_path / "warm.nc").write_bytes(content)
     with xr.open_dataset(tmp_path / "warm.nc") as opened:
-        refused(opened.var4d.assimilate, "variable 'sst'", "warm.nc: values that cannot be read", "download it again")
+        raised(opened.var4d.assimilate, "unreadable-values", variable="sst")
 
 
 def test_reflectivity_that_is_none() -> None:

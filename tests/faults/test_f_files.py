@@ -5,8 +5,9 @@ from __future__ import annotations
 import dask
 import xarray as xr
 
+from tests.faults.codes import Message
 from tests.faults.images import rainy, warm
-from tests.faults.shell import shell
+from tests.faults.shell import refused_by_shell
 from tests.faults.table import elsewhere, fault
 
 
@@ -16,29 +17,24 @@ from tests.faults.table import elsewhere, fault
     'refused before anything runs; one that goes missing on the way names its windows, or marks them where `errors="continue"`',
 )
 def test_missing_file(tmp_path) -> str:
-    code, text = shell("assimilate", tmp_path / "absent.nc", "-o", tmp_path / "out.nc")
-    assert code == 2
-    for word in ("absent.nc", "a file that exists", "fix:"):
-        assert word in text
-    return text.removeprefix("xvar: ").partition(", in the folder")[0]
+    words = ("assimilate", tmp_path / "absent.nc", "-o", tmp_path / "out.nc")
+    message = refused_by_shell(*words, code="file-not-found", names=("absent.nc",))
+    return Message.of(message.partition(", in the folder")[0], message.faults)
 
 
 @fault(69, "a truncated file, an HTML page, an empty file", "refused, with the name of the file")
 def test_broken_files(tmp_path) -> str:
     rainy().to_netcdf(tmp_path / "good.nc")
     whole = (tmp_path / "good.nc").read_bytes()
-    for name, content, word in (
-        ("truncated.nc", whole[: len(whole) // 2], "no data that xarray can open"),
-        ("page.nc", b"<html><body>404</body></html>", "no data that xarray can open"),
-        ("empty.nc", b"", "empty, 0 bytes"),
+    for name, content, code in (
+        ("truncated.nc", whole[: len(whole) // 2], "broken-file"),
+        ("page.nc", b"<html><body>404</body></html>", "unknown-format"),
+        ("empty.nc", b"", "empty-file"),
     ):
         (tmp_path / name).write_bytes(content)
-        code, text = shell("assimilate", tmp_path / name, "-o", tmp_path / "out.nc")
-        assert code == 2
-        for expected in (name, word, "download it again"):
-            assert expected in text
+        message = refused_by_shell("assimilate", tmp_path / name, "-o", tmp_path / "out.nc", code=code, names=(name,))
         assert not (tmp_path / "out.nc").exists()
-    return text.removeprefix("xvar: ")
+    return message
 
 
 CLUSTER, RUN, LOCK = "tests/execution/test_distributed.py", "tests/runs/test_run.py", "tests/runs/test_lock.py"

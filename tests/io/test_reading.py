@@ -10,7 +10,6 @@ import xarray as xr
 
 from tests.faults.codes import raised
 from tests.faults.images import rainy, warm
-from tests.faults.table import refused
 from xvar.io import reading
 from xvar.io.reading import open_files
 from xvar.io.writing import check_target, write
@@ -33,7 +32,7 @@ def test_files_of_other_grids_are_named(tmp_path) -> None:
 def test_one_image_is_no_record(tmp_path) -> None:
     rainy().isel(time=0, drop=True).to_netcdf(tmp_path / "one.nc")
     with open_files([tmp_path / "one.nc"]) as opened:
-        refused(opened.var4d.assimilate, "'rain' is one image", "concat(images, 'time')")
+        raised(opened.var4d.assimilate, "variable-missing")
 
 
 def test_several_files_and_patterns(tmp_path) -> None:

@@ -102,4 +102,4 @@ def _refusal(name: str | None, given: object, units: str | None, convert: object
         expected, fix = "convert= of a flux of mass alone", "leave it out: a and b state the Z-R relation"
     found = "no units attribute" if given is None else f"units {str(given)!r}"
     found = found if convert is None else f"{found} with convert={convert!r}"
-    return Fault(found, expected, fix, variable=name, code="wrong-units")
+    return Fault(found, expected, fix, variable=name, code="units-not-convertible")
