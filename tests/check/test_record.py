@@ -80,7 +80,7 @@ def test_a_prior_that_holds_the_motion_down_is_found() -> None:
     assert by_subject["background_error of 'velocity'"].passed
     failed = [row.name for row in by_subject["configuration"].rows if not row.passed]
     assert failed == ["a known motion is recovered"]
-    assert "a looser background error would show more" in str(examination)
+    assert "a larger background error would recover more" in str(examination)
     good = warm(4, 48).var4d.check(
         background_error=Helmholtz(std=3.0, length=20e3, mean_std=10.0), observation_error=0.05, dtype="float64"
     )

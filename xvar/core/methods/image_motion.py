@@ -14,6 +14,7 @@ from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Matern, Tikhonov
 from xvar.core.grid import Grid, prolong
 from xvar.core.interpolate import sample
+from xvar.core.methods.correlation import displacement
 from xvar.core.methods.past_errors import is_inside, past_errors
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.models.parcels import ImageAtParcels, Parcels, compose_displacements, decay_integral
@@ -282,6 +283,12 @@ class ImageMotion:
         spread = deviation(values)
         return values, torch.where(spread > 0, spread, torch.ones_like(spread))
 
+    def _start(self, images: Tensor, times: Sequence[float], frame: float, grid: Grid) -> Tensor:
+        """Return the uniform motion (window, 2, y, x) of the best correlation, about which the prior is."""
+        cells = displacement(images, times, frame).cells
+        spacing = cells.new_tensor([grid.spacing[1], grid.spacing[0]])
+        return (cells * spacing / frame)[:, :, None, None].expand(-1, -1, *grid.shape)
+
     def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
         if self.observation_error is None:
@@ -347,6 +354,8 @@ class ImageMotion:
         observed, values, times = values, values[:, kept], [seconds[index] for index in kept]
         images = values / scale
         error = self._share(frames, scale)
+        if guess is None:
+            guess = self._start(images, times, frame, grid)
         problem = self.steady_problem(images, times, frame, grid, guess, error)
         *_, finest = levels = fitting(self.levels, grid)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
@@ -358,10 +367,8 @@ class ImageMotion:
             coarse=coarse,
             cost_history=cost_history,
         )
-        if guess is None:
-            steady = prolong(result.trajectory[0]["velocity"], finest, grid.shape)
-        else:  # what is finer in the guess than the grid of the solution is kept
-            steady = guess + prolong(result.increment["velocity"], finest, grid.shape)
+        # The increment alone is coarse: what is finer in the guess is kept.
+        steady = guess + prolong(result.increment["velocity"], finest, grid.shape)
         motion = _Motion(steady, times[-1])
         evaluations = result.minimum.evaluations
         outputs = {"image_scale": backward(self.transform, scale).flatten()}
