@@ -102,7 +102,7 @@ def _images(record: Record) -> tuple[dict[str, NDArray[Any]], xr.Dataset]:
     array = record.array.transpose(axes.time, axes.y, axes.x)
     values = np.asarray(array.isel({axes.time: slice(0, FRAMES)}).values, dtype="float64")
     control = QualityControl(Screen.of_record(record), read_quality(None, record.kind, Faults()))
-    values = control(values[None])[0][0][:, :: _sign(record, 0), :: _sign(record, 1)]
+    values = control(values[:, None])[0][:, 0, :: _sign(record, 0), :: _sign(record, 1)]
     y, x = _busiest(values)
     values = values[:, y, x]
     best = values[np.isfinite(values).sum(axis=(1, 2)).argmax()]

@@ -1,0 +1,57 @@
+"""First guess of a motion by cross-correlation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from xvar.core.methods.correlation import displacement
+
+SECONDS = [0.0, 300.0, 600.0]
+
+
+def moving(cells: tuple[int, int], seed: int = 0, size: int = 96) -> torch.Tensor:
+    """Images (1, frame, y, x) of a random pattern that moves by whole cells, cut from a larger one."""
+    generator = torch.Generator().manual_seed(seed)
+    pattern = torch.randn(3 * size, 3 * size, generator=generator, dtype=torch.float64)
+    pattern = torch.nn.functional.avg_pool2d(pattern[None, None], 5, stride=1, padding=2)[0, 0]
+    shifts = ((size - frame * cells[1], size - frame * cells[0]) for frame in range(len(SECONDS)))
+    return torch.stack([pattern[y : y + size, x : x + size] for y, x in shifts])[None]
+
+
+@pytest.mark.parametrize("cells", [(0, 0), (3, -2), (-14, 9), (20, 20), (31, 0)])
+def test_whole_displacements_are_found(cells: tuple[int, int]) -> None:
+    found = displacement(moving(cells), SECONDS, 300.0)
+    assert found.cells.tolist() == [list(map(float, cells))]
+    assert 0 < float(found.peak) <= 1
+    assert not bool(found.has_rival)
+
+
+def test_holes_and_dry_windows_have_an_answer() -> None:
+    images = moving((5, -4))
+    images[:, 1, 20:50, 10:60] = torch.nan
+    assert displacement(images, SECONDS, 300.0).cells.tolist() == [[5.0, -4.0]]
+    for still in (torch.zeros(1, 3, 40, 40), torch.full((1, 3, 40, 40), torch.nan)):
+        found = displacement(still, SECONDS, 300.0)
+        assert found.cells.tolist() == [[0.0, 0.0]]
+        assert not bool(found.has_rival)
+
+
+def test_frames_that_are_missing_between_others_are_no_pair() -> None:
+    images = moving((6, 3))
+    assert displacement(images[:, [0, 2]], [0.0, 600.0], 300.0).cells.tolist() == [[0.0, 0.0]]
+
+
+def test_a_periodic_pattern_has_rivals() -> None:
+    x = torch.arange(128, dtype=torch.float64)
+    images = torch.stack([torch.sin(2 * torch.pi * (x - 4 * frame) / 8).expand(128, 128) for frame in range(3)])[None]
+    assert bool(displacement(images, SECONDS, 300.0).has_rival)
+
+
+def test_a_window_has_the_bits_that_it_has_alone() -> None:
+    images = torch.cat([moving((2, 1), seed) for seed in range(4)])
+    together = displacement(images, SECONDS, 300.0)
+    for window in range(4):
+        alone = displacement(images[window : window + 1], SECONDS, 300.0)
+        assert torch.equal(alone.peak[0], together.peak[window])
+        assert torch.equal(alone.cells[0], together.cells[window])
