@@ -39,7 +39,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
     Returns
     -------
     DataArray (y, x) or None
-        With the names of the record; None where a problem was added.
+        With the names of the record; None if a fault was added.
     """
     count = len(faults)
     plane = (axes.y, axes.x)

@@ -1,4 +1,4 @@
-"""Over how long an amount of rain fell: what makes a rate of it."""
+"""Interval over which an amount of rain fell, to convert it to a rate."""
 
 from __future__ import annotations
 

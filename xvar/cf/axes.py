@@ -1,4 +1,4 @@
-"""Which variable and which dimensions: found by CF attributes first, by customary names after."""
+"""Variable and dimensions of a sequence of images, by CF attributes first, by customary names second."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def attribute(variable: xr.Variable | xr.DataArray, name: str) -> object:
 
 
 def is_lazy(array: xr.DataArray | xr.Variable) -> bool:
-    """Whether the values are a dask graph."""
+    """Return True for values that are a dask graph."""
     return array.chunks is not None
 
 
@@ -75,7 +75,7 @@ def in_memory(array: xr.DataArray | xr.Variable) -> np.ndarray[Any, np.dtype[Any
 
 
 def is_date(coordinate: xr.DataArray) -> bool:
-    """Whether a coordinate holds dates, of numpy or of cftime."""
+    """Return True for dates of numpy or of cftime."""
     if coordinate.dtype.kind == "M":
         return True
     return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
@@ -156,7 +156,7 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
     Returns
     -------
     Axes or None
-        None where a problem was added.
+        None if a fault was added.
     """
     found = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
@@ -193,7 +193,7 @@ def plane_of(array: xr.DataArray) -> tuple[Hashable, Hashable] | None:
 
 
 def is_number(variable: xr.Variable | xr.DataArray) -> bool:
-    """Whether the values are real numbers: integers or floats."""
+    """Return True for real numbers: integers or floats."""
     return isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "iuf"
 
 
@@ -248,7 +248,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
     Returns
     -------
     hashable or None
-        None where a problem was added.
+        None if a fault was added.
     """
     usable = [key for key, variable in dataset.data_vars.items() if not _has_repeated_dims(variable)]
     if name is not None:
@@ -316,7 +316,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
 
 
 def _is_single_image(array: xr.DataArray) -> bool:
-    """Whether a variable has y and x, and no time or any other dimension."""
+    """Return True for a variable with y and x and no other dimension."""
     found = _classify(array)
     return array.ndim == 2 and not found["T"] and bool(found["Y"]) and bool(found["X"])
 
@@ -373,7 +373,7 @@ def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray |
 
 
 def _one_of(array: xr.DataArray, dim: Hashable) -> str:
-    """How one of several images is chosen: of levels that nearest the surface, by what their coordinate says."""
+    """Return the line that chooses one of several images: of levels, the one nearest the surface."""
     if dim not in array.coords:
         return f"choose one, ds = ds.isel({dim}=0)"
     level = array.coords[dim]

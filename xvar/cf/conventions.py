@@ -1,4 +1,4 @@
-"""Makes an output strict CF-1.11: plain ``to_netcdf`` and ``to_zarr`` of the result then write a valid file."""
+"""Conversion of an output to strict CF-1.11, so that ``to_netcdf`` and ``to_zarr`` write a valid file."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration
     -------
     Dataset
         With attributes and encodings of its own: no packing of the input survives, coordinates and integers have no
-        fill value, and what had to be mended is named in ``history``.
+        fill value, and what had to be corrected is named in ``history``.
     """
     notes: list[str] = []
     result = _without_text(dataset, notes)
@@ -218,7 +218,7 @@ def _attributes(
 
 
 def _present_links(key: str, value: str, present: set[str]) -> str | None:
-    """What remains of a link, None where nothing does."""
+    """Return the part of a link whose targets are present, None if there is none."""
     if key in ("cell_measures", "formula_terms"):
         pairs = re.findall(r"(\w+):\s*(\w+)", value)
         complete = pairs and all(target in present for _, target in pairs)
@@ -228,7 +228,7 @@ def _present_links(key: str, value: str, present: set[str]) -> str | None:
 
 
 def _methods_known(value: str, variable: xr.Variable, present: set[str]) -> bool:
-    """Whether the names in cell_methods are dimensions, variables or standard names of an axis."""
+    """Return True if the names in cell_methods are dimensions, variables or standard names of an axis."""
     names = set(re.findall(r"(\w+):(?![^(]*\))", value))
     known = {str(dim) for dim in variable.dims} | present | {"area", "time", "latitude", "longitude"}
     return bool(names) and names <= known
@@ -338,7 +338,7 @@ def _calendar(variable: xr.Variable) -> str:
 
 
 def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
-    """Only what is meant: no encoding of the input reaches the output."""
+    """Return an encoding without anything of the encoding of the input."""
     kind = variable.dtype.kind
     if _is_time(variable):
         return _time_encoding(variable)
@@ -383,7 +383,7 @@ def _version() -> str:
 
 
 def identity(source: xr.Dataset) -> str:
-    """What the input was: the name of its file, its size and its own identifier where it has one."""
+    """Return the name of the file of the input, its size, and its own identifier if it has one."""
     path = source.encoding.get("source")
     name = f"file {pathlib.PurePath(str(path)).name!r}" if path else "a dataset in memory"
     sizes = ", ".join(f"{dim}: {size}" for dim, size in source.sizes.items())

@@ -1,4 +1,4 @@
-"""What radars write where they looked and saw nothing, and where they did not look: ODIM's undetect and nodata."""
+"""Codes of radars for nothing detected and for not observed: undetect and nodata of ODIM."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes
 
 
 def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
-    """What the highest code of a packed radar image stands for, where the file declares no missing value at all.
+    """Return the value of the highest code of a packed radar image if the file declares no missing value.
 
     Returns
     -------
@@ -85,5 +85,5 @@ def _physical(code: float, array: xr.DataArray) -> float:
 
 
 def _is(array: xr.DataArray, value: float) -> xr.DataArray:
-    """Where values are one, to the rounding of single precision."""
+    """Return True where values equal one value, to the rounding of single precision."""
     return abs(array - value) <= 1e-6 * max(abs(value), 1.0)

@@ -1,4 +1,4 @@
-"""Where the axes of a grid point to, from east."""
+"""Directions of the axes of a grid towards east and north."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def axis_directions(
     Returns
     -------
     ndarray or None
-        (axis, component, y, x) with axes x, y and components east, north, in the order of the file; None where a
-        problem was added.
+        (axis, component, y, x) with axes x, y and components east, north, in the order of the file; None if a
+        fault was added.
     """
     if grid.kind == "geographic":
         return np.array(np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, *grid.shape)), dtype=np.float64)

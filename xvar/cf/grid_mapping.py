@@ -62,7 +62,7 @@ def rewritten(attributes: Mapping[str, Any], notes: list[str], name: str) -> xr.
     attributes : mapping
         Those of the variable in the file; its dimensions and value, of any type, say nothing.
     notes : list of str
-        Takes what was mended.
+        Takes what was corrected.
     name : str
         Name of the variable, for the notes.
 

@@ -1,4 +1,4 @@
-"""Names that the output takes, and what of the input has one of them."""
+"""Names of the output, and parts of the input that have one of them."""
 
 from __future__ import annotations
 

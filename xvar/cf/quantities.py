@@ -8,7 +8,7 @@ import xarray as xr
 
 
 def is_quantity(values: Any) -> bool:
-    """Whether values are a pint.Quantity, told without importing pint."""
+    """Return True for a pint.Quantity, without importing pint."""
     return hasattr(values, "magnitude") and hasattr(values, "units")
 
 

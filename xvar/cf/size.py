@@ -1,4 +1,4 @@
-"""How much memory a record would take: refused by its size, before anything is read or allocated."""
+"""Memory that a record needs: a record that is too large is refused before anything is read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def available_memory() -> float:
 
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
-    """Whether a record, and one window of it, fit into memory.
+    """Check that a record, and one window of it, fit into memory.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     Returns
     -------
     bool
-        False where a problem was added: nothing of the size of the grid may be made then.
+        False if a fault was added: nothing of the size of the grid may be made then.
     """
     have = available_memory()
     rows, columns = array.sizes[axes.y], array.sizes[axes.x]

@@ -62,7 +62,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
     Returns
     -------
     Times or None
-        None where a problem was added.
+        None if a fault was added.
     """
     dim = axes.time
     coordinate = _time_coordinate(array, dim)
@@ -303,7 +303,7 @@ def _seconds(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def date_text(value: Any) -> str:
-    """A date as one would write it."""
+    """Return a date as text."""
     text = str(value)
     # datetime64[ns] prints nine decimals that nobody wrote.
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -324,7 +324,7 @@ def parse_duration(value: object, name: str, faults: Faults) -> float | None:
     Returns
     -------
     float or None
-        None where a problem was added.
+        None if a fault was added.
     """
     seconds: float | None = None
     if isinstance(value, datetime.timedelta):

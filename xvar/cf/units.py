@@ -1,4 +1,4 @@
-"""Units of measurement: what real files write, what UDUNITS makes of it, and the factors between them."""
+"""Units of measurement: spellings of real files, corrected for UDUNITS, and factors between units."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _AMOUNT_PER_MINUTES = re.compile(r"^(?P<amount>.*\S)\s*/\s*(?P<count>\d+)\s*(?P<
 
 
 def normalise_units(text: str) -> str:
-    """Mend a spelling that UDUNITS misreads or refuses.
+    """Correct a spelling that UDUNITS misreads or refuses.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def normalise_units(text: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _parse(text: str) -> Any:
-    """Unit of a mended spelling, or None where UDUNITS does not know it."""
+    """Return the unit of a corrected spelling, None if UDUNITS does not know it."""
     import cf_units
 
     try:
@@ -100,18 +100,18 @@ def _parse(text: str) -> Any:
 
 
 def is_parsable(text: str) -> bool:
-    """Whether UDUNITS reads the spelling as it stands."""
+    """Return True if UDUNITS reads the spelling."""
     return _parse(text) is not None
 
 
 def same_units(first: str, second: str) -> bool:
-    """Whether two spellings mean the same unit."""
+    """Return True if two spellings are the same unit."""
     one, other = _parse(first), _parse(second)
     return one is not None and other is not None and bool(one == other)
 
 
 def are_convertible(first: str, second: str) -> bool:
-    """Whether values in one unit can be turned into the other, after mending the spellings."""
+    """Return True if units are convertible, after correction of the spellings."""
     one, other = _parse(normalise_units(first)), _parse(normalise_units(second))
     return one is not None and other is not None and bool(one.is_convertible(other))
 
@@ -130,7 +130,7 @@ def convert(values: ArrayLike, source: str, target: str, *, difference: bool = F
     values : array_like
         What is converted; computed in float64.
     source, target : str
-        Units; known misspellings are mended.
+        Units; known misspellings are corrected.
     difference : bool, default False
         Convert a difference or a standard deviation: the scale alone, without the offset of a temperature scale.
 
@@ -217,7 +217,7 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
     Returns
     -------
     str or None
-        None where a problem was added.
+        None if a fault was added.
     """
     given = units_override if units_override is not None else array.attrs.get("units")
     if given is None or not str(given).strip():

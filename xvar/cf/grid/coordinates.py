@@ -1,4 +1,4 @@
-"""What the coordinates of a variable measure: lengths, latitude, longitude; along a dimension, or in the plane."""
+"""Quantities that coordinates measure (lengths, latitude, longitude), along a dimension or in the plane."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def coordinate_along(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
 
 
 def measured(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "longitude", "angle", "none"]:
-    """What a 1-D coordinate measures, by standard name and units, by name where it has neither."""
+    """Return the quantity of a 1-D coordinate by standard name and units, by name if it has neither."""
     from cf_xarray.criteria import coordinate_criteria
 
     if coordinate is None or not is_number(coordinate):
@@ -84,7 +84,7 @@ def plane_coordinates(array: xr.DataArray, axes: Axes, faults: Faults) -> tuple[
 def _is_refused(
     latitude: Floats, longitude: Floats, north: xr.DataArray, east: xr.DataArray, axes: Axes, faults: Faults
 ) -> bool:
-    """Whether 2-D coordinates do not say where each point lies: a problem was added."""
+    """Add a fault and return True if 2-D coordinates give no valid position for each point."""
     finite = np.isfinite(latitude) & np.isfinite(longitude)
     beyond = finite & (np.abs(latitude) > 90 + 1e-6)
     repeated, place = _repeated(latitude, longitude, finite)
@@ -111,7 +111,7 @@ def _is_refused(
             code="position-invalid",
             variable=north.name,
             index=tuple(int(axis[0]) for axis in np.nonzero(wrong)),
-            found=f"{count} of {latitude.size} points {what}: filled where nothing is known?",
+            found=f"{count} of {latitude.size} points {what}: filled with one value?",
             expected="2-D latitude and longitude of every point, on land too",
             fix=f"ds = ds.assign_coords({{n: ds[n]{where}.interpolate_na({str(axes.x)!r}, use_coordinate=False, "
             f"fill_value='extrapolate') for n in {names!r}}}), or drop both, ds.drop_vars({list(names)!r}), and state "

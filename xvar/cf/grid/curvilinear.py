@@ -53,7 +53,7 @@ def curvilinear_grid(
             index=(int(row), int(column)),
             found=f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours, where most are "
             f"{np.median(metric[axis]) / 1e3:.4g} km apart",
-            expected="2-D latitude and longitude that go on smoothly",
+            expected="smooth 2-D latitude and longitude",
             fix="correct the 2-D latitude and longitude, or drop them and state dx=, dy=",
         )
         return None

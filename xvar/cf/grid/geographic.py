@@ -91,13 +91,13 @@ def geographic_grid(
 
 
 def _is_torn(longitude: xr.DataArray) -> bool:
-    """Whether sorting has put the east of an area before its west: in order, but for a gap of half the globe."""
+    """Return True if sorting put the east of an area before its west: ordered, with a gap of half the globe."""
     steps = np.diff(np.asarray(in_memory(longitude), dtype=np.float64))
     return bool(steps.size > 1 and ((steps > 0).all() or (steps < 0).all()) and np.abs(steps).max() > 180)
 
 
 def _turned(longitude: xr.DataArray) -> str:
-    """The line that numbers the columns so that they go on across the meridian."""
+    """Return the line that numbers the columns continuously across the meridian."""
     name, values = str(longitude.name), in_memory(longitude)
     other = f"(ds[{name!r}] + 180) % 360 - 180" if values.max() > 180 else f"ds[{name!r}] % 360"
     return f"ds = ds.assign_coords({{{name!r}: {other}}}).sortby({name!r})"
@@ -117,7 +117,7 @@ def _unwrapped(longitude: xr.DataArray) -> xr.DataArray:
 
 
 def is_mesh(latitude: Floats, longitude: Floats) -> bool:
-    """Whether 2-D coordinates only repeat 1-D ones: latitude by row, longitude by column."""
+    """Return True if 2-D coordinates only repeat 1-D ones: latitude by row, longitude by column."""
     tolerance = 1e-5
     turn = (longitude - longitude[:1] + 180) % 360 - 180
     return bool(np.abs(latitude - latitude[:, :1]).max() < tolerance and np.abs(turn).max() < tolerance)

@@ -97,7 +97,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> 
 
 
 def ascends(coordinate: xr.DataArray) -> bool | None:
-    """True where ascending, False where descending, None where neither."""
+    """Return True if ascending, False if descending, None if neither."""
     steps = np.diff(np.asarray(in_memory(coordinate), dtype=np.float64))
     if (steps > 0).all():
         return True

@@ -50,7 +50,7 @@ def horizontal_grid(
     Returns
     -------
     HorizontalGrid or None
-        None where a problem was added.
+        None if a fault was added.
     """
     count = len(faults)
     shape = (array.sizes[axes.y], array.sizes[axes.x])
@@ -136,7 +136,7 @@ def _missing(
     faults: Faults,
     positions: list[str],
 ) -> None:
-    """Say what there is instead of coordinates in metres or degrees."""
+    """Add a fault with the coordinates that are present instead of metres or degrees."""
     parts = []
     for dim, coordinate in ((axes.y, y), (axes.x, x)):
         if coordinate is None:
