@@ -1,4 +1,4 @@
-"""Observation operators, and the observations that they are compared with.
+"""Observation operators, and observations.
 
 An operator gives the equivalent of the observations from a state. Operators after the first take a tensor, so that
 they compose: ``Compose(Component("tracer"), SquareRoot(), AtPoints(position))``.
@@ -24,7 +24,7 @@ TimeInterpolation = Literal["linear", "nearest"]
 
 @dataclass(frozen=True)
 class Component:
-    """The observed component of the state: ``H(x) = x[name]``.
+    """Operator of a component of the state: ``H(x) = x[name]``.
 
     Parameters
     ----------
@@ -38,16 +38,16 @@ class Component:
     components: tuple[int, ...] | None = None
 
     def __call__(self, state: State) -> Tensor:
-        """The component, (window, component, *grid)."""
+        """Return the component (window, component, *grid)."""
         values = state[self.name]
         return values if self.components is None else values[:, list(self.components)]
 
 
 @dataclass(frozen=True)
 class SquareRoot:
-    r""":math:`\sqrt{x}`, with a finite slope at zero: the variance of rain grows with the rain.
+    r"""Square root with a finite slope at zero, for a variable whose variance grows with its value, such as rain.
 
-    Below `floor` the root goes on along its tangent, so that it has a gradient at zero and takes negative values too.
+    Below `floor` the root continues along its tangent, so that it has a gradient at zero and takes negative values too.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ class SquareRoot:
     floor: float = 1e-3
 
     def __call__(self, values: Tensor) -> Tensor:
-        """The root of each value."""
+        """Return the root of each value."""
         root: float = self.floor**0.5
         return torch.where(values > self.floor, values.clamp_min(self.floor).sqrt(), 0.5 * root + values / (2 * root))
 
 
 @dataclass(frozen=True)
 class Logarithm:
-    r""":math:`\log(1 + x / \mathrm{scale})` of a value that is not negative.
+    r"""Logarithm :math:`\log(1 + x / \mathrm{scale})` of a variable that is not negative.
 
     Parameters
     ----------
@@ -76,13 +76,13 @@ class Logarithm:
     scale: float = 1.0
 
     def __call__(self, values: Tensor) -> Tensor:
-        """The logarithm of each value."""
+        """Return the logarithm of each value."""
         return torch.log1p(values.clamp_min(0) / self.scale)
 
 
 @dataclass(frozen=True)
 class AtPoints:
-    """Values at scattered points: (window, component, point).
+    """Interpolation to scattered points: (window, component, point).
 
     Parameters
     ----------
@@ -100,17 +100,17 @@ class AtPoints:
         return sample(values, position.expand(len(values), -1, -1), self.sampler)
 
     def select(self, windows: Tensor) -> AtPoints:
-        """The operator of some windows of the batch."""
+        """Return the operator of some windows of the batch."""
         return self if len(self.position) == 1 else replace(self, position=self.position[windows])
 
     def coarsen(self, factor: int) -> AtPoints:
-        """The same points in units of a grid whose cells hold `factor` cells a side."""
+        """Return the same points in units of a grid of blocks of `factor` cells a side."""
         return replace(self, position=(self.position + 0.5) / factor - 0.5)
 
 
 @dataclass(frozen=True)
 class Compose:
-    """Operators one after the other, the first of them from the state."""
+    """Composition of operators, the first of them from the state."""
 
     operators: tuple[Any, ...]
 
@@ -118,29 +118,29 @@ class Compose:
         object.__setattr__(self, "operators", operators)
 
     def __call__(self, state: State) -> Tensor:
-        """Apply them in turn."""
+        """Apply the operators in turn."""
         values: Any = state
         for operator in self.operators:
             values = operator(values)
         return values  # type: ignore[no-any-return]
 
     def select(self, windows: Tensor) -> Compose:
-        """The operators of some windows of the batch."""
+        """Return the operators of some windows of the batch."""
         return Compose(*(_each("select", part, windows) for part in self.operators))
 
     def coarsen(self, factor: int) -> Compose:
-        """The operators on a coarser grid."""
+        """Return the operators on a coarser grid."""
         return Compose(*(_each("coarsen", part, factor) for part in self.operators))
 
 
 def _each(verb: str, operator: Any, argument: Any) -> Any:
-    """An operator after `select` or `coarsen`; one that has no such method depends on neither windows nor grid."""
+    """Apply `select` or `coarsen` to an operator; one without that method depends on neither windows nor grid."""
     return getattr(operator, verb)(argument) if hasattr(operator, verb) else operator
 
 
 @dataclass(frozen=True)
 class Observation:
-    r"""Values observed at one time, and their misfit.
+    r"""Observations at one time, and their misfit.
 
     .. math:: J_o = \sum \rho\left(\frac{H(x) - y}{\sigma}\right), \quad
         \rho(r) = \tfrac12 r^2 \;\; \text{or} \;\; c^2 \left(\sqrt{1 + (r/c)^2} - 1\right)
@@ -176,37 +176,37 @@ class Observation:
     valid: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Take the missing values out: a NaN that is masked later still spoils the gradient."""
+        """Set missing values to zero: a NaN that is masked later still spoils the gradient."""
         if self.valid is None:
             valid = self.values.isfinite()
             object.__setattr__(self, "valid", valid)
             object.__setattr__(self, "values", torch.where(valid, self.values, torch.zeros_like(self.values)))
             if not bool((self.std.isfinite() & (self.std > 0)).all()):
-                # What is wrong where something is observed stays, and shows.
+                # An invalid deviation of an observed value stays, so that J shows it.
                 object.__setattr__(self, "std", torch.where(valid, self.std, torch.ones_like(self.std)))
 
     @property
     def mask(self) -> Tensor:
-        """Where a value was observed."""
+        """Mask of observed values."""
         assert self.valid is not None
         return self.valid
 
     @cached_property
     def complete(self) -> bool:
-        """Whether every value was observed."""
+        """True if every value was observed."""
         return bool(self.mask.all())
 
     def count(self) -> Tensor:
-        """Number of observed values of each window."""
+        """Return the number of observed values of each window."""
         return self.mask.flatten(1).sum(1)
 
     def residual(self, state: State) -> Tensor:
-        """H(x) - y over σ, zero where nothing is observed."""
+        """Return (H(x) - y) / σ, zero where nothing is observed."""
         residual = (self.operator(state) - self.values) / self.std
         return residual if self.complete else torch.where(self.mask, residual, 0.0)
 
     def misfit(self, state: State) -> Tensor:
-        """J_o of each window (window,)."""
+        """Return J_o of each window (window,)."""
         residual = self.residual(state)
         if self.threshold is None:
             return 0.5 * residual.square().flatten(1).sum(1)
@@ -214,19 +214,19 @@ class Observation:
         return norm.flatten(1).sum(1)
 
     def weight(self, residual: Tensor) -> Tensor:
-        r"""Weight :math:`\rho'(r) / r` of each residual in a quadratic that bounds the norm from above."""
+        r"""Return the weight :math:`\rho'(r) / r` of each residual in a quadratic that bounds the norm from above."""
         if self.threshold is None:
             return torch.ones_like(residual)
         return (1 + (residual / self.threshold).square()).rsqrt()
 
     def insert(self, state: State) -> State:
-        """The state with the observed values in place of its own."""
+        """Return the state with the observed values in place of its own."""
         if self.replaces is None:
             return state
         return {**state, self.replaces: torch.where(self.mask, self.values, state[self.replaces])}
 
     def select(self, windows: Tensor) -> Observation:
-        """The observations of some windows of the batch."""
+        """Return the observations of some windows of the batch."""
         each = self.std.ndim == self.values.ndim and len(self.std) > 1
         return replace(
             self,
@@ -237,7 +237,7 @@ class Observation:
         )
 
     def coarsen(self, factor: int) -> Observation:
-        """Observations on the grid averaged over blocks of `factor` cells a side; points stay points."""
+        """Return observations averaged over blocks of `factor` cells a side; points stay points."""
         operator = _each("coarsen", self.operator, factor)
         if self.values.ndim < 4:
             return replace(self, operator=operator)
@@ -250,7 +250,7 @@ class Observation:
 
 
 class _PseudoHuber(torch.autograd.Function):
-    """c² (√(1 + r²/c²) - 1), and its derivative r / √(1 + r²/c²), which autograd would find in twice as many passes."""
+    """Pseudo-Huber norm c² (√(1 + r²/c²) - 1) with its derivative, which autograd finds in twice as many passes."""
 
     @staticmethod
     def forward(ctx: Any, residual: Tensor, threshold: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is to be solved: a batch of windows that share a grid, a model and their observation times."""
+"""The inverse problem: a batch of windows that share a grid, a model and their observation times."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ForcedSteps:
 
 @dataclass(frozen=True)
 class Problem:
-    """One batch of windows to be minimised together.
+    """Inverse problem of a batch of windows.
 
     Specifications (of the model, of covariances) are in physical units and are bound to the grid when the problem is
     solved, at each resolution anew.
@@ -51,24 +51,24 @@ class Problem:
     background : dict of Tensor (window, component, *grid)
         x_b, with all components of the state.
     background_error : mapping of str to specification
-        B of each component that is in the control; the others stay at the background. What a specification cannot
-        put into a square root it adds to J as terms of their own.
+        B of each component in the control; the others stay at the background. A specification adds penalties that are
+        not part of its square root to J, as terms of their own.
     observations : tuple of Observation
         The observations, each at its own time.
     model_error : ForcedSteps, optional
         The weak constraint.
     held_errors : tuple of str
-        Components of the initial state that are the model's error, held over the window: their prior is a term of J of
-        its own, as that of `model_error` is.
+        Components of the initial state that are a model error, constant over the window: their prior belongs to the
+        term of J of `model_error`.
     curvature : mapping of str to Tensor, broadcastable to the component
-        What is known beforehand of the second derivative of J_o by each value of a component; it scales the control,
-        so that a well observed value does not slow down the others. It changes the path, not the minimum.
+        Estimate of the second derivative of J_o by each value of a component. It scales the control, so that a well
+        observed value does not slow down the others, and changes the path, not the minimum.
     measured : tuple of str
-        Components whose curvature is measured beforehand, along the slope of J: those whose error leaves so much free
-        that a step by the slope alone would carry the images off the grid.
+        Components whose curvature is measured first, along the slope of J: those whose prior is so weak that a step
+        along the slope alone would carry the images off the grid.
     parameters : tuple of str
-        Components of the initial state that are static parameters, of the model or of the observations: their prior is
-        a term of J of its own. See `xvar.core.parameters`.
+        Components of the initial state that are static parameters, see `xvar.core.parameters`: their prior is a term of
+        J.
     penalties : tuple of DigitalFilter
         Terms of J on the trajectory.
     checkpoint : bool
@@ -91,7 +91,7 @@ class Problem:
 
     @property
     def like(self) -> Tensor:
-        """A tensor of the dtype and on the device of all others."""
+        """A tensor with the dtype and the device of all others."""
         return next(iter(self.background.values()))
 
     @property
@@ -100,12 +100,12 @@ class Problem:
         return len(self.like)
 
     def number_of_observations(self) -> Tensor:
-        """Observed values of each window (window,)."""
+        """Return the number of observed values of each window (window,)."""
         counts = [observation.count() for observation in self.observations]
         return sum(counts, torch.zeros(self.windows, dtype=torch.int64, device=self.like.device))
 
     def times(self) -> list[float]:
-        """Time of every state of the trajectory, in seconds from the control."""
+        """Return the time of every state of the trajectory, in seconds from the control."""
         times = [0.0]
         for step in self.steps:
             times.append(times[-1] + step)
@@ -159,7 +159,7 @@ class Problem:
         return trajectory[index + 1] if share == 1 else between(trajectory[index], trajectory[index + 1], share)
 
     def select(self, windows: Tensor) -> Problem:
-        """The problem of some windows of the batch, its specifications as they are."""
+        """Return the problem of some windows of the batch."""
         return replace(
             self,
             background={key: values[windows] for key, values in self.background.items()},
@@ -168,7 +168,7 @@ class Problem:
         )
 
     def coarsen(self, factor: int) -> Problem:
-        """The problem on a grid whose cells hold `factor` cells a side."""
+        """Return the problem on a grid of blocks of `factor` cells a side."""
         if factor == 1:
             return self
         return replace(
@@ -180,7 +180,7 @@ class Problem:
         )
 
     def with_coarse_model(self, factor: int) -> Problem:
-        """The problem with its model on a grid of blocks of cells, and its observations where they are."""
+        """Return the problem with its model on a grid of blocks of cells, and its observations unchanged."""
         coarse = self.coarsen(factor)
         return replace(
             coarse,
@@ -200,34 +200,34 @@ class Problem:
 
 @dataclass(frozen=True)
 class Prolonged:
-    """An observation operator of a state on a coarser grid, which is interpolated to the operator's own."""
+    """Observation operator of a state on a coarser grid, interpolated to the grid of the operator."""
 
     operator: Any
     factor: int
     shape: tuple[int, ...]
 
     def __call__(self, state: State) -> Tensor:
-        """The equivalent of the observations."""
+        """Return the equivalents of the observations."""
         equivalent: Tensor = self.operator(
             {key: finer(values, self.factor, self.shape) for key, values in state.items()}
         )
         return equivalent
 
     def select(self, windows: Tensor) -> Prolonged:
-        """The operator of some windows of the batch."""
+        """Return the operator of some windows of the batch."""
         part = self.operator.select(windows) if hasattr(self.operator, "select") else self.operator
         return replace(self, operator=part)
 
 
 def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:
-    """Steps that meet every time of a sequence that begins with the time of the control.
+    """Return steps that meet every time of a sequence, which begins with the time of the control.
 
     Parameters
     ----------
     times : sequence of float
-        Seconds from the control, in the order in which they are met.
+        Seconds from the control, ascending or descending.
     longest : float, optional
-        Steps are no longer than this; intervals are cut into equal parts.
+        Longest step; intervals are cut into equal parts.
     """
     steps: list[float] = []
     for begin, end in pairwise(times):

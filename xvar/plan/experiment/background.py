@@ -66,22 +66,10 @@ def read_fields(
     faults: Faults,
     notes: list[str],
 ) -> Background:
-    """Read the fields of the background on the points and in the units of the record.
+    """Read the fields of the background on the points of the record, some of them converted to `units`.
 
-    Parameters
-    ----------
-    record, schedule
-        The frames, and the windows.
-    given : Dataset, optional
-        Fields (y, x), or (time, y, x) with a time for the beginning of each window.
-    names : sequence of str
-        The variables of the state; those that are missing are left out.
-    units : mapping of str to str
-        Units of variables that are converted.
-    staggered : sequence of str
-        Variables between the grid points, which are zero on land and may be undefined beside it.
-    faults, notes
-        Receive what is wrong, and what was assumed.
+    Fields are (y, x), or (time, y, x) with a time for the beginning of each window. Variables that are missing are left
+    out; staggered ones may be undefined beside land.
     """
     held = [name for name in names if given is not None and name in given]
     if given is None or not held:

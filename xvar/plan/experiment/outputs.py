@@ -32,22 +32,7 @@ def output_variables(
     *,
     cycled: bool,
 ) -> dict[str, Variable]:
-    """Return the variables of an analysis by name.
-
-    Parameters
-    ----------
-    record, state, experiment, observed
-        The problem.
-    background : Dataset, optional
-        As it was given: attributes of the variables of the state.
-    save : sequence of str
-        Fields that are wanted beside the analysis.
-    dtype : str
-    minimisations : sequence of Minimisation
-        Minimisations whose cost history is recorded.
-    cycled : bool
-        Whether windows are cycled.
-    """
+    """Return the variables of an analysis by name; those of the state have the attributes of the background."""
     name = str(record.name)
     variables: dict[str, Variable] = {}
     if not isinstance(record, PointRecord):

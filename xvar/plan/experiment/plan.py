@@ -59,19 +59,11 @@ def plan_experiment(
     _check_parameters(parameters, observed, faults, cycled=cycled)
     if len(faults) > before:
         return None
-    experiment = Experiment(
-        dynamics=state.model,
-        background_error=statistics.background_error,
-        model_error=statistics.model_error if options.constraint == "weak" else {},
-        growth=statistics.model_error,
-        forcing_interval=statistics.forcing_interval,
+    experiment = replace(
+        _experiment(record, state, statistics, options),
         parameters=parameters,
         penalties=penalties,
-        step=_longest_step(state, record),
         shared_error=state.advection or str(record.name) not in background.fields,
-        measured=statistics.measured,
-        minimizer=options.minimizer or LBFGS(max_evaluations=200),
-        cost_history="cost_history" in options.save,
     )
     minimisations = experiment.minimisations(core_grid(record.grid)) if experiment.cost_history else ()
     save = tuple(word for word in options.save if word != "cost_history")
@@ -109,6 +101,21 @@ def plan_experiment(
         observations=ObservationLabels(
             record, schedule, state, observed.images, observed.points, observed.sources.points
         ),
+    )
+
+
+def _experiment(record: Record, state: State, statistics: Statistics, options: Options) -> Experiment:
+    """Return the experiment without parameters and penalties."""
+    return Experiment(
+        dynamics=state.model,
+        background_error=statistics.background_error,
+        model_error=statistics.model_error if options.constraint == "weak" else {},
+        growth=statistics.model_error,
+        forcing_interval=statistics.forcing_interval,
+        step=_longest_step(state, record),
+        measured=statistics.measured,
+        minimizer=options.minimizer or LBFGS(max_evaluations=200),
+        cost_history="cost_history" in options.save,
     )
 
 
