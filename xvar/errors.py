@@ -31,6 +31,7 @@ class Status(IntEnum):
     BACKGROUND_ONLY = 3
     DIVERGED = 4
     FAILED = 5
+    AMBIGUOUS = 6
 
     @property
     def word(self) -> str:

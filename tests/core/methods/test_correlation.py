@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from xvar.core.grid import Grid
 from xvar.core.methods.correlation import displacement
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.errors import Status
 
 SECONDS = [0.0, 300.0, 600.0]
 
@@ -55,3 +58,13 @@ def test_a_window_has_the_bits_that_it_has_alone() -> None:
         alone = displacement(images[window : window + 1], SECONDS, 300.0)
         assert torch.equal(alone.peak[0], together.peak[window])
         assert torch.equal(alone.cells[0], together.cells[window])
+
+
+def test_a_window_with_a_rival_is_ambiguous() -> None:
+    x = torch.arange(96, dtype=torch.float64)
+    wave = torch.stack([torch.sin(2 * torch.pi * (x - 4 * frame) / 8).expand(96, 96) for frame in range(3)])
+    images = torch.stack([wave, moving((3, 1))[0]])
+    results = ImageMotion().analyse(images, SECONDS, Grid((96, 96), (1000.0, 1000.0)))
+    assert results["status"].tolist() == [int(Status.AMBIGUOUS), int(Status.CONVERGED)]
+    steady = torch.stack([results["u"][1, -1].mean(), results["v"][1, -1].mean()]) * 300 / 1000
+    assert (steady - torch.tensor([3.0, 1.0])).abs().max() < 0.1

@@ -283,11 +283,11 @@ class ImageMotion:
         spread = deviation(values)
         return values, torch.where(spread > 0, spread, torch.ones_like(spread))
 
-    def _start(self, images: Tensor, times: Sequence[float], frame: float, grid: Grid) -> Tensor:
-        """Return the uniform motion (window, 2, y, x) of the best correlation, about which the prior is."""
-        cells = displacement(images, times, frame).cells
-        spacing = cells.new_tensor([grid.spacing[1], grid.spacing[0]])
-        return (cells * spacing / frame)[:, :, None, None].expand(-1, -1, *grid.shape)
+    def _start(self, images: Tensor, times: Sequence[float], frame: float, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Return the uniform motion (window, 2, y, x) of the best correlation, and the windows that have a rival."""
+        best = displacement(images, times, frame)
+        spacing = best.cells.new_tensor([grid.spacing[1], grid.spacing[0]])
+        return (best.cells * spacing / frame)[:, :, None, None].expand(-1, -1, *grid.shape), best.has_rival
 
     def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
@@ -354,8 +354,9 @@ class ImageMotion:
         observed, values, times = values, values[:, kept], [seconds[index] for index in kept]
         images = values / scale
         error = self._share(frames, scale)
+        ambiguous = torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
         if guess is None:
-            guess = self._start(images, times, frame, grid)
+            guess, ambiguous = self._start(images, times, frame, grid)
         problem = self.steady_problem(images, times, frame, grid, guess, error)
         *_, finest = levels = fitting(self.levels, grid)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
@@ -404,7 +405,7 @@ class ImageMotion:
             "gradient_norm": result.minimum.gradient_norm,
             "evaluations": evaluations,
             "number_of_observations": count,
-            "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
+            "status": status_of(result, (spread.flatten() == 0) | (count == 0), ambiguous),
             **({} if cost_history is None else cost_history.numbers()),
         }
 
@@ -561,11 +562,13 @@ def costs_of(result: Analysis) -> dict[str, Tensor]:
     return {"cost": sum(others, first), **costs}
 
 
-def status_of(result: Analysis, flat: Tensor) -> Tensor:
-    """Return the `Status` of each window; `flat` marks those that have nothing to observe."""
+def status_of(result: Analysis, flat: Tensor, ambiguous: Tensor | None = None) -> Tensor:
+    """Return the `Status` of each window; `flat` has nothing to observe, `ambiguous` has another motion as likely."""
     reason = result.minimum.reason
     status = torch.full_like(reason, int(Status.CONVERGED))
     status[reason == Reason.EVALUATIONS] = int(Status.NOT_CONVERGED)
+    if ambiguous is not None:
+        status[ambiguous] = int(Status.AMBIGUOUS)
     status[reason == Reason.DIVERGED] = int(Status.DIVERGED)
     status[flat] = int(Status.BACKGROUND_ONLY)
     return status
