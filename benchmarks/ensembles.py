@@ -1,8 +1,7 @@
-"""STEPS ensembles of pysteps on Lucas-Kanade's motion and on xvar's: the continuous ranked probability score.
+"""Ensembles of xvar, and of STEPS on Lucas-Kanade's motion and on xvar's: the continuous ranked probability score.
 
-The same windows, scored pixels and leads as in `benchmarks.nowcast`; the same noise for both motions, for the seeds
-are the same. The score is that of fair ensembles, by the `scores` library, in mm/h, over the pixels where both
-ensembles have values.
+Windows, scored pixels and leads are those of `benchmarks.nowcast`; STEPS has the same noise on every motion. The score
+is that of fair ensembles, by the `scores` library, in mm/h, over the pixels at which all ensembles have values.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ import xarray as xr
 from benchmarks.nowcast import DRAWS, EVENTS, FLOWS, FRAMES, LEADS, Array, Event, data_folder, decibels, frames_of
 from benchmarks.nowcast import xvar_forecast as deterministic
 
-MEMBERS, SEED = 12, 42
+MEMBERS, SEED = 20, 42
+OWN = "members of xvar"
 THRESHOLD = -10.0  # dB, of rain
 
 
@@ -41,6 +41,14 @@ def ensemble(frames: Array, displacement: Array, event: Event) -> Array:
     return rates[:, [step - 1 for step in event.steps.values()]]
 
 
+def own_ensemble(analysis: xr.Dataset, window: xr.Dataset, event: Event) -> Array:
+    """Rates (member, lead, y, x) in mm/h of the ensemble of xvar."""
+    forecast = analysis.var4d.forecast(f"{max(event.steps)}min", members=MEMBERS, seed=SEED)[event.variable]
+    leads = [np.timedelta64(lead * 60, "s").astype("m8[ns]") for lead in event.steps]
+    taken = forecast.isel(window=0).sel(lead_time=leads, y=window["y"], x=window["x"])
+    return np.asarray(taken.transpose("member", "lead_time", "y", "x").values * event.factor)
+
+
 def score(members: Array, observed: Array, valid: Array) -> float:
     """Mean CRPS over the valid pixels, of members (member, y, x)."""
     from scores.probability import crps_for_ensemble
@@ -61,8 +69,9 @@ def measure_window(event: Event, start: int) -> dict[str, list[float]]:
         "xvar at the last image": analysis.var4d.to_pysteps(),
     }
     members = {name: ensemble(frames, displacement, event) for name, displacement in motions.items()}
+    members[OWN] = own_ensemble(analysis, window, event)
     own = deterministic(window, event)
-    found: dict[str, list[float]] = {name: [] for name in (*motions, "one forecast of xvar, no ensemble")}
+    found: dict[str, list[float]] = {name: [] for name in (*members, "one forecast of xvar, no ensemble")}
     for index, step in enumerate(event.steps.values()):
         observed = rain[start + FRAMES - 1 + step]
         valid = np.zeros(observed.shape, bool)
@@ -95,11 +104,12 @@ def table(results: Mapping[str, Mapping[str, Sequence[Sequence[float]]]]) -> str
     lines.append("|---|---|" + "---|" * len(LEADS))
     for event, by_method in results.items():
         for method, values in by_method.items():
-            label = method if method.startswith("one") else f"STEPS on the motion of {method}"
+            label = method if method.startswith(("one", OWN)) else f"STEPS on the motion of {method}"
             lines.append(f"| {event} | {label} | " + " | ".join(f"{v:.4f}" for v in np.mean(values, axis=0)) + " |")
-    for motion in ("xvar", "xvar at the last image"):
+    for motion in (OWN, "xvar", "xvar at the last image"):
         cells = (f"{mean:+.1%} ({low:+.1%} to {high:+.1%})" for mean, low, high in gains(results, motion))
-        lines.append(f"| mean | the motion of {motion} against Lucas-Kanade's | " + " | ".join(cells) + " |")
+        label = OWN if motion == OWN else f"STEPS on the motion of {motion}"
+        lines.append(f"| mean | {label} against STEPS on Lucas-Kanade's | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

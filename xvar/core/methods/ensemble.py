@@ -53,7 +53,8 @@ class Skill:
         levels, exponent = _power_law(ages[there], -rho.log(), (rho * rho.log()).square(), ensemble.exponents)
         known = growth[there].clamp_min(GROWTH)[:, None]
         grown, growth_exponent = _power_law(ages[there], known, torch.ones_like(known), ensemble.growth_exponents)
-        return cls(ensemble.optimism * levels, exponent, ensemble.growth_share * float(grown), growth_exponent)
+        exponent += ensemble.optimism
+        return cls(levels, exponent, ensemble.growth_share * float(grown), growth_exponent)
 
     def correlation(self, frames: Tensor) -> Tensor:
         """ρ of each octave (..., octave) after times (...)."""
@@ -97,9 +98,9 @@ class Ensemble:
     members : int
         Number of members.
     optimism : float
-        Factor of the decorrelation rates: the motion was fitted to the images on which they are measured.
+        Number added to b of `Skill`: the motion was fitted to the images on which b is measured, the more so the older.
     exponents, growth_exponents : tuple of float
-        Bounds of b and c of `Skill`.
+        Bounds of the fitted b and c.
     growth_share : float
         Share of the measured growth that counts.
     growth_length : float
@@ -109,10 +110,10 @@ class Ensemble:
     """
 
     members: int
-    optimism: float = 1.15
+    optimism: float = 0.25
     exponents: tuple[float, float] = (0.7, 1.4)
     growth_exponents: tuple[float, float] = (0.3, 1.4)
-    growth_share: float = 0.7
+    growth_share: float = 0.9
     growth_length: float = 12.0
     growth_limit: float = 2.0
 
