@@ -58,6 +58,14 @@ def test_the_tutorial_of_the_nowcaster_runs_as_written(page) -> None:
         assert forecast.sizes["lead_time"] == 3
 
 
+def test_the_tutorial_of_ensembles_runs_as_written(page) -> None:
+    run(page, blocks("docs/tutorials/ensembles.md"))
+    assert (page.scores["crps_skill"] > 0.5).all()
+    assert (abs(page.scores["spread_over_error"] - 1) < 0.3).all()  # "near 1"
+    sharp, mean = page.errors
+    assert mean < sharp  # "the least squared error"
+
+
 def test_the_tutorial_of_the_oceanographer_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/oceanographer.md", r"\{code-cell\} python"))
     assert (page.scores["vector_correlation"] > 0.97).all()

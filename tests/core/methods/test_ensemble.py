@@ -235,7 +235,7 @@ def test_the_power_of_members_is_limited() -> None:
 
     ratio, without = ((power(part).mean(0) / power(result.carried[0]))[:, :-1] for part in (members, free))
     assert ratio.max() < 1.3  # setting negative rain to zero adds a little
-    assert without[2].min() > 1.3
+    assert without[2].max() > 2
 
 
 def test_members_are_films_that_move_with_the_rain() -> None:
