@@ -269,18 +269,18 @@ def scheduler(share: float) -> Figures:
     from xvar.execution.batches import Output, Work, deferred, make_batches
     from xvar.execution.graph import lazy_batches
     from xvar.execution.schedule import Schedule
-    from xvar.runs.store import WriteRecord
+    from xvar.runs.journal import WriteRecord
     from xvar.runs.tasks import write_tasks
 
     windows = int(100_000 * share)
     frames = np.stack([np.arange(windows) * 3 + step for step in range(4)], axis=1)
     schedule = Schedule(frames, np.tile(np.arange(4) * 300.0, (windows, 1)))
     outputs = {"u": Output((4, 1, 16), "float32"), "status": Output((), "int8", fill=0)}
-    work = Work(_nothing, outputs, 4, "raise", 1)
+    work = Work(_nothing, outputs, "raise", 1)
     data = dask.array.zeros((3 * windows + 1, 1, 1), chunks=(288, 1, 1), dtype="f4")
     with deferred() as tasks:
         begin = time.perf_counter()
-        arrays = lazy_batches(work, data, make_batches(schedule, 1), tasks)
+        arrays = lazy_batches(work, data, make_batches(schedule, 1, np.arange(3.0 * windows + 1)), tasks)
         built = time.perf_counter() - begin
     analysis = xr.Dataset({"u": (("window", "step", "y", "x"), arrays["u"]), "status": ("window", arrays["status"])})
     done = 0
@@ -311,13 +311,13 @@ def scheduler(share: float) -> Figures:
     }
 
 
-def _nothing(frames: Any, seconds: Any) -> dict[str, Any]:
-    del seconds
-    return {"u": np.zeros((len(frames), 4, 1, 16), "f4"), "status": np.ones(len(frames), "i1")}
+def _nothing(windows: Any) -> dict[str, Any]:
+    return {"u": np.zeros((len(windows), 4, 1, 16), "f4"), "status": np.ones(len(windows), "i1")}
 
 
-def _write_nothing(*_: Any, **__: Any) -> None:
-    """A store that keeps nothing."""
+def _write_nothing(begin: int, fields: Any, **_: Any) -> tuple[dict[str, int], tuple[int, int]]:
+    """Store that keeps nothing."""
+    return {}, (begin, begin + len(fields["u"]))
 
 
 def _resources() -> float:

@@ -150,7 +150,12 @@ def test_zarr_is_written_and_read(folder) -> None:
     told = call("status", folder / "analysis.zarr", "--json")
     assert told.exit_code == 0
     expected = {"windows": 3, "done": 3, "failed": {}, "not_run": [], "outcomes": {"converged": 3}, "running": None}
-    assert json.loads(told.stdout) == expected
+    assert json.loads(told.stdout) == {**expected, "damaged": []}
+    (folder / "analysis.zarr" / "x" / "zarr.json").write_text("{}")
+    assert call("status", folder / "analysis.zarr", "--trusted").exit_code == 0
+    told = call("status", folder / "analysis.zarr", "--verify", "--trusted")
+    assert told.exit_code == 4
+    assert "zarr.json is damaged" in told.stdout
     assert not list(folder.glob(".*"))
 
 

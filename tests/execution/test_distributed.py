@@ -217,7 +217,7 @@ def test_a_cluster_that_goes_away_marks_no_window_as_failed(tmp_path: pathlib.Pa
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
         client.as_current(),
-        pytest.raises(workers.WorkerError, match="the same command goes on"),
+        pytest.raises(workers.WorkerError, match="the same command computes"),
     ):
         xvar.run(shower(), tmp_path / "a.zarr", **options, batch=1, errors="continue", progress=progress)
     report = status(tmp_path / "a.zarr")
@@ -376,7 +376,7 @@ def test_ctrl_c_lets_the_workers_go(client: Any, tmp_path: pathlib.Path) -> None
             raise KeyboardInterrupt
 
     options = {"window": 4, "minimizer": Slow(max_evaluations=12, ftol=0.99, seconds=0.5)}
-    with client.as_current(), pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with client.as_current(), pytest.raises(KeyboardInterrupt, match="the same command computes"):
         xvar.run(shower(25), tmp_path / "a.zarr", **options, batch=1, progress=progress)
     for _ in range(100):
         if not client.processing() or not any(client.processing().values()):

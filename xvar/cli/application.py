@@ -131,6 +131,10 @@ def assimilate(
     group: Group = None,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run windows that failed again.")] = False,
+    accept_versions: Annotated[
+        bool, typer.Option("--accept-versions", help="Resume a run of another version of xvar, torch or Python.")
+    ] = False,
     **options: Any,
 ) -> None:
     """Find the motion in a record of images; an interrupted run goes on if it is started again."""
@@ -152,6 +156,8 @@ def assimilate(
                 target,
                 variable=variable,
                 overwrite=overwrite,
+                retry_failed=retry_failed,
+                accept_versions=accept_versions,
                 workers=workers,
                 scheduler=scheduler,
                 progress=True,
@@ -165,6 +171,8 @@ def assimilate(
         raise typer.Exit(FAILED if isinstance(error, WindowError) else UNFINISHED) from None
     for index, reason in report.failed.items():
         complain(f"window {index} failed: {reason}")
+    for text in report.damaged:
+        complain(f"{text}; it was written again")
     if report.before == report.windows:
         note(f"{output}: all {report.windows} windows were done already")
     else:
@@ -175,11 +183,14 @@ def assimilate(
 
 
 @application.command(
-    epilog="Exit codes: 0 all windows done, 3 all were run and some failed, 4 some were not run. "
+    epilog="Exit codes: 0 all windows done, 3 all were run and some failed, 4 some were not run or are damaged. "
     "Example: xvar status analysis.zarr && xvar forecast analysis.zarr -o forecast.nc"
 )
 def status(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="The output of `xvar assimilate`.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything; windows that are damaged or absent are not run.")
+    ] = False,
     as_json: AsJson = False,
     trusted: Trusted = False,
 ) -> None:
@@ -192,20 +203,23 @@ def status(
 
     if store.exists() and not trusted:
         check_untrusted(store)
-    report = call(store)
+    report = call(store, verify=verify)
     if as_json:
         known = {"windows": report.windows, "done": report.done, "failed": report.failed, "not_run": report.not_run}
-        say(json.dumps({**known, "outcomes": report.outcomes, "running": report.running}))
+        known |= {"outcomes": report.outcomes, "running": report.running, "damaged": report.damaged}
+        say(json.dumps(known))
     else:
         say(report)
         say(f"outcomes: {', '.join(f'{count} {word}' for word, count in report.outcomes.items())}")
         for window, reason in report.failed.items():
             say(f"window {window} failed: {reason}")
+        for text in report.damaged:
+            say(text)
         if report.left:
             say(f"not run: {ranges(report.not_run)}")
             idle = "no process runs it: the same xvar assimilate goes on with the missing windows"
             say(f"running: {report.running}" if report.running else idle)
-    if report.left:
+    if report.left or report.damaged:
         raise typer.Exit(UNFINISHED)
     if report.failed:
         raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""The device that windows are solved on: a worker's own where a machine has several, refused where there is none."""
+"""Device of torch on which windows are solved: each worker of a machine takes its own."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from xvar.errors import Fault, InputError
 
 
 def take_device(device: str | None) -> None:
-    """Go to the device that a call names.
+    """Select the device of a call.
 
-    Where that is "cuda" without a number, each worker of a machine takes one of its devices. A process that is no
-    worker, or a worker to which dask-cuda shows its own devices, stays with the one that it has.
+    For "cuda" without a number each worker of a machine takes one of its devices. A process that is no worker, or a
+    worker of dask-cuda, which has its own devices, keeps the current one.
 
     Raises
     ------
     InputError
-        Where this machine has no such device.
+        If this machine has no such device.
     """
     if device is None:
         return
@@ -35,15 +35,16 @@ def take_device(device: str | None) -> None:
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise InputError(
             Fault(
-                f"device={str(device)!r}, which torch does not have here: {' '.join(str(error).split())}",
-                "a device of the machine that solves the windows",
-                "leave it out: the processor is used; or a torch and a driver for that device",
+                code="no-such-device",
+                found=f"device={str(device)!r}, which torch does not have here: {' '.join(str(error).split())}",
+                expected="a device of the machine that solves the windows",
+                fix="leave device out to use the processor, or install torch and a driver for that device",
             )
         ) from error
 
 
 def _worker() -> Any:
-    """The worker of dask.distributed that runs this task, None where there is none."""
+    """Return the worker of dask.distributed that runs this task, or None."""
     if "distributed" not in sys.modules:
         return None
     import distributed
@@ -55,14 +56,14 @@ def _worker() -> Any:
 
 
 def _place(worker: Any) -> int:
-    """The number of a worker among those of its machine: that at the end of its name, such as 2, or gpu-2."""
+    """Return the number of a worker on its machine: the end of its name, such as 2, or gpu-2."""
     number = re.fullmatch(r"(?:.*-)?(\d+)", str(worker.name))
     return int(number[1]) if number else _place_by_address(str(worker.address))
 
 
-@functools.cache  # it stays where it is, also when another is started anew
+@functools.cache  # it stays the same if another worker is started again
 def _place_by_address(address: str) -> int:
-    """The same for one without a name: that of its address among those of the machine."""
+    """Return the number of a worker without a name: of its address among those of the machine."""
     import distributed
 
     known = distributed.get_client().scheduler_info(n_workers=-1)["workers"]

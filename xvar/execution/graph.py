@@ -181,7 +181,7 @@ def solve_task(
     workers.refuse_fork()
     with workers.one_torch_thread():
         take_device(work.device)
-        frames = _assemble([np.asarray(block) for block in blocks], planes)
+        frames = assemble([np.asarray(block) for block in blocks], planes)
         return solve_batch(work, batch, frames, held, before)
 
 
@@ -191,7 +191,7 @@ def _join(parts: list[BatchResult]) -> BatchResult:
     return BatchResult(arrays, {window: reason for part in parts for window, reason in part.failures.items()})
 
 
-def _assemble(blocks: list[NDArray[Any]], planes: tuple[int, ...]) -> NDArray[Any]:
+def assemble(blocks: list[NDArray[Any]], planes: tuple[int, ...]) -> NDArray[Any]:
     """Join chunks, in the order of time and then of the other dimensions, which are cut into `planes` parts."""
     for axis in range(len(planes), 0, -1):
         size = planes[axis - 1]

@@ -1,4 +1,4 @@
-"""What a worker needs so that a batch has the same bits everywhere: one torch thread, no fork, objects that travel."""
+"""Rules of workers, so that a batch has the same bits everywhere: one torch thread, no fork, picklable objects."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SPAWN = (
 
 
 class WorkerError(RuntimeError):
-    """Workers were started in a way in which they cannot work; the message says how to mend it."""
+    """Workers were started in a way in which they cannot work."""
 
 
 class WorkerWarning(UserWarning):
-    """Workers are set up so that they hinder one another; the message says how to mend it."""
+    """Workers are set up so that they hinder one another."""
 
 
 # --- threads of torch ---
 
 
 class _TorchThreads:
-    """How many threads torch had before the first of several tasks of this process, and how many tasks are running."""
+    """Number of running tasks in this process, and threads of torch before the first of them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -46,18 +46,18 @@ _torch_threads = _TorchThreads()
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """One thread of torch for the thread that calls; what was set before comes back.
+    """Use one thread of torch in the calling thread, and restore the number at the end.
 
     Workers already share the cores, and reductions of torch keep their bits with one thread only. Torch counts threads
-    for each thread of the process, but a new thread begins with what was set last, wherever that was: the number before
-    the first of overlapping tasks is the one that every task puts back.
+    for each thread of the process, but a new thread begins with the number that was set last in any of them: every task
+    restores the number before the first of overlapping tasks.
     """
     import torch
 
     state = _torch_threads
     with state.lock:
-        # Asked even where the answer is known: a thread of which torch knows nothing yet takes, at its first operation,
-        # the number that was set last, and that may be what a task which ends meanwhile puts back.
+        # Always asked: a thread that torch does not know yet takes, at its first operation, the number that was set
+        # last, and that may be the number which a task that ends meanwhile restores.
         before = torch.get_num_threads()
         if state.tasks == 0:
             state.before = before
@@ -72,7 +72,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def warn_if_crowded(threads: int, cores: int | None = None) -> None:
-    """Warn where more threads work at once than there are cores.
+    """Warn if more threads work at once than there are cores.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def warn_if_crowded(threads: int, cores: int | None = None) -> None:
 
 
 def local_threads() -> int | None:
-    """Threads that would work on this machine for what is computed now; None where nobody has said."""
+    """Return the threads that would compute on this machine now; None if unknown."""
     client = active_client()
     if client is not None:
         return _threads_here(client)
@@ -104,7 +104,7 @@ def local_threads() -> int | None:
 
 
 def _threads_here(client: Any) -> int:
-    """Threads of a cluster's workers on this machine."""
+    """Return the threads of a cluster's workers on this machine."""
     import socket
 
     here = {"127.0.0.1", "localhost", socket.gethostname()}
@@ -120,14 +120,14 @@ def _threads_here(client: Any) -> int:
 
 
 def active_client() -> Any:
-    """The client of dask.distributed that computes now, None where there is none."""
+    """Return the active client of dask.distributed, or None."""
     if "distributed" not in sys.modules:
         return None
     import dask.config
     import distributed
 
     if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
-        return None  # such as "threads": the user passes the cluster by
+        return None  # such as "threads": the user does not want the cluster
     try:
         return distributed.get_client()
     except ValueError:
@@ -135,7 +135,7 @@ def active_client() -> Any:
 
 
 def cluster_threads() -> int:
-    """How many tasks run at once."""
+    """Return the number of tasks that run at once."""
     client = active_client()
     if client is not None:
         return sum(client.nthreads().values())
@@ -149,7 +149,7 @@ def cluster_threads() -> int:
 
 
 class _Fork:
-    """Whether this process was forked from one in which torch was loaded."""
+    """True if this process was forked from one in which torch was loaded."""
 
     after_torch = False
 
@@ -163,13 +163,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def refuse_fork() -> None:
-    """Raise where this process was forked after torch was loaded: its threads are not in the copy, which then hangs.
-
-    Raises
-    ------
-    WorkerError
-        With the ways out.
-    """
+    """Raise WorkerError if this process was forked after torch was loaded: it has none of torch's threads and hangs."""
     if _Fork.after_torch:
         raise WorkerError(
             "this process was forked from one in which torch was loaded; torch's threads do not survive that, and it"
@@ -178,13 +172,7 @@ def refuse_fork() -> None:
 
 
 def refuse_fork_method() -> None:
-    """Raise where workers would be forked from this process after torch was loaded.
-
-    Raises
-    ------
-    WorkerError
-        With the ways out.
-    """
+    """Raise WorkerError if workers would be forked from this process, in which torch is loaded."""
     import dask.config
 
     if "torch" in sys.modules and dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork":
@@ -194,13 +182,7 @@ def refuse_fork_method() -> None:
 
 
 def refuse_start_in_import() -> None:
-    """Raise where a worker that is just starting would start workers itself: a script without its main guard.
-
-    Raises
-    ------
-    WorkerError
-        With the lines that mend it.
-    """
+    """Raise WorkerError if a worker that is starting would start workers itself: a script without main guard."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise WorkerError(
             "a worker process imports the script that started it, and the script starts workers as it is imported. Put"
@@ -208,11 +190,11 @@ def refuse_start_in_import() -> None:
         )
 
 
-# --- objects that travel ---
+# --- picklable objects ---
 
 
 def is_picklable(value: object) -> bool:
-    """Whether a worker process can be given the value."""
+    """Return True if the value can be sent to a worker process."""
     import cloudpickle  # type: ignore[import-untyped]
 
     try:
@@ -223,13 +205,7 @@ def is_picklable(value: object) -> bool:
 
 
 def refuse_unpicklable(value: object) -> None:
-    """Raise where a worker process cannot be given a value, naming the part that cannot travel.
-
-    Raises
-    ------
-    InputError
-        With the path of attributes to it.
-    """
+    """Raise InputError if a value cannot be sent to a worker process, with the path of the part that cannot."""
     if is_picklable(value):
         return
     path, culprit = _unpicklable_part(value, "", _DEPTH_OF_SEARCH)
@@ -237,6 +213,7 @@ def refuse_unpicklable(value: object) -> None:
         Fault(
             found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which"
             " cannot be pickled",
+            code="not-picklable",
             expected="models, operators and options that can be sent to a worker process",
             fix="make it in __setstate__ or at its first use instead of keeping it, or compute in threads"
             ' (dask.config.set(scheduler="threads"))',
@@ -245,7 +222,7 @@ def refuse_unpicklable(value: object) -> None:
 
 
 def _unpicklable_part(value: object, path: str, depth: int) -> tuple[str, object]:
-    """Follow the parts of a value down to the innermost one that cannot be pickled."""
+    """Return path and value of the innermost part that cannot be pickled."""
     if depth:
         for name, part in _parts(value):
             if not is_picklable(part):

@@ -1,4 +1,4 @@
-"""The workers of a run: those of a cluster that is there, or processes of its own."""
+"""Workers of a run: those of a running cluster, or processes of its own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import dask.config
 from xvar.errors import Fault, InputError
 from xvar.execution import workers as processes
 
-DEATHS = 3  # of workers, before a batch is taken for what killed them
-# Ctrl-C reaches all processes of a terminal. It is for the run, which ends its workers itself, in peace.
-DEAF = """
+DEATHS = 3  # of workers, before the batch that they ran is blamed
+# Ctrl-C reaches all processes of a terminal: the workers ignore it, and the run ends them.
+_PRELOAD = """
 import logging, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 """
+# The statistical profiler of workers keeps what it has seen: 25 MB over 800 windows.
+_CONFIG = {"distributed": {"worker": {"profile": {"enabled": False}}}}
 
 
 def _distributed() -> Any:
@@ -26,14 +28,19 @@ def _distributed() -> Any:
         import distributed
     except ImportError as error:
         raise InputError(
-            Fault("workers without the package distributed", "distributed", "pip install 'xvar[distributed]'")
+            Fault(
+                code="no-package-distributed",
+                found="workers without the package distributed",
+                expected="distributed",
+                fix="pip install 'xvar[distributed]'",
+            )
         ) from error
     return distributed
 
 
 @contextmanager
 def connected(scheduler: str | None) -> Iterator[Any]:
-    """The client of a scheduler; without an address the one that is active, None where there is none."""
+    """Yield the client of a scheduler; without an address the active client, or None."""
     if scheduler is None:
         yield processes.active_client()
         return
@@ -41,17 +48,21 @@ def connected(scheduler: str | None) -> Iterator[Any]:
     try:
         client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
-        problem = Fault(
-            f"no scheduler at {scheduler!r}: {error}", "the address of dask scheduler", "check that it runs"
-        )
-        raise InputError(problem) from error
+        raise InputError(
+            Fault(
+                code="no-scheduler",
+                found=f"no scheduler at {scheduler!r}: {error}",
+                expected="the address of a running dask scheduler",
+                fix="dask scheduler, which prints its address",
+            )
+        ) from error
     with client, client.as_current():
         yield client
 
 
 @contextmanager
 def started(workers: int | None) -> Iterator[Any]:
-    """The client of workers of our own; None where none are asked for."""
+    """Yield the client of worker processes that end with the run; None if none are asked for."""
     if workers is None:
         yield None
         return
@@ -61,12 +72,12 @@ def started(workers: int | None) -> Iterator[Any]:
         n_workers=workers,
         threads_per_worker=1,
         processes=True,
-        dashboard_address=":0",  # whatever port is free: another cluster may have the usual one
-        preload=[DEAF],
-        # A batch that kills its third worker is given up.
-        scheduler_kwargs={"allowed_failures": DEATHS - 1},
+        dashboard_address=":0",  # a free port: another cluster may have the usual one
+        config=_CONFIG,
+        preload=[_PRELOAD],
+        scheduler_kwargs={"allowed_failures": DEATHS - 1},  # a batch that kills its third worker is given up
     )
-    # A worker that takes longer than this to come back is dropped for good, and with the last one the run would hang.
+    # A worker that takes longer than this to come back is dropped, and with the last one the run would hang.
     patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
     nannies = logging.getLogger("distributed.nanny")
     with ExitStack() as end, patience, cluster, distributed.Client(cluster, set_as_default=False) as client:
@@ -75,4 +86,4 @@ def started(workers: int | None) -> Iterator[Any]:
             try:
                 yield client
             finally:
-                nannies.setLevel(logging.ERROR)  # that a worker with torch takes its time to end is no news
+                nannies.setLevel(logging.ERROR)  # not that a worker with torch takes long to end

@@ -1,25 +1,27 @@
-"""What a store holds the results of: configuration, input, versions. A resumed run adds nothing else to it."""
+"""Identity of a run: what its results depend on. A store is resumed by a run of the same identity only."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from xvar.plan.experiment.table import is_table
+from xvar.execution.batches import Batch, Work
+from xvar.plan.configuration import ATTRIBUTE
+from xvar.runs.identity import WITHOUT_EFFECT, Identity
 
-ATTRIBUTE = "xvar_manifest"
-SAMPLED_FRAMES = 8
-PACKAGES = ("xvar", "torch", "numpy", "xarray", "dask")
-# What does not change a result: who computes it, and how many windows at once.
-_WITHOUT_EFFECT = frozenset({"batch", "device", "errors"})
+BINDING_VERSIONS = ("xvar", "torch", "python")  # another one may change bits
+_NAMED = 6  # differences in a message
+_PACKAGES = ("xvar", "torch", "numpy", "xarray", "dask")
 
 
 @dataclass(frozen=True)
@@ -28,149 +30,158 @@ class Manifest:
 
     Attributes
     ----------
+    options : mapping of str to str
+        Options of the call; they are not compared, but name what differs.
     configuration : mapping
-        Options that change results, in plain words and hashes.
-    input : mapping
-        Sizes of the record and hashes of its coordinates and values.
-    versions : mapping
-        Of the packages.
+        Choices that change results.
+    solver : mapping of str to str
+        Digests of the planned solver, by the path of its parts.
+    code : str
+        Digest of the bytecode of models and functions that are not installed.
+    output : mapping of str to str
+        Types, sizes, units and coordinates of the output.
+    versions : mapping of str to str
+        Versions of Python and of packages.
     windows, batch : int
-        Windows in all and of a task.
+        Windows of the record, and of a task.
     """
 
+    options: Mapping[str, str]
     configuration: Mapping[str, Any]
-    input: Mapping[str, Any]
+    solver: Mapping[str, str]
+    code: str
+    output: Mapping[str, str]
     versions: Mapping[str, str]
     windows: int
     batch: int
 
-    def to_json(self) -> str:
-        """For an attribute or a file."""
-        return json.dumps(asdict(self), sort_keys=True)
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, for JSON."""
+        return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """From an attribute or a file."""
-        return cls(**json.loads(text))
+    def differences(self, now: Manifest) -> list[str]:
+        """Name what makes results of the run that works now differ from those in the store; versions apart."""
+        found = [*_compare("configuration ", self.configuration, now.configuration)]
+        found += [f"{key} differs" for key in sorted(_unequal(self.solver, now.solver))]
+        found += _compare("output ", self.output, now.output)
+        if self.code != now.code and self.versions["python"] == now.versions["python"]:
+            found.append("code of a model or function that is not part of an installed package differs")
+        if self.windows > now.windows:
+            found.append(f"windows: {self.windows} in the store, {now.windows} now")
+        named = _compare("", self.options, now.options) if found else []
+        rest = [] if len(found) <= _NAMED else [f"and {len(found) - _NAMED} more"]
+        return [*named, *found[:_NAMED], *rest]
 
-    def differences(self, other: Manifest) -> list[str]:
-        """What makes the results of two runs differ, in words; `other` is the one that runs now."""
-        found: list[str] = []
-        for part, then, now in (
-            ("configuration", self.configuration, other.configuration),
-            ("input", self.input, other.input),
-            ("version", {k: self.versions.get(k) for k in ("xvar",)}, {k: other.versions.get(k) for k in ("xvar",)}),
-        ):
-            found += [
-                f"{part} {key}: {_short(then.get(key))} in the store, {_short(now.get(key))} now"
-                for key in sorted({*then, *now})
-                if then.get(key) != now.get(key)
-            ]
-        if self.windows != other.windows:
-            found.append(f"windows: {self.windows} in the store, {other.windows} now")
-        return found
+    def other_versions(self, now: Manifest) -> list[str]:
+        """Name the versions that may change bits and differ."""
+        then, other = ({name: part.versions.get(name) for name in BINDING_VERSIONS} for part in (self, now))
+        return _compare("", then, other)
 
 
-def make_manifest(
-    record: xr.Dataset | xr.DataArray, analysis: xr.Dataset, options: Mapping[str, Any], batch: int
-) -> Manifest:
-    """The manifest of a run.
+def _unequal(then: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    return {key for key in {*then, *now} if then.get(key) != now.get(key)}
+
+
+def _compare(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{title}{key}: {_short(then.get(key))} in the store, {_short(now.get(key))} now"
+        for key in sorted(_unequal(then, now))
+    ]
+
+
+def make_manifest(analysis: xr.Dataset, work: Work, options: Mapping[str, Any], windows: int, batch: int) -> Manifest:
+    """Return the manifest of a run.
 
     Parameters
     ----------
-    record : Dataset or DataArray
-        The input. A few frames of it are read.
     analysis : Dataset
-        What `assimilate` gives, not computed.
+        Lazy result of `assimilate`.
+    work : Work
+        The planned solver.
     options : mapping
-        Of the call.
-    batch : int
-        Windows of a task.
+        Options of the call.
+    windows, batch : int
+        Windows of the record, and of a task.
+
+    Raises
+    ------
+    InputError
+        If a part of the solver cannot be identified by content.
     """
-    plain = json.loads(analysis.attrs.get("xvar_configuration", "{}"))
-    configuration = {key: value for key, value in plain.items() if key not in _WITHOUT_EFFECT}
-    stated = {
-        key: identity(value) for key, value in options.items() if key not in _WITHOUT_EFFECT and value is not None
-    }
-    configuration |= {f"{key}=": value for key, value in stated.items() if key not in configuration}
-    configuration["times of the windows"] = digest(analysis["time"].values)
-    versions = {}
-    for package in PACKAGES:
+    plain = json.loads(analysis.attrs.get(ATTRIBUTE, "{}"))
+    identity = Identity()
+    solver = identity.parts(work.solve, "solver") | identity.parts(work.carried, "carried")
+    code = hashlib.blake2b(b"".join(identity.code), digest_size=16).hexdigest()
+    versions = {"python": ".".join(map(str, sys.version_info[:2]))}
+    for package in _PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "unknown"
-    # By way of JSON, so that what is compared is what was written.
-    return Manifest.from_json(
-        Manifest(
-            configuration, input_identity(record, plain.get("variable")), versions, analysis.sizes["window"], batch
-        ).to_json()
-    )
+    manifest = Manifest(
+        {name: _named(value) for name, value in options.items() if name not in WITHOUT_EFFECT and value is not None},
+        {key: value for key, value in plain.items() if key not in {*WITHOUT_EFFECT, "notes"}},
+        solver, code, _output(analysis), versions, windows, batch,
+    )  # fmt: skip
+    # Through JSON, so that what is compared is what was written.
+    return Manifest(**json.loads(json.dumps(manifest.as_dict())))
 
 
-def input_identity(record: xr.Dataset | xr.DataArray, name: str | None) -> dict[str, Any]:
-    """Sizes and hashes of a record: of its coordinates, and of some of its frames, spread over it.
+def _output(analysis: xr.Dataset) -> dict[str, str]:
+    """Return what the variables of the output are; times of windows are part of the digests of their frames."""
+    found = {}
+    for name, part in analysis.variables.items():
+        sizes = {str(dim): size for dim, size in part.sizes.items() if dim != "window"}
+        kind = part.dtype.name if part.dtype.kind not in "mM" else part.dtype.kind
+        text = f"{kind} {sizes} {part.attrs.get('units')}"
+        if part.chunks is None and "window" not in part.dims:
+            text += f" {Identity().digest(np.asarray(part.values), str(name)).hex()}"
+        found[str(name)] = text
+    return found
 
-    To read years of data only to know them again would cost a pass over all of it; what is edited between the frames
-    that are looked at is not found.
+
+def frame_digests(batch: Batch, frames: NDArray[Any], held: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Return the digest of the frames, and their times, of each window; rechunking and copying change none.
+
+    Parameters
+    ----------
+    batch : Batch
+        The windows.
+    frames : ndarray (frame, ..., y, x)
+        Frames of the record.
+    held : ndarray of int (frame,)
+        Numbers of these frames in the record.
     """
-    if is_table(record):
-        return {"sizes": {str(dim): size for dim, size in record.sizes.items()}, **identity(record)}
-    array = record
-    if isinstance(record, xr.Dataset):
-        array = record.get(name, record)
-    result: dict[str, Any] = {"sizes": {str(dim): size for dim, size in array.sizes.items()}}
-    for key, coordinate in sorted(array.coords.items(), key=lambda item: str(item[0])):
-        result[f"coordinate {key}"] = digest(coordinate.values)
-    if isinstance(array, xr.DataArray):
-        result["type"] = str(array.dtype)
-        result["units"] = str(array.attrs.get("units"))
-        longest = max(array.dims, key=lambda dim: (dim in ("time", "t"), array.sizes[dim]))
-        places = np.unique(np.linspace(0, array.sizes[longest] - 1, SAMPLED_FRAMES).astype(int))
-        result["values"] = digest(array.isel({longest: places}).values)
+    native = np.ascontiguousarray(frames, frames.dtype.newbyteorder("="))
+    place = np.searchsorted(held, batch.needed)
+    each = {int(row): hashlib.blake2b(native[row], digest_size=16).digest() for row in place}
+    result = np.zeros(len(batch), np.uint64)
+    for window in range(len(batch)):
+        rows = batch.frames[window][batch.frames[window] >= 0]
+        starts = round(float(batch.starts[window]), 3)
+        span = "" if batch.spans is None else [_date(moment) for moment in batch.spans[window]]
+        seconds = np.round(batch.seconds[window, : len(rows)], 3).tolist()
+        head = f"{native.dtype.str} {native.shape[1:]} {span} {starts} {seconds}".encode()
+        content = b"".join((head, *(each[int(place[row])] for row in rows)))
+        result[window] = max(1, int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little"))
     return result
 
 
-def identity(value: Any) -> Any:
-    """An option as it can be written and compared: plain values as they are, arrays and weights by their hash."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (np.generic, np.ndarray)):
-        return digest(np.asarray(value))
-    if isinstance(value, (xr.DataArray, xr.Variable)):
-        return digest(value.values)
-    if isinstance(value, xr.Dataset):
-        return {str(name): digest(part.values) for name, part in value.variables.items()}
-    if isinstance(value, Mapping):
-        return {str(key): identity(part) for key, part in value.items()}
-    if isinstance(value, Sequence):
-        return [identity(part) for part in value]
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"type": name} | {f.name: identity(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if hasattr(value, "state_dict"):  # a torch module: its weights
-        weights = {key: digest(np.asarray(part.detach().cpu())) for key, part in value.state_dict().items()}
-        return {"type": name, **weights}
-    if hasattr(value, "detach"):
-        return digest(np.asarray(value.detach().cpu()))
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    text = str(value)
-    return {"type": name} | (
-        {"value": text} if " at 0x" not in text else {k: identity(v) for k, v in vars(value).items()}
+def _date(moment: Any) -> str:
+    """Return a date in milliseconds: files and versions of xarray have different precisions."""
+    return str(moment.astype("datetime64[ms]") if isinstance(moment, np.datetime64) else moment)
+
+
+def _named(value: Any) -> str:
+    """Return an option as a message names it."""
+    text = repr(value)
+    return (
+        text
+        if len(text) < 40 and " at 0x" not in text
+        else f"{type(value).__name__} {Identity().digest(value, 'option').hex()[:8]}"
     )
 
 
-def digest(values: np.ndarray[Any, Any]) -> str:
-    """A hash of an array: its type, shape and bytes."""
-    if values.dtype == object:
-        content = "\n".join(str(value) for value in values.ravel()).encode()
-    else:
-        content = np.ascontiguousarray(values).tobytes()
-    head = f"{values.dtype.str} {values.shape} ".encode()
-    return hashlib.sha256(head + content).hexdigest()[:32]
-
-
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Fault, InputError, Status
-from xvar.runs.manifest import ATTRIBUTE, Manifest
-from xvar.runs.store import FAILURES, Fields, Store, StoreError, WriteRecord, flush, nothing_run, per_window, remove
+from xvar.runs.durable import StoreError, checksum, disk_errors, durable, remove, sync
+from xvar.runs.durable import replace as replace_store
+from xvar.runs.journal import Fields, Journal, State, header, read_journal
+from xvar.runs.manifest import Manifest
+from xvar.runs.store import Damage, Store, nothing_run, per_window
+
+_GROUP = "xvar_run"  # of the file: its journal, and the checksums of its variables
 
 
 class NetCDFStore(Store):
-    """Results in parts, one file a batch in the folder ``.NAME.parts``, which become one NetCDF file in the end.
+    """Results in parts, one file a batch in the folder ``.NAME.parts``, which become one NetCDF file at the end.
 
-    The file that may stand at the place stays until then: no reader ever finds half of the new one.
+    A file that is to be replaced stays until then: no reader ever finds half of the new one. Every variable has
+    Fletcher checksums, which HDF5 checks when it is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,34 +41,67 @@ class NetCDFStore(Store):
     def is_finished(self) -> bool:  # noqa: D102  (see Store)
         return self.path.exists() and not self.parts.exists()
 
-    def manifest(self) -> Manifest | None:  # noqa: D102  (see Store)
-        file = self.parts / "manifest.json"
-        if file.exists():
-            return Manifest.from_json(file.read_text(encoding="utf-8"))
-        text = self._attrs().get(ATTRIBUTE)
-        return None if text is None else Manifest.from_json(text)
+    @property
+    def journal(self) -> Journal:  # noqa: D102  (see Store)
+        return Journal(self.parts / "journal")
 
-    def _attrs(self) -> dict[str, Any]:
-        if not self.path.exists():
-            return {}
+    def state(self) -> State | None:  # noqa: D102  (see Store)
+        if self.parts.exists():
+            return super().state()
         try:
-            with xr.open_dataset(self.path) as file:
-                return dict(file.attrs)
-        except (OSError, ValueError):  # something else bears the name
-            return {}
+            with xr.open_dataset(self.path, group=_GROUP, engine="netcdf4") as group:
+                return read_journal(group["journal"].values.tobytes())
+        except (OSError, ValueError, KeyError, RuntimeError):  # no file, another file, or one that is damaged
+            return None
 
     def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:  # noqa: ARG002, D102  (see Store)
-        remove(self.parts)
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        remove(draft)
-        draft.mkdir()
-        (draft / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
-        draft.replace(self.parts)
+        with disk_errors(self.path, "nothing was begun"):
+            draft = self.path.with_name(f".{self.path.name}.draft")
+            remove(draft)
+            remove(self.parts)
+            try:
+                draft.mkdir()
+                Journal(draft / "journal").create(manifest, {})
+                replace_store(draft, self.parts)
+            finally:
+                remove(draft)
 
-    def resume(self) -> None:  # noqa: D102  (see Store)
-        if self.parts.exists():
-            for draft in self.parts.glob("*.draft"):
-                draft.unlink(missing_ok=True)
+    def resume(  # noqa: D102  (see Store)
+        self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()
+    ) -> list[Damage]:
+        with disk_errors(self.path):
+            damages = self.damages(state)
+            changed = state.manifest != manifest
+            if self.is_finished:
+                if not (damages or changed or again):
+                    return []
+                lost = {window for damage in damages for window in range(damage.begin, damage.end)}
+                self._take_apart(analysis, state, lost.union(again))
+            else:
+                self.journal.repair()
+                known = {path for files in state.files.values() for path in files.checksums}
+                for file in self.parts.iterdir():  # what a killed run did not note
+                    if file.name not in known and file != self.journal.path:
+                        file.unlink()
+                self._forget(damages, again, state)
+            if changed:
+                self.journal.restate(manifest, {})
+                state.grow(manifest)
+        return damages
+
+    def _take_apart(self, analysis: xr.Dataset, state: State, lost: set[int]) -> None:
+        """Make parts of the batches of a file without windows that are lost; the file stays until it is replaced."""
+        self.create(analysis, state.manifest)
+        write = PartWriter(str(self.parts))
+        fields = [name for name in per_window(analysis) if name not in state.numbers]
+        with netCDF4.Dataset(self.path) as file:
+            file.set_auto_maskandscale(False)
+            for begin, end in _spans(state.manifest):
+                if lost.isdisjoint(range(begin, end)):
+                    files, chunk = write(begin, {name: file[name][begin:end] for name in fields})
+                    self.commit([replace(state.record(begin, end), files=files, chunk=chunk)], state)
+                else:
+                    state.forget(begin, end)
 
     def writer(self) -> PartWriter:  # noqa: D102  (see Store)
         return PartWriter(str(self.parts))
@@ -71,109 +109,131 @@ class NetCDFStore(Store):
     def reader(self) -> PartReader:  # noqa: D102  (see Store)
         return PartReader(str(self.parts))
 
-    def commit(self, batches: Sequence[WriteRecord]) -> None:  # noqa: D102  (see Store)
-        # The parts hold everything already, but for windows of which no worker lived to tell.
-        for batch in batches:
-            if not _part(self.parts, batch.begin, len(batch.numbers["status"])).exists():
-                PartWriter(str(self.parts))(batch.begin, {}, batch.numbers, batch.failures)
+    def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
+        if not self.is_finished:
+            return self._damaged_files(state)
+        now = _checksums(self.path, state)
+        spans = _spans(state.manifest)
+        found = []
+        for key, number in state.static.items():
+            if now.get(key) != number:
+                name, _, index = key.partition(" ")
+                begin, end = spans[int(index)] if index and name not in state.numbers else (0, 0)
+                found.append(Damage(f"{self.path}: {name}", begin, end))
+        return found
 
-    def _files(self) -> list[tuple[int, int, Path]]:
-        return _files(self.parts)
-
-    def status(self) -> NDArray[np.int8]:  # noqa: D102  (see Store)
-        if self.is_finished:
-            with xr.open_dataset(self.path) as file:
-                return np.asarray(file["status"].values, dtype=np.int8)
-        manifest = self.manifest()
-        status = np.full(0 if manifest is None else manifest.windows, Status.NOT_RUN, np.int8)
-        for begin, count, path in self._files():
-            with np.load(path) as part:
-                status[begin : begin + count] = part["status"]
-        return status
-
-    def failures(self) -> dict[int, str]:  # noqa: D102  (see Store)
-        if self.is_finished:
-            texts = [self._attrs().get(FAILURES, "{}")]
-        else:
-            texts = []
-            for _, _, path in self._files():
-                with np.load(path) as part:
-                    texts.append(str(part["failures"]))
-        return {int(window): reason for text in texts for window, reason in json.loads(text).items()}
-
-    def finish(self, analysis: xr.Dataset) -> None:  # noqa: D102  (see Store)
+    def finish(self, analysis: xr.Dataset, state: State) -> None:  # noqa: D102  (see Store)
         import dask
 
-        files, windows = self._files(), analysis.sizes["window"]
-        covered = [window for begin, count, _ in files for window in range(begin, begin + count)]
-        if covered != list(range(windows)):
-            missing = sorted(set(range(windows)) - set(covered))
-            raise InputError(
-                Fault(
-                    found=f"no part for {len(missing)} windows, the first {missing[:1]}",
-                    expected=f"a part for every window in {str(self.parts)!r}",
-                    fix="run again: only they are computed",
-                )
-            )
         result = analysis.copy()
         for name in per_window(analysis):
-            result[name] = analysis[name].copy(data=_joined(analysis[name], files))
+            data = state.numbers[name] if name in state.numbers else _joined(analysis[name], self.parts, state)
+            result[name] = analysis[name].copy(data=data)
             result[name].encoding = dict(analysis[name].encoding)
-        manifest = self.manifest()
-        assert manifest is not None
-        failures = {str(window): reason for window, reason in self.failures().items()}
-        result.attrs = {**analysis.attrs, ATTRIBUTE: manifest.to_json(), FAILURES: json.dumps(failures)}
+        encoding = {name: _checked(part) for name, part in result.variables.items()}
         draft = self.path.with_name(f".{self.path.name}.draft")
-        remove(draft)
-        try:
-            with dask.config.set(scheduler="synchronous"):  # part by part, and by no client
-                result.to_netcdf(draft, engine="netcdf4")
-            flush(draft)
-            draft.replace(self.path)
-        except OSError as error:
-            raise StoreError(error.errno, f"{error.strerror or error}; the parts are kept", str(self.path)) from error
-        finally:
+        with disk_errors(self.path, f"the parts are kept in {self.parts}"):
             remove(draft)
+            try:
+                with dask.config.set(scheduler="synchronous"):  # part by part, and by no client
+                    result.to_netcdf(draft, engine="netcdf4", encoding=encoding)
+                _add_journal(draft, self.journal, state)
+                sync(draft)
+                replace_store(draft, self.path)
+            finally:
+                remove(draft)
         remove(self.parts)
 
 
-def _part(folder: Path, begin: int, count: int) -> Path:
-    return folder / f"windows-{begin:07d}-{count}.npz"
+def _spans(manifest: Manifest) -> list[tuple[int, int]]:
+    """Return begin and end of each batch."""
+    step, windows = manifest.batch, manifest.windows
+    return [(begin, min(begin + step, windows)) for begin in range(0, windows, step)]
 
 
-def _files(folder: Path) -> list[tuple[int, int, Path]]:
-    """First window and number of windows of each part, in order."""
-    found = []
-    for path in folder.glob("windows-*.npz"):
-        _, begin, count = path.stem.split("-")
-        found.append((int(begin), int(count), path))
-    return sorted(found)
+def _checked(part: xr.Variable) -> dict[str, Any]:
+    """Return an encoding with checksums; HDF5 has none for scalars and text of any length."""
+    if not part.ndim or part.dtype.kind in "OSU":
+        return dict(part.encoding)
+    frame = (*(1,) * (part.ndim - 2), *part.shape[-2:])
+    return {**part.encoding, "fletcher32": True, "chunksizes": frame if part.ndim > 2 else part.shape}
 
 
-def _joined(part: xr.DataArray, files: Sequence[tuple[int, int, Path]]) -> Any:
-    """A variable from its parts, read when it is written."""
+def _add_journal(draft: Path, journal: Journal, state: State) -> None:
+    """Copy the journal into a file, with the checksums of its content."""
+    content = journal.path.read_bytes() + header(state.manifest, _checksums(draft, state))
+    with netCDF4.Dataset(draft, "a") as file:
+        group = file.createGroup(_GROUP)
+        group.createDimension("byte", len(content))
+        variable = group.createVariable("journal", "u1", ("byte",), zlib=True, fletcher32=True)
+        variable[:] = np.frombuffer(content, np.uint8)
+
+
+def _checksums(path: Path, state: State) -> dict[str, int | None]:
+    """Return checksums of the content of a file: of attributes and dimensions, and of variables batch by batch."""
+    spans = _spans(state.manifest)
+    found: dict[str, int | None] = {}
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_maskandscale(False)
+        file.set_auto_chartostring(False)
+        described = {name: _described(part) for name, part in file.variables.items()}
+        sizes = {name: len(dim) for name, dim in file.dimensions.items()}
+        found["attributes"] = zlib.crc32(repr((described, sizes, _attributes(file))).encode())
+        for name, part in file.variables.items():
+            by_window = bool(part.ndim) and part.dimensions[0] == "window"
+            for index, (begin, end) in enumerate(spans) if by_window else [("", (0, 0))]:
+                try:
+                    values = np.ma.getdata(part[begin:end] if by_window else part[...])
+                    text = values.dtype.hasobject
+                    content = repr(values.tolist()).encode() if text else np.ascontiguousarray(values).data
+                    found[f"{name} {index}".rstrip()] = zlib.crc32(content)
+                except (OSError, RuntimeError, UnicodeDecodeError):  # HDF5 found another checksum
+                    found[f"{name} {index}".rstrip()] = None
+    return found
+
+
+def _described(part: Any) -> tuple[Any, ...]:
+    return str(part.dtype), part.dimensions, _attributes(part)
+
+
+def _attributes(part: Any) -> dict[str, str]:
+    return {name: repr(part.getncattr(name)) for name in sorted(part.ncattrs())}
+
+
+def _joined(part: xr.DataArray, folder: Path, state: State) -> Any:
+    """Return a variable from its parts, read when it is written."""
     import dask.array
     from dask.delayed import delayed
 
-    pieces = [
-        dask.array.from_delayed(
-            delayed(_load)(path, part.name, (count, *part.shape[1:]), part.dtype, nothing_run(part)),
-            (count, *part.shape[1:]),
-            part.dtype,
-        )
-        for _, count, path in files
-    ]
+    pieces, done = [], 0
+    for begin, end, path in [*_files(folder), (state.manifest.windows, state.manifest.windows, None)]:
+        if begin > done:  # of windows whose workers died there is no part
+            rest = (begin - done, *part.shape[1:])
+            pieces.append(dask.array.full(rest, nothing_run(part), dtype=part.dtype, chunks=rest))
+        if path is not None:
+            shape = (end - begin, *part.shape[1:])
+            pieces.append(dask.array.from_delayed(delayed(_load)(path, part.name), shape, part.dtype))
+        done = end
     return dask.array.concatenate(pieces)
 
 
-def _load(path: Path, name: str, shape: tuple[int, ...], dtype: Any, fill: float) -> NDArray[Any]:
+def _load(path: Path, name: str) -> NDArray[Any]:
     with np.load(path) as part:
-        return np.asarray(part[name]) if name in part else np.full(shape, fill, dtype)
+        return np.asarray(part[name])
+
+
+def _files(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return begin and end of the windows of each part, in order."""
+    found = []
+    for path in folder.glob("windows-*.npz"):
+        _, begin, end = path.stem.split("-")
+        found.append((int(begin), int(end), path))
+    return sorted(found)
 
 
 @dataclass(frozen=True)
 class PartWriter:
-    """Writes everything of a batch into a file of its own.
+    """Writer of the fields of a batch into a file of its own.
 
     Attributes
     ----------
@@ -184,28 +244,22 @@ class PartWriter:
     path: str
 
     def __call__(
-        self, begin: int, fields: Fields, numbers: Fields, failures: Mapping[int, str], *, alone: bool = False
-    ) -> None:
+        self, begin: int, fields: Fields, *, alone: bool = False
+    ) -> tuple[dict[str, int | None], tuple[int, int]]:
         """Write windows from `begin` on: all of it or nothing, see `ZarrWriter`."""
         del alone
-        target = _part(Path(self.path), begin, len(numbers["status"]))
-        draft = target.with_name(f"{target.name}.{os.getpid()}.draft")
-        reasons = json.dumps({str(window): reason for window, reason in failures.items()})
-        try:
-            try:
-                with draft.open("wb") as file:
-                    arrays: dict[str, Any] = {**fields, **numbers, "failures": np.array(reasons)}
-                    np.savez(file, **arrays)
-                draft.replace(target)
-            finally:
-                draft.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(error.errno, f"{error.strerror or error}; the windows stay not run", self.path) from error
+        end = begin + len(next(iter(fields.values())))
+        target = Path(self.path) / f"windows-{begin:07d}-{end:07d}.npz"
+        with disk_errors(self.path):
+            with durable(target) as file:
+                arrays: dict[str, Any] = dict(fields)
+                np.savez(file, **arrays)
+            return {target.name: checksum(target)}, (begin, end)
 
 
 @dataclass(frozen=True)
 class PartReader:
-    """Reads windows that are done from the parts.
+    """Reader of windows that are done from the parts.
 
     Attributes
     ----------
@@ -216,14 +270,14 @@ class PartReader:
     path: str
 
     def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Variables of one window."""
-        for begin, count, path in _files(Path(self.path)):
-            if begin <= window < begin + count:
+        """Return variables of one window."""
+        for begin, end, path in _files(Path(self.path)):
+            if begin <= window < end:
                 with np.load(path) as part:
                     return {name: np.asarray(part[name][window - begin]) for name in names}
         raise StoreError(f"{self.path}: no part with window {window}")
 
     def is_noted(self, begin: int, end: int) -> bool:
-        """Nobody knows: a part is there before the run has heard of it, and may still ask for it."""
+        """Return False: a part is there before the run has noted it, and may still ask for it."""
         del begin, end
         return False

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""Progress of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xvar.errors import Status
 
 @dataclass(frozen=True)
 class Report:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes
     ----------
@@ -24,13 +24,15 @@ class Report:
     status : ndarray of int8 (window,)
         As in the output.
     reasons : mapping of int to str
-        Why windows have no result.
+        Reasons of windows without a result.
     before : int
         Windows that an earlier run had already finished.
     running : str, optional
-        Who holds the lock of the store.
+        Holder of the lock of the store.
     fall : float, optional
         Share of J by which it fell from background to analysis, the median over the windows that this run finished.
+    damaged : tuple of str
+        What was damaged or absent when the store was read.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Report:
     before: int = 0
     running: str | None = None
     fall: float | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def windows(self) -> int:
@@ -47,25 +50,25 @@ class Report:
 
     @property
     def failed(self) -> dict[int, str]:
-        """Windows that failed, with the reason; one that diverged from its very background is among them."""
+        """Windows that failed or diverged at the background, with the reason."""
         without = {int(index): "reason unknown" for index in np.flatnonzero(self.status == Status.FAILED)}
         ends = np.isin(self.status, (Status.DIVERGED, Status.FAILED))
         return without | {index: reason for index, reason in sorted(self.reasons.items()) if ends[index]}
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many windows ended in which way, by the words that `status` has in the output."""
+        """Number of windows by their `status`, in its words."""
         counts = np.bincount(self.status, minlength=len(Status))
         return {status.word: int(counts[status]) for status in Status if counts[status]}
 
     @property
     def left(self) -> int:
-        """How many windows were not run."""
+        """Number of windows that were not run."""
         return int((self.status == Status.NOT_RUN).sum())
 
     @property
     def done(self) -> int:
-        """How many windows have a result."""
+        """Number of windows with a result."""
         return self.windows - self.left - len(self.failed)
 
     @property
@@ -74,7 +77,7 @@ class Report:
         return [int(index) for index in np.flatnonzero(self.status == Status.NOT_RUN)]
 
     def __repr__(self) -> str:
-        """The text itself, for a notebook or a prompt."""
+        """Return the text, for a notebook or a prompt."""
         return str(self)
 
     def __str__(self) -> str:
@@ -83,21 +86,21 @@ class Report:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C: what was finished is kept, and the same call goes on from there.
+    """Ctrl-C: what was finished is kept, and the same call continues from there.
 
     Attributes
     ----------
     report : Report
-        How far the run came.
+        Progress of the run.
     """
 
     def __init__(self, report: Report) -> None:
         self.report = report
-        super().__init__(f"interrupted; {report}; the same command goes on: windows {ranges(report.not_run)}")
+        super().__init__(f"interrupted; {report}; the same command computes windows {ranges(report.not_run)}")
 
 
 def ranges(numbers: list[int]) -> str:
-    """Numbers as ranges: 3-5, 8."""
+    """Return numbers as ranges: 3-5, 8."""
     if not numbers:
         return "none"
     breaks = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1), len(numbers)]

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import dask.config
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.assimilation import assimilate
 from xvar.errors import Fault, InputError, Status, refuse_unknown
@@ -22,13 +24,15 @@ from xvar.execution import workers as processes
 from xvar.execution.batches import Batch, LazyTasks, WindowError, reason_of
 from xvar.execution.dispatch import deferred
 from xvar.runs.cluster import DEATHS, connected, started
+from xvar.runs.durable import StoreError, restore
+from xvar.runs.journal import State, WriteRecord
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest
 from xvar.runs.netcdf_store import NetCDFStore
 from xvar.runs.progress import watched
 from xvar.runs.report import Interrupted, Report
-from xvar.runs.store import Store, StoreError, WriteRecord
-from xvar.runs.tasks import Task, alone_on_worker, killed, stored_cycle_states, write_tasks
+from xvar.runs.store import Store
+from xvar.runs.tasks import Task, alone_on_worker, frames_tasks, killed, stored_cycle_states, write_tasks
 from xvar.runs.zarr_store import ZarrStore
 
 logger = logging.getLogger(__name__)
@@ -36,7 +40,7 @@ logger = logging.getLogger(__name__)
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 
 Progress = Callable[[Report], None]
-# Errors that say what they are of; any other comes from the reading of frames.
+# Errors that name their subject; any other comes from the reading of frames.
 FINAL = (WindowError, InputError, StoreError, processes.WorkerError)
 
 
@@ -45,17 +49,19 @@ def run(
     store: str | os.PathLike[str],
     *,
     overwrite: bool = False,
+    retry_failed: bool = False,
+    accept_versions: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
     progress: bool | Progress = False,
     zarr_format: int | None = None,
     **options: Any,
 ) -> Report:
-    """Assimilate a record into a Zarr store or a NetCDF file; run again, it does what is missing.
+    """Assimilate a record into a Zarr store or a NetCDF file; the same call again completes it.
 
     Each batch of windows is a task that reads its frames, solves them and writes its part of the store. A run that is
-    killed, at any time and by whatever, costs the batches in flight: the same call goes on with the rest, and ends with
-    the same bits. Without a cluster the tasks run in threads of this process.
+    killed at any time loses the batches in flight only: the same call computes the rest, and the result has the same
+    bits. Without a cluster the tasks run in threads of this process.
 
     Parameters
     ----------
@@ -65,21 +71,25 @@ def run(
         ``NAME.zarr`` or ``NAME.nc``, on a file system that all workers see. A Zarr store can be read while it grows:
         windows that were not run have ``status`` 0, and NaN. A NetCDF file is there when it is complete.
     overwrite : bool
-        Replace what is at the place and is not of this run; it stays until the new results are complete. What is of
-        this run is resumed all the same.
+        Replace what is at the place and is not of this run; it stays until the new results are complete. Results of
+        this run are resumed all the same.
+    retry_failed : bool
+        Run windows that failed once more, such as those of files that could not be read. Of cycled windows those
+        behind them, to the end of the chain, are run again too.
+    accept_versions : bool
+        Resume a run of another version of xvar, torch or Python, whose bits may differ.
     workers : int, optional
         Start that many worker processes, with one thread each, and use them.
     scheduler : str, optional
-        Address of a scheduler of dask.distributed, such as ``tcp://host:8786``. By default the client that is active,
-        if there is one.
+        Address of a scheduler of dask.distributed, such as ``tcp://host:8786``. Default: the active client, if any.
     progress : bool or callable (Report)
-        Whether a bar shows how far the run is, in a terminal or a notebook; or what is called at the beginning and
-        whenever windows are finished.
+        Show a bar in a terminal or a notebook; or a function that is called at the beginning and whenever windows are
+        finished.
     zarr_format : {2, 3}, optional
-        Of a new Zarr store; default: that of the zarr package.
+        Format of a new Zarr store; default: that of the zarr package.
     **options
-        Of `assimilate`. With ``errors="continue"`` windows that fail, or whose frames cannot be read, are marked and
-        the others go on.
+        Options of `assimilate`. With ``errors="continue"`` windows that fail, or whose frames cannot be read, are
+        marked, and the run continues with the others.
 
     Returns
     -------
@@ -89,18 +99,22 @@ def run(
     Raises
     ------
     InputError
-        Where input, options or the place cannot be used: what is there is of another run, or another run writes there.
+        If input, options or place cannot be used: the store is of another run, or another run writes into it.
     WindowError
-        Where a window fails, unless ``errors="continue"``; what is finished is kept.
+        If a window fails, unless ``errors="continue"``; what is finished is kept.
     StoreError
-        Where the disk refuses: an OSError with the path. What is finished is kept.
+        If the disk refuses: an OSError with the path. What is finished is kept.
     Interrupted
         After Ctrl-C: a KeyboardInterrupt. What is finished is kept.
 
     Notes
     -----
+    A store belongs to its run by content: models, functions, operators and options are compared by their state and
+    code, and the frames of all windows that are done by digests, for which they are read once more. What a store holds
+    is read and compared with its checksums; windows that are damaged or absent are run again.
+
     A batch whose worker died three times is submitted once more, one window a task; a window that kills its worker
-    three times again is marked failed, and the run goes on.
+    three times again is marked failed, and the run continues.
     """
     processes.refuse_start_in_import()
     known = {**inspect.signature(run).parameters, **inspect.signature(assimilate).parameters}
@@ -109,83 +123,115 @@ def run(
     is_netcdf = Path(store).suffix.lower() in NETCDF
     holder: Store = NetCDFStore(target) if is_netcdf else ZarrStore(target, zarr_format=zarr_format)
     if workers is not None and scheduler is not None:
-        raise InputError(Fault("workers= and scheduler=", "one of them: workers are started here", "leave one out"))
+        raise InputError(
+            Fault(
+                code="workers-and-scheduler",
+                found="workers= and scheduler=",
+                expected="one of them: workers are started here",
+                fix="leave one out",
+            )
+        )
     with connected(scheduler) as client:
-        # What is wrong with the input is said before workers are started, and before anything is locked.
+        # Faults of the input are reported before workers are started, and before anything is locked.
         with dask.config.set({} if workers is None else {"num_workers": workers}):
             task = _Run(data, holder, options)
         with locked(target), started(workers) as own, _watched(progress, target.name) as task.progress:
-            return task.execute(client if own is None else own, overwrite=overwrite)
+            task.client = client if own is None else own
+            return task.execute(overwrite=overwrite, retry_failed=retry_failed, accept_versions=accept_versions)
 
 
-def status(store: str | os.PathLike[str]) -> Report:
-    """How far the run into a store is.
+def status(store: str | os.PathLike[str], *, verify: bool = False) -> Report:
+    """Report the progress of the run into a store.
 
     Parameters
     ----------
     store : path
         A Zarr store or NetCDF file of `run`, finished or not, or any other analysis.
+    verify : bool
+        Read everything, and compare it with the checksums: windows that are damaged or absent count as not run.
 
     Returns
     -------
     Report
-        Windows in all, done, failed (and why) and not run.
+        Windows in all, done, failed (and why) and not run; with `verify` what is damaged.
 
     Raises
     ------
     InputError
-        Where there is no analysis.
+        If there is no analysis.
+    StoreError
+        If the status of the windows is damaged.
     """
     path = Path(store).expanduser()
     holder: Store = NetCDFStore(path.resolve()) if path.suffix.lower() in NETCDF else ZarrStore(path.resolve())
     if isinstance(holder, ZarrStore) and not path.exists() and holder.new.exists():
         holder.instead = True
+    state = holder.state()
+    if state is None:
+        return Report(path, _status_of_analysis(path), running=holder_of(path))
+    damages = holder.damages(state) if verify else []
+    numbers = state.status.copy()
+    for damage in damages:
+        numbers[damage.begin : damage.end] = Status.NOT_RUN
+    if isinstance(holder, ZarrStore) and not verify:
+        holder.check_status()
+    return Report(path, numbers, state.failures, running=holder_of(path), damaged=tuple(map(str, damages)))
+
+
+def _status_of_analysis(path: Path) -> NDArray[np.int8]:
+    """Return the status of windows of an analysis that `run` did not write."""
     try:
-        numbers = holder.status()
-    except (OSError, KeyError, ValueError):
-        numbers = np.zeros(0, np.int8)
-    if not len(numbers):
+        opened = xr.open_dataset(path) if path.is_file() else xr.open_zarr(path)
+        with opened as file:
+            return np.asarray(file["status"].values, dtype=np.int8)
+    except (OSError, KeyError, ValueError) as error:
         raise InputError(
             Fault(
-                f"{str(path)!r}, which holds no analysis",
-                "a store of xvar.run, or of xvar assimilate -o",
-                "check the path",
+                code="not-an-analysis",
+                found=f"{str(path)!r}, which holds no analysis, or one that is damaged",
+                expected="a store of xvar.run, or of xvar assimilate -o",
+                fix="check the path",
             )
-        )
-    return Report(path, numbers, holder.failures(), running=holder_of(path))
+        ) from error
 
 
 def _target(store: str | os.PathLike[str]) -> Path:
     if "://" in os.fspath(store):
         raise InputError(
             Fault(
-                f"{os.fspath(store)!r}",
-                "a path of a file system that all workers see: a run locks its place and renames what is complete",
-                "analysis.to_zarr(url) writes to an object store, without resuming",
+                code="store-is-a-url",
+                found=f"{os.fspath(store)!r}",
+                expected="a path of a file system that all workers see: a run locks its place and renames its results",
+                fix="analysis.to_zarr(url) writes to an object store, without resuming",
             )
         )
     target = Path(store).expanduser().resolve()  # overwriting replaces the file, not a link to it
     if not target.parent.is_dir():
         raise InputError(
-            Fault(f"no folder {str(target.parent)!r}", "a folder that exists", f"mkdir -p {target.parent}")
+            Fault(
+                code="no-folder",
+                found=f"no folder {str(target.parent)!r}",
+                expected="a folder that exists",
+                fix=f"mkdir -p {target.parent}",
+            )
         )
     return target
 
 
 @contextmanager
 def _watched(progress: bool | Progress, title: str) -> Iterator[Progress | None]:
-    """Who is told how far the run is."""
+    """Yield the progress callback."""
     if not isinstance(progress, bool):
         yield progress
     elif progress:
-        with watched(title) as tell:
-            yield tell
+        with watched(title) as callback:
+            yield callback
     else:
         yield None
 
 
 class _Run:
-    """One run: what it computes, where to, and how far it is."""
+    """One run: its tasks, its store and its progress."""
 
     def __init__(
         self,
@@ -199,6 +245,7 @@ class _Run:
         self.client: Any = None
         self.progress: Progress | None = None
         self.falls: list[float] = []
+        self.damaged: tuple[str, ...] = ()
         self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
     def _lazy(self, batch: Any) -> tuple[xr.Dataset, LazyTasks]:
@@ -206,19 +253,28 @@ class _Run:
             analysis = assimilate(self.data, **{**self.options, "batch": batch})
         return analysis, tasks
 
-    def execute(self, client: Any, *, overwrite: bool) -> Report:
-        """Do what is missing, by a client or in threads."""
-        self.client = client
-        manifest = make_manifest(self.data, self.analysis, self.options, len(self.deferred.batches[0]))
-        found = self._choose(manifest, overwrite=overwrite)
+    def execute(self, *, overwrite: bool, retry_failed: bool, accept_versions: bool) -> Report:
+        """Compute what is missing."""
+        restore(self.store.path)
+        work, batches = self.deferred.work, self.deferred.batches
+        assert work is not None
+        manifest = make_manifest(self.analysis, work, self.options, batches[-1].end, len(batches[0]))
+        found = self._choose(manifest, overwrite=overwrite, accept_versions=accept_versions)
         if found is None:
             self.store.create(self.analysis, manifest)
+            self.state = State(manifest)
         else:
-            self.store.resume()
-            if found.batch != manifest.batch:  # chunks of the store are batches
-                self.analysis, self.deferred = self._lazy(found.batch)
-        self.states = self.store.status()
-        self.reasons = self.store.failures()
+            if found.manifest.batch != manifest.batch:  # chunks of the store are batches
+                self.analysis, self.deferred = self._lazy(found.manifest.batch)
+            manifest = replace(manifest, batch=found.manifest.batch, options=found.manifest.options)
+            self.state = found
+            self._compare_frames()
+            again = self._failed() if retry_failed else []
+            damages = self.store.resume(self.analysis, manifest, found, again)
+            self.damaged = tuple(map(str, damages))
+            for damage in damages:
+                logger.warning("%s: %s", damage, "run again" if damage.end > damage.begin else "written again")
+        self.states = self.state.status.copy()
         self.before = int((self.states != Status.NOT_RUN).sum())
         wanted = self._wanted()
         try:
@@ -229,65 +285,123 @@ class _Run:
                 self._on_cluster(wanted)
         except KeyboardInterrupt:
             # What was noted last may not have been counted yet.
-            self.states, self.reasons = self.store.status(), self.store.failures()
+            self.state = self.store.state() or self.state
+            self.states = self.state.status.copy()
             raise Interrupted(self.report()) from None
         # A run that was killed just before it gave its results their name has nothing else left to do.
         if wanted or not self.store.is_finished:
-            self.store.finish(self.analysis)
+            self.store.finish(self.analysis, self.state)
         return self.report()
 
-    def _choose(self, manifest: Manifest, *, overwrite: bool) -> Manifest | None:
-        """The manifest of what is resumed; None where the run begins anew."""
+    def _choose(self, manifest: Manifest, *, overwrite: bool, accept_versions: bool) -> State | None:
+        """Return the journal of the run that is resumed; None if the run begins anew."""
         store = self.store
         if isinstance(store, ZarrStore) and store.new.exists():
             # A run that replaces another was under way.
             store.instead = True
-            found = store.manifest()
-            if overwrite and found is not None and not found.differences(manifest):
+            found = store.state()
+            if overwrite and found is not None and not found.manifest.differences(manifest):
+                self._check_versions(found.manifest, manifest, accept=accept_versions)
                 return found
             store.instead = False
-        found = store.manifest()
-        differences = None if found is None else found.differences(manifest)
-        if differences == []:
-            return found
-        if not store.path.exists() and not store.place.exists():
+        found = store.state()
+        differences = None if found is None else found.manifest.differences(manifest)
+        if found is not None and not differences:
+            if not overwrite or accept_versions or not found.manifest.other_versions(manifest):
+                self._check_versions(found.manifest, manifest, accept=accept_versions)
+                return found
+        elif not store.path.exists() and not store.place.exists():
             return None
-        if not overwrite:
+        elif not overwrite:
             what = (
-                "which is no run of xvar"
+                "which is no run of xvar, or was written by a version before 0.2"
                 if differences is None
                 else f"a run with other input or options: {'; '.join(differences)}"
             )
             raise InputError(
                 Fault(
-                    f"{str(store.path)!r}, {what}",
-                    "a new name, or the store of the same run, which is resumed",
-                    "another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
+                    code="store-of-another-run",
+                    found=f"{str(store.path)!r}, {what}",
+                    expected="a new name, or the store of the same run, which is resumed",
+                    fix="another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
                 )
             )
         if isinstance(store, ZarrStore):
             store.instead = store.path.exists()
         return None
 
+    def _check_versions(self, then: Manifest, now: Manifest, *, accept: bool) -> None:
+        others = then.other_versions(now)
+        if others and not accept:
+            raise InputError(
+                Fault(
+                    code="other-versions",
+                    found=f"{str(self.store.path)!r}, a run of other versions: {'; '.join(others)}",
+                    expected="the versions of the run, so that all windows have the bits of one",
+                    fix="accept_versions=True (--accept-versions), or install those versions",
+                )
+            )
+
+    def _compare_frames(self) -> None:
+        """Raise if the frames of windows that are done are not those that were solved."""
+        batches = self.deferred.batches
+        known = self.state.frames * (self.state.status != Status.NOT_RUN)
+        end = len(known)
+        wanted = [i for i, batch in enumerate(batches) if known[batch.begin : min(batch.end, end)].any()]
+        if not wanted:
+            return
+        import dask.threaded
+
+        graph, keys = frames_tasks(self.analysis, self.deferred, wanted)
+        compute = dask.threaded.get if self.client is None else self.client.get
+        try:
+            results = compute(graph, keys)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreadable(error, batches[wanted[0]], batches[wanted[-1]]) from error
+        for index, now in zip(wanted, results, strict=True):
+            batch = batches[index]
+            then = known[batch.begin : batch.end]
+            others = np.flatnonzero((then != 0) & (now[: len(then)] != then))
+            if others.size:
+                raise InputError(
+                    Fault(
+                        code="other-frames",
+                        index=batch.name(int(others[0])),
+                        found="frames or times that are not those which were solved into this store",
+                        expected="the record of the run, which is resumed; frames may follow it",
+                        fix="the record as it was, another name, or overwrite=True (--overwrite)",
+                    )
+                )
+
+    def _failed(self) -> list[int]:
+        """Return the windows that failed, of cycled windows also those behind them in their chain."""
+        failed = np.isin(self.state.status, (Status.DIVERGED, Status.FAILED))
+        for batch in self.deferred.batches:
+            lead = () if batch.lead is None else batch.lead
+            for window, seconds in zip(range(batch.begin, min(batch.end, len(failed))), lead, strict=False):
+                failed[window] |= window > 0 and np.isfinite(seconds) and failed[window - 1]
+        return [int(window) for window in np.flatnonzero(failed)]
+
     def report(self) -> Report:
-        """How far the run is."""
+        """Return the progress."""
         fall = float(np.median(self.falls)) if self.falls else None
-        return Report(self.store.path, self.states.copy(), dict(self.reasons), self.before, fall=fall)
+        reasons = {
+            window: text for window, text in self.state.failures.items() if self.states[window] != Status.NOT_RUN
+        }
+        return Report(self.store.path, self.states.copy(), reasons, self.before, fall=fall, damaged=self.damaged)
 
     def _tell(self) -> None:
         if self.progress is not None:
             self.progress(self.report())
 
-    def _commit(self, batches: Sequence[WriteRecord]) -> None:
-        if not batches:
+    def _commit(self, records: Sequence[WriteRecord]) -> None:
+        if not records:
             return
-        self.store.commit(batches)
-        for batch in batches:
-            states = batch.numbers["status"]
-            self.states[batch.begin : batch.begin + len(states)] = states
-            self.reasons.update(batch.failures)
-            before, after = batch.numbers["cost"].T
-            known = (before > 0) & np.isfinite(after)  # not where a window failed
+        self.store.commit(records, self.state)
+        for record in records:
+            self.states[record.begin : record.end] = record.numbers["status"]
+            before, after = record.numbers["cost"].T
+            known = (before > 0) & np.isfinite(after)  # not of windows that failed
             self.falls += (1 - after[known] / before[known]).tolist()
         self._tell()
 
@@ -295,15 +409,15 @@ class _Run:
         return bool((self.states[batch.begin : batch.end] == Status.NOT_RUN).any())
 
     def _wanted(self) -> list[int]:
-        """Batches that are not done."""
+        """Return the batches that are not done."""
         return [index for index, batch in enumerate(self.deferred.batches) if self._is_missing(batch)]
 
     def _waits(self, batch: Batch) -> bool:
-        """Whether a batch goes on from a window that is not done: what ended that one ended this one with it."""
+        """Return True if a batch continues from a window that is not done, whose end ended the batch too."""
         return batch.is_continued and bool(self.states[batch.begin - 1] == Status.NOT_RUN)
 
     def _tasks(self, wanted: Sequence[int]) -> tuple[Mapping[Any, Any], list[Task]]:
-        """Graph and tasks of batches; chains go on from what the store holds."""
+        """Return graph and tasks of batches; chains continue from what the store holds."""
         reader = self.store.reader()
         cycle_states = stored_cycle_states(self.deferred, reader, self.states, wanted)
         return write_tasks(
@@ -316,7 +430,7 @@ class _Run:
         self._commit([killed(batch, self.analysis, Status.FAILED, reason)])
 
     def _refuse(self, error: BaseException, batch: Batch) -> None:
-        """Raise an error that ends the run; one of reading is marked where the run is to go on."""
+        """Raise an error that ends the run; mark windows that cannot be read if the run is to continue."""
         if isinstance(error, FINAL):
             raise error
         if self.options.get("errors") == "continue":
@@ -327,7 +441,7 @@ class _Run:
     # --- threads ---
 
     def _in_threads(self, wanted: Sequence[int]) -> None:
-        """All batches in this process; where one cannot be read, the others are found by halves."""
+        """Compute batches in this process; if one cannot be read, bisection finds the others."""
         if not wanted:
             return
         import dask.threaded
@@ -353,13 +467,13 @@ class _Run:
                 self._refuse(error, self.deferred.batches[(missing or wanted)[0]])
                 return
             half = len(missing) // 2
-            for part in (missing[:half], missing[half:]):  # in order: a chain goes on from what the first half stored
+            for part in (missing[:half], missing[half:]):  # in order: a chain continues from what the first half stored
                 self._in_threads(part)
 
     # --- cluster ---
 
     def _on_cluster(self, wanted: Sequence[int]) -> None:
-        """All batches on the workers; what ends a batch of a chain ends those behind it, which are submitted again."""
+        """Compute batches on the workers; batches behind one of their chain that died are submitted again."""
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
         while wanted:
@@ -367,13 +481,13 @@ class _Run:
             wanted = self._wanted()
 
     def _submitted(self, wanted: Sequence[int]) -> dict[Any, Batch]:
-        """Batches by their futures."""
+        """Submit batches, and return them by their futures."""
         graph, tasks = self._tasks(wanted)
         futures = self.client.get(graph, [task.key for task in tasks], sync=False)
         return {future: task.batch for future, task in zip(futures, tasks, strict=True)}
 
     def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
-        """Note what is finished as it comes in; gives the batches that killed their workers, of a chain the first."""
+        """Note what is finished as it comes in; return the batches that killed their workers, of a chain the first."""
         from distributed import as_completed
 
         dead = []
@@ -402,7 +516,7 @@ class _Run:
                     if states[future] == "cancelled":  # this says nothing of its windows
                         raise processes.WorkerError(
                             f"the cluster let go of {batch.name(0)} and what follows: it was closed, lost, or told to"
-                            " cancel. What is done is kept, and the same command goes on with the rest"
+                            " cancel. What is done is kept, and the same command computes the rest"
                         )
                     error = future.exception()
                     if _died(error):
@@ -414,7 +528,7 @@ class _Run:
         return [batch for batch in dead if not self._waits(batch)]
 
     def _one_by_one(self, dead: Sequence[Batch]) -> None:
-        """Once more, one window a task and one at a time, so that the window which kills is known."""
+        """Run windows of batches again, one at a time, so that the window which kills its worker is known."""
         if not dead:
             return
         logger.warning("%d batches killed their workers: their windows are run one by one", len(dead))
@@ -437,17 +551,19 @@ def _died(error: BaseException | None) -> bool:
     return isinstance(error, KilledWorker)
 
 
-def _unreadable(error: BaseException, batch: Batch) -> Exception:
-    """An error of reading frames, with the windows that need them."""
-    where = batch.name(0) + (f" to {batch.name(len(batch) - 1)}" if len(batch) > 1 else "")
+def _unreadable(error: BaseException, first: Batch, last: Batch | None = None) -> Exception:
+    """Return an error of reading frames that names the windows that need them."""
+    last = last or first
+    where = first.name(0) + (f" to {last.name(len(last) - 1)}" if last.end - first.begin > 1 else "")
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"{where}: {error}")
     if isinstance(error, (OSError, RuntimeError, ValueError)):
         return InputError(
             Fault(
-                f"{where}: frames that cannot be read: {reason_of(error)}",
-                "files that xarray reads",
-                'mend the file, or errors="continue" marks these windows and goes on',
+                code="unreadable-frames",
+                found=f"{where}: frames that cannot be read: {reason_of(error)}",
+                expected="files that xarray reads",
+                fix='repair the file, or errors="continue" marks these windows and continues',
             )
         )
     return WindowError(f"{where} failed: {reason_of(error)}")

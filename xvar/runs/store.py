@@ -1,60 +1,48 @@
-"""Where a run keeps its results, window by window: what kinds of stores have in common."""
+"""Results of a run, window by window: what Zarr and NetCDF stores have in common."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
+from xvar.runs.durable import checksum, disk_errors
+from xvar.runs.journal import Journal, State, WriteRecord
 from xvar.runs.manifest import Manifest
 
-FAILURES = "xvar_failures"
-FEW = 8  # numbers of a window that are written by the run itself, for all batches that are done
-
-Fields = Mapping[str, NDArray[Any]]
-
-
-class StoreError(OSError):
-    """Results could not be written: the disk is full, the folder is read-only, ..."""
+FEW = 8  # numbers of a window that the journal holds
+_READERS = 8  # threads: checksums wait for the disk
 
 
 @dataclass(frozen=True)
-class WriteRecord:
-    """What a batch reports when its fields are in the store.
+class Damage:
+    """Something that is not what was written: its path, and the windows that are lost with it, perhaps none."""
 
-    Attributes
-    ----------
-    begin : int
-        Its first window.
-    numbers : mapping of str to ndarray (window, ...)
-        Variables with few numbers a window; ``status`` is among them.
-    failures : mapping of int to str
-        Windows that failed, and why.
-    """
+    path: str
+    begin: int = 0
+    end: int = 0
 
-    begin: int
-    numbers: Fields
-    failures: Mapping[int, str] = field(default_factory=dict)
+    def __str__(self) -> str:
+        lost = f", windows {self.begin} to {self.end - 1}" if self.end > self.begin else ""
+        return f"{self.path} is damaged or absent{lost}"
 
 
 class Store(ABC):
     """Results of a run, window by window.
 
-    Fields are written by the workers, the status of their windows by the run itself, and only after them: a window
-    whose status says that it was run is complete.
+    Workers write the fields and bring them to the disk. Then the run adds them to the journal, which alone says which
+    windows are done, and what their files must contain.
 
     Parameters
     ----------
     path : Path
-        Where they are to be.
+        Place of the results.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,84 +56,96 @@ class Store(ABC):
     @property
     @abstractmethod
     def is_finished(self) -> bool:
-        """Whether results have their name, and nothing is on its way to replace them."""
+        """True if the results have their name, and nothing will replace them."""
 
+    @property
     @abstractmethod
-    def manifest(self) -> Manifest | None:
-        """Of what is there; None where nothing is, or nothing of ours."""
+    def journal(self) -> Journal:
+        """The journal of the results at `place`."""
+
+    def state(self) -> State | None:
+        """Return the content of the journal; None if there is none."""
+        return self.journal.read()
 
     @abstractmethod
     def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:
         """Begin a run."""
 
     @abstractmethod
-    def resume(self) -> None:
-        """Go on with a run: remove what a killed one left half-written."""
+    def resume(self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()) -> list[Damage]:
+        """Prepare what a former run left: remove what is half-written and repair what is damaged.
+
+        Parameters
+        ----------
+        analysis, manifest
+            Lazy result and identity of the run.
+        state : State
+            Content of the journal; windows that are lost are removed from it.
+        again : sequence of int
+            Windows to be run again.
+
+        Returns
+        -------
+        list of Damage
+        """
 
     @abstractmethod
     def writer(self) -> Any:
-        """A callable (begin, fields, numbers, failures, alone) for the workers."""
+        """Return a callable (begin, fields, alone) -> files, chunk for the workers."""
 
     @abstractmethod
     def reader(self) -> Any:
-        """A callable (window, names) for the workers: variables of one window, as they are written."""
+        """Return a callable (window, names) for the workers, which reads variables of one window."""
+
+    def commit(self, records: Sequence[WriteRecord], state: State) -> None:
+        """Note windows whose fields are on the disk."""
+        if records:
+            with disk_errors(self.place):
+                self.journal.append(records)
+        for record in records:
+            for path in state.apply(record):
+                (self.place / path).unlink(missing_ok=True)
 
     @abstractmethod
-    def commit(self, batches: Sequence[WriteRecord]) -> None:
-        """Note that the fields of batches are there."""
+    def damages(self, state: State) -> list[Damage]:
+        """Read everything, and return what is not as it was written."""
 
     @abstractmethod
-    def status(self) -> NDArray[np.int8]:
-        """Status of each window."""
-
-    @abstractmethod
-    def failures(self) -> dict[int, str]:
-        """Why windows failed."""
-
-    @abstractmethod
-    def finish(self, analysis: xr.Dataset) -> None:
+    def finish(self, analysis: xr.Dataset, state: State) -> None:
         """Give the complete results their name."""
+
+    def _damaged_files(self, state: State) -> list[Damage]:
+        """Compare the files of windows, and static files, with their checksums."""
+        wanted = [(path, number, 0, 0) for path, number in state.static.items()]
+        for files in state.files.values():
+            if state.status[files.begin : files.end].any():
+                wanted += [(path, number, files.begin, files.end) for path, number in files.checksums.items()]
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(lambda path: checksum(self.place / path), [path for path, *_ in wanted])
+            return [
+                Damage(str(self.place / path), begin, end)
+                for (path, number, begin, end), now in zip(wanted, found, strict=True)
+                if now != number
+            ]
+
+    def _forget(self, damages: Iterable[Damage], again: Sequence[int], state: State) -> None:
+        """Note windows that are lost, or to be run again, as not run."""
+        spans = sorted({(damage.begin, damage.end) for damage in damages if damage.end > damage.begin})
+        spans += [(window, window + 1) for window in again]
+        if spans:
+            self.journal.append([state.forget(*span) for span in spans])
 
 
 def per_window(analysis: xr.Dataset) -> list[str]:
-    """Variables that are computed."""
+    """Return the variables that are computed."""
     return [str(name) for name, part in analysis.data_vars.items() if part.chunks is not None]
 
 
 def few_numbers(part: xr.DataArray) -> bool:
-    """Whether a variable has but a few numbers a window."""
+    """Return True for a variable with few numbers a window, which the run itself writes."""
     return part.size <= FEW * part.sizes["window"]
 
 
 def nothing_run(part: xr.DataArray) -> float:
-    """What stands where a window was not run."""
+    """Return the value of windows that were not run."""
     return np.nan if part.dtype.kind == "f" else 0
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def replace(new: Path, old: Path) -> None:
-    """Put a complete store in the place of another."""
-    if old.exists():
-        former = old.with_name(f".{old.name}.former")
-        remove(former)
-        old.replace(former)
-        new.replace(old)
-        remove(former)
-    else:
-        new.replace(old)
-
-
-def flush(path: Path) -> None:
-    """Bring a file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

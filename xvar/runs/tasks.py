@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,9 +12,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.execution.batches import WITHOUT_ANALYSIS, Batch, BatchResult, Fields, LazyTasks, Work, last_fields
-from xvar.execution.graph import solve_task
-from xvar.runs.store import WriteRecord, few_numbers, per_window
+from xvar.execution.batches import WITHOUT_ANALYSIS, Batch, BatchResult, LazyTasks, Work, last_fields
+from xvar.execution.graph import assemble, solve_task
+from xvar.runs.journal import Fields, WriteRecord
+from xvar.runs.manifest import frame_digests
+from xvar.runs.store import few_numbers, per_window
+
+_FRAMES = "frame_digests"  # beside the outputs of a batch
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,18 @@ class Task:
 
 @dataclass(frozen=True)
 class _Write:
-    """What is the same in all tasks that write.
+    """Constants of all tasks that write.
 
     Attributes
     ----------
     writer : callable
         Of the store.
     own : dict of str to str
-        Variables that are outputs of the batch as they are, and which.
+        Variables that are outputs of the solver as they are, and which.
     derived : tuple of str
-        Those that were computed from outputs.
+        Variables that were computed from outputs.
     numbers : frozenset of str
-        Those of few numbers.
+        Variables with few numbers a window.
     alone : bool
         See `ZarrWriter`.
     """
@@ -54,18 +58,49 @@ def _store_windows(write: _Write, begin: int, solved: BatchResult, arrays: Seque
     values = {name: solved.arrays[output] for name, output in write.own.items()}
     values.update(zip(write.derived, arrays, strict=True))
     numbers = {name: values.pop(name) for name in write.numbers}
-    write.writer(begin, values, numbers, solved.failures, alone=write.alone)
-    return WriteRecord(begin, numbers, solved.failures)
+    files, chunk = write.writer(begin, values, alone=write.alone)
+    return WriteRecord(begin, numbers, solved.failures, solved.arrays[_FRAMES], files, chunk)
 
 
-def _solve_unless_noted(
-    reader: Any, begin: int, end: int, solve: Callable[..., BatchResult], work: Work, part: Batch, *rest: Any
+def _solve_and_identify(
+    work: Work, part: Batch, held: NDArray[np.intp], shape: tuple[int, ...], blocks: list[Any], *before: Any
 ) -> BatchResult:
-    """A part of a batch; where the store already has the batch, only what the part hands on."""
+    """Solve a part of a batch, and add the digests of its frames."""
+    solved = solve_task(work, part, held, shape, blocks, *before)
+    solved.arrays[_FRAMES] = _identify(part, held, shape, blocks).arrays[_FRAMES]
+    return solved
+
+
+def _identify(part: Batch, held: NDArray[np.intp], shape: tuple[int, ...], blocks: list[Any]) -> BatchResult:
+    """Return the digests of the frames of a part of a batch."""
+    frames = assemble([np.asarray(block) for block in blocks], shape)
+    return BatchResult({_FRAMES: frame_digests(part, frames, held)})
+
+
+def _digests(solved: BatchResult) -> NDArray[Any]:
+    return solved.arrays[_FRAMES]
+
+
+def _solve_unless_noted(reader: Any, begin: int, end: int, work: Work, part: Batch, *rest: Any) -> BatchResult:
+    """Solve a part of a batch; if the store already has the batch, only read what the next window takes over."""
     if not reader.is_noted(begin, end):
-        return solve(work, part, *rest)
+        return _solve_and_identify(work, part, *rest)
     last = reader(part.end - 1, [*work.carried, "status"])
     return BatchResult({name: values[None] for name, values in last.items()})
+
+
+def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int]) -> tuple[dict[Any, Any], list[str]]:
+    """Return graph and keys of tasks that give the digests of the frames of batches, without solving anything."""
+    from dask.array.optimization import optimize
+    from dask.optimization import cull
+
+    whole = {
+        key: (_identify, *task[2:6]) if isinstance(task, tuple) and task[0] is solve_task else task
+        for key, task in analysis["status"].data.dask.to_dict().items()
+    }
+    keys = [f"{deferred.keys[index]}-frames" for index in wanted]
+    whole |= {key: (_digests, deferred.keys[index]) for key, index in zip(keys, wanted, strict=True)}
+    return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
 def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
@@ -171,12 +206,14 @@ def write_tasks(
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
     needed = cull({**graph.to_dict(), **(cycle_states or {})}, keys)[0]
     assert deferred.work is not None
-    if reader is not None and deferred.work.carried:
-        ends = [batch.end for batch in deferred.batches]
-        for key, task in needed.items():
-            if isinstance(task, tuple) and task[0] is solve_task:
+    ends = [batch.end for batch in deferred.batches]
+    for key, task in needed.items():
+        if isinstance(task, tuple) and task[0] is solve_task:
+            if reader is not None and deferred.work.carried:
                 batch = deferred.batches[bisect_right(ends, task[2].begin)]
-                needed[key] = (_solve_unless_noted, reader, batch.begin, batch.end, *task)
+                needed[key] = (_solve_unless_noted, reader, batch.begin, batch.end, *task[1:])
+            else:
+                needed[key] = (_solve_and_identify, *task[1:])
     return dict(optimize(needed, keys)), tasks
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError, Status
-from xvar.runs.manifest import ATTRIBUTE, Manifest
-from xvar.runs.store import (
-    FAILURES,
-    Fields,
-    Store,
-    StoreError,
-    WriteRecord,
-    few_numbers,
-    nothing_run,
-    per_window,
-    remove,
-    replace,
-)
+from xvar.runs.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
+from xvar.runs.journal import Fields, Journal, State, WriteRecord
+from xvar.runs.manifest import Manifest
+from xvar.runs.store import Damage, Store, few_numbers, nothing_run, per_window
 
-NUMBERS_OF_CHUNK = 4096  # windows of a chunk of what has one number a window
+NUMBERS_OF_CHUNK = 4096  # windows of a chunk of a variable with few numbers a window
+# Inside an array, where zarr lists no members and a copy of the store takes it along.
+_JOURNAL = Path("status", "xvar.journal")
+_METADATA = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
 class ZarrStore(Store):
-    """Results in a Zarr store, which can be read at any time: windows that were not run say so.
+    """Results in a Zarr store, which can be read at any time: windows that were not run have status 0.
 
-    A store that replaces another grows beside it, under ``.NAME.new``, until it is complete.
+    Every chunk has a CRC-32 of its own, which zarr checks when it is read. A store that replaces another grows beside
+    it, under ``.NAME.new``, until it is complete.
     """
 
     def __init__(self, path: Path, *, zarr_format: int | None = None) -> None:
@@ -43,16 +38,26 @@ class ZarrStore(Store):
             import zarr
         except ImportError as error:
             raise InputError(
-                Fault(f"{str(path)!r} without the package zarr", "zarr", "pip install 'xvar[zarr]', or a name in .nc")
+                Fault(
+                    code="no-package-zarr",
+                    found=f"{str(path)!r} without the package zarr",
+                    expected="zarr",
+                    fix="pip install 'xvar[zarr]', or a name in .nc",
+                )
             ) from error
         formats = (2, 3) if hasattr(zarr, "config") else (2,)
         if zarr_format not in (None, *formats):
-            found, words = f"zarr_format={zarr_format} with zarr {zarr.__version__}", " or ".join(map(str, formats))
-            raise InputError(Fault(found, words, "zarr_format=2, or pip install -U zarr"))
+            raise InputError(
+                Fault(
+                    code="unknown-zarr-format",
+                    found=f"zarr_format={zarr_format} with zarr {zarr.__version__}",
+                    expected=" or ".join(map(str, formats)),
+                    fix="zarr_format=2, or pip install -U zarr",
+                )
+            )
         self.zarr_format = zarr_format
         self.new = path.with_name(f".{path.name}.new")
-        self.instead = False  # whether the new store takes the place of another
-        self._arrays: dict[str, Any] = {}
+        self.instead = False  # the new store takes the place of another
 
     @property
     def place(self) -> Path:  # noqa: D102  (see Store)
@@ -62,11 +67,23 @@ class ZarrStore(Store):
     def is_finished(self) -> bool:  # noqa: D102  (see Store)
         return not self.instead
 
-    def manifest(self) -> Manifest | None:  # noqa: D102  (see Store)
-        text = _attributes(self.place).get(ATTRIBUTE)
-        return None if text is None else Manifest.from_json(text)
+    @property
+    def journal(self) -> Journal:  # noqa: D102  (see Store)
+        return Journal(self.place / _JOURNAL)
 
     def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:  # noqa: D102  (see Store)
+        with disk_errors(self.place, "nothing was begun"):
+            draft = self._draft(analysis, manifest)
+            try:
+                static = _static(draft, per_window(analysis))
+                Journal(draft / _JOURNAL).create(manifest, static)
+                sync_all((draft / path for path in static), draft)
+                replace(draft, self.place)
+            finally:
+                remove(draft)
+
+    def _draft(self, analysis: xr.Dataset, manifest: Manifest) -> Path:
+        """Write a store in which no window was run, beside the place."""
         import dask.array
         import zarr
 
@@ -75,41 +92,62 @@ class ZarrStore(Store):
         version = self.zarr_format or int(zarr.config.get("default_zarr_format", 2) if hasattr(zarr, "config") else 2)
         template = analysis.copy()
         encoding: dict[Hashable, dict[str, Any]] = {}
+        for variable in analysis.variables:
+            encoding[variable] = {**analysis[variable].encoding, **_checked(version)}
         for name in per_window(analysis):
             part = analysis[name]
-            rows = NUMBERS_OF_CHUNK if few_numbers(part) else manifest.batch
-            rows = min(rows, part.sizes["window"])
+            rows = min(NUMBERS_OF_CHUNK if few_numbers(part) else manifest.batch, part.sizes["window"])
             empty = dask.array.full(part.shape, nothing_run(part), dtype=part.dtype, chunks=(rows, *part.shape[1:]))
             template[name] = part.copy(data=empty)
-            template[name].encoding = dict(part.encoding)
-            encoding[name] = {**part.encoding, "chunks": (rows, *part.shape[1:])}
+            encoding[name]["chunks"] = (rows, *part.shape[1:])
             if version == 3:  # xarray reads the mask from _FillValue, and zarr what was not written from fill_value
                 encoding[name]["fill_value"] = nothing_run(part)
-        template.attrs = {**analysis.attrs, ATTRIBUTE: manifest.to_json(), FAILURES: "{}"}
         word = "zarr_format" if hasattr(zarr, "config") else "zarr_version"
         kwargs: dict[str, Any] = {word: version}
-        with warnings.catch_warnings():
-            # Xarray warns where metadata are not consolidated, and zarr where those of format 3 are.
-            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
-            template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
-        for name in per_window(analysis):
-            self._check_fill(draft, name, nothing_run(analysis[name]), version)
-        replace(draft, self.place)
+        try:
+            with warnings.catch_warnings():
+                # Xarray warns if metadata are not consolidated, and zarr if those of format 3 are.
+                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+                template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
+            for name in per_window(analysis):
+                _check_fill(draft, name, nothing_run(analysis[name]), version)
+        except BaseException:
+            remove(draft)
+            raise
+        return draft
 
-    @staticmethod
-    def _check_fill(draft: Path, name: str, fill: float, version: int) -> None:
-        """A version of xarray that sets no fill value would let windows that were not run read as zero."""
-        array = _open(draft, name)
-        have = array.fill_value
-        if have is None and fill == 0 and version == 2:
-            # Format 2 has the fill value in the place of the mask, and zero is not missing: it is written.
-            array[:] = 0
-        elif have is None or not (np.isnan(have) if np.isnan(fill) else have == fill):
-            raise StoreError(f"{draft}: {name} has the fill value {have}, not {fill}; a newer xarray sets it")
+    def resume(  # noqa: D102  (see Store)
+        self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()
+    ) -> list[Damage]:
+        with disk_errors(self.place):
+            self.journal.repair()
+            for partial in self.place.rglob("*.partial"):
+                partial.unlink(missing_ok=True)
+            if not self.instead and self.new.exists():  # the former store, if a kill came before it was removed
+                remove(self.new)
+            damages = self.damages(state)
+            self._forget(damages, again, state)
+            changed = state.manifest != manifest
+            state.grow(manifest)
+            if changed or any(damage.begin == damage.end for damage in damages):
+                self._renew(analysis, manifest, state)
+            if damages or changed or again:
+                self._publish(state, range(manifest.windows))
+        return damages
 
-    def resume(self) -> None:  # noqa: D102  (see Store)
-        for partial in self.place.rglob("*.partial"):
-            partial.unlink(missing_ok=True)
+    def _renew(self, analysis: xr.Dataset, manifest: Manifest, state: State) -> None:
+        """Write metadata and coordinates again, also those of a record that has grown."""
+        self.zarr_format = 3 if (self.place / "zarr.json").exists() else 2
+        draft = self._draft(analysis, manifest)
+        try:
+            state.static = _static(draft, per_window(analysis))
+            for path in state.static:
+                (self.place / path).parent.mkdir(parents=True, exist_ok=True)
+                (draft / path).replace(self.place / path)
+            sync_all((self.place / path for path in state.static), self.place)
+            self.journal.restate(manifest, state.static)
+        finally:
+            remove(draft)
 
     def writer(self) -> ZarrWriter:  # noqa: D102  (see Store)
         return ZarrWriter(str(self.place))
@@ -117,64 +155,84 @@ class ZarrStore(Store):
     def reader(self) -> ZarrReader:  # noqa: D102  (see Store)
         return ZarrReader(str(self.place))
 
-    def commit(self, batches: Sequence[WriteRecord]) -> None:  # noqa: D102  (see Store)
-        if not batches:
-            return
-        begin = min(batch.begin for batch in batches)
-        end = max(batch.begin + len(batch.numbers["status"]) for batch in batches)
-        names = [name for name in batches[0].numbers if name != "status"]
-        reasons = {window: reason for batch in batches for window, reason in batch.failures.items()}
+    def commit(self, records: Sequence[WriteRecord], state: State) -> None:  # noqa: D102  (see Store)
+        super().commit(records, state)
+        if records:
+            with disk_errors(self.place):
+                self._publish(state, [window for record in records for window in range(record.begin, record.end)])
+
+    def _publish(self, state: State, windows: Sequence[int]) -> None:
+        """Copy numbers of windows from the journal into the arrays that readers see; the status last."""
+        chunks = sorted({window // NUMBERS_OF_CHUNK for window in windows})
+        for name in sorted(state.numbers, key="status".__eq__):
+            array = _open(self.place, name)
+            for chunk in chunks:
+                rows = slice(chunk * NUMBERS_OF_CHUNK, (chunk + 1) * NUMBERS_OF_CHUNK)
+                array[rows] = state.numbers[name][rows]
+
+    def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
+        found = self._damaged_files(state)
+        for name, values in state.numbers.items():
+            try:
+                same = np.array_equal(_open(self.place, name, "r")[:], values, equal_nan=values.dtype.kind == "f")
+            except Exception:  # noqa: BLE001  (zarr and numcodecs raise what they like at damaged bytes)
+                same = False
+            if not same:
+                found.append(Damage(str(self.place / name)))
+        return found
+
+    def check_status(self) -> None:
+        """Raise if the status that readers see is damaged, or says more than the journal."""
         try:
-            if reasons:
-                self._note(reasons)
-            # The status comes last: it says that everything else is there.
-            for name in [*names, "status"]:
-                array = self._array(name)
-                values = np.asarray(array[begin:end])
-                for batch in batches:
-                    if name in batch.numbers:
-                        own = batch.numbers[name]
-                        values[batch.begin - begin : batch.begin - begin + len(own)] = own
-                array[begin:end] = values
-        except OSError as error:
+            _open(self.place, "status", "r")[:]
+        except Exception as error:
             raise StoreError(
-                error.errno, f"{error.strerror or error}; the windows stay not run", str(self.place)
+                errno.EIO, "the status of its windows is damaged. Fix: run the same command again", str(self.place)
             ) from error
 
-    def _note(self, reasons: Mapping[int, str]) -> None:
-        import zarr
+    def finish(self, analysis: xr.Dataset, state: State) -> None:  # noqa: ARG002, D102  (see Store)
+        with disk_errors(self.path, f"the results are kept in {self.place}"):
+            sync_all((file for name in state.numbers for file in (self.place / name).rglob("*")), self.place)
+            if self.instead:
+                replace(self.new, self.path)
+                self.instead = False
 
-        group = zarr.open_group(str(self.place), mode="r+")
-        known = json.loads(str(group.attrs.get(FAILURES, "{}")))
-        group.attrs[FAILURES] = json.dumps(known | {str(window): reason for window, reason in reasons.items()})
 
-    def _array(self, name: str) -> Any:
-        if name not in self._arrays:
-            self._arrays[name] = _open(self.place, name)
-        return self._arrays[name]
+def _checked(version: int) -> dict[str, Any]:
+    """Return the codecs of an array whose chunks have checksums."""
+    if version == 3:
+        from zarr.codecs import Crc32cCodec, ZstdCodec
 
-    def status(self) -> NDArray[np.int8]:  # noqa: D102  (see Store)
-        return np.asarray(_open(self.place, "status", mode="r")[:])
+        return {"compressors": (ZstdCodec(), Crc32cCodec())}
+    import numcodecs  # type: ignore[import-untyped]
 
-    def failures(self) -> dict[int, str]:  # noqa: D102  (see Store)
-        return {
-            int(window): reason for window, reason in json.loads(_attributes(self.place).get(FAILURES, "{}")).items()
-        }
+    return {"filters": (numcodecs.CRC32(),)}
 
-    def finish(self, analysis: xr.Dataset) -> None:  # noqa: ARG002, D102  (see Store)
-        import zarr
 
-        if (self.place / ".zmetadata").exists():
-            zarr.consolidate_metadata(str(self.place))
-        if self.instead:
-            replace(self.new, self.path)
-            self.instead = False
-            self._arrays.clear()
+def _check_fill(draft: Path, name: str, fill: float, version: int) -> None:
+    """Refuse a version of xarray that sets no fill value: windows that were not run would read as zero."""
+    array = _open(draft, name)
+    have = array.fill_value
+    if have is None and fill == 0 and version == 2:
+        # Format 2 has the fill value in the place of the mask, and zero is not missing: it is written.
+        array[:] = 0
+    elif have is None or not (np.isnan(have) if np.isnan(fill) else have == fill):
+        raise StoreError(f"{draft}: {name} has the fill value {have}, not {fill}; a newer xarray sets it")
+
+
+def _static(draft: Path, computed: Sequence[str]) -> dict[str, int | None]:
+    """Return the checksums of metadata and coordinates, which no run changes."""
+    files = (file.relative_to(draft) for file in sorted(draft.rglob("*")) if file.is_file())
+    return {
+        file.as_posix(): checksum(draft / file)
+        for file in files
+        if file != _JOURNAL and (file.name in _METADATA or file.parts[0] not in computed)
+    }
 
 
 @dataclass(frozen=True)
 class ZarrWriter:
-    """Writes the fields of a batch into its own chunks of a Zarr store.
+    """Writer of the fields of a batch into its own chunks of a Zarr store.
 
     Attributes
     ----------
@@ -185,51 +243,66 @@ class ZarrWriter:
     path: str
 
     def __call__(
-        self, begin: int, fields: Fields, numbers: Fields, failures: Mapping[int, str], *, alone: bool = False
-    ) -> None:
-        """Write windows from `begin` on.
+        self, begin: int, fields: Fields, *, alone: bool = False
+    ) -> tuple[dict[str, int | None], tuple[int, int]]:
+        """Write windows from `begin` on, and bring them to the disk.
 
         Parameters
         ----------
         begin : int
             The first window.
         fields : mapping of str to ndarray (window, ...)
-            What is written here.
-        numbers, failures
-            What the run itself writes.
+            Their fields.
         alone : bool
-            Whether nobody else writes in the same chunks, so that a part of one may be written.
+            No other writer is at work: a part of a chunk may be written.
+
+        Returns
+        -------
+        files : dict of str to int or None
+            Checksums of the chunks, see `WriteRecord`.
+        chunk : tuple of int
+            Begin and end of the windows in these chunks.
 
         Raises
         ------
         InputError
-            Where the windows are not those of whole chunks: two writers of one chunk would undo each other's work.
+            If the windows do not fill whole chunks: two writers of one chunk would undo each other's work.
         StoreError
-            Where the disk refuses.
+            If the disk refuses.
         """
-        del numbers, failures
-        try:
+        store, files, chunk = Path(self.path), {}, (begin, begin)
+        with disk_errors(store):
             for name, values in fields.items():
-                array = _open(Path(self.path), name)
+                array = _open(store, name)
                 end, size = begin + len(values), array.chunks[0]
-                if not alone and (begin % size or (end % size and end != array.shape[0])):
+                first = begin // size * size
+                chunk = first, min(first + size, array.shape[0])
+                if not alone and (begin, end) != chunk:
                     raise InputError(
                         Fault(
+                            code="cut-chunk",
                             variable=name,
                             dimension="window",
                             found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",
-                            expected="whole chunks: two writers in one chunk would undo each other's work",
+                            expected="the windows of one chunk: two writers in it would undo each other's work",
                             fix=f"begin and end at multiples of {size}",
                         )
                     )
                 array[begin:end] = values
-        except OSError as error:
-            raise StoreError(error.errno, f"{error.strerror or error}; the windows stay not run", self.path) from error
+                files[_chunk_path(store, name, first // size, array.ndim)] = 0
+            sync_all((store / path for path in files), store)
+            return {path: checksum(store / path) for path in files}, chunk
+
+
+def _chunk_path(store: Path, name: str, index: int, dimensions: int) -> str:
+    """Path of a chunk that is whole but along its first dimension."""
+    key = [str(index), *"0" * (dimensions - 1)]
+    return "/".join((name, "c", *key)) if (store / name / "zarr.json").exists() else f"{name}/{'.'.join(key)}"
 
 
 @dataclass(frozen=True)
 class ZarrReader:
-    """Reads windows of a Zarr store that are done.
+    """Reader of windows of a Zarr store that are done.
 
     Attributes
     ----------
@@ -240,11 +313,11 @@ class ZarrReader:
     path: str
 
     def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Variables of one window."""
+        """Return variables of one window."""
         return {name: np.asarray(_open(Path(self.path), name, mode="r")[window]) for name in names}
 
     def is_noted(self, begin: int, end: int) -> bool:
-        """Whether the run has noted windows as done, and asks for them no more."""
+        """Return True if the run has noted windows as done, and asks for them no more."""
         return bool((_open(Path(self.path), "status", mode="r")[begin:end] != Status.NOT_RUN).all())
 
 
@@ -252,13 +325,3 @@ def _open(store: Path, name: str, mode: Any = "r+") -> Any:
     import zarr
 
     return zarr.open_array(str(store), path=name, mode=mode)
-
-
-def _attributes(store: Path) -> dict[str, Any]:
-    """Attributes of a group, from the file that holds them: zarr 2 and 3 open groups by different words."""
-    for name, inside in (("zarr.json", "attributes"), (".zattrs", None)):
-        file = store / name
-        if file.is_file():
-            content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return content if inside is None else content.get(inside, {})
-    return {}

@@ -1,0 +1,208 @@
+"""Damaged, absent and unsynced bytes of a store: found, reported and repaired to the same bits."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import random
+import shutil
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import netCDF4
+import pytest
+import torch
+import xarray as xr
+
+import xvar
+from tests.runs.records import OPTIONS, same, shower
+from tests.runs.test_run import FORMATS, Stopping, load
+from xvar.runs import Interrupted, status
+from xvar.runs.durable import StoreError
+
+KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def complete(path: pathlib.Path, **options: Any) -> Any:
+    """Run, or complete a run, into a store."""
+    if path.suffix == ".zarr":
+        options["zarr_format"] = int(path.stem)
+    return xvar.run(shower(), path, **OPTIONS, batch=2, **options)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A finished store of each kind."""
+    folder = tmp_path_factory.mktemp("stores")
+    for name in KINDS:
+        complete(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(stores: pathlib.Path) -> xr.Dataset:
+    return shower().var4d.assimilate(**OPTIONS)
+
+
+def copied(stores: pathlib.Path, name: str, folder: pathlib.Path) -> pathlib.Path:
+    """A copy of a store; rain in it belongs to the run as well."""
+    target = folder / name
+    shutil.copytree(stores / name, target) if (stores / name).is_dir() else shutil.copy(stores / name, target)
+    return target
+
+
+def files(path: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def flip(file: pathlib.Path, place: int, bits: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= bits
+    file.write_bytes(content)
+
+
+# --- single files ---
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "a.nc"])
+@pytest.mark.parametrize("harm", ["flip", "remove", "truncate", "old"])
+def test_a_damaged_chunk_is_not_run_and_is_solved_again(
+    name: str, harm: str, stores: pathlib.Path, whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, name, tmp_path)
+    chunk = path / {"3.zarr": "u/c/1/0/0/0", "2.zarr": "u/1.0.0.0"}[name]
+    if harm == "flip":
+        flip(chunk, chunk.stat().st_size // 2, 4)
+    elif harm == "remove":
+        chunk.unlink()
+    elif harm == "truncate":
+        os.truncate(chunk, 10)
+    else:  # the chunk of other windows, whose own checksum is right
+        shutil.copy(path / {"3.zarr": "u/c/0/0/0/0", "2.zarr": "u/0.0.0.0"}[name], chunk)
+    assert status(path).done == 4  # the journal alone
+    found = status(path, verify=True)
+    assert found.not_run == [2, 3]
+    assert str(chunk) in found.damaged[0]
+    report = complete(path)
+    assert report.damaged == found.damaged
+    assert (report.before, report.done) == (2, 4)
+    assert same(load(path), whole) == []
+    assert status(path, verify=True).damaged == ()
+
+
+def test_a_damaged_field_of_a_netcdf_file_is_solved_again(
+    stores: pathlib.Path, whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, "a.nc", tmp_path)
+    values = load(path)["u"].values[3, 1].tobytes()
+    flip(path, path.read_bytes().index(values) + 5, 1)
+    with pytest.raises((OSError, RuntimeError), match="HDF error"):
+        load(path)
+    assert status(path, verify=True).not_run == [2, 3]
+    report = complete(path)
+    assert (report.before, report.done) == (2, 4)
+    assert same(load(path), whole) == []
+    assert status(path, verify=True).damaged == ()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nc"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_changed_attribute_is_found_and_written_again(
+    name: str, stores: pathlib.Path, whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, name, tmp_path)
+    if name == "a.nc":  # HDF5 finds a damaged byte there itself
+        with netCDF4.Dataset(path, "a") as opened:
+            opened["rain"].units = "mm d-1"
+    for file in files(path) if path.is_dir() else ():
+        if b"mm h-1" in file.read_bytes() and "journal" not in file.name:
+            flip(file, file.read_bytes().index(b"mm h-1"), 7)
+    found = status(path, verify=True)
+    assert found.damaged
+    assert found.left == 0
+    assert complete(path).done == 4
+    assert load(path)["rain"].attrs["units"] == "mm h-1"
+    assert same(load(path), whole) == []
+    assert status(path, verify=True).damaged == ()
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "a.nc"])
+def test_a_truncated_status_is_an_error_with_path_and_fix(
+    name: str, stores: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, name, tmp_path)
+    chunk = path / {"3.zarr": "status/c/0", "2.zarr": "status/0"}[name]
+    os.truncate(chunk, 3)
+    with pytest.raises(StoreError, match=rf"(?s)Fix: .*{path}"):
+        status(path)
+    assert complete(path).before == 4  # the journal knows
+    assert status(path, verify=True).damaged == ()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_journal_that_ends_within_a_line_is_continued(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+        complete(path, progress=Stopping(2, KeyboardInterrupt()))
+    journal = path / "status" / "xvar.journal" if path.is_dir() else path.with_name(".a.nc.parts") / "journal"
+    with journal.open("ab") as file:
+        file.write(journal.read_bytes()[-400:-100])
+    assert status(path).done == 2
+    assert complete(path).before == 2
+    assert same(load(path), whole) == []
+
+
+# --- any byte ---
+
+
+def corrupt_and_judge(stores: pathlib.Path, name: str, folder: pathlib.Path, chance: random.Random) -> str:
+    """Change one byte of a store; return how that was noticed: "" if it was not."""
+    path = copied(stores, name, folder)
+    pristine = content(path)
+    every = files(path)
+    file = chance.choices(every, [max(1, one.stat().st_size) for one in every])[0]
+    place = chance.randrange(max(1, file.stat().st_size))
+    flip(file, place, 1 << chance.randrange(8))
+    label = f"{file.relative_to(folder)} byte {place}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if status(path, verify=True).damaged:
+                complete(path)
+                assert content(path) == pristine, f"{label}: repaired to other bits"
+                return "verified"
+            return "without effect" if content(path) == pristine else f"SILENT {label}"
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        return f"{type(error).__name__}"
+    finally:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for rest in folder.iterdir():
+            shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+
+
+def content(path: pathlib.Path) -> dict[str, Any]:
+    """Everything that a reader finds, but for the time at which it was written."""
+    found = load(path)
+    variables = {
+        str(name): (part.dims, str(part.dtype), part.values.tobytes(), sorted(map(str, part.attrs.items())))
+        for name, part in found.variables.items()
+    }
+    return variables | {"": sorted(str(item) for item in found.attrs.items() if item[0] != "history")}
+
+
+@pytest.mark.long
+def test_no_damaged_byte_is_silent(stores: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    chance, count = random.Random(int(os.environ.get("XVAR_SEED", "0"))), int(os.environ.get("XVAR_CORRUPTIONS", "500"))
+    outcomes = [corrupt_and_judge(stores, KINDS[i % len(KINDS)], tmp_path, chance) for i in range(count)]
+    print({outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))})
+    assert [outcome for outcome in outcomes if outcome.startswith("SILENT")] == []

@@ -1,0 +1,266 @@
+"""Journal of a run: which windows a store holds, with the checksums of their files.
+
+An append-only text file, one JSON object a line, each line preceded by its own checksum. A line is complete and on the
+disk before the next is begun: what a kill or a power cut leaves unfinished, or damages, is no line, and its windows are
+not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvar.errors import Status
+from xvar.runs.durable import durable, sync
+from xvar.runs.manifest import Manifest
+
+Fields = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class WriteRecord:
+    """Windows whose fields are in the store.
+
+    Attributes
+    ----------
+    begin : int
+        First window.
+    numbers : mapping of str to ndarray (window, ...)
+        Variables with few numbers a window; ``status`` is among them.
+    failures : mapping of int to str
+        Windows that failed, and why.
+    frames : ndarray of uint64 (window,) or None
+        Digests of the frames that were solved; 0 if they were not read.
+    files : mapping of str to int or None
+        Checksums of the files that hold the fields, by path in the store; None for a file that is absent because it
+        would hold nothing but fill values.
+    chunk : tuple of int, optional
+        Begin and end of the windows that share these files; by default those of the record.
+    """
+
+    begin: int
+    numbers: Fields
+    failures: Mapping[int, str] = field(default_factory=dict)
+    frames: NDArray[np.uint64] | None = None
+    files: Mapping[str, int | None] = field(default_factory=dict)
+    chunk: tuple[int, int] | None = None
+
+    @property
+    def end(self) -> int:
+        """One past the last window."""
+        return self.begin + len(self.numbers["status"])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that hold the fields of the windows `begin` to `end` - 1: their checksums by path."""
+
+    begin: int
+    end: int
+    checksums: Mapping[str, int | None]
+
+
+class State:
+    """Content of a journal, the newest of each window.
+
+    Attributes
+    ----------
+    manifest : Manifest
+    numbers : dict of str to ndarray (window, ...)
+        NaN or 0 for windows that were not run.
+    frames : ndarray of uint64 (window,)
+    failures : dict of int to str
+    files : dict of int to Files
+        By their first window.
+    static : dict of str to int or None
+        Checksums of what holds no windows.
+    damaged : int
+        Lines that cannot be read.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.numbers: dict[str, NDArray[Any]] = {"status": np.full(manifest.windows, Status.NOT_RUN, np.int8)}
+        self.frames = np.zeros(manifest.windows, np.uint64)
+        self.failures: dict[int, str] = {}
+        self.files: dict[int, Files] = {}
+        self.static: dict[str, int | None] = {}
+        self.damaged = 0
+        self._holder = np.full(manifest.windows, -1)  # first window of the files of each
+
+    @property
+    def status(self) -> NDArray[np.int8]:
+        """Status of each window."""
+        return self.numbers["status"]
+
+    def apply(self, record: WriteRecord) -> list[str]:
+        """Take over what a record says of its windows; return the files that others replace."""
+        replaced: list[str] = []
+        if record.files:
+            begin, end = record.chunk or (record.begin, record.end)
+            for first in {int(first) for first in self._holder[begin:end]} - {-1}:
+                former = self.files.pop(first)
+                self._holder[former.begin : former.end] = -1
+                if (former.begin, former.end) != (begin, end):  # what they hold of other windows goes with them
+                    self.status[former.begin : former.end] = Status.NOT_RUN
+                replaced += [path for path in former.checksums if path not in record.files]
+            self.files[begin] = Files(begin, end, record.files)
+            self._holder[begin:end] = begin
+        rows = slice(record.begin, record.end)
+        for name, values in record.numbers.items():
+            if name not in self.numbers:
+                self.numbers[name] = _nothing(self.manifest.windows, values)
+            self.numbers[name][rows] = values
+        self.frames[rows] = 0 if record.frames is None else record.frames
+        for window in range(record.begin, record.end):
+            self.failures.pop(window, None)
+        self.failures |= record.failures
+        return replaced
+
+    def forget(self, begin: int, end: int) -> WriteRecord:
+        """Take windows as not run; return the record that says so."""
+        record = WriteRecord(begin, {"status": np.full(end - begin, Status.NOT_RUN, np.int8)})
+        self.apply(record)
+        return record
+
+    def record(self, begin: int, end: int) -> WriteRecord:
+        """Return what the journal says of windows, without their files."""
+        numbers = {name: values[begin:end] for name, values in self.numbers.items()}
+        failures = {window: reason for window, reason in self.failures.items() if begin <= window < end}
+        return WriteRecord(begin, numbers, failures, self.frames[begin:end])
+
+    def grow(self, manifest: Manifest) -> None:
+        """Take over the manifest of a record that has grown: its new windows are not run."""
+        more = manifest.windows - self.manifest.windows
+        self.manifest = manifest
+        if more > 0:
+            self.numbers = {k: np.concatenate([v, _nothing(more, v)]) for k, v in self.numbers.items()}
+            self.frames = np.concatenate([self.frames, np.zeros(more, np.uint64)])
+            self._holder = np.concatenate([self._holder, np.full(more, -1)])
+
+
+def _nothing(windows: int, like: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers of windows that were not run."""
+    return np.full((windows, *like.shape[1:]), np.nan if like.dtype.kind == "f" else 0, like.dtype)
+
+
+class Journal:
+    """The journal in a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self, manifest: Manifest, static: Mapping[str, int | None]) -> None:
+        """Begin a journal; the manifest stands there twice, so that no damaged byte makes it unreadable."""
+        with durable(self.path) as file:
+            file.write(header(manifest, static))
+
+    def append(self, records: Iterable[WriteRecord]) -> None:
+        """Add records; they are on the disk when this returns."""
+        self._append(_line(_encode(record)) for record in records)
+
+    def restate(self, manifest: Manifest, static: Mapping[str, int | None]) -> None:
+        """Add another manifest and other checksums of static files, which replace the former."""
+        self._append([header(manifest, static)])
+
+    def _append(self, lines: Iterable[bytes]) -> None:
+        left = b"".join(lines)
+        with self.path.open("ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:  # such as that of a full disk: no half a line stays
+                os.truncate(self.path, size)
+                raise
+
+    def repair(self) -> None:
+        """Remove the unfinished last line of a writer that was killed."""
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            os.truncate(self.path, whole)
+            sync(self.path)
+
+    def read(self) -> State | None:
+        """Return the content of the file; None if there is none."""
+        try:
+            return read_journal(self.path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def read_journal(content: bytes) -> State | None:
+    """Return the state that the lines of a journal describe; None without a manifest."""
+    state: State | None = None
+    damaged = 0
+    for line in content.split(b"\n")[:-1]:  # what stands after the last is unfinished
+        text = line[9:]
+        if line[:9] != b"%08x " % zlib.crc32(text):
+            damaged += 1
+            continue
+        entry = json.loads(text)
+        if "manifest" in entry:
+            manifest = Manifest(**entry["manifest"])
+            if state is None:
+                state = State(manifest)
+            else:
+                state.grow(manifest)
+            state.static = entry["static"]
+        elif state is not None:
+            state.apply(_decode(entry))
+    if state is not None:
+        state.damaged = damaged
+    return state
+
+
+def header(manifest: Manifest, static: Mapping[str, int | None]) -> bytes:
+    """Return the lines that state a manifest, twice, and the checksums of static content."""
+    return 2 * _line({"manifest": manifest.as_dict(), "static": dict(static)})
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    text = json.dumps(entry, separators=(",", ":")).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def _encode(record: WriteRecord) -> dict[str, Any]:
+    arrays = dict(record.numbers) if record.frames is None else {**record.numbers, "": record.frames}
+    return {
+        "begin": record.begin,
+        "numbers": {
+            name: [values.dtype.str, values.shape, base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()]
+            for name, values in arrays.items()
+        },
+        "failures": {str(window): reason for window, reason in record.failures.items()},
+        "files": dict(record.files),
+        "chunk": record.chunk,
+    }
+
+
+def _decode(entry: Mapping[str, Any]) -> WriteRecord:
+    numbers = {
+        name: np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+        for name, (dtype, shape, text) in entry["numbers"].items()
+    }
+    failures = {int(window): reason for window, reason in entry["failures"].items()}
+    frames = numbers.pop("", None)
+    return WriteRecord(
+        entry["begin"], numbers, failures, frames, entry["files"], tuple(entry["chunk"]) if entry["chunk"] else None
+    )
