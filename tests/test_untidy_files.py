@@ -1,7 +1,4 @@
-"""Files as people have them: each goes through, or its message is enough to mend the call.
-
-Whoever reads the message does what it says, word by word, and nothing else: the analysis is then that of a tidy file.
-"""
+"""Untidy files: each is analysed, or following the fix of its message gives the analysis of a tidy file."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from tests.faults.fixes import alternatives, follow
 from tests.faults.images import SIZE, rainy, warm
 from xvar.errors import Fault, InputError
 
@@ -117,7 +115,7 @@ def steps(*coordinates: str) -> Callable[[], Dataset]:
     return make
 
 
-#: What is untidy, the file, the tidy file that it stands for, and what its owner knows where she is asked.
+#: What is untidy, the file, the tidy file that it represents, and values that a fix asks its owner for.
 Case = tuple[str, Callable[[], Dataset], Callable[[], Dataset], dict[str, object]]
 CASES: list[Case] = [
     ("2-D positions without units", without_units, on_plane, {}),
@@ -156,27 +154,18 @@ CASES: list[Case] = [
 ]
 
 
-def as_it_says(record: Dataset, problem: Fault, options: dict[str, object], known: dict[str, object]) -> Dataset:
-    """Do what a message says: the line of Python that it begins with, or the options that it asks for."""
-    if problem.fix.endswith(".attrs['units'] = \"...\""):
-        record[problem.variable].attrs["units"] = known["units"]
-        return record
-    asked = re.findall(r"(\w+)=(?:\.\.\.|\"\.\.\.\")", problem.fix)
-    line = re.match(r"(?:choose one, )?(ds.*?\))(?= for that|: these|, or |$)", problem.fix)
-    if problem.fix.startswith("sort=True"):
-        options["sort"] = True
-        return record
-    if line is None:
-        assert asked, problem.fix
-        options |= {name: known[name] for name in asked}
-        return record
-    scope: dict[str, object] = {"ds": record, "pandas": pd, "numpy": np}
-    if " = " in line[1].partition("(")[0]:
-        exec(line[1], scope)
-    else:
-        scope["ds"] = eval(line[1], scope)
-    assert isinstance(scope["ds"], Dataset)
-    return scope["ds"]
+def as_it_says(
+    record: Dataset, fault: Fault, options: dict[str, object], known: dict[str, object]
+) -> tuple[Dataset, dict[str, object]]:
+    """Follow the first alternative of a fix, its ``...`` replaced by the value that the owner of the file knows."""
+    fix = re.sub(
+        r"\b(?P<name>\w+)(?P<sign>'\] = |=)(?:\"\.\.\.\"|\.\.\.)",
+        lambda match: f"{match['name']}{match['sign']}{known[match['name']]!r}",
+        fault.fix,
+    )
+    followed = follow(next(alternatives(fix)), record, options)
+    assert followed is not None
+    return followed
 
 
 @functools.lru_cache
@@ -192,7 +181,7 @@ def test_the_message_alone_is_enough(make, expected, known) -> None:
             result = record.var4d.assimilate(**options)
         except InputError as error:
             for fault in error.faults:
-                record = as_it_says(record, fault, options, known)
+                record, options = as_it_says(record, fault, options, known)
         else:
             break
     for name in ("u", "v"):
@@ -216,7 +205,7 @@ def quality(result: Dataset) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
-def test_flags_of_quality_are_told_with_the_line_that_uses_them() -> None:
+def test_flags_of_quality_are_named_with_the_line_that_uses_them() -> None:
     record = with_quality()
     result = record.var4d.assimilate()
     text = quality(result)
@@ -230,7 +219,7 @@ def test_flags_of_quality_are_told_with_the_line_that_uses_them() -> None:
     assert any("quality_level" in note for note in record.var4d.check().facts["notes"])
 
 
-def test_flags_of_quality_whose_words_say_nothing_are_listed() -> None:
+def test_flags_of_quality_without_known_meanings_are_listed() -> None:
     text = quality(with_quality(flag_meanings="a b c d e f").var4d.assimilate())
     assert "0 = a, 1 = b" in text
     text = quality(with_quality(flag_meanings="good probably_bad").var4d.assimilate())

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
+from pkgutil import resolve_name
+from typing import Any
 
 import pytest
+import xarray as xr
 
+from tests.faults.fixes import alternatives, follow
+from xvar import accessor
 from xvar.errors import Fault, InputError
 
 
@@ -34,7 +40,7 @@ def raised(
     names: str | tuple[str, ...] = (),
     **fields: object,
 ) -> Message:
-    """Assert that a call raises the faults that are expected.
+    """Assert that a call raises the faults that are expected, and that the lines of code of their fixes do fix them.
 
     Parameters
     ----------
@@ -53,12 +59,39 @@ def raised(
     -------
     Message
     """
-    with pytest.raises(error) as report:
-        call()
+    forward, calls = accessor._forward, []
+
+    def noted(function: str, data: object, *arguments: object, **options: object) -> object:
+        calls.append((function, data, arguments, options))
+        return forward(function, data, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accessor, "_forward", noted)
+        with pytest.raises(error) as report:
+            call()
     assert type(report.value) is error
     assert codes(report.value) == list(expected), str(report.value)
     found = report.value.faults[0]
     assert {name: getattr(found, name) for name in fields} == fields
     for name in (names,) if isinstance(names, str) else names:
         assert name in found.found
+    if calls and isinstance(calls[-1][1], xr.Dataset):
+        for fault in report.value.faults:
+            assert_fixed(fault, *calls[-1])
     return Message.of(str(report.value), report.value.faults)
+
+
+def assert_fixed(fault: Fault, function: str, data: xr.Dataset, arguments: tuple[Any, ...], options: dict) -> None:
+    """Assert that each line of code of a fix runs, and that the same call then goes on without the fault."""
+    for lines in alternatives(fault.fix):
+        changed = follow(lines, data, options)
+        if changed is None:
+            continue
+        fixed, stated = changed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                resolve_name(function)(fixed, *arguments, **stated)
+            except InputError as error:
+                left = [(one.code, one.variable, one.dimension) for one in error.faults]
+                assert (fault.code, fault.variable, fault.dimension) not in left, f"{lines} does not fix {fault}"

@@ -398,7 +398,7 @@ def _check_values(array: xr.DataArray, faults: Faults) -> None:
             variable=array.name,
             found=f"values of dtype {array.dtype}",
             expected="real numbers (integers or floats)",
-            fix="convert the values, ds[name].astype('float32'), or choose another variable",
+            fix="choose a variable of numbers, or convert this one",
         )
     packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
     if packed and isinstance(array.dtype, np.dtype) and array.dtype.kind in "iu":

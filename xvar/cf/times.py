@@ -89,7 +89,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
             index=int(missing[0]),
             found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
             expected="a date for every frame",
-            fix=f"ds.dropna({str(dim)!r}) on the time coordinate, or write the dates",
+            fix=f"ds = ds.isel({dim}=ds[{str(coordinate.name)!r}].notnull().values), or write the dates",
         )
         return None
     if values.size < 2:
@@ -237,7 +237,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
             expected = "datetime64, or cftime dates of one calendar"
         elif units is None:
             found = f"{dtype} times without units"
-            fix = f"ds[{label!r}].attrs['units'] = 'seconds since 2020-01-01', or what they are; xarray.decode_cf(ds)"
+            fix = f"ds[{label!r}].attrs['units'] = 'seconds since 2020-01-01'; ds = xarray.decode_cf(ds)"
             expected = "dates: time has no CF units; decode_times?"
         elif _decodable(str(units), coordinate):
             found, fix = f"{dtype} times that are not decoded, units {str(units)!r}", "ds = xarray.decode_cf(ds)"

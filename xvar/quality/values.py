@@ -240,7 +240,7 @@ def _check_negative(values: Floats, screen: Screen, faults: Faults) -> None:
         index=first_index(wrong),
         found=f"{int(wrong.sum())} negative values, the least {float(values[wrong].min()):g}",
         expected="rain of zero or more",
-        fix=f"{label} = {label}.clip(min=0), or {label}.where({label} >= 0) if they mean missing",
+        fix=f"{label} = {label}.clip(min=0), or {label} = {label}.where({label} >= 0) if they mean missing",
     )
 
 

@@ -47,7 +47,7 @@ def coordinate_line(coordinate: xr.DataArray, factor: float, faults: Faults) -> 
             index=index,
             found=f"value {values[index]} at index {index}",
             expected="finite coordinates",
-            fix=f"ds.dropna({str(dim)!r}) on the coordinate, or write its values",
+            fix=f"ds = ds.isel({dim}=ds[{str(name)!r}].notnull().values), or write its values",
         )
         return None
     steps = np.diff(values)

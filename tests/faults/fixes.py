@@ -1,0 +1,72 @@
+"""Follow the fix of a fault: run its line, or state its options."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import xvar
+from xvar.plan.options import OPTIONS
+
+_BEGIN = re.compile(r"(?:^|, |: )(?=ds\b|xarray\.|[a-z_]+=(?!=))")
+#: Options that a fix may state.
+NAMES = {*OPTIONS, "thresholds", "scale", "lead", "every", "without", "members", "kind"}
+#: Points of a record beyond which a call takes too long for a test.
+MOST = 200_000
+
+
+def alternatives(fix: str) -> Iterator[list[str]]:
+    """Yield the lines of code of each alternative of a fix: ``A; B, or C`` is A and B, or C."""
+    for part in re.split(r", or (?:a coarser one, )?", fix):
+        found = [line for clause in part.split("; ") if (line := _code(clause))]
+        if found:
+            yield found
+
+
+def _code(clause: str) -> str | None:
+    """Return the line of code at the beginning of a clause, or after prose and a comma."""
+    match = _BEGIN.search(clause)
+    words = clause[match.end() :].split(" ") if match else []
+    for end in range(len(words), 0, -1):
+        line = " ".join(words[:end]).rstrip(",:")
+        if "..." in line:
+            continue
+        try:
+            ast.parse(_as_call(line) if _states_options(line) else line)
+        except SyntaxError:
+            continue
+        # Arguments of other calls, such as std= of a covariance, are stated where that call is.
+        other = re.match(r"[a-z_]+=(?!=)", line) and not _states_options(line)
+        return line if any(sign in line for sign in "=(") and not other else None
+    return None
+
+
+def _states_options(line: str) -> bool:
+    return line.partition("=")[0] in NAMES
+
+
+def _as_call(line: str) -> str:
+    return f"dict({line})"
+
+
+def follow(lines: list[str], data: xr.Dataset, options: dict[str, Any]) -> tuple[xr.Dataset, dict[str, Any]] | None:
+    """Return the data and the options after the lines; None if they make no Dataset, or one too large for a test."""
+    scope: dict[str, Any] = {"ds": data.copy(), "xarray": xr, "pandas": pd, "numpy": np, "xvar": xvar}
+    for line in lines:
+        if _states_options(line):
+            options = {**options, **eval(_as_call(line), scope)}
+        elif isinstance(ast.parse(line).body[0], ast.Assign):
+            exec(line, scope)
+        else:
+            found = eval(line, scope)
+            if isinstance(found, xr.Dataset):
+                scope["ds"] = found
+    changed: xr.Dataset = scope["ds"]
+    size = max((int(np.prod(list(variable.shape))) for variable in changed.data_vars.values()), default=0)
+    return None if size > MOST else (changed, options)
