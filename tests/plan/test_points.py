@@ -417,8 +417,9 @@ def test_a_forecast_goes_on_from_points(tmp_path: Path) -> None:
     forecast.to_netcdf(tmp_path / "forecast.nc")
     code, words = strict_cf(tmp_path / "forecast.nc")
     assert code == 0, words
-    with pytest.raises(InputError, match="the model that goes on"):
+    with pytest.raises(InputError) as caught:
         analysis.var4d.forecast("4h")
+    assert codes(caught.value) == ["model-not-stated"]
 
 
 def test_a_parameter_of_the_model_is_found_from_points_and_goes_on_in_the_forecast(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
 from xvar.plan.configuration import Configuration
+from xvar.plan.experiment.record import PointRecord
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method
 from xvar.plan.options import Options
@@ -31,7 +32,7 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     """
     count = len(faults)
     cycled, background = read_background(options.background, faults)
-    stated: Schedule | None = getattr(record, "schedule", None)  # of a table of points
+    stated = record.schedule if isinstance(record, PointRecord) else None
     method = choose_method(options, None if stated else record.kind, faults)
     schedule = stated or read_windows(
         record.times.seconds,

@@ -8,6 +8,7 @@ import xarray as xr
 
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.errors import Faults
+from xvar.plan.experiment.record import read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.options import Options
 from xvar.quality.rules import read_quality
@@ -22,8 +23,6 @@ def read_source(
     The Dataset of a table of points is its background, which has the grid.
     """
     if isinstance(data, xr.Dataset) and is_table(data):
-        from xvar.plan.experiment.record import read_point_record  # imports torch
-
         return read_point_record(data, variable, options, faults)
     dataset, name = as_dataset(data, faults)
     record = read_record(

@@ -607,8 +607,9 @@ def test_a_forecast_goes_on_with_the_users_model() -> None:
 def test_a_model_of_ones_own_is_in_no_file() -> None:
     data, background = heat_record()
     analysis = assimilate(data, background, Heat())
-    with pytest.raises(InputError, match="it is your own"):
+    with pytest.raises(InputError) as caught:
         analysis.var4d.forecast("30min")
+    assert codes(caught.value) == ["model-not-stated"]
 
 
 @pytest.mark.parametrize("dynamics", ["steady", "advection"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,9 +22,11 @@ from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
 from xvar.plan.experiment.background import time_of
-from xvar.plan.experiment.sources import Sources, read_sources
 from xvar.plan.experiment.table import read_dates
 from xvar.plan.options import Options
+
+if TYPE_CHECKING:
+    from xvar.plan.experiment.sources import Sources
 
 #: Options about images.
 _OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "dy")
@@ -40,13 +42,13 @@ class PointRecord(Record):
         The points among them.
     frame : float
         Seconds between the states of a window.
-    schedule : Schedule or None
-        The windows, if the table has a background for each.
+    schedule : Schedule
+        The windows, from the times of the background and the length of a window.
     """
 
     sources: Sources
     frame: float
-    schedule: Schedule | None = None
+    schedule: Schedule
 
     @property
     def cadence(self) -> float:
@@ -69,6 +71,8 @@ def read_point_record(
     faults : Faults
         Receives the faults of the background, the length of the windows and the dates of the points.
     """
+    from xvar.plan.experiment.sources import read_sources
+
     before = len(faults)
     _refuse_options_of_images(variable, options, faults)
     cycled, background = read_background(options.background, faults)
