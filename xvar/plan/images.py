@@ -88,8 +88,7 @@ def plan_images(
         forced=tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1)) if configuration.model_error else (),
         carried=(*MOTION, *transient) if configuration.cycled else (),
         minimisations=minimisations,
-        ages=getattr(method, "ages", 0),
-        octaves=number_of_octaves(record.grid.shape),
+        sizes={"age": getattr(method, "ages", 0), "octave": number_of_octaves(record.grid.shape)},
     )
 
 

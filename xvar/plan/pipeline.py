@@ -74,8 +74,6 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         "x": shape[1],
         "stage": 2,
         "evaluation": plan.evaluations,
-        "age": plan.ages,
-        "octave": plan.octaves,
         **plan.sizes,
         "rule": len(plan.rules),
     }

@@ -88,8 +88,6 @@ class Plan:
         Outputs that a cycled window takes over from the window before.
     minimisations : sequence of Minimisation
         Minimisations whose cost history is recorded.
-    ages, octaves : int
-        Ages of images, and octaves of wavelength, whose errors are measured.
     sizes : mapping of str to int
         Lengths of dimensions of the outputs beside those of the grid and the windows.
     observations : ObservationLabels, optional
@@ -105,8 +103,6 @@ class Plan:
     step: float | None = None
     carried: tuple[str, ...] = ()
     minimisations: Sequence[Minimisation] = ()
-    ages: int = 0
-    octaves: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
     observations: ObservationLabels | None = None
     rules: tuple[Rule, ...] = ()

@@ -49,8 +49,9 @@ class ImageSource:
         The observed component of the state, and the variable of it, see `Frames`.
     values : array (time, y, x)
         On the points of the record, in its order; numpy, or dask of which each window computes its own images.
+    dates : array (time,)
     seconds : array of float (time,)
-        Time of each after the first frame of the record, ascending.
+        Time of each, as a date and after the first frame of the record, ascending.
     std : array, broadcastable to `values`, optional
         Standard deviation of the errors of observation.
     comparison : Comparison
@@ -65,6 +66,7 @@ class ImageSource:
     component: str
     part: int | None
     values: Any
+    dates: Array
     seconds: NDArray[np.float64]
     std: Array | None
     comparison: Comparison
@@ -144,6 +146,7 @@ def read_images(
         component=place[0],
         part=place[1],
         values=array.data if is_lazy(array) else np.asarray(array.values),
+        dates=array.coords[axes.time].values,
         seconds=np.sort(seconds),
         std=std,
         comparison=comparison_of(images),

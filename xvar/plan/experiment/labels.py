@@ -67,12 +67,11 @@ class ObservationLabels:
     def _times(self, source: ImageSource) -> xr.Variable:
         """Return the times of the images of a source (window, image)."""
         windows = windows_of(self.schedule, self.record)
-        origin = self.record.times.values[0]
-        nothing = np.datetime64("NaT", "ns") if self.record.times.values.dtype.kind == "M" else None
-        dates = np.full((len(windows), source.size), nothing, dtype=self.record.times.values.dtype)
-        for row, (begin, length) in enumerate(windows):
-            numbers, _ = source.within(begin, length)
-            dates[row, : len(numbers)] = [_after(origin, source.seconds[number]) for number in numbers]
+        nothing = np.datetime64("NaT") if source.dates.dtype.kind == "M" else None
+        dates = np.full((len(windows), source.size), nothing, dtype=source.dates.dtype)
+        for row, window in enumerate(windows):
+            numbers, _ = source.within(*window)
+            dates[row, : len(numbers)] = source.dates[numbers]
         return xr.Variable(("window", f"{source.label}_step"), dates, attributes("time"))
 
     def _with_points(self, result: xr.Dataset) -> xr.Dataset:
@@ -155,12 +154,3 @@ def _gathered(padded: Any, windows: NDArray[np.intp], places: NDArray[np.intp]) 
 
         return dask.array.where(places >= 0, values, np.asarray(np.nan, padded.dtype))
     return np.where(places >= 0, values, np.asarray(np.nan, padded.dtype))
-
-
-def _after(origin: Any, seconds: float) -> Any:
-    """Return the date some seconds after another."""
-    if isinstance(origin, np.datetime64):
-        return origin + np.timedelta64(round(seconds * 1e9), "ns")
-    import datetime
-
-    return origin + datetime.timedelta(seconds=float(seconds))
