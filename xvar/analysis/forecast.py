@@ -56,14 +56,14 @@ class _Options:
 
     @property
     def words(self) -> str:
-        """The options for the history, as they differ from the defaults."""
+        """Return the options that differ from the defaults, for the history."""
         kind = "" if self.kind == "sharp" else f", kind {self.kind}"
         members = "" if self.members is None else f", {self.members} members from seed {self.seed}"
         return kind + members + "".join(f", without {part}" for part in self.without)
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Global attributes of the forecast."""
+        """Return the global attributes of the forecast."""
         return {"forecast_kind": self.kind} | ({} if self.members is None else {"forecast_seed": self.seed})
 
 
@@ -158,13 +158,15 @@ def forecast(
     configuration = analysed.configuration
     by_model = dynamics is not None or configuration.has_state
     model = _model(configuration, dynamics, faults) if by_model else None
-    leads = _leads(horizon, step, configuration.frame, faults, limited=model is None or _is_own(model))
-    if by_model:
+    leads = _leads(horizon, step, configuration.frame, faults, limited=model is None or _is_of_xvar(model))
+    if by_model and model is not None:
         _refuse_with_model(options, faults)
-    else:
+        names = [name for parts in _components(data, analysed, model).values() for name in parts]
+        _refuse_missing(data, [*names, *configuration.parameters], faults)
+    elif not by_model:
         _refuse_unmeasured(options, configuration, faults)
         faults.raise_if_any()
-        _refuse_missing(data, configuration, options, faults)
+        _refuse_missing(data, _written(configuration, options), faults)
     faults.raise_if_any()
     fields = _integrate(data, analysed, leads, model) if by_model else _extrapolate(data, analysed, leads, options)
     result = _labelled(data, analysed, leads, fields)
@@ -218,7 +220,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _leads(horizon: float, step: float | None, frame: float, faults: Faults, *, limited: bool) -> tuple[float, ...]:
-    """Lead times in seconds."""
+    """Return the lead times in seconds."""
     step = frame if step is None else step
     count = math.floor(horizon / step + 1e-6)
     if count < 1:
@@ -239,8 +241,8 @@ def _leads(horizon: float, step: float | None, frame: float, faults: Faults, *, 
     return tuple(step * (index + 1) for index in range(count))
 
 
-def _is_own(model: Any) -> bool:
-    """Whether a model is one of xvar's for images."""
+def _is_of_xvar(model: Any) -> bool:
+    """Return whether a model is one of xvar's for images."""
     from xvar.core.models.advection import Advection
 
     return isinstance(model, Advection)
@@ -279,11 +281,15 @@ def _refuse_unmeasured(options: _Options, configuration: Configuration, faults: 
         )
 
 
-def _refuse_missing(data: xr.Dataset, configuration: Configuration, options: _Options, faults: Faults) -> None:
-    """Refuse an analysis without a variable that its method writes."""
+def _written(configuration: Configuration, options: _Options) -> list[str]:
+    """Return the variables of an analysis of images that a forecast reads."""
     names = [f"{configuration.variable}_observed", configuration.variable, "u", "v", "image_scale", "status"]
     names += [] if configuration.transient is None else ["u_transient", "v_transient", "growth"]
-    names += [] if options.members is None else ["octave_correlation", "growth_error"]
+    return names + ([] if options.members is None else ["octave_correlation", "growth_error"])
+
+
+def _refuse_missing(data: xr.Dataset, names: Sequence[str], faults: Faults) -> None:
+    """Refuse an analysis without a variable that it wrote."""
     for name in names:
         if name not in data:
             faults.add(
@@ -309,7 +315,7 @@ def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
 
 
 def _model(configuration: Configuration, dynamics: Any, faults: Faults) -> Any:
-    """The model of the forecast."""
+    """Return the model of the forecast."""
     model = configuration.model() if dynamics is None else dynamics
     if isinstance(model, str):
         model = named_models().get(model, model)
@@ -324,11 +330,10 @@ def _model(configuration: Configuration, dynamics: Any, faults: Faults) -> Any:
 
 
 def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], model: Any) -> dict[str, xr.DataArray]:
-    """The variables of the state at all leads, by the model."""
+    """Return the variables of the state at all leads, by the model."""
     configuration, plane = analysed.configuration, analysed.plane
-    names = tuple(str(name) for name, part in data.data_vars.items() if part.dims == ("window", "step", *plane))
-    components = components_of(model, configuration.variable) or {name: (name,) for name in names}
-    state = [data[name].isel(step=-1) for parts in components.values() for name in parts]
+    components = _components(data, analysed, model)
+    state = [_at_end(data, name) for parts in components.values() for name in parts]
     held = {name: data[name].ndim > 1 for name in configuration.parameters}
     solve = bound(
         integrate_windows,
@@ -355,8 +360,20 @@ def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], m
     return dict(zip(names, results if len(names) > 1 else (results,), strict=True))
 
 
+def _components(data: xr.Dataset, analysed: Analysed, model: Any) -> dict[str, tuple[str, ...]]:
+    """Return the variables of each component of the state of a model."""
+    configuration = analysed.configuration
+    stated = components_of(model, configuration.variable) or configuration.components
+    if stated is not None:
+        return stated
+    if configuration.has_state:  # written by version 0.1, which did not record them
+        dims = ("window", "step", *analysed.plane)
+        return {str(name): (str(name),) for name, part in data.data_vars.items() if part.dims == dims}
+    return {name: (name,) for name in (configuration.variable, "u", "v")}
+
+
 def _only(solve: Any, *fields: NDArray[Any]) -> NDArray[Any]:
-    """The one result of a model of one variable."""
+    """Return the one result of a model of one variable."""
     (result,) = solve(*fields)
     return np.asarray(result)
 
@@ -413,7 +430,7 @@ def _extrapolate(
 
 
 def _without(nowcast: Nowcast, options: _Options) -> Nowcast:
-    """The extrapolation of a kind, without the parts that are left out."""
+    """Return the extrapolation of a kind, without the parts that are left out."""
     from xvar.core.methods.nowcast import MEAN_DAMPING
 
     if options.kind == "mean":
@@ -427,7 +444,7 @@ def _without(nowcast: Nowcast, options: _Options) -> Nowcast:
 
 
 def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
-    """A variable (window, step, y, x) at the last frame of each window; some may have fewer frames than others."""
+    """Return a variable at the last frame of each window; some may have fewer frames than others."""
     missing = data["time"].isnull().values
     if not missing.any():
         return data[name].isel(step=-1)
@@ -437,7 +454,7 @@ def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def _seeds(data: xr.Dataset, seed: int) -> xr.DataArray:
-    """Seed of each window, from that of the call and the end of the window."""
+    """Return the seed of each window, from that of the call and the end of the window."""
     reference = data["forecast_reference_time"].values
     dates = reference.astype("datetime64[ms]").astype(object) if reference.dtype.kind == "M" else reference
     texts = [date.isoformat().encode() for date in dates]

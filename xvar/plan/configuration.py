@@ -98,6 +98,8 @@ class Configuration:
         Each window began from the forecast of the window before.
     dynamics : dict, optional
         The model of advection with its parameters, or the name of the user's model.
+    components : dict of str to tuple of str, optional
+        Variables of each component of the state of that model.
     parameters : tuple of str
         Parameters of that model that were estimated.
     notes : tuple of str
@@ -122,6 +124,7 @@ class Configuration:
     interval: float | None = None
     cycled: bool = False
     dynamics: dict[str, Any] | None = None
+    components: dict[str, tuple[str, ...]] | None = None
     parameters: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -156,6 +159,8 @@ class Configuration:
             values: dict[str, Any] = json.loads(text)
             values["notes"] = tuple(values["notes"])
             values["parameters"] = tuple(values.get("parameters", ()))
+            if values.get("components") is not None:
+                values["components"] = {key: tuple(names) for key, names in values["components"].items()}
             values.setdefault("method", _method_of_0_1(values))
             known = {one.name for one in fields(cls)}
             return cls(**{name: value for name, value in values.items() if name in known})

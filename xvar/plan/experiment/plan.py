@@ -88,6 +88,7 @@ def plan_experiment(
         replace(
             configuration,
             dynamics=describe_model(state.model),
+            components=dict(state.components),
             parameters=tuple(parameters),
             notes=(*configuration.notes, *notes),
         ),
