@@ -104,10 +104,10 @@ def frames_of(window: xr.Dataset, event: Event) -> Array:
     return np.nan_to_num(values.astype(float) * event.factor)
 
 
-def xvar_forecast(window: xr.Dataset, event: Event) -> Array:
-    """Defaults of xvar."""
+def xvar_forecast(window: xr.Dataset, event: Event, kind: str = "sharp") -> Array:
+    """Defaults of xvar, of a kind of forecast."""
     analysis = window.var4d.assimilate()
-    forecast = analysis.var4d.forecast(f"{max(event.steps)}min")[event.variable].isel(window=0)
+    forecast = analysis.var4d.forecast(f"{max(event.steps)}min", kind=kind)[event.variable].isel(window=0)
     leads = [np.timedelta64(lead * 60, "s").astype("m8[ns]") for lead in event.steps]
     taken = forecast.sel(lead_time=leads).sel(y=window["y"], x=window["x"]).transpose("lead_time", "y", "x")
     return np.where(np.isfinite(taken.values), taken.values * event.factor, frames_of(window, event)[-1])
@@ -183,8 +183,9 @@ FORECASTERS: dict[str, Forecaster] = {
     "persistence": persistence,
     **{name: partial(flow_forecast, flow) for name, flow in FLOWS.items()},
     "xvar": xvar_forecast,
+    "xvar, kind mean": partial(xvar_forecast, kind="mean"),
 }
-PEERS = tuple(name for name in FORECASTERS if name != "xvar")
+PEERS = tuple(name for name in FORECASTERS if not name.startswith("xvar"))
 MOVING = tuple(name for name in PEERS if name != "persistence")
 
 
