@@ -1,16 +1,22 @@
-"""Warnings stand at the line that called xvar."""
+"""Faults state codes, warnings name the line that called xvar."""
 
 from __future__ import annotations
+
+import ast
+import pathlib
+import pickle
+import re
 
 import numpy as np
 import pytest
 
+import xvar
 from tests.faults.images import warm
-from xvar.errors import AnalysisWarning, InputWarning
+from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning, nearest, printable
 from xvar.minimize import LBFGS
 
 
-def test_what_was_taken_otherwise_is_told_where_xvar_was_called() -> None:
+def test_an_input_warning_names_the_line_of_the_caller() -> None:
     record = warm()
     record["sst"].values[0, 3, 4] = np.inf
     with pytest.warns(InputWarning, match="1 infinite values") as told:
@@ -18,7 +24,61 @@ def test_what_was_taken_otherwise_is_told_where_xvar_was_called() -> None:
     assert {warning.filename for warning in told} == {__file__}
 
 
-def test_windows_that_did_not_end_well_are_told_where_xvar_was_called() -> None:
+def test_an_analysis_warning_names_the_line_of_the_caller() -> None:
     with pytest.warns(AnalysisWarning, match="not converged") as told:
         warm().var4d.assimilate(minimizer=LBFGS(max_evaluations=2))
     assert {warning.filename for warning in told} == {__file__}
+
+
+PACKAGE = pathlib.Path(xvar.__file__).parent
+
+
+def stated_codes() -> list[tuple[str, ast.expr | None]]:
+    """Return place and code of each call that makes a fault."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name, keywords = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+                if name == "Fault" or (name.endswith(".add") and "found" in keywords):
+                    found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", keywords.get("code")))
+    return found
+
+
+def test_each_fault_states_its_code() -> None:
+    """A word of the source, but for functions that are given the code of their fault."""
+    codes = stated_codes()
+    assert len(codes) > 250
+    for place, code in codes:
+        choices = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
+        for choice in choices:
+            if isinstance(choice, ast.Constant):
+                assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(choice.value)), place
+            else:
+                assert isinstance(choice, (ast.Name, ast.Attribute)), place
+                assert ast.unparse(choice).rpartition(".")[2] == "code", place
+
+
+def test_faults_are_collected_and_raised_together() -> None:
+    faults = Faults()
+    faults.raise_if_any()
+    faults.add(code="one", found="a", expected="b", fix="c", variable="rain", index=3)
+    faults.check_choice("kind", "shrp", ("sharp", "mean"), "sharp")
+    with pytest.raises(InputError) as error:
+        faults.raise_if_any()
+    assert str(error.value).startswith("2 faults:\n- variable 'rain', index 3: found a; expected b; fix: c\n- ")
+    assert [fault.code for fault in error.value.faults] == ["one", "unknown-choice"]
+    assert error.value.faults[1].fix == "did you mean 'sharp'?"
+    assert pickle.loads(pickle.dumps(error.value)).faults == error.value.faults
+
+
+def test_text_of_a_message_is_printable() -> None:
+    fault = Fault("a\x1b[2J\u202eb", "c\nd", "e", code="any")
+    assert str(fault) == "found a\\x1b[2J\\u202eb; expected c\\nd; fix: e"
+    assert printable("a\nb\tc", keep="\n") == "a\nb\\tc"
+    assert printable("\ud800") == "\\ud800"
+
+
+def test_nearest() -> None:
+    assert nearest("windw", ["window", "stride"], "none") == "did you mean 'window'?"
+    assert nearest("xyz", ["window"], "none") == "none"

@@ -72,7 +72,7 @@ def ensemble(
         if name not in dataset:
             known = list(dataset.data_vars)
             faults.add(
-                code="no-variable",
+                code="variable-missing",
                 found=f"no variable {name!r} in the ensemble",
                 expected=f"one of {', '.join(map(repr, known))}",
                 fix=nearest(name, known, f"variables={known}"),

@@ -61,7 +61,7 @@ class Fault:
     variable: str | None = None
     dimension: str | None = None
     index: object = None
-    code: str = field(default="", kw_only=True)
+    code: str = field(kw_only=True)
 
     def __str__(self) -> str:
         index = self.index if self.index is None or isinstance(self.index, str) else f"index {self.index}"
@@ -150,7 +150,7 @@ class Faults:
     def add(
         self,
         *,
-        code: str = "",
+        code: str,
         found: str,
         expected: str,
         fix: str,

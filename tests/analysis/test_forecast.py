@@ -176,7 +176,7 @@ def test_a_converged_window_without_a_motion_is_refused(lazy) -> None:
     forecast = (lost.chunk(window=1) if lazy else lost).var4d
     with pytest.raises(InputError) as error:
         forecast.forecast("15min").compute()
-    assert codes(error.value) == ["motion-missing"]
+    assert codes(error.value) == ["no-velocity"]
     assert error.value.faults[0].index == "window 1"
 
 

@@ -443,22 +443,22 @@ PLAIN = xr.DataArray(np.zeros((5, 6)), dims=("y", "x"))
         (
             several("rain", "snow"),
             "RIAN",
-            [("variable-unknown", "RIAN")],
+            [("unknown-variable", "RIAN")],
         ),
         (
             several("Rain"),
             "rain",
-            [("variable-unknown", "rain")],
+            [("unknown-variable", "rain")],
         ),
         (
             several("rain"),
             "zzz",
-            [("variable-unknown", "zzz")],
+            [("unknown-variable", "zzz")],
         ),
         (
             several(),
             "rain",
-            [("variable-unknown", "rain")],
+            [("unknown-variable", "rain")],
         ),
         (
             several("rain", "snow"),

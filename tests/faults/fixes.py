@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import pandas as pd
+import numpy
+import pandas
+import xarray
 import xarray as xr
 
 import xvar
@@ -56,8 +58,10 @@ def _as_call(line: str) -> str:
 
 
 def follow(lines: list[str], data: xr.Dataset, options: dict[str, Any]) -> tuple[xr.Dataset, dict[str, Any]] | None:
-    """Return the data and the options after the lines; None if they make no Dataset, or one too large for a test."""
-    scope: dict[str, Any] = {"ds": data.copy(), "xarray": xr, "pandas": pd, "numpy": np, "xvar": xvar}
+    """Return the data and the options after the lines; None if the data are too large for a test."""
+    if _points(data) > MOST:
+        return None
+    scope: dict[str, Any] = {"ds": data.copy(), "xarray": xarray, "pandas": pandas, "numpy": numpy, "xvar": xvar}
     for line in lines:
         if _states_options(line):
             options = {**options, **eval(_as_call(line), scope)}
@@ -67,6 +71,8 @@ def follow(lines: list[str], data: xr.Dataset, options: dict[str, Any]) -> tuple
             found = eval(line, scope)
             if isinstance(found, xr.Dataset):
                 scope["ds"] = found
-    changed: xr.Dataset = scope["ds"]
-    size = max((int(np.prod(list(variable.shape))) for variable in changed.data_vars.values()), default=0)
-    return None if size > MOST else (changed, options)
+    return scope["ds"], options
+
+
+def _points(data: xr.Dataset) -> int:
+    return max((math.prod(variable.shape) for variable in data.data_vars.values()), default=0)

@@ -168,6 +168,6 @@ def test_control_characters() -> str:
     text = raised(record.var4d.assimilate, "units-unreadable", variable="sst")
     assert "\x1b" not in text
     assert "\n" not in raised(
-        lambda: warm().var4d.assimilate("rain\nfalls"), "variable-unknown", variable="rain\nfalls"
+        lambda: warm().var4d.assimilate("rain\nfalls"), "unknown-variable", variable="rain\nfalls"
     )
     return text

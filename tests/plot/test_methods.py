@@ -181,7 +181,7 @@ def test_cost_forecast_and_skill(ax) -> None:
         ("motion", {"style": "dots"}, "unknown-choice"),
         ("motion", {"window": 2}, "index-out-of-range"),
         ("motion", {"col": "lead_time"}, "unknown-dimension"),
-        ("motion", {"col": "window", "ax": "ax"}, "conflicting-options"),
+        ("motion", {"col": "window", "ax": "ax"}, "option-conflict"),
         ("field", {"variable": "snow"}, "unknown-variable"),
         ("innovation", {}, "not-saved"),
         ("residual", {}, "not-saved"),

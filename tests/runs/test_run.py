@@ -293,7 +293,7 @@ def test_options_and_places_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
     for name, options, code in (
         ("a.zarr", {"windw": 4}, "unknown-option"),
         ("s3://bucket/a.zarr", {}, "store-is-a-url"),
-        ("nowhere/a.zarr", {}, "no-folder"),
+        ("nowhere/a.zarr", {}, "missing-folder"),
         ("a.zarr", {"workers": 2, "scheduler": "tcp://localhost:1"}, "workers-and-scheduler"),
     ):
         with pytest.raises(xvar.InputError) as info:
@@ -330,7 +330,7 @@ def test_a_window_that_fails_is_marked_with_its_reason(name: str, whole: xr.Data
 
 
 def test_a_window_without_a_finite_cost_counts_as_failed(tmp_path: pathlib.Path) -> None:
-    error = DivergedError(Fault("no finite J", "one at the background", "another background"))
+    error = DivergedError(Fault("no finite J", "one at the background", "another background", code="cost-not-finite"))
     options = {"window": 4, "minimizer": Failing(max_evaluations=12, ftol=0.99, error=error), "batch": 2}
     report = xvar.run(marked(shower(), 6), tmp_path / "a.zarr", **options, errors="continue")
     for told in (report, status(tmp_path / "a.zarr")):

@@ -266,7 +266,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
         closest = _closest(name, usable)
         known = ", ".join(repr(str(key)) for key in usable) or "none"
         faults.add(
-            code="variable-unknown",
+            code="unknown-variable",
             variable=name,
             found=f"no variable of that name; the data variables are {known}",
             expected="the name of a data variable",

@@ -105,7 +105,7 @@ def _refuse_lost_motion(known: Array, status: Array, number: Array) -> None:
     faults = Faults()
     for row in np.flatnonzero(~known.any(axis=(1, 2)) & np.isin(status, WITH_MOTION)):
         faults.add(
-            code="motion-missing",
+            code="no-velocity",
             variable="u",
             index=f"window {int(number[row])}",
             found=f"no finite motion in a window of status {Status(status[row]).name.lower()}",

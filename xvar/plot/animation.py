@@ -240,7 +240,7 @@ def check_film(path: str | Path) -> Path:
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         expected = f"a name that ends in {' or '.join(SUFFIXES)}"
-        raise InputError(Fault(f"{target.name!r}", expected, f"{target.stem or 'film'}.gif", code="file-suffix"))
+        raise InputError(Fault(f"{target.name!r}", expected, f"{target.stem or 'film'}.gif", code="unknown-suffix"))
     if target.suffix.lower() == ".mp4" and _ffmpeg() is None:
         fix = "pip install 'xvar[film]', or apt, brew or conda install ffmpeg; or write a .gif"
         raise InputError(

@@ -115,7 +115,7 @@ def make_panels(
             )
     if facets and ax is not None:
         fix = "leave ax= out: facets are a figure"
-        raise InputError(Fault("ax= beside col= or row=", "one of the two", fix, code="conflicting-options"))
+        raise InputError(Fault("ax= beside col= or row=", "one of the two", fix, code="option-conflict"))
     fixed = {dim: check_index(at.get(str(dim), -1), dim, array.sizes[dim]) for dim in others if dim not in facets}
     if not facets:
         ax = own_axes(ax, canvas)

@@ -29,7 +29,7 @@ def _distributed() -> Any:
     except ImportError as error:
         raise InputError(
             Fault(
-                code="no-package-distributed",
+                code="missing-extra",
                 found="workers without the package distributed",
                 expected="distributed",
                 fix="pip install 'xvar[distributed]'",

@@ -209,7 +209,7 @@ def _target(store: str | os.PathLike[str]) -> Path:
     if not target.parent.is_dir():
         raise InputError(
             Fault(
-                code="no-folder",
+                code="missing-folder",
                 found=f"no folder {str(target.parent)!r}",
                 expected="a folder that exists",
                 fix=f"mkdir -p {target.parent}",

@@ -39,7 +39,7 @@ class ZarrStore(Store):
         except ImportError as error:
             raise InputError(
                 Fault(
-                    code="no-package-zarr",
+                    code="missing-extra",
                     found=f"{str(path)!r} without the package zarr",
                     expected="zarr",
                     fix="pip install 'xvar[zarr]', or a name in .nc",

@@ -111,5 +111,5 @@ def test_members_of_a_dataset() -> None:
         ensemble(dataset.rename(member="number"), ["a", "c"], Matern(1.0, 30e3))
     assert [(fault.code, fault.variable) for fault in report.value.faults] == [
         ("ensemble-dimensions", "a"),
-        ("no-variable", None),
+        ("variable-missing", None),
     ]
