@@ -211,7 +211,7 @@ def attributes(
     units : str or None
         Units of the assimilated variable, for what shares them; for "forcing" those of the forcing.
     kind : str
-        Kind of the assimilated variable (:func:`xvar.cf.units.kind`).
+        Kind of the assimilated variable (:func:`xvar.cf.kinds.kind`).
     grid_kind : str
         Kind of the grid (:class:`xvar.cf.grid.HorizontalGrid`).
     standard_name : str or None

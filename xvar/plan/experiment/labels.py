@@ -113,7 +113,7 @@ class ObservationLabels:
         assert self.points is not None
         columns, windows = self.points, windows_of(self.schedule, self.record)
         everything = np.arange(len(columns.value))
-        parts = [everything if len(windows) == 1 else np.flatnonzero(columns.within(*window)) for window in windows]
+        parts = [everything if len(windows) == 1 else columns.within(*window) for window in windows]
         places = []
         for window, part in zip(windows, parts, strict=True):
             used = self.points.used(*window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,15 +64,27 @@ class PointSource:
     half_open: bool = False
     size: int = 1
 
-    def within(self, begin: float, length: float) -> NDArray[np.bool_]:
-        """Return which points lie in a window, both ends included unless `half_open`."""
-        time = np.round(self.seconds - begin, 6)  # the same in whatever record a window is
+    @cached_property
+    def _in_time(self) -> tuple[Array, NDArray[np.float64]]:
+        """The rows in order of time, and their times."""
+        order = np.argsort(self.seconds, kind="stable")
+        return order, self.seconds[order]
+
+    def within(self, begin: float, length: float) -> Array:
+        """Return the rows of the points that lie in a window, both ends included unless `half_open`."""
+        order, seconds = self._in_time
+        first, last = np.searchsorted(seconds, (begin - 1.0, begin + length + 1.0))
+        rows: Array = np.sort(order[first:last])
+        time = np.round(self.seconds[rows] - begin, 6)  # the same in whatever record a window is
         after = time > 0 if self.half_open and begin > 0 else time >= 0
-        return np.asarray(after & (time <= length + 1e-6))
+        inside: Array = rows[after & (time <= length + 1e-6)]
+        return inside
 
     def used(self, begin: float, length: float) -> Array:
         """Return the rows of the points of a window that enter J."""
-        return np.flatnonzero(self.within(begin, length) & (self.quality == QUALITY.index("used")))
+        rows = self.within(begin, length)
+        used: Array = rows[self.quality[rows] == QUALITY.index("used")]
+        return used
 
     def tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
         """Return the used points of a window, table by table."""
@@ -153,7 +166,7 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
     """Set the quality of each point."""
     is_staggered = np.isin(source.variable, [source.state.names.index(name) for name in source.state.staggered])
     outside = ~np.isfinite(source.position).all(axis=0)
-    in_window = np.logical_or.reduce([source.within(*window) for window in windows])
+    in_window = np.isin(np.arange(len(source.value)), np.concatenate([source.within(*window) for window in windows]))
     for name, where in (
         ("on_land", is_dry(source.position, record.grid, record.land, is_staggered)),
         ("outside_domain", outside),
