@@ -51,7 +51,7 @@ def test_a_drifting_pattern_is_carried_on() -> None:
 
 
 def test_rain_stays_dry_where_dry_air_comes_in() -> None:
-    """What growth adds, and what holds its power, must not spread drizzle over dry land."""
+    """Neither growth nor the power limit spreads drizzle over dry land."""
     radar = xvar.datasets.sample()
     result = radar.isel(time=slice(0, 4)).var4d.assimilate().var4d.forecast("15min")
     for index, frame in enumerate(radar["rain"].values[4:]):
@@ -266,7 +266,7 @@ def test_the_file_of_an_ensemble_is_strict_cf(tmp_path) -> None:
     assert status == 0, words
 
 
-# ---- its parts, and what it is without them
+# ---- parts of the forecast
 
 
 def composed(last: np.ndarray, u: np.ndarray, v: np.ndarray, leads: int) -> tuple[np.ndarray, np.ndarray]:
@@ -312,12 +312,12 @@ def test_each_part_changes_the_forecast_of_rain_and_nothing_else(part) -> None:
     assert whole["rain"].attrs == less["rain"].attrs
 
 
-def test_where_a_part_is_nothing_it_can_be_left_out() -> None:
-    """An analysis whose growth, or transient motion, is nothing: the forecast is the same without."""
+def test_leaving_out_a_part_of_zero_has_no_effect() -> None:
+    """With zero growth, or zero transient motion, the forecast is the same without it."""
     still = analysis()
     no_growth = still.assign(growth=0 * still["growth"])
     whole, less = (no_growth.var4d.forecast("15min", without=parts) for parts in ((), "growth"))
-    # What holds the power goes through the spectrum and back.
+    # The power limit transforms to the spectrum and back.
     np.testing.assert_allclose(whole["rain"], less["rain"], atol=0.02 * float(whole["rain"].max()))
     free = no_growth.var4d.forecast("15min", without="power_limit")
     np.testing.assert_allclose(free["rain"], less["rain"], atol=1e-4 * float(whole["rain"].max()))
@@ -340,7 +340,7 @@ def test_growth_of_a_translation_is_next_to_nothing() -> None:
     assert np.sqrt(((whole - less) ** 2).mean()) < 0.1 * np.sqrt((moved**2).mean())
 
 
-def test_the_sea_has_no_part_that_could_be_left_out() -> None:
+def test_leaving_out_a_part_has_no_effect_on_the_sea() -> None:
     found = drifting((10.0, -5.0)).var4d.assimilate()
     one, other = (found.var4d.forecast("4min", without=parts) for parts in ((), ("transient", "growth")))
     np.testing.assert_array_equal(one["sst"], other["sst"])

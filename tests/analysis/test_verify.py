@@ -23,7 +23,7 @@ SIDE = 2000.0  # metres between points
 
 
 def configuration(variable="rain", kind="rain", frame=300.0):
-    """What an analysis records of itself; of no account to scores but for these."""
+    """Configuration of an analysis; scores read only these fields."""
     known = {"variable": variable, "kind": kind, "transform": "none", "frame": frame, "interval": frame}
     required = [part.name for part in dataclasses.fields(Configuration) if part.default is dataclasses.MISSING]
     others = {name: None for name in required if name not in known and name != "notes"}
@@ -167,7 +167,7 @@ def test_without_an_event_there_is_no_score() -> None:
     assert (scores["correct_negatives"] == 16).all()
 
 
-def test_what_is_missing_in_either_is_not_counted(fields) -> None:
+def test_values_missing_in_either_are_not_counted(fields) -> None:
     values, frames = (part.copy() for part in fields)
     values[0, 0, :3] = np.nan
     frames[1, :, 4:] = np.nan  # the truth of window 0, lead 0

@@ -20,7 +20,7 @@ FRAME = 256.0  # powers of two: whole cells are whole numbers to the bit
 GRID = Grid((20, 26), (512.0, 1024.0))
 LEADS = (FRAME, 2 * FRAME, 3 * FRAME)
 STEADY = Nowcast("none")
-FREE = 1e12  # a sharpness that holds nothing back
+FREE = 1e12  # a sharpness without effect
 
 
 def cells(x: float, y: float, grid: Grid = GRID, windows: int = 1) -> Tensor:
@@ -48,7 +48,7 @@ def extrapolate(
 
 
 def came(x: int, y: int, shape: tuple[int, ...] = GRID.shape) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column that every point's value came from, moved by whole cells, and whether that is outside."""
+    """Row and column of origin of every point, moved by whole cells, and whether that is outside."""
     rows, columns = torch.arange(shape[0])[:, None] - y, torch.arange(shape[1])[None] - x
     outside = (rows < 0) | (rows >= shape[0]) | (columns < 0) | (columns >= shape[1])
     return rows.clamp(0, shape[0] - 1).expand(shape), columns.clamp(0, shape[1] - 1).expand(shape), outside
@@ -64,7 +64,7 @@ def moved(last: Tensor, x: int, y: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("x", "y"), [(2, -1), (-3, 2), (0, 1), (1, 0)])
-def test_whole_cells_are_exact_inside_and_what_comes_from_outside_is_the_last_image_and_says_so(x: int, y: int) -> None:
+def test_whole_cells_are_exact_inside_and_values_from_outside_are_the_last_image_and_flagged(x: int, y: int) -> None:
     last = random((2, 1, *GRID.shape), 1)
     forecast, outside = extrapolate(STEADY, last, cells(x, y, windows=2))
     for index in range(3):
@@ -99,7 +99,7 @@ def test_the_image_is_interpolated_once_however_far_it_goes() -> None:
 @pytest.mark.parametrize("leads", [(FRAME,), (0.4 * FRAME, FRAME, 2.5 * FRAME), (2.5 * FRAME,), (7.3 * FRAME,)])
 @pytest.mark.parametrize("lifetime", [None, 1.5])
 def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None, leads: tuple[float, ...]) -> None:
-    """On a slope the value tells where it came from; the part that fades goes as far as it lives."""
+    """On a slope the value is the origin of the path; the transient part moves it by its decay integral."""
     slope = metres(GRID)[0] / GRID.spacing[1] + 100 * metres(GRID)[1] / GRID.spacing[0]
     total, fading = cells(0.3, -0.2), cells(0.5, 0.25)
     forecast, outside = extrapolate(replace(STEADY, transient=lifetime), slope[None, None], total, fading, leads=leads)
@@ -116,7 +116,7 @@ def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None
 
 
 def test_a_path_through_a_rotation_is_the_circle() -> None:
-    """Several frames are put together; the more steps, the nearer, to the second order."""
+    """Steps are composed to second order."""
     grid = Grid((41, 41), (512.0, 512.0))
     place = metres(grid)
     image = place[0][None, None] / 512
@@ -152,7 +152,7 @@ def rain(windows: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_rain_grows_as_its_root_where_it_rains_and_is_never_less_than_none(sign: int) -> None:
+def test_rain_grows_as_its_root_where_it_rains_and_is_never_negative(sign: int) -> None:
     nowcast = Nowcast("square_root", source=1.5, sharpness=FREE)
     last, growth = rain(), sign * (0.2 + 0.1 * smooth((1, 1, *GRID.shape), 7))
     forecast, _ = extrapolate(nowcast, last, torch.zeros(1, 2, *GRID.shape).double(), growth=growth, scale=0.49)
@@ -167,7 +167,7 @@ def test_rain_grows_as_its_root_where_it_rains_and_is_never_less_than_none(sign:
     assert forecast.min() >= 0
 
 
-def test_what_is_no_rain_grows_everywhere_and_below_zero_too() -> None:
+def test_other_variables_grow_everywhere_and_below_zero_too() -> None:
     nowcast = Nowcast("none", source=2.0, sharpness=FREE)
     last, growth = smooth((2, 1, *GRID.shape), 8), smooth((2, 1, *GRID.shape), 9)
     forecast, _ = extrapolate(nowcast, last, torch.zeros(2, 2, *GRID.shape).double(), growth=growth, scale=3.0)
@@ -188,7 +188,7 @@ def test_the_source_stays_with_its_parcel() -> None:
 
 
 @pytest.mark.parametrize("transform", ["none", "square_root"])
-def test_power_that_is_not_held_is_that_of_all_that_has_grown(transform: Any) -> None:
+def test_power_without_a_limit_is_that_of_all_growth(transform: Any) -> None:
     last, growth = rain(2), 0.2 + 0.3 * random((2, 1, *GRID.shape), 19)
     one, other = (
         extrapolate(Nowcast(transform, source=2.0, sharpness=sharpness), last, cells(1, 1, windows=2), growth=growth)
@@ -213,7 +213,7 @@ def test_without_a_lifetime_there_is_no_growth() -> None:
 
 
 @pytest.mark.parametrize("sharpness", [1.02, 0.3])
-def test_what_holds_the_power_spreads_no_drizzle_over_dry_land(sharpness: float) -> None:
+def test_the_power_limit_spreads_no_drizzle_over_dry_land(sharpness: float) -> None:
     nowcast = Nowcast("square_root", source=1.5, sharpness=sharpness)
     last, growth = rain(2), 0.8 * random((2, 1, *GRID.shape), 12)
     forecast, outside = extrapolate(nowcast, last, cells(2, 1, windows=2), growth=growth, scale=1.0)
@@ -226,8 +226,8 @@ def test_what_holds_the_power_spreads_no_drizzle_over_dry_land(sharpness: float)
     assert outside.any()
 
 
-def test_power_is_left_in_the_share_that_is_stated_and_fades_with_the_lead() -> None:
-    """Growth that makes every wave greater by one factor is held to the image itself, by the root of the share."""
+def test_power_is_limited_to_the_stated_ratio_and_fades_with_the_lead() -> None:
+    """Growth of every wave by one factor is limited to the image itself, by the root of the ratio."""
     last = random((1, 1, *GRID.shape), 13)
     last = last - last.mean()
     nowcast = Nowcast("none", source=5.0, sharpness=1.1, fading=0.1)
@@ -237,10 +237,10 @@ def test_power_is_left_in_the_share_that_is_stated_and_fades_with_the_lead() -> 
         assert (forecast[:, index] - math.sqrt(share) * last[:, 0]).abs().max() < 1e-9
 
 
-# ---- what is not known
+# ---- unknown values
 
 
-def test_what_is_not_known_is_carried_as_not_known() -> None:
+def test_unknown_values_are_carried_as_unknown() -> None:
     last = random((1, 1, *GRID.shape), 14)
     last[..., 6:9, 8:12] = torch.nan
     still, _ = extrapolate(STEADY, last, torch.zeros(1, 2, *GRID.shape).double())
@@ -260,7 +260,7 @@ def test_what_is_not_known_is_carried_as_not_known() -> None:
 
 
 @pytest.mark.parametrize("transform", ["none", "square_root"])
-def test_growth_does_not_make_what_is_not_known_known(transform: Any) -> None:
+def test_growth_keeps_unknown_values_unknown(transform: Any) -> None:
     last = rain()
     last[..., 6:9, 8:12] = torch.nan
     nowcast = Nowcast(transform, transient=1.0, source=1.5)
@@ -337,7 +337,7 @@ def power(hold: PowerLimit, values: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_great_ratio_holds_nothing_back(dtype: torch.dtype) -> None:
+def test_a_great_ratio_limits_nothing(dtype: torch.dtype) -> None:
     field, reference = (random((3, 1, 32, 40), seed, dtype) for seed in (20, 21))
     precision = 1e-12 if dtype == torch.float64 else 1e-5
     assert (limit(dtype=dtype)(field, reference, 1e6) - field).abs().max() < precision
@@ -346,7 +346,7 @@ def test_a_great_ratio_holds_nothing_back(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("mean", [0.0, 100.0])
-def test_power_of_one_excess_is_held_to_the_ratio_in_every_octave(mean: float) -> None:
+def test_an_equal_excess_is_limited_to_the_ratio_in_every_octave(mean: float) -> None:
     reference = random((2, 1, 32, 40), 22)
     reference = reference - reference.mean((-2, -1), keepdim=True)
     hold = limit()
@@ -367,7 +367,7 @@ SHAPES = st.tuples(st.integers(2, 24), st.integers(2, 24))
     dtype=st.sampled_from([torch.float64, torch.float32]),
 )
 @settings(max_examples=40, deadline=None)
-def test_power_is_held_in_every_octave_whatever_the_spectra(
+def test_power_is_limited_in_every_octave_for_any_spectra(
     shape: tuple[int, int],
     seed: int,
     steepness: tuple[float, float],
@@ -401,8 +401,8 @@ def test_power_is_held_in_every_octave_whatever_the_spectra(
     assert ((held.mean((-2, -1)) - mean).abs() <= rounding.sqrt()).all()
 
 
-def test_little_is_taken_beyond_what_must_be() -> None:
-    """Where all octaves have somewhat too much, each keeps nearly what it may."""
+def test_little_power_is_removed_beyond_the_excess() -> None:
+    """If all octaves have a small excess, each keeps nearly its limit."""
     reference = 3 + random((4, 1, 32, 40), 23)
     field = reference + 0.3 * random((4, 1, 32, 40), 24) + 0.3 * smooth((4, 1, 32, 40), 25)
     hold = limit()
@@ -415,8 +415,8 @@ def test_little_is_taken_beyond_what_must_be() -> None:
     assert (held.mean((-2, -1)) - field.mean((-2, -1))).abs().max() < 1e-12
 
 
-def test_only_the_octaves_with_too_much_are_held_back() -> None:
-    """One wave, twice as great: the waves that are an octave or more away keep their bits but for rounding."""
+def test_only_octaves_with_an_excess_are_limited() -> None:
+    """One great wave: waves that are an octave or more away stay nearly the same."""
     hold, reference = limit(), random((1, 1, 32, 40), 26)
     spectrum = hold.transform.forward(reference)
     high = spectrum.clone()
@@ -430,14 +430,14 @@ def test_only_the_octaves_with_too_much_are_held_back() -> None:
     assert held[0, 0, 16, 0].abs() < 0.7 * high[0, 0, 16, 0].abs()
 
 
-def test_a_great_excess_is_held_too() -> None:
+def test_a_great_excess_is_limited_too() -> None:
     reference = 1e-6 * random((1, 1, 32, 40), 27)
     held = limit()(random((1, 1, 32, 40), 28), reference, 1.0)
     assert (power(limit(), held) <= power(limit(), reference) * (1 + 1e-9)).all()
     assert (held - held.mean()).abs().max() > 0.1 * (reference - reference.mean()).abs().max()
 
 
-def test_nothing_to_hold_is_no_fault() -> None:
+def test_fields_without_power_are_allowed() -> None:
     empty = torch.zeros(2, 1, 32, 40, dtype=torch.float64)
     assert torch.equal(limit()(empty, empty, 1.02), empty)
     assert limit()(random((1, 1, 32, 40), 29), empty[:1], 1.0).isfinite().all()

@@ -1,4 +1,4 @@
-"""Ensemble of nowcasts of rain: members that differ by as much as the forecast errs, scale by scale."""
+"""Ensemble of nowcasts of rain, with the errors of the past at each scale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JITTER = 1e-6  # of the variance, for the Cholesky factor
 
 @dataclass(frozen=True)
 class Skill:
-    r"""How long octaves are predictable, and how much rain grows: power laws fitted to `past_errors` of a window.
+    r"""Predictability of octaves and growth of rain: power laws fitted to `past_errors` of a window.
 
     .. math:: \rho_k(t) = e^{-\alpha_k t^b}, \qquad g(t) = a t^c
 
@@ -61,12 +61,12 @@ class Skill:
         return torch.exp(-self.rate * frames[..., None] ** self.exponent)
 
     def growth_error(self, frames: Tensor) -> Tensor:
-        """The standard deviation of the logarithm of growth after times."""
+        """Return the standard deviation of the logarithm of growth after times."""
         return self.growth * frames**self.growth_exponent
 
 
 def _power_law(times: Tensor, values: Tensor, weights: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, float]:
-    """Levels (series,) and common exponent of power laws through values (time, series), in their logarithms."""
+    """Return levels (series,) and common exponent of power laws through values (time, series), in their logarithms."""
     x, y, total = times.log()[:, None].expand_as(values), values.log(), weights.sum(0)
     x_mean, y_mean = (weights * x).sum(0) / total, (weights * y).sum(0) / total
     spread = float((weights * (x - x_mean).square()).sum())
@@ -188,7 +188,7 @@ class _Window:
     def _part(
         self, octave: int, spectrum: Tensor, ratio: Tensor, share: Tensor
     ) -> tuple[LongWaves | None, Tensor, Tensor]:
-        """Waves, amplitudes (lead, wave, wave) and local standard deviation (lead, y, x) of the noise of an octave."""
+        """Return waves, amplitudes (lead, wave, wave) and local standard deviation (lead, y, x) of an octave."""
         points = math.prod(self.shape)
         share = share.clone()
         share[0, 0] = 0
@@ -207,13 +207,13 @@ class _Window:
         return waves, amplitude[:, : waves.modes[0], : waves.modes[1]].contiguous(), deviation
 
     def _radial(self, power: Tensor) -> Tensor:
-        """Mean power of a wave by octave, at each wave between its octaves in the logarithm."""
+        """Return mean power of a wave by octave, at each wave between its octaves in the logarithm."""
         count = self.octaves.sums(torch.ones_like(power[:1]))
         tiny = torch.finfo(power.dtype).tiny
         return self.octaves.at_waves((self.octaves.sums(power) / count).clamp_min(tiny).log()).exp()
 
     def draw(self, seed: int) -> Tensor:
-        """The members (member, lead, y, x)."""
+        """Return the members (member, lead, y, x)."""
         generator = torch.Generator().manual_seed(seed)
         return torch.stack([self._member(generator) for _ in range(self.ensemble.members)])
 
@@ -224,7 +224,7 @@ class _Window:
         return torch.where(self.unknown, torch.nan, grown)
 
     def _noise(self, generator: torch.Generator) -> Tensor:
-        """The noise of all octaves (lead, y, x), carried along the paths."""
+        """Return the noise of all octaves (lead, y, x), carried along the paths."""
         fields = []
         for (waves, amplitude, _), factor in zip(self.parts, self.factors, strict=True):
             white = _white(amplitude.shape, generator, amplitude)
@@ -239,14 +239,14 @@ class _Window:
         return (local * carried * lost.sqrt()[..., None, None]).sum(1)
 
     def _ranked(self, field: Tensor) -> Tensor:
-        """The rain of the nowcast (lead, y, x) in the order of a field."""
+        """Return the rain of the nowcast (lead, y, x) in the order of a field."""
         result = torch.zeros_like(field).flatten(1)
         for row, order, values in zip(result, field.flatten(1), self.sorted, strict=True):
             row[order.topk(len(values)).indices] = values
         return result.view_as(field)
 
     def _growth(self, generator: torch.Generator) -> Tensor:
-        """The factor of growth (lead, y, x), carried along the paths."""
+        """Return the factor of growth (lead, y, x), carried along the paths."""
         like, length = self.growth_error, self.ensemble.growth_length
         waves = gaussian_waves(self.shape, length, like.dtype, like.device)
         white = _white(waves.modes, generator, like)
@@ -261,12 +261,12 @@ class _Window:
 
 
 def _white(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """White noise, the same on every device."""
+    """Return white noise, the same on every device."""
     return torch.randn(tuple(shape), generator=generator, dtype=like.dtype).to(like.device)
 
 
 def _noise_factors(skill: Skill, times: Tensor) -> Tensor:
-    """Cholesky factors (octave, lead, lead) of the correlation of noise over lead times."""
+    """Return cholesky factors (octave, lead, lead) of the correlation of noise over lead times."""
     after = skill.correlation(times).double()
     between = skill.correlation((times[:, None] - times).abs()).double()
     covariance = (between - after[:, None] * after).permute(2, 0, 1)

@@ -152,14 +152,14 @@ class Nowcast:
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
 
     def power_ratio(self, frames: float) -> float:
-        """Power that is left to a forecast so many frames ahead, over that of the carried image."""
+        """Return power that is left to a forecast so many frames ahead, over that of the carried image."""
         assert self.sharpness is not None
         return max(0.0, self.sharpness - self.fading * frames)
 
     def _paths(
         self, velocity: Tensor, transient: Tensor, leads: Sequence[float], frame: float, grid: Grid
     ) -> Iterator[Tensor]:
-        """Where the parcels of the grid points at each lead were at the last image (window, 2, y, x)."""
+        """Return the positions of the parcels of the grid points at each lead at the last image (window, 2, y, x)."""
         model = Parcels(iterations=PATH_ITERATIONS).bind(grid, dtype=velocity.dtype, device=velocity.device)
         now, paths = 0.0, model.grid_points.expand(len(velocity), -1, -1, -1)
         for lead in leads:
@@ -174,14 +174,14 @@ class Nowcast:
             yield paths
 
     def _motion(self, velocity: Tensor, transient: Tensor, begin: float, end: float) -> Tensor:
-        """The mean motion between two times, in frames after the last image."""
+        """Return the mean motion between two times, in frames after the last image."""
         if self.transient is None:
             return velocity
         left = (decay_integral(end, self.transient) - decay_integral(begin, self.transient)) / (end - begin)
         return torch.add(velocity, transient, alpha=left - 1)
 
     def _grown(self, compared: Tensor, growth: Tensor) -> Tensor:
-        """The image with its growth, in the units of the variable."""
+        """Return the image with its growth, in the units of the variable."""
         grown = compared + growth
         if self.transform == "square_root":  # rain grows where it rains
             grown = torch.where(compared > 0, grown.clamp_min(0), torch.zeros_like(grown))
@@ -214,15 +214,15 @@ class PowerLimit:
         self.transform = self.octaves.transform
 
     def power(self, field: Tensor) -> Tensor:
-        """Power of a field (window, 1, y, x) in each octave (window, octave)."""
+        """Return power of a field (window, 1, y, x) in each octave (window, octave)."""
         return self.octaves.sums(self.transform.forward(field).square())[:, 0]
 
     def __call__(self, field: Tensor, reference: Tensor, ratio: float) -> Tensor:
-        """The field (window, 1, y, x) without its power above `ratio` times the reference's; its mean stays."""
+        """Return the field (window, 1, y, x) without its power above `ratio` times the reference's; its mean stays."""
         return self.to_power(field, ratio * self.power(reference))
 
     def to_power(self, field: Tensor, allowed: Tensor) -> Tensor:
-        """The field (window, 1, y, x) without its power above that allowed (window, octave)."""
+        """Return the field (window, 1, y, x) without its power above that allowed (window, octave)."""
         spectrum = self.transform.forward(field)
         mean = spectrum[..., 0, 0].clone()
         for last in (*[False] * ROUNDS, True):
@@ -247,6 +247,6 @@ class Damping:
         self.rate = speed * torch.hypot(rows[:, None], columns)
 
     def __call__(self, field: Tensor, seconds: float) -> Tensor:
-        """The damped field (window, 1, y, x); NaN, which counts as zero, stays."""
+        """Return the damped field (window, 1, y, x); NaN, which counts as zero, stays."""
         spectrum = self.transform.forward(torch.nan_to_num(field)) * torch.exp(-seconds * self.rate).to(field)
         return torch.where(field.isfinite(), self.transform.inverse(spectrum), field)

@@ -54,13 +54,13 @@ class Octaves:
         self.number = int(self.upper.max()) + 1
 
     def shares(self) -> Tensor:
-        """Share of each wave in each octave (octave, y, x)."""
+        """Return share of each wave in each octave (octave, y, x)."""
         index = torch.arange(self.number, device=self.lower.device)[:, None, None]
         below = (self.lower == index).to(self.upper_share) * (1 - self.upper_share)
         return below + ((self.upper == index) & (self.upper_share > 0)).to(self.upper_share) * self.upper_share
 
     def sums(self, values: Tensor) -> Tensor:
-        """Sum of values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
+        """Return sum of values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
         flat = values.reshape(-1, values.shape[-2] * values.shape[-1]).clone()
         flat[:, 0] = 0
         result = flat.new_zeros(len(flat), self.number)
@@ -69,7 +69,7 @@ class Octaves:
         return result.reshape(*values.shape[:-2], self.number)
 
     def at_waves(self, values: Tensor) -> Tensor:
-        """Values of octaves (..., octave) at each wave (..., y, x), between its octaves by its shares."""
+        """Return values of octaves (..., octave) at each wave (..., y, x), between its octaves by its shares."""
         return torch.lerp(values[..., self.lower], values[..., self.upper], self.upper_share)
 
 
@@ -91,15 +91,15 @@ class LongWaves:
         self.rows, self.columns = (basis(n, "free")[:m].to(like) for n, m in zip(shape, self.modes, strict=True))
 
     def inverse(self, spectrum: Tensor) -> Tensor:
-        """From waves (..., wave, wave) to points (..., y, x)."""
+        """Return from waves (..., wave, wave) to points (..., y, x)."""
         return self.rows.T @ spectrum @ self.columns
 
     def smoothed(self, field: Tensor, length: float) -> Tensor:
-        """A field (..., y, x) under a Gaussian of so many cells."""
+        """Return a field (..., y, x) under a Gaussian of so many cells."""
         return self.inverse(self.rows @ field @ self.columns.T * self.gaussian(length))
 
     def gaussian(self, length: float) -> Tensor:
-        """Spectrum (wave, wave) of a Gaussian of so many cells."""
+        """Return spectrum (wave, wave) of a Gaussian of so many cells."""
         rows, columns = (
             torch.exp(-0.5 * (math.pi * length / matrix.shape[1] * torch.arange(len(matrix)).to(matrix)) ** 2)
             for matrix in (self.rows, self.columns)
@@ -109,7 +109,7 @@ class LongWaves:
 
 @lru_cache(maxsize=64)
 def gaussian_waves(shape: tuple[int, ...], length: float, dtype: torch.dtype, device: torch.device) -> LongWaves:
-    """The waves that a Gaussian of so many cells leaves: exp(-12.5) of the amplitude of those beyond."""
+    """Return the waves that a Gaussian of so many cells leaves: exp(-12.5) of the amplitude of those beyond."""
     with torch.inference_mode(False):
         modes = math.ceil(5 * max(shape) / (math.pi * length)) + 1
         return LongWaves(shape, modes, like=torch.zeros((), dtype=dtype, device=device))

@@ -1,4 +1,4 @@
-"""Errors of the last image at the times of earlier ones, by octave: the errors that a forecast ahead is to expect."""
+"""Errors of the last image at the times of earlier ones, from which those of a forecast are estimated."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ FLOOR = 1e-2  # of the mean rain: added to the rain whose growth is measured
 
 
 def number_of_octaves(shape: Sequence[int]) -> int:
-    """Octaves of `octave_correlation` on a grid."""
+    """Return octaves of `octave_correlation` on a grid."""
     return max(1, max(shape).bit_length() - MERGED + 1)
 
 
 @lru_cache(maxsize=8)
 def ensemble_octaves(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Octaves:
-    """The octaves of an ensemble: the longest are one, and the last one holds all that is shorter than two cells."""
+    """Return the octaves of an ensemble: the longest are one, the last one has all waves below two cells."""
     with torch.inference_mode(False):
         like = torch.zeros((), dtype=dtype, device=device)
         return Octaves(shape, like=like, merged=MERGED, shortest=max(shape).bit_length() - 1)
 
 
 def smoothed(field: Tensor, length: float) -> Tensor:
-    """A field (..., y, x), which is not negative, under a Gaussian of so many cells."""
+    """Return a field (..., y, x), which is not negative, under a Gaussian of so many cells."""
     waves = gaussian_waves(tuple(field.shape[-2:]), length, field.dtype, field.device)
     return waves.smoothed(field, length).clamp_min(0)
 
 
 def is_inside(paths: Tensor, shape: Sequence[int]) -> Tensor:
-    """Whether positions (window, 2, y, x) are inside the grid (window, y, x)."""
+    """Return whether positions (window, 2, y, x) are inside the grid (window, y, x)."""
     x, y = paths.unbind(1)
     return (x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)
 
 
 def _taper(valid: Tensor, like: Tensor) -> Tensor:
-    """Weights that fall to zero smoothly towards points (y, x) that are not valid."""
+    """Return weights that fall to zero smoothly towards points (y, x) that are not valid."""
     if bool(valid.all()):
         return torch.ones_like(like[0])
     return (2 * smoothed(valid.to(like), TAPER) - 1).clamp_min(0) * valid
@@ -56,7 +56,7 @@ def past_errors(
     inside: Mapping[int, Tensor],
     ages: int,
 ) -> dict[str, Tensor]:
-    r"""Errors of the last image, carried back to the times of earlier ones: what a forecast ahead is to expect.
+    r"""Measure the errors of the last image at the times of earlier ones, to which it is carried back.
 
     .. math::
 
