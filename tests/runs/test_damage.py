@@ -6,6 +6,10 @@ import os
 import pathlib
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +23,7 @@ import xarray as xr
 import xvar
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
-from xvar.runs import Interrupted, status
+from xvar.runs import Interrupted, durable, status
 from xvar.runs.durable import StoreError
 
 KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]
@@ -206,3 +210,136 @@ def test_no_damaged_byte_is_silent(stores: pathlib.Path, tmp_path: pathlib.Path)
     outcomes = [corrupt_and_judge(stores, KINDS[i % len(KINDS)], tmp_path, chance) for i in range(count)]
     print({outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))})
     assert [outcome for outcome in outcomes if outcome.startswith("SILENT")] == []
+
+
+# --- power cuts ---
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="the paths of descriptors")
+@pytest.mark.parametrize("name", KINDS)
+def test_no_store_claims_what_is_not_on_the_disk(
+    name: str, whole: xr.Dataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each line of the journal the power goes, and with it every file that was not synced since it was written."""
+    synced: dict[int, int] = {}  # by inode: files are renamed after they are synced
+    claims: list[pathlib.Path] = []
+    place = tmp_path / "live" / name
+    place.parent.mkdir()
+
+    def fsync(descriptor: int) -> None:
+        path = pathlib.Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced[path.stat().st_ino] = path.stat().st_mtime_ns
+        if path.name in ("xvar.journal", "journal"):
+            after = tmp_path / f"after-{len(claims)}"
+            shutil.copytree(place.parent, after)
+            for file in place.parent.rglob("*"):
+                if file.is_file() and synced.get(file.stat().st_ino) != file.stat().st_mtime_ns:
+                    (after / file.relative_to(place.parent)).write_bytes(b"")
+            claims.append(after / name)
+
+    with monkeypatch.context() as patch, dask.config.set(scheduler="sync"):
+        patch.setattr(durable.os, "fsync", fsync)
+        complete(place)
+    done = []
+    for path in claims:
+        report = status(path, verify=True)
+        done.append(report.done)
+        assert [text for text in report.damaged if ", windows " in text] == []
+    assert done[:2] == [2, 4]
+    assert complete(claims[0]).before == 2
+    assert same(load(claims[0]), whole) == []
+
+
+# --- overwriting ---
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links")
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_link_leads_to_is_replaced(
+    name: str, stores: pathlib.Path, whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    target, link = tmp_path / "data" / "kept", tmp_path / name
+    xvar.run(shower(), copied_to := target.with_suffix(link.suffix), **{**OPTIONS, "window": 3})
+    link.symlink_to(copied_to)
+    complete(link, overwrite=True)
+    assert link.is_symlink()
+    assert same(load(copied_to), whole) == []
+    assert [entry.name for entry in (tmp_path / "data").iterdir()] == [copied_to.name]
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_the_place_is_never_lost_while_it_is_replaced(
+    exchanged: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, old = tmp_path / ".a.zarr.new", tmp_path / "a.zarr"
+    for folder in (new, old):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    if not exchanged:
+        monkeypatch.setattr(durable, "_exchange", lambda *_: False)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    rename, calls = pathlib.Path.replace, iter([exchanged, True])
+
+    def replaced(self: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        if next(calls):
+            raise Killed
+        return rename(self, target)
+
+    monkeypatch.setattr(durable, "remove", killed if exchanged else durable.remove)
+    monkeypatch.setattr(pathlib.Path, "replace", replaced)
+    with pytest.raises(Killed):
+        durable.replace(new, old)
+    monkeypatch.undo()
+    assert old.exists() == exchanged
+    durable.restore(old)  # as the next run does
+    assert (old / "name").read_text() == (".a.zarr.new" if exchanged else "a.zarr")
+
+
+# --- kills ---
+
+SCRIPT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from tests.runs.records import OPTIONS, Slow, shower
+import xvar
+if __name__ == "__main__":
+    slow = Slow(max_evaluations=12, ftol=0.99, seconds=0.05)
+    xvar.run(shower(), sys.argv[1], **{**OPTIONS, "minimizer": slow}, batch=1, overwrite=True,
+             workers=int(sys.argv[2]) or None)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_kills_at_any_moment_lose_nothing(whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    """Kill a run that replaces another, at random moments and with 0, 1 and 2 workers, and resume it."""
+    chance = random.Random(int(os.environ.get("XVAR_SEED", "0")))
+    for index in range(int(os.environ.get("XVAR_KILLS", "20"))):
+        path = tmp_path / f"{index}{('.zarr', '.nc')[index % 2]}"
+        former = xvar.run(shower(), path, **{**OPTIONS, "window": 3}) if index % 4 < 2 else None
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), str(index % 3)]
+        began = time.monotonic()
+        for attempt in range(20):
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+                try:
+                    process.wait(timeout=chance.uniform(2, 12) * (1 + attempt))
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            if process.returncode == 0:
+                break
+            assert process.returncode == -signal.SIGKILL
+            if former is not None:
+                assert status(path).windows in (former.windows, 4)  # the former store, or the complete new one
+        else:
+            pytest.fail(f"not finished after {time.monotonic() - began:.0f} s")
+        assert same(load(path), whole) == []
+        assert status(path, verify=True).damaged == ()

@@ -510,3 +510,65 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: pathlib.Path) -> None:
     assert report.running is None
     assert f"{report.done} of 4 windows done" in words or report.done == 4
     assert "the same command computes" in words
+
+
+# --- what belongs to a run (identity) ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_record_that_has_grown_is_continued(name: str, tmp_path: pathlib.Path) -> None:
+    path, grown = tmp_path / name, shower(20)
+    xvar.run(grown.isel(time=slice(13)), path, **OPTIONS, batch=3)
+    report = xvar.run(grown, path, **OPTIONS)
+    assert (report.before, report.windows, report.done) == (4, 6, 6)
+    assert same(load(path), grown.var4d.assimilate(**OPTIONS)) == []
+    assert status(path, verify=True).damaged == ()
+    with pytest.raises(xvar.InputError) as info:
+        xvar.run(grown.isel(time=slice(13)), path, **OPTIONS)
+    assert codes(info.value) == ["store-of-another-run"]
+
+
+class Still(torch.nn.Module):
+    """A model without motion, whose attribute `gain` is no parameter."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, state: dict[str, torch.Tensor], seconds: float) -> dict[str, torch.Tensor]:
+        return {name: self.gain * part for name, part in state.items()}
+
+
+def still(record: xr.Dataset, gain: float) -> dict[str, Any]:
+    background = record[["rain"]].isel(time=0, drop=True)
+    return {
+        "dynamics": Still(gain),
+        "background": background,
+        "background_error": {"rain": xvar.covariance.Diagonal(1.0)},
+        "observation_error": 0.1,
+        "window": 4,
+    }
+
+
+def test_another_attribute_of_a_model_is_refused(tmp_path: pathlib.Path) -> None:
+    record = shower()
+    xvar.run(record, tmp_path / "a.zarr", **still(record, 1.0))
+    with pytest.raises(xvar.InputError) as info:
+        xvar.run(record, tmp_path / "a.zarr", **still(record, 0.5))
+    assert codes(info.value) == ["store-of-another-run"]
+    assert xvar.run(record, tmp_path / "a.zarr", **still(record, 1.0)).before == 4
+
+
+def test_another_grid_or_mask_is_refused(tmp_path: pathlib.Path) -> None:
+    record = shower()
+    mask = xr.DataArray(np.zeros((12, 12), bool), dims=("y", "x"))
+    one, other = mask.copy(), mask.copy()
+    one[0, 0] = other[0, 1] = True
+    xvar.run(record, tmp_path / "a.zarr", **OPTIONS, land=one)
+    kilometres = record.copy()
+    for dim in "yx":
+        kilometres[dim].attrs["units"] = "km"
+    for data, land in ((record, other), (kilometres, one), (record, None)):
+        with pytest.raises(xvar.InputError) as info:
+            xvar.run(data, tmp_path / "a.zarr", **OPTIONS, land=land)
+        assert codes(info.value) == ["store-of-another-run"]
