@@ -16,6 +16,7 @@ from xvar.cf.axes import attribute, in_memory
 from xvar.cf.geodesy import mapping_attributes
 from xvar.cf.grid_mapping import rewritten
 from xvar.cf.units import are_convertible, is_parsable, normalise_units, same_units
+from xvar.errors import printable
 
 CONVENTIONS = "CF-1.11"
 
@@ -52,11 +53,6 @@ _POSITION = {
 }
 _STANDARD_NAME = re.compile(r"^[a-z][a-z0-9_]*( (standard_error|detection_minimum))?$")
 _ATTRIBUTE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
-
-
-def escaped(text: object, keep: str = "") -> str:
-    """Text with control characters escaped, but for those in `keep`."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None) -> xr.Dataset:
@@ -132,7 +128,7 @@ def _without_text(dataset: xr.Dataset, notes: list[str]) -> xr.Dataset:
             drop.append(name)
             if not isinstance(attribute(variable, "grid_mapping_name"), str):
                 why = "a repeated dimension" if repeated else "text, which strict CF does not take here"
-                notes.append(f"{escaped(name)} dropped: {why}")
+                notes.append(f"{printable(name)} dropped: {why}")
     result = result.drop_vars(drop)
     for name in list(result.variables):
         if result.variables[name].dtype == bool:
@@ -166,7 +162,7 @@ def _with_grid_mapping(dataset: xr.Dataset, source: xr.Dataset, notes: list[str]
             found = mapping_attributes(dataset, target) or mapping_attributes(source, target)
             made[target] = None if not found else rewritten(found, notes, target)
             if found is None:
-                notes.append(f"link of {escaped(name)} to the absent grid mapping {escaped(target)} dropped")
+                notes.append(f"link of {printable(name)} to the absent grid mapping {printable(target)} dropped")
         if made[target] is not None:
             planes[frozenset(variable.dims[-2:])] = target
     # A mapping that nothing points at would be a variable without a meaning.
@@ -191,27 +187,27 @@ def _attributes(
         if text in _ENCODED:
             continue
         if not _ATTRIBUTE_NAME.match(text):
-            notes.append(f"attribute {escaped(text)} of {escaped(name)} dropped: no name of CF")
+            notes.append(f"attribute {printable(text)} of {printable(name)} dropped: no name of CF")
             continue
         if text in _LINKS:
             kept = _present_links(text, str(value), present)
             if kept is None:
-                notes.append(f"{text} of {escaped(name)} dropped: {escaped(value)} is not in the output")
+                notes.append(f"{text} of {printable(name)} dropped: {printable(value)} is not in the output")
                 continue
             value = kept
         elif text in ("valid_min", "valid_max", "valid_range", "actual_range"):
             # They bound the packed or observed values of the input; xarray would mask by them what was analysed.
             if not is_coordinate or _is_time(variable) or np.asarray(value).dtype != variable.dtype:
-                notes.append(f"{text} of {escaped(name)} dropped: it stood for the values of the input")
+                notes.append(f"{text} of {printable(name)} dropped: it stood for the values of the input")
                 continue
         elif text == "cell_methods" and not _methods_known(str(value), variable, present):
-            notes.append(f"cell_methods of {escaped(name)} dropped: {escaped(value)}")
+            notes.append(f"cell_methods of {printable(name)} dropped: {printable(value)}")
             continue
         usable = _usable(value)
         if text in _TYPED and np.asarray(value if usable is None else usable).dtype.kind not in "iuf":
             usable = None
         if usable is None:
-            notes.append(f"attribute {text} of {escaped(name)} dropped: {type(value).__name__}")
+            notes.append(f"attribute {text} of {printable(name)} dropped: {type(value).__name__}")
             continue
         result[text] = usable
     return result
@@ -239,9 +235,9 @@ def _usable(value: Any) -> Any:
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     if isinstance(value, str):
-        return escaped(value, keep="\n")
+        return printable(value, keep="\n")
     if isinstance(value, bytes):
-        return escaped(value.decode("utf-8", "replace"), keep="\n")
+        return printable(value.decode("utf-8", "replace"), keep="\n")
     if isinstance(value, (int, float, np.number)):
         return value
     try:
@@ -251,7 +247,7 @@ def _usable(value: Any) -> Any:
     if array.dtype.kind in "iuf" and array.ndim <= 1:
         return array if isinstance(value, np.ndarray) else value
     if array.dtype.kind == "U" and array.ndim <= 1:
-        return [escaped(word) for word in array.ravel()]
+        return [printable(word) for word in array.ravel()]
     return None
 
 
@@ -263,7 +259,7 @@ def _is_time(variable: xr.Variable) -> bool:
 def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
     """Units, standard names and units_metadata that strict CF asks for."""
     attrs = variable.attrs
-    label = escaped(name)
+    label = printable(name)
     if _is_time(variable):
         if variable.attrs.get("standard_name") not in ("time", "forecast_reference_time"):
             attrs["standard_name"] = "forecast_reference_time" if name == "forecast_reference_time" else "time"
@@ -291,7 +287,7 @@ def _mend_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
     if is_parsable(mended):
         if mended != given and not same_units(mended, given):
             attrs["units"] = mended
-            notes.append(f"units of {label}: {escaped(given)!r} written as {mended!r}")
+            notes.append(f"units of {label}: {printable(given)!r} written as {mended!r}")
         else:
             attrs["units"] = given
         units = attrs["units"]
@@ -299,7 +295,7 @@ def _mend_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
             attrs.setdefault("units_metadata", "temperature: on_scale")
         return
     del attrs["units"]
-    notes.append(f"units of {label} dropped: {escaped(given)!r} is none of UDUNITS")
+    notes.append(f"units of {label} dropped: {printable(given)!r} is none of UDUNITS")
 
 
 def _mend_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
@@ -327,8 +323,8 @@ def _mend_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, 
     else:
         return
     del attrs["standard_name"]
-    attrs.setdefault("long_name", escaped(name).replace("_", " "))
-    notes.append(f"standard_name {escaped(name)} of {label} dropped: {why}")
+    attrs.setdefault("long_name", printable(name).replace("_", " "))
+    notes.append(f"standard_name {printable(name)} of {label} dropped: {why}")
 
 
 def _calendar(variable: xr.Variable) -> str:
@@ -388,7 +384,7 @@ def identity(source: xr.Dataset) -> str:
     name = f"file {pathlib.PurePath(str(path)).name!r}" if path else "a dataset in memory"
     sizes = ", ".join(f"{dim}: {size}" for dim, size in source.sizes.items())
     marks = [f"{key}={source.attrs[key]}" for key in ("id", "tracking_id", "uuid") if key in source.attrs]
-    return escaped(" ".join([f"{name} ({sizes})", *marks]))
+    return printable(" ".join([f"{name} ({sizes})", *marks]))
 
 
 def _global_attributes(
@@ -402,19 +398,19 @@ def _global_attributes(
             continue
         usable = _usable(value) if _ATTRIBUTE_NAME.match(text) else None
         if usable is None:
-            notes.append(f"global attribute {escaped(text)} dropped: {type(value).__name__}")
+            notes.append(f"global attribute {printable(text)} dropped: {type(value).__name__}")
             continue
         result[text] = usable
     version = _version()
-    result.setdefault("title", f"xvar {escaped(action)}")
+    result.setdefault("title", f"xvar {printable(action)}")
     result.setdefault("source", f"xvar {version}")
     result["Conventions"] = CONVENTIONS
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    entry = f"{stamp} xvar {version}: {escaped(action)} of {identity(source)}"
+    entry = f"{stamp} xvar {version}: {printable(action)} of {identity(source)}"
     if configuration:
-        entry += f"; configuration: {escaped(configuration)}"
+        entry += f"; configuration: {printable(configuration)}"
     if notes:
-        entry += f"; mended for {CONVENTIONS}: " + "; ".join(dict.fromkeys(escaped(note) for note in notes))
-    before = escaped(dataset.attrs.get("history", source.attrs.get("history", "")), keep="\n").strip()
+        entry += f"; mended for {CONVENTIONS}: " + "; ".join(dict.fromkeys(printable(note) for note in notes))
+    before = printable(dataset.attrs.get("history", source.attrs.get("history", "")), keep="\n").strip()
     result["history"] = f"{before}\n{entry}" if before else entry
     return result

@@ -6,10 +6,9 @@ from typing import Literal
 
 import xarray as xr
 
-from xvar.cf.conventions import escaped
 from xvar.cf.quantities import without_quantities
 from xvar.cf.units import are_convertible, normalise_units, rain_rate_factor
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, printable
 
 
 def rain_rate(
@@ -85,7 +84,7 @@ def rain_rate(
         "standard_name": "rainfall_rate",
         "long_name": f"rain rate from {source}",
         "units": "mm h-1",
-        "comment": f"from {escaped(name)} {comment}",
+        "comment": f"from {printable(name)} {comment}",
         **mapping,
     }
     return rain.rename("rain_rate")
