@@ -180,6 +180,12 @@ def test_a_converged_window_without_a_motion_is_refused(lazy) -> None:
     assert error.value.faults[0].index == "window 1"
 
 
+def test_one_selected_window_is_enough() -> None:
+    one = analysis().isel(window=1).var4d.forecast("10min", members=2)
+    same = analysis().isel(window=[1]).var4d.forecast("10min", members=2)
+    xr.testing.assert_equal(one, same)
+
+
 def test_a_window_of_fewer_frames_continues_from_its_last_one() -> None:
     """A record of six frames in windows of four, the rest kept: the second window has three frames."""
     record = storm(frames=6)

@@ -99,7 +99,7 @@ def forecast(
     Parameters
     ----------
     data : Dataset
-        An analysis, from memory or from a file: a forecast has the same bits from either.
+        An analysis, or one window of it, from memory or from a file: a forecast has the same bits from either.
     lead : duration
         Lead time of the last forecast: "30min", datetime.timedelta, numpy.timedelta64. At most 144 times that between
         frames, but for a model of the user's own.
@@ -148,6 +148,7 @@ def forecast(
     4
     """
     faults = Faults()
+    data = _with_windows(data)
     analysed = read_analysis(data, faults)
     horizon = parse_duration(lead, "lead", faults)
     step = None if every is None else parse_duration(every, "every", faults)
@@ -173,6 +174,14 @@ def forecast(
     if not by_model:
         result.attrs |= options.attributes
     return to_cf(result, data, action=f'forecast("{configuration.variable}", {horizon:g} s{options.words})')
+
+
+def _with_windows(data: xr.Dataset) -> xr.Dataset:
+    """Return an analysis with its dimension of windows, also if one window was selected."""
+    if "window" in data.dims or "forecast_reference_time" not in data.coords:
+        return data
+    moments = {name: data[name].expand_dims("window") for name in ("time", "forecast_reference_time")}
+    return data.drop_vars("window", errors="ignore").expand_dims("window").assign_coords(moments)
 
 
 def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[str], faults: Faults) -> _Options:
