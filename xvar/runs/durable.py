@@ -11,12 +11,14 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_SYNCS = 16  # threads
 
 
 class StoreError(OSError):
@@ -50,15 +52,12 @@ def sync(path: Path) -> None:
 
 
 def sync_all(files: Iterable[Path], root: Path) -> None:
-    """Bring files to the disk, with the directories from each of them up to `root`."""
-    directories = {root}
-    for file in files:
-        if file.is_file():
-            sync(file)
-        directories |= {parent for parent in file.parents if parent.is_relative_to(root)}
-    for directory in directories:
-        if directory.is_dir():
-            sync(directory)
+    """Bring files to the disk, with the directories from each of them up to `root`; all at once, which is cheaper."""
+    written = [file for file in files if file.is_file()]
+    directories = {root, *(parent for file in written for parent in file.parents if parent.is_relative_to(root))}
+    with ThreadPoolExecutor(_SYNCS) as pool:
+        list(pool.map(sync, written))
+        list(pool.map(sync, directories))
 
 
 def checksum(path: Path) -> int | None:
