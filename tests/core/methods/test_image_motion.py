@@ -12,7 +12,8 @@ from torch import Tensor
 from tests.core.moving import DEFORMATION, FRAME, ROTATION, STILL, metres, moving, vector
 from tests.core.numerics import random, smooth
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient, _Motion, carried, deviation, fitting
+from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient, _Motion
+from xvar.core.methods.motion import carried, deviation, fitting
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.models.parcels import ImageAtParcels, decay_integral
 from xvar.core.solve import solve

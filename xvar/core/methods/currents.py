@@ -1,4 +1,4 @@
-"""Currents from images of the temperature of the sea: the problem that is solved where the user states no other."""
+"""Currents from images of the sea surface temperature."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.covariance.coast import Coast
 from xvar.core.covariance.stream_potential import period_around
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import carried, costs_of, deviation, fitting, in_groups, status_of
+from xvar.core.methods.motion import cadence, carried, deviation, diagnostics, fitting, in_groups, scale_of
 from xvar.core.minimize import LBFGS
 from xvar.core.models.drift import Drift, ImageAgainstLater
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
 from xvar.core.solve import solve
 
-CAUTION = 0.05  # share of the curvature of J_o that is believed by the motion beforehand ...
-CAUTION_SOURCE = 0.5  # ... and by the source
+CAUTION = 0.05  # share of the curvature of J_o in the inverse Hessian of the motion
+CAUTION_SOURCE = 0.5  # and of the source
 
 
 @dataclass(frozen=True)
 class Currents:
     r"""4D-Var with model error for the currents at the end of a window of images.
 
-    The control, at the time of the last image, is the motion w, its model error η, a smooth source s (the sun's heating
-    is no motion) and the error e of the last image. Water is followed backward in time, and each image k is compared
-    with later ones r where the water was that is at their grid points:
+    The control, at the time of the last image, is the motion w, its model error η, a smooth source s (such as heating
+    by the sun) and the error e of the last image. Water is followed backward in time, and each image k is compared with
+    later ones r at the former positions of the water at their grid points:
 
     .. math::
 
@@ -41,12 +41,10 @@ class Currents:
         \rho\Bigl(\frac{y_k(X_{rk}) - y_r - (t_k - t_r) s - \sigma_r e_r}{\sqrt{n}\,\sigma_r}\Bigr), \quad
         \dot X = w, \quad \dot w = \eta, \quad \sigma_r = \sigma_0 + \beta |\delta y_r|
 
-    Windows without a hole compare with the last image alone, r = 0: it says what the others would, for half the work.
-    Where there are clouds (or land) the r are all images up to `reach` later, so that none of them, the last one
-    included, must be clear: what two images both see counts, whatever the others do.
-
-    with ρ the pseudo-Huber norm. w is a mean, a stream function and a potential. Currents do not carry themselves at
-    these scales, since pressure holds them: the perfect model is a steady motion.
+    with ρ the pseudo-Huber norm, and w a mean, a stream function and a potential. The perfect model is a steady motion:
+    at these scales the pressure gradient holds currents, which do not advect themselves. Windows without holes compare
+    with the last image alone, r = 0: the others add no information, for twice the work. With clouds or land the r are
+    all images up to `reach` later: every pair of images counts at the points that both see.
 
     Parameters
     ----------
@@ -68,7 +66,7 @@ class Currents:
     error : float
         :math:`\sigma_0`, in the units of the image.
     slope : float
-        β, of the difference between neighbouring pixels: what positions are not exact for.
+        β, error by inexact positions over the difference between neighbouring pixels.
     correlated : float
         n, the number of comparisons that share one error.
     reach : int
@@ -76,13 +74,12 @@ class Currents:
     threshold : float
         Of the pseudo-Huber norm, in σ.
     coast : {"free", "no_flow"}
-        Whether the motion goes on over land as if it were sea, or nothing flows through the coast; see
-        `xvar.core.covariance.coast.NoFlowCovariance`.
+        Correlations cross land, or no flow through the coast; see `xvar.core.covariance.coast.NoFlowCovariance`.
     levels : tuple of int
         See `solve`.
     minimizer : LBFGS
     cost_history : bool
-        Whether J is told by evaluation.
+        Record J and its terms at every evaluation.
     """
 
     background_error: Any = None
@@ -104,25 +101,17 @@ class Currents:
     cost_history: bool = False
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
-        """Those of all levels."""
+        """Return the minimisations of all levels."""
         return minimisations(fitting(self.levels, grid), self.minimizer)
 
     def forecast_error(self, seconds: float, frame: float) -> float:
-        r"""By what the standard deviation of the motion's error grows from one window of a chain to the next.
+        r"""Return the growth factor of the standard deviation of B from one window of a chain to the next.
 
-        A window that goes on from another has the current at the end of that one as its background, which the model
-        keeps as it is: :math:`w_b = w`. B, the covariance of the current about rest, grows by the model error over the
-        time in between, a change η that is held:
+        .. math:: w_b = w, \qquad B_{k+1} = B + t^2\, Q = (1 + (\gamma\, t / \Delta t)^2)\, B
 
-        .. math:: B_{k+1} = B + t^2\, Q = (1 + (\gamma\, t / \Delta t)^2)\, B
-
-        for Q is smooth as B and γ is `model_error`, the deviation of the change in a frame over that of the motion.
-        Source and error of the image begin from nothing in each window: no forecast is made of them.
-
-        Parameters
-        ----------
-        seconds, frame : float
-            t, from the end of the window before to the end of this one, and Δt, the time between frames.
+        The background is the current at the end of the window before. Over the t seconds in between, B about rest grows
+        by a constant change η, with Q as smooth as B and γ the `model_error`: the deviation of the change in a frame Δt
+        over that of the motion. Source and error of the image start from zero in each window.
         """
         return math.hypot(1.0, self.model_error * seconds / frame)
 
@@ -134,21 +123,12 @@ class Currents:
         guess: Tensor | None = None,
         elapsed: float = 0.0,
     ) -> Problem:
-        """The problem of a batch of windows.
+        """Return the problem of a batch of windows.
 
-        Parameters
-        ----------
-        images : Tensor (window, frame, y, x)
-            NaN where nothing was observed.
-        seconds : sequence of float
-            Time of each frame after the first.
-        grid : Grid
-        guess : Tensor (window, 2, y, x), optional
-            The current at the end of the window before, in m/s.
-        elapsed : float
-            Seconds since then, see `forecast_error`.
+        Images (window, frame, y, x), NaN if not observed, at times after the first frame; `guess` (window, 2, y, x) in
+        m/s is the current at the end of the window before, `elapsed` seconds earlier, see `forecast_error`.
         """
-        frame, cell = (seconds[-1] - seconds[0]) / (len(seconds) - 1), math.sqrt(math.prod(grid.spacing))
+        frame, cell = cadence(seconds), math.sqrt(math.prod(grid.spacing))
         period = period_around(grid, self.length * cell, max(self.levels))
         valid = images.isfinite()
         filled = torch.where(valid, images, torch.zeros_like(images))
@@ -167,44 +147,50 @@ class Currents:
         if self.model_error > 0:
             background["model_error"] = rest
             errors["model_error"] = self._motion_error(self.model_error / frame, cell, period)
-        shared = math.sqrt(self.correlated)
-        observations = []
         times = [time - seconds[-1] for time in reversed(seconds)]
-        for age in range(1, len(times)):
-            # The parcels of the latest image come first, as they do in the state.
-            ages = self._later(age, whole)
-            later = [-1 - one for one in ages]
-            gone = images.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1)
-            observations.append(
-                Observation(
-                    time=times[age],
-                    operator=ImageAgainstLater(
-                        filled[:, -1 - age, None],
-                        filled[:, later],
-                        std[:, later],
-                        gone,
-                        erring=0 in ages,
-                        mask=None if whole else valid[:, -1 - age, None].to(images),
-                        known=None if whole else valid[:, later].to(images),
-                    ),
-                    values=torch.where(valid[:, later], 0.0, torch.nan).to(images),
-                    std=images.new_full((), shared),
-                    threshold=self.threshold / shared,
-                )
-            )
         return Problem(
             grid=grid,
             dynamics=Drift(None if whole else self.reach),
             steps=tuple(end - begin for begin, end in pairwise(times)),
             background=background,
             background_error=errors,
-            observations=tuple(observations),
+            observations=self._observations(filled, valid, std, times, whole=whole),
             held_errors=("model_error",) if self.model_error > 0 else (),
             curvature=self._curvature(filled, valid, std, times, grid),
         )
 
+    def _observations(
+        self, filled: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], *, whole: bool
+    ) -> tuple[Observation, ...]:
+        """Return the comparisons of each image before the last with later ones; `times` by age, the last is zero."""
+        shared = math.sqrt(self.correlated)
+        observations = []
+        for age in range(1, len(times)):
+            # Parcels of the latest image come first, as in the state.
+            ages = (0,) if whole else range(max(0, age - self.reach), age)
+            later = [-1 - one for one in ages]
+            operator = ImageAgainstLater(
+                filled[:, -1 - age, None],
+                filled[:, later],
+                std[:, later],
+                filled.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1),
+                erring=0 in ages,
+                mask=None if whole else valid[:, -1 - age, None].to(filled),
+                known=None if whole else valid[:, later].to(filled),
+            )
+            observations.append(
+                Observation(
+                    time=times[age],
+                    operator=operator,
+                    values=torch.where(valid[:, later], 0.0, torch.nan).to(filled),
+                    std=filled.new_full((), shared),
+                    threshold=self.threshold / shared,
+                )
+            )
+        return tuple(observations)
+
     def _motion_error(self, factor: float, cell: float, period: tuple[float, ...]) -> StreamPotential:
-        """B of the motion, its standard deviations multiplied by a factor."""
+        """Return B of the motion, its standard deviations multiplied by a factor."""
         return StreamPotential(
             self.std * factor,
             self.length * cell,
@@ -214,16 +200,12 @@ class Currents:
             coast=self.coast,
         )
 
-    def _later(self, age: int, whole: bool) -> Sequence[int]:
-        """The ages of the images that the one of an age is compared with."""
-        return (0,) if whole else range(max(0, age - self.reach), age)
-
     def _curvature(
         self, images: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], grid: Grid
     ) -> dict[str, Tensor]:
-        """About the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1).
+        """Estimate the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1).
 
-        It is that of comparisons with the last image alone, if it looked as the clearest one, of which the last counts.
+        That of comparisons with one image, the clearest (of equals the last), in place of the last image.
         """
         count = valid.flatten(2).sum(2)
         clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
@@ -256,30 +238,21 @@ class Currents:
     ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
-        Parameters
-        ----------
-        frames : Tensor (window, frame, y, x)
-            The variable in its own units, NaN where nothing was observed.
-        seconds : sequence of float
-            Time of each frame after the first.
-        grid : Grid
-        guess, elapsed
-            See `problem`.
+        Frames (window, frame, y, x) in the units of the variable, NaN if not observed; the rest as in `problem`.
 
         Returns
         -------
         dict of Tensor (window, ...)
             ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` and ``source`` (window, y, x), the latter per
             second; with model error ``u_forcing``, ``v_forcing`` (window, interval, y, x) in m/s²; ``image_scale``, the
-            deviation of the images; ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``,
-            ``number_of_observations`` and ``status`` (window,); of a cost history, what `CostHistory.numbers` gives.
+            deviation of the images; the `diagnostics`.
         """
         return in_groups(frames, lambda part, _, own: self._analyse(part, seconds, grid, own, elapsed), guess)
 
     def _analyse(
         self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None, elapsed: float
     ) -> dict[str, Tensor]:
-        """Analyse windows that are alike."""
+        """Analyse windows with holes, or windows without."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
@@ -290,7 +263,7 @@ class Currents:
         std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
         images = torch.cat([values[:, :-1], torch.addcmul(last, std, state["error"])], dim=1)
         spread = deviation(values)
-        count = values[:, :-1].isfinite().flatten(1).sum(1)
+        count, flat = values[:, :-1].isfinite().flatten(1).sum(1), spread.flatten() == 0
         forcing = {}
         if "model_error" in state:
             held = state["model_error"][:, None].expand(-1, len(seconds) - 1, -1, -1, -1)
@@ -302,37 +275,32 @@ class Currents:
             "observed": frames[:, -1],
             "source": state["source"][:, 0],
             **forcing,
-            "image_scale": torch.where(spread > 0, spread, torch.ones_like(spread)).flatten(),
-            **costs_of(result),
-            "gradient_norm": result.minimum.gradient_norm,
-            "evaluations": result.minimum.evaluations,
-            "number_of_observations": count,
-            "status": status_of(result, (spread.flatten() == 0) | (count == 0)),
-            **({} if cost_history is None else cost_history.numbers()),
+            "image_scale": scale_of(spread).flatten(),
+            **diagnostics(result, count, flat, cost_history=cost_history),
         }
 
 
 @dataclass(frozen=True)
 class _Changing:
-    """A motion (window, 2, y, x) at a reference time that changes steadily, or not at all."""
+    """A motion (window, 2, y, x) at a reference time with a constant change, or none."""
 
     velocity: Tensor
     change: Tensor | None
     reference: float
 
     def at(self, time: float) -> Tensor:
-        """The motion at a time."""
+        """Return the motion at a time."""
         if self.change is None:
             return self.velocity
         return torch.add(self.velocity, self.change, alpha=time - self.reference)
 
     def between(self, begin: float, end: float) -> Tensor:
-        """The motion on average between two times."""
+        """Return the mean motion between two times."""
         return self.at(0.5 * (begin + end))
 
 
 def neighbour_difference(image: Tensor, known: Tensor) -> Tensor:
-    """Root of the summed squares of the mean differences to the neighbours along both axes, where they are known."""
+    """Return the norm of the mean differences to the known neighbours along both axes."""
     total = torch.zeros_like(image)
     for axis in (-1, -2):
         size = image.shape[axis] - 1

@@ -14,8 +14,8 @@ from xvar.core.covariance import Diagonal, grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid, bind
-from xvar.core.methods.image_motion import costs_of, fitting, status_of
 from xvar.core.methods.images import Frames, first_known
+from xvar.core.methods.motion import diagnostics, fitting
 from xvar.core.methods.points import PointTable, PointValues, Remember, present
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
@@ -318,7 +318,6 @@ class Experiment:
         problem = self.problem(sources, background, seconds, grid)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
-        count = problem.number_of_observations()
         times = torch.tensor(problem.times(), dtype=torch.float64)
         at_frames = torch.searchsorted(times + 1e-6, torch.tensor(seconds, dtype=torch.float64)).tolist()
         groups = () if problem.model_error is None else problem.model_error.steps
@@ -330,13 +329,8 @@ class Experiment:
                 for group in groups
             ],
             numbers={
-                **costs_of(result),
-                "gradient_norm": result.minimum.gradient_norm,
-                "evaluations": result.minimum.evaluations,
-                "number_of_observations": count,
-                "status": status_of(result, count == 0),
+                **diagnostics(result, problem.number_of_observations(), cost_history=cost_history),
                 **self._estimated(sources, first),
-                **({} if cost_history is None else cost_history.numbers()),
             },
             increment={
                 key: result.increment.get(key, torch.zeros_like(values)) for key, values in present(first).items()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-from xvar.core.methods.image_motion import deviation
+from xvar.core.methods.motion import deviation
 from xvar.core.observation import Component, Compose, Observation, Operator, TimeInterpolation
 from xvar.core.parameters import Calibrated, Parameter
 from xvar.core.problem import Problem

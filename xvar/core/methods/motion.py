@@ -1,0 +1,162 @@
+"""Parts that the methods for images share: groups of like windows, images carried along a motion, diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from xvar.core.cost_history import CostHistory
+from xvar.core.grid import Grid
+from xvar.core.interpolate import sample
+from xvar.core.minimize import Reason
+from xvar.core.models.parcels import Parcels, compose_displacements
+from xvar.core.solve import Analysis
+from xvar.errors import Status
+
+
+class Motion(Protocol):
+    """A motion (window, 2, y, x) in m/s that is known at all times, and the time of the last image."""
+
+    @property
+    def reference(self) -> float:
+        """The time of the last image."""
+        ...
+
+    def at(self, time: float, /) -> Tensor:
+        """Return the motion at a time."""
+        ...
+
+    def between(self, begin: float, end: float, /) -> Tensor:
+        """Return the mean motion between two times."""
+        ...
+
+
+def cadence(seconds: Sequence[float]) -> float:
+    """Return the mean time between frames in seconds."""
+    return (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+
+
+def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
+    """Return the levels whose grids have 8 points a side or more; the grid itself if none has."""
+    return tuple(level for level in levels if min(grid.shape) >= 8 * level) or (1,)
+
+
+def in_groups(
+    frames: Tensor,
+    analyse: Callable[[Tensor, list[int], Tensor | None], dict[str, Tensor]],
+    guess: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Analyse windows together if the same frames (window, frame, y, x) hold values, and all or none have holes.
+
+    Windows without holes take less work and so other bits, which must not depend on the rest of the batch. `analyse` is
+    called with the frames of a group, the indices of those that hold values (the last if none does), and its part of
+    the guess (window, ...).
+    """
+    valid = frames.isfinite()
+    has = valid.flatten(2).any(dim=2)
+    has[:, -1] |= ~has.any(dim=1)
+    whole = valid.flatten(1).all(dim=1, keepdim=True)
+    patterns, which = torch.cat([has, whole], dim=1).unique(dim=0, return_inverse=True)
+    results: dict[str, Tensor] = {}
+    for index, pattern in enumerate(patterns):
+        windows = torch.nonzero(which == index).flatten()
+        kept, own = torch.nonzero(pattern[:-1]).flatten().tolist(), None if guess is None else guess[windows]
+        for name, values in analyse(frames[windows], kept, own).items():
+            if name not in results:
+                results[name] = values.new_empty(len(frames), *values.shape[1:])
+            results[name][windows] = values
+    return results
+
+
+def carried(
+    values: Tensor,
+    times: list[float],
+    motion: Motion,
+    wanted: Sequence[float],
+    grid: Grid,
+    paths: Mapping[float, Tensor] | None = None,
+) -> Tensor:
+    """Return the last image along the motion at all times wanted, ascending; earlier images fill its holes."""
+    model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
+    last, position = values[:, -1:], model.grid_points
+    for index in range(len(times) - 2, -1, -1):
+        if bool(last.isfinite().all()):
+            break
+        velocity = motion.between(times[index], times[index + 1])
+        position = model.follow(velocity, position, times[index] - times[index + 1])
+        last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
+    if paths is None:
+        paths = paths_to_last(motion, wanted, grid, values)
+    return torch.cat([sample(last, paths[time]) if time in paths else last for time in wanted], dim=1)
+
+
+def paths_to_last(motion: Motion, wanted: Sequence[float], grid: Grid, like: Tensor) -> dict[float, Tensor]:
+    """Return positions (window, 2, y, x), at the last image, of parcels at the grid points at other times wanted."""
+    model = Parcels().bind(grid, dtype=like.dtype, device=like.device)
+    found = {}
+    for side in (
+        sorted((t for t in wanted if t < motion.reference), reverse=True),
+        [t for t in wanted if t > motion.reference],
+    ):
+        paths, near = model.grid_points, motion.reference
+        for time in side:
+            # A parcel at a grid point at this time moves by the motion to where the paths from there are known.
+            step = model.follow(motion.between(*sorted((time, near))), model.grid_points, near - time)
+            found[time] = paths = compose_displacements(step, paths, model.grid_points)
+            near = time
+    return found
+
+
+def deviation(values: Tensor) -> Tensor:
+    """Return the standard deviation of the observed values of each window (window, 1, 1, 1)."""
+    valid = values.isfinite()
+    clean = torch.where(valid, values, torch.zeros_like(values)).flatten(1)
+    count = valid.flatten(1).sum(1).clamp_min(1)
+    mean = clean.sum(1) / count
+    variance = torch.where(valid.flatten(1), (clean - mean[:, None]).square(), torch.zeros_like(clean)).sum(1) / count
+    return variance.sqrt()[:, None, None, None]
+
+
+def scale_of(spread: Tensor) -> Tensor:
+    """Return a `deviation`, one for a window of equal values."""
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def diagnostics(
+    result: Analysis,
+    count: Tensor,
+    flat: Tensor | None = None,
+    *,
+    ambiguous: Tensor | None = None,
+    evaluations: Tensor | None = None,
+    cost_history: CostHistory | None = None,
+) -> dict[str, Tensor]:
+    """Return costs, gradient norm, evaluations, number of observations and `Status` of each window.
+
+    Windows without observations (`count`) or with equal values (`flat`) keep the background; in `ambiguous` ones
+    another motion is as likely. `evaluations` includes those of earlier outer loops.
+    """
+    costs = {
+        f"cost_{name}": torch.stack([before, result.cost_analysis[name]], dim=1)
+        for name, before in result.cost_background.items()
+    }
+    first, *others = costs.values()
+    reason = result.minimum.reason
+    status = torch.full_like(reason, int(Status.CONVERGED))
+    status[reason == Reason.EVALUATIONS] = int(Status.NOT_CONVERGED)
+    if ambiguous is not None:
+        status[ambiguous] = int(Status.AMBIGUOUS)
+    status[reason == Reason.DIVERGED] = int(Status.DIVERGED)
+    status[(count == 0) if flat is None else flat | (count == 0)] = int(Status.BACKGROUND_ONLY)
+    return {
+        "cost": sum(others, first),
+        **costs,
+        "gradient_norm": result.minimum.gradient_norm,
+        "evaluations": result.minimum.evaluations if evaluations is None else evaluations,
+        "number_of_observations": count,
+        "status": status,
+        **({} if cost_history is None else cost_history.numbers()),
+    }
