@@ -29,7 +29,7 @@ from xvar.io.reading import open_files
 for line in sys.stdin:
     path = line.strip()
     try:
-        with open_files([path]) as record:
+        with open_files([path], trusted=False) as record:
             analysis = record.var4d.assimilate()
             image = record[json.loads(analysis.attrs["xvar_configuration"])["variable"]]
             frames = [dim for dim in image.dims if dim not in analysis["u"].dims or dim == "time"]

@@ -10,10 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pytest
-
 from tests.faults.codes import Message, codes
-from xvar.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "faults.md"
@@ -91,17 +88,6 @@ def written(row: Row, message: str) -> str:
     message = re.sub(r"at most the [\d.e+]+ GB", "at most the 16 GB", message)
     text = " ".join(message.replace("`", "'").split()).replace("|", "\\|")
     return f"| {row.number} | {row.title} | {row.does} | {code} | `{text}` |"
-
-
-def refused(call: Callable[[], object], *words: str, error: type[Exception] = InputError) -> str:
-    """The message of a call that is refused; it has the words, says what is expected and how to mend it."""
-    with pytest.raises(error) as report:
-        call()
-    text = str(report.value)
-    assert type(report.value) is error
-    for word in (*words, "found ", "; expected ", "; fix: "):
-        assert word in text, f"no {word!r} in: {text}"
-    return text
 
 
 def notes(analysis) -> str:
