@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import math
 import re
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from xvar.plan.options import OPTIONS
 _BEGIN = re.compile(r"(?:^|, |: )(?=ds\b|xarray\.|[a-z_]+=(?!=))")
 #: Options that a fix may state.
 NAMES = {*OPTIONS, "thresholds", "scale", "lead", "every", "without", "members", "kind"}
+#: Names that a line may use.
+SCOPE = {"ds", "xarray", "pandas", "numpy", "xvar", *dir(builtins)}
 #: Points of a record beyond which a call takes too long for a test.
 MOST = 200_000
 
@@ -40,9 +43,12 @@ def _code(clause: str) -> str | None:
         if "..." in line:
             continue
         try:
-            ast.parse(_as_call(line) if _states_options(line) else line)
+            tree = ast.parse(_as_call(line) if _states_options(line) else line)
         except SyntaxError:
             continue
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        if not used <= SCOPE:  # an object of the user's, such as images
+            return None
         # Arguments of other calls, such as std= of a covariance, are stated where that call is.
         other = re.match(r"[a-z_]+=(?!=)", line) and not _states_options(line)
         return line if any(sign in line for sign in "=(") and not other else None
