@@ -46,8 +46,9 @@ def _code(clause: str) -> str | None:
             tree = ast.parse(_as_call(line) if _states_options(line) else line)
         except SyntaxError:
             continue
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        if not used <= SCOPE:  # an object of the user's, such as images
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        made = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        if not {node.id for node in names} <= SCOPE | made:  # an object of the user's, such as images
             return None
         # Arguments of other calls, such as std= of a covariance, are stated where that call is.
         other = re.match(r"[a-z_]+=(?!=)", line) and not _states_options(line)
