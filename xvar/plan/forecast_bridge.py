@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED)
+WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED, Status.AMBIGUOUS)
 
 
 def extrapolate_windows(
@@ -109,7 +109,7 @@ def _refuse_lost_motion(known: Array, status: Array, number: Array) -> None:
             variable="u",
             index=f"window {int(number[row])}",
             found=f"no finite motion in a window of status {Status(status[row]).name.lower()}",
-            expected="a motion in every window that is converged or not_converged",
+            expected="a motion in every window that is converged, not_converged or ambiguous",
             fix="analysis = ds.var4d.assimilate(), or analysis.isel(window=...) without it",
         )
     faults.raise_if_any()
