@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 import xvar
+from tests import options
 from xvar.cf.metadata import STATUS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -107,6 +108,22 @@ def test_the_how_to_pages_run_as_written(page, name) -> None:
         "resume": lambda: page.done.sizes["window"] == page.report.windows == 2,
     }
     assert expected[name]()
+
+
+@pytest.mark.filterwarnings("ignore:variable 'temperature'. .* have no value in any frame")  # as the page says
+def test_the_page_on_several_sources_runs_as_written(page) -> None:
+    code = blocks("docs/howto/several-sources.md")
+    run(page, code[:2])
+    assert page.error(page.both) < 0.7 * page.error(page.alone)
+    run(page, code[2:])
+    assert page.distance(page.both) < 0.8 * page.distance(page.alone)
+    assert page.analysis["second_offset"].item() == pytest.approx(0.4, abs=0.1)
+
+
+def test_the_page_on_options_has_the_table_and_runs_as_written(page) -> None:
+    text = options.PAGE.read_text(encoding="utf-8")
+    assert text == options.renewed(text), "python -m tests.options renews it"
+    run(page, blocks("docs/options.md"))
 
 
 def test_the_page_on_untrusted_files_runs_as_written(page) -> None:

@@ -131,7 +131,7 @@ OPTIONS: dict[str, Option] = {
             "method",
             '{"image_motion", "currents", "advection", "model"}, optional',
             "The problem that is solved. Default: that of `dynamics`, else currents if the variable is a temperature "
-            "or another tracer of the sea, else image motion. No other option selects it.",
+            "of the sea, else image motion. No other option selects it.",
             choices=(None, *METHODS),
             flag="image_motion, currents or advection.",
             example='"image_motion"',
@@ -179,7 +179,8 @@ OPTIONS: dict[str, Option] = {
             "background",
             'Dataset, "cycled" or xvar.background.Cycled, optional',
             "x_b, on the grid of the data. For the methods of images ``u`` and ``v``, about which the prior of the "
-            "motion is centred (default: rest). For advection ``u``, ``v`` and the variable itself, each optional: "
+            "motion is centred (default: the displacement of best correlation for image motion, rest for currents). For "
+            "advection ``u``, ``v`` and the variable itself, each optional: "
             "rest, and the first frame, which then is no observation. For a model the whole state. With "
             '``"cycled"`` each window begins from the forecast of the window before, see `xvar.background.Cycled`.',
             empty=_no_background,

@@ -1,0 +1,20 @@
+"""The table of options in docs/options.md: ``python -m tests.options`` renews it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from xvar.plan.options import table
+
+PAGE = Path(__file__).parents[1] / "docs/options.md"
+TABLE = re.compile(r"(?<=<!-- options -->\n).*?(?=\n<!-- end of options -->)", re.DOTALL)
+
+
+def renewed(text: str) -> str:
+    """Return the text of the page with the table of the options as they are declared."""
+    return TABLE.sub(lambda _: table(), text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
