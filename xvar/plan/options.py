@@ -179,8 +179,8 @@ OPTIONS: dict[str, Option] = {
             "background",
             'Dataset, "cycled" or xvar.background.Cycled, optional',
             "x_b, on the grid of the data. For the methods of images ``u`` and ``v``, about which the prior of the "
-            "motion is centred (default: the displacement of best correlation for image motion, rest for currents). For "
-            "advection ``u``, ``v`` and the variable itself, each optional: "
+            "motion is centred (default: the displacement of best correlation for image motion, rest for currents). "
+            "For advection ``u``, ``v`` and the variable itself, each optional: "
             "rest, and the first frame, which then is no observation. For a model the whole state. With "
             '``"cycled"`` each window begins from the forecast of the window before, see `xvar.background.Cycled`.',
             empty=_no_background,
