@@ -8,8 +8,9 @@ import xarray as xr
 
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import images
-from xvar.cf.kinds import kind, sea_evidence
+from xvar.cf.kinds import kind, kind_and_reason, sea_evidence
 
+NO_SEA = 'no evidence of a sea: method="currents" analyses currents'
 KINDS = {"radar": "rain", "sst": "sea_temperature", "ocean": "sea_temperature", "currents": "other"}
 
 
@@ -86,6 +87,21 @@ def test_kinds(name, attrs, expected):
     assert kind(images(**attrs).rename(name)) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "attrs", "expected"),
+    [
+        ("x", {"standard_name": "rainfall_rate"}, ("rain", "by standard_name 'rainfall_rate'")),
+        ("x", {"units": "mm/h"}, ("rain", "by units 'mm/h'")),
+        ("x", {"long_name": "Radar reflectivity"}, ("reflectivity", "by long_name 'Radar reflectivity'")),
+        ("SST", {"units": "K"}, ("sea_temperature", "by name 'SST'")),
+        ("t2m", {"units": "K"}, ("temperature", f"by units 'K', {NO_SEA}")),
+        ("x", {"units": "m"}, ("other", "by neither standard_name, units nor name")),
+    ],
+)
+def test_reasons_of_a_kind(name, attrs, expected):
+    assert kind_and_reason(images(**attrs).rename(name)) == expected
+
+
 def temperature(name="temperature", **attrs) -> xr.DataArray:
     return images(**{"units": "K", **attrs}).rename(name)
 
@@ -93,9 +109,15 @@ def temperature(name="temperature", **attrs) -> xr.DataArray:
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (temperature(standard_name="sea_surface_skin_temperature"), "standard_name sea_surface_skin_temperature"),
-        (temperature(standard_name="sea_water_potential_temperature"), "standard_name sea_water_potential_temperature"),
-        (temperature(standard_name="sea_surface_temperature standard_error"), "standard_name sea_surface_temperature"),
+        (temperature(standard_name="sea_surface_skin_temperature"), "standard_name 'sea_surface_skin_temperature'"),
+        (
+            temperature(standard_name="sea_water_potential_temperature"),
+            "standard_name 'sea_water_potential_temperature'",
+        ),
+        (
+            temperature(standard_name="sea_surface_temperature standard_error"),
+            "standard_name 'sea_surface_temperature'",
+        ),
         (temperature("analysed_sst"), "name 'analysed_sst'"),
         (temperature("SST"), "name 'SST'"),
         (temperature("thetao"), "name 'thetao'"),

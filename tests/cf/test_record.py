@@ -119,7 +119,7 @@ def test_all_that_is_known_of_a_tidy_record() -> None:
     record = read(dataset)
     assert (record.name, record.axes) == ("sst", Axes("time", "y", "x"))
     assert (record.units, record.kind, record.interval) == ("degree_Celsius", "sea_temperature", 120.0)
-    assert record.notes == (GRID, LAND)
+    assert record.notes[1:] == (GRID, LAND)
     assert record.land is None
     assert record.cadence == 120.0
     assert record.times.seconds.tolist() == [0, 120, 240, 360]
@@ -153,7 +153,7 @@ def test_units_as_the_file_or_the_user_has_them(units, stated, own, kind, notes)
         dataset["image"].attrs["units"] = units
     record = read(dataset, units=stated)
     assert (record.units, record.kind) == (own, kind)
-    assert [note for note in record.notes if "units" in note] == notes
+    assert [note for note in record.notes[1:] if "units" in note] == notes
     assert dataset["image"].attrs.get("units") == units
 
 
@@ -163,7 +163,7 @@ def test_what_was_done_is_told_in_its_order() -> None:
     values = dataset["sst"].values.copy()
     dataset["sst"] = (dataset["sst"].dims, values, {"units": "deg C"})
     record = read(dataset, "sst", sort=True)
-    assert record.notes == (
+    assert record.notes[1:] == (
         GRID,
         LAND,
         "coordinates that are also names of the output: 'step' as 'step_of_input'",
@@ -198,7 +198,7 @@ def test_what_the_user_states_reaches_the_record() -> None:
 def test_the_grid_mapping_is_that_of_the_dataset() -> None:
     dataset = warm().assign(crs=((), 0, STEREOGRAPHIC))
     dataset["sst"].attrs["grid_mapping"] = "crs"
-    assert read(dataset, "sst").notes[0] == "grid: from x and y by the map factor of 'crs' (0.933 to 0.933)"
+    assert read(dataset, "sst").notes[1] == "grid: from x and y by the map factor of 'crs' (0.933 to 0.933)"
 
 
 def test_an_amount_of_rain_has_the_interval_that_the_file_states() -> None:
@@ -223,7 +223,7 @@ def test_codes_of_a_radar_are_known_before_values_are_looked_at() -> None:
     dataset["DBZH"].attrs |= {"nodata": 255.0, "undetect": 0.0}
     told = read(dataset)
     assert told.nodata is None
-    assert told.notes[2:4] == ("nodata of 95.5 taken as missing", "undetect of -32 is -32: looked at, and nothing seen")
+    assert told.notes[3:5] == ("nodata of 95.5 taken as missing", "undetect of -32 is -32: looked at, and nothing seen")
     assert int(told.array.isnull().sum()) == 16
 
 
@@ -232,7 +232,7 @@ def test_lazy_values_are_not_looked_at() -> None:
     dataset["sst"][0, 0, 0] = np.inf
     record = read(dataset.chunk(time=1))
     assert record.array.chunks is not None
-    assert len(record.notes) == 2
+    assert len(record.notes) == 3
 
 
 @pytest.mark.parametrize("source", [None, "/data/warm.nc"])

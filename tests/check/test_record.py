@@ -59,6 +59,26 @@ def test_facts_are_those_of_the_record() -> None:
     assert describe(irregular)["cadence"] == "120 s, from 120 to 360 s"
 
 
+def test_facts_and_summary_say_why_the_kind_and_the_method_were_chosen() -> None:
+    sea, air = warm(), with_values(warm(), lambda values: values + 273).rename(sst="t2m")
+    air["t2m"].attrs = {"units": "K", "standard_name": "air_temperature"}
+    for record, kind, reason, method in (
+        (sea, "sea_temperature", "by ", "currents"),
+        (air, "temperature", "by standard_name 'air_temperature', no evidence of a sea", "image_motion"),
+    ):
+        known = describe(record)
+        assert known["kind"] == kind
+        assert known["method"].startswith(f"{method}, the default for {kind}")
+        assert known["notes"][0].startswith(f"kind: {kind}, {reason}")
+        analysis = record.var4d.assimilate()
+        for line in (f"method: {method}", f"- {known['notes'][0]}"):
+            assert line in analysis.var4d.summary().splitlines()
+    assert 'method="currents"' in describe(air)["notes"][0]
+    stated = air.var4d.check(method="currents").facts
+    assert stated["method"].startswith("currents, as stated by method=")
+    assert stated["kind"] == "temperature"
+
+
 def test_what_stands_in_the_way_is_told_and_not_raised() -> None:
     record = warm().drop_vars("x")
     del record["sst"].attrs["units"]

@@ -32,13 +32,13 @@ def test_notes_come_behind_those_of_the_file() -> None:
     dataset["sst_qc"] = (("time", "y", "x"), np.zeros((4, 24, 24), "i1"))
     with pytest.warns(InputWarning, match=r"1 infinite values, the first at index \(1, 2, 3\)"):
         record, faults = screened(dataset)
-    assert record.notes[2:] == (
+    assert record.notes[3:] == (
         "quality: 'sst_qc' is not looked at; ds['sst'] = ds['sst'].where(ds['sst_qc'] == ...) keeps what it calls good",
         "1 infinite values: taken as missing",
     )
     assert not len(faults)
     assert codes(screened(dataset, strict=True)[1]) == ["infinite-values"]
-    assert len(screened(warm().chunk(time=1))[0].notes) == 2
+    assert len(screened(warm().chunk(time=1))[0].notes) == 3
 
 
 def test_the_screen_of_a_record() -> None:

@@ -59,8 +59,18 @@ def kind(array: xr.DataArray, dataset: xr.Dataset | None = None) -> Kind:
     {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
         Temperatures without evidence of a sea are "temperature".
     """
-    found = _measured(array)
-    return "sea_temperature" if found == "temperature" and sea_evidence(dataset, array) is not None else found
+    return kind_and_reason(array, dataset)[0]
+
+
+def kind_and_reason(array: xr.DataArray, dataset: xr.Dataset | None = None) -> tuple[Kind, str]:
+    """Return the kind of a variable, see :func:`kind`, and the statement of the file that decided it."""
+    found, reason = _measured(array)
+    if found != "temperature":
+        return found, reason
+    evidence = sea_evidence(dataset, array)
+    if evidence is None:
+        return found, f'{reason}, no evidence of a sea: method="currents" analyses currents'
+    return "sea_temperature", f"by {evidence}"
 
 
 def sea_evidence(dataset: xr.Dataset | None, array: xr.DataArray) -> str | None:
@@ -80,12 +90,12 @@ def sea_evidence(dataset: xr.Dataset | None, array: xr.DataArray) -> str | None:
     Returns
     -------
     str or None
-        Such as "standard_name sea_surface_temperature" or "'salinity' beside it".
+        Such as "standard_name 'sea_surface_temperature'" or "'salinity' beside it".
     """
     standard = standard_name(array)
     if _SEA_NAME.search(standard):
-        return f"standard_name {standard}"
-    names = {"name": str(array.name), "long_name": str(array.attrs.get("long_name", ""))}
+        return f"standard_name {standard!r}"
+    names = _names(array)
     if standard not in _GENERAL or any(_NOT_SEA.search(_spaced(text)) for text in names.values()):
         return None
     for label, text in names.items():
@@ -109,12 +119,17 @@ def sea_evidence(dataset: xr.Dataset | None, array: xr.DataArray) -> str | None:
     return None
 
 
+def _names(array: xr.DataArray) -> dict[str, str]:
+    return {"name": str(array.name), "long_name": str(array.attrs.get("long_name", ""))}
+
+
 def _spaced(text: str) -> str:
     """Return words in lower case, separated by blanks."""
     return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
-def _measured(array: xr.DataArray) -> Kind:
+def _measured(array: xr.DataArray) -> tuple[Kind, str]:
+    """Return the kind without regard to a sea, and its reason."""
     standard, units = standard_name(array), array.attrs.get("units")
     if standard:
         meant: Kind = "other"
@@ -124,18 +139,21 @@ def _measured(array: xr.DataArray) -> Kind:
             meant = "rain"
         elif _TEMPERATURE.search(standard) and not standard.startswith("tendency"):
             meant = "temperature"
-        return meant if _units_allow(meant, units) else "other"
+        return meant if _units_allow(meant, units) else "other", f"by standard_name {standard!r}"
     if units is not None:
-        spelling = normalise_units(str(units))
+        spelling, reason = normalise_units(str(units)), f"by units {str(units)!r}"
         if spelling == "dBZ":
-            return "reflectivity"
+            return "reflectivity", reason
         if are_convertible(spelling, "K"):
-            return "temperature"
+            return "temperature", reason
         # A depth over a time with small depths is rain; m s-1 alone is any velocity.
         if are_convertible(spelling, "m s-1") and re.search(r"\b(mm|millimet|inch|in)\b", spelling):
-            return "rain"
-    words = set(_spaced(f"{array.name} {array.attrs.get('long_name', '')}").split())
-    return next((label for label, known in _WORDS.items() if words & known and _units_allow(label, units)), "other")
+            return "rain", reason
+    for known, words in _WORDS.items():
+        for label, text in _names(array).items():
+            if words & set(_spaced(text).split()) and _units_allow(known, units):
+                return known, f"by {label} {text!r}"
+    return "other", "by neither standard_name, units nor name"
 
 
 def _units_allow(label: Kind, units: object) -> bool:

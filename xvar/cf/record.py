@@ -14,7 +14,7 @@ from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
 from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
-from xvar.cf.kinds import Kind, kind
+from xvar.cf.kinds import Kind, kind_and_reason
 from xvar.cf.land import find_land
 from xvar.cf.limits import physical_limits
 from xvar.cf.names import without_clash
@@ -187,7 +187,7 @@ def read_record(
     grid = horizontal_grid(array, axes, faults, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
         return None
-    what = kind(array if units is None else array.assign_attrs(units=own_units), dataset)
+    what, reason = kind_and_reason(array if units is None else array.assign_attrs(units=own_units), dataset)
     interval = interval_of(array, axes.time, times.seconds, dataset)
     nodata = undeclared_nodata(array, what)
     image = detected(image, what, physical_limits(what, own_units, interval), done)
@@ -195,7 +195,7 @@ def read_record(
     mask, statement = find_land(dataset, image, axes, land, faults)
     if times.order is not None:
         image = image.isel({axes.time: times.order})
-    notes = [f"grid: {grid.description}", f"land: {statement}", *done]
+    notes = [f"kind: {what}, {reason}", f"grid: {grid.description}", f"land: {statement}", *done]
     if times.note:
         notes.append(times.note)
     given = array.attrs.get("units")

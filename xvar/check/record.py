@@ -119,7 +119,7 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
             _, found = read_source(data, variable, chosen, faults)
             faults.raise_if_any()
             assert found is not None
-            known = facts(found)
+            known = facts(found, chosen)
             _refuse_as_assimilate_does(data, variable, options)
             reports = _reports(found, chosen, options)
         except InputError as error:

@@ -11,6 +11,8 @@ import xarray as xr
 from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.errors import Faults
+from xvar.plan.method import explain_method
+from xvar.plan.options import Options
 from xvar.plan.windows import read_windows
 from xvar.quality.rules import read_quality
 from xvar.quality.screening import screen_record
@@ -60,11 +62,11 @@ def describe(
         record = screen_record(record, dataset, read_quality(None, record.kind, faults), faults, strict=strict)
     faults.raise_if_any()
     assert record is not None
-    return facts(record)
+    return facts(record, Options.read({}, faults))
 
 
-def facts(record: Record) -> dict[str, Any]:
-    """Describe a record that was read; raise InputError if it holds no window."""
+def facts(record: Record, options: Options) -> dict[str, Any]:
+    """Describe a record that was read, and the method of a call; raise InputError if it holds no window."""
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
     schedule = read_windows(seconds, record.axes.time, None, None, "drop", faults)
@@ -80,6 +82,7 @@ def facts(record: Record) -> dict[str, Any]:
     return {
         "variable": str(record.name),
         "kind": record.kind,
+        "method": explain_method(options, record.kind),
         "units": record.units,
         "axes": f"time {record.axes.time!r}, y {record.axes.y!r}, x {record.axes.x!r}",
         "grid": f"{rows} rows x {columns} columns, {record.grid.kind}",

@@ -102,6 +102,14 @@ def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
     return None
 
 
-def method_in_words(method: Method) -> str:
-    """Return a method and what it solves."""
-    return f"{method}: {METHODS[method]}"
+def explain_method(options: Options, kind: Kind) -> str:
+    """Return the method of a call, what selected it, and what it solves."""
+    method = choose_method(options, kind, Faults())
+    if method is None:
+        return "none: the options contradict each other"
+    selected = f"the default for {kind}"
+    if options.method is not None:
+        selected = "as stated by method="
+    elif options.dynamics is not None:
+        selected = "that of dynamics="
+    return f"{method}, {selected}: {METHODS[method]}"

@@ -139,7 +139,8 @@ def read_images(
         if (np.diff(order) != 1).any():
             array = array.isel({array.dims[axis]: order})
             std = std if std is None or std.shape[axis] == 1 else std.take(order, axis)
-    units, what = _units(array, wanted, state, label, faults, notes)
+    dataset = images.data if isinstance(images.data, xr.Dataset) else None
+    units, what = _units(array, dataset, wanted, state, label, faults, notes)
     screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time)
     source = ImageSource(
         label=label,
@@ -186,7 +187,13 @@ def _on_points(array: xr.DataArray, record: Record, label: str, faults: Faults) 
 
 
 def _units(
-    array: xr.DataArray, wanted: str, state: State, label: str, faults: Faults, notes: list[str]
+    array: xr.DataArray,
+    dataset: xr.Dataset | None,
+    wanted: str,
+    state: State,
+    label: str,
+    faults: Faults,
+    notes: list[str],
 ) -> tuple[tuple[float, float] | None, Kind]:
     """Return factor and term of the conversion into the units of the variable, and what the images measure."""
     units = state.units.get(wanted)
@@ -194,6 +201,6 @@ def _units(
         return None, "other"
     own = units_of(array, None, faults)
     if own is None or same_units(own, units):
-        return None, kind(array)
+        return None, kind(array, dataset)
     shift, end = (float(value) for value in in_units(np.array([0.0, 1.0]), array, units, label, faults, notes))
-    return (end - shift, shift), kind(array)
+    return (end - shift, shift), kind(array, dataset)
