@@ -24,6 +24,7 @@ from tests.runs.records import OPTIONS, Failing, Killing, Locking, Noting, Slow,
 from xvar.execution import workers
 from xvar.execution.batches import WindowError
 from xvar.runs import Report, status
+from xvar.runs.cluster import started
 
 distributed = pytest.importorskip("distributed")
 
@@ -385,3 +386,10 @@ def test_ctrl_c_lets_the_workers_go(client: Any, tmp_path: pathlib.Path) -> None
     assert not any(client.processing().values())
     assert 1 <= status(tmp_path / "a.zarr").done < 8
     assert threading.active_count() < 50
+
+
+def test_workers_of_a_run_have_no_profiler_and_start() -> None:
+    with started(1) as client:
+        assert client.run(dask.config.get, "distributed.worker.profile.enabled") == dict.fromkeys(
+            client.nthreads(), False
+        )

@@ -19,8 +19,12 @@ import logging, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 """
-# The statistical profiler of workers keeps what it has seen: 25 MB over 800 windows.
-_CONFIG = {"distributed": {"worker": {"profile": {"enabled": False}}}}
+_CONFIG = {
+    # The statistical profiler of workers keeps what it has seen: 25 MB over 800 windows.
+    "distributed.worker.profile.enabled": False,
+    # A worker that takes longer than this to come back is dropped, and with the last one the run would hang.
+    "distributed.deploy.lost-worker-timeout": "1h",
+}
 
 
 def _distributed() -> Any:
@@ -68,19 +72,18 @@ def started(workers: int | None) -> Iterator[Any]:
         return
     distributed = _distributed()
     processes.refuse_fork_method()
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=":0",  # a free port: another cluster may have the usual one
-        config=_CONFIG,
-        preload=[_PRELOAD],
-        scheduler_kwargs={"allowed_failures": DEATHS - 1},  # a batch that kills its third worker is given up
-    )
-    # A worker that takes longer than this to come back is dropped, and with the last one the run would hang.
-    patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"})
     nannies = logging.getLogger("distributed.nanny")
-    with ExitStack() as end, patience, cluster, distributed.Client(cluster, set_as_default=False) as client:
+    with ExitStack() as end:
+        end.enter_context(dask.config.set(_CONFIG))
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=":0",  # a free port: another cluster may have the usual one
+            preload=[_PRELOAD],
+            scheduler_kwargs={"allowed_failures": DEATHS - 1},  # a batch that kills its third worker is given up
+        )
+        client = end.enter_context(distributed.Client(end.enter_context(cluster), set_as_default=False))
         end.callback(nannies.setLevel, nannies.level)
         with client.as_current():
             try:
