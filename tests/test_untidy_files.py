@@ -223,10 +223,10 @@ def test_flags_of_quality_without_known_meanings_are_listed() -> None:
     text = quality(with_quality(flag_meanings="a b c d e f").var4d.assimilate())
     assert "0 = a, 1 = b" in text
     text = quality(with_quality(flag_meanings="good probably_bad").var4d.assimilate())
-    assert text.endswith("== ...) keeps what it calls good")
+    assert text.endswith("== ...) keeps its good values")
     alone = with_quality().rename(quality_level="flags")
     assert not [n for n in json.loads(alone.var4d.assimilate().attrs["xvar_configuration"])["notes"] if "quality" in n]
     alone["sst"].attrs["ancillary_variables"] = "flags"
-    assert "'flags' is not looked at" in quality(alone.var4d.assimilate())
+    assert "'flags' is not applied" in quality(alone.var4d.assimilate())
     alone["flags"] = alone["flags"].isel(y=0, x=0)
     assert not [n for n in json.loads(alone.var4d.assimilate().attrs["xvar_configuration"])["notes"] if "flags" in n]

@@ -73,7 +73,7 @@ def since(start: str, seconds: list[float]) -> np.ndarray:
         (
             [0, 120, 240, 384],
             since("2020-01-01", [0, 120, 240, 384]),
-            "frame 3 (2020-01-01T00:06:24) comes 24 s late, where the others keep to 120 s",
+            "frame 3 (2020-01-01T00:06:24) comes 24 s late; the others keep to 120 s",
             "20%",
             (
                 "ds = ds.assign_coords(when=ds['when'].where(ds['when'] != numpy.datetime64('2020-01-01T00:06:24'), "
@@ -83,7 +83,7 @@ def since(start: str, seconds: list[float]) -> np.ndarray:
         (
             [0, 2, 3.5, 6, 8],
             since("2020-01-01", [0, 2, 3.5, 6, 8]),
-            "frame 2 (2020-01-01T00:00:03.5) comes 0.5 s early, where the others keep to 2 s",
+            "frame 2 (2020-01-01T00:00:03.5) comes 0.5 s early; the others keep to 2 s",
             "25%",
             (
                 "ds = ds.assign_coords(when=ds['when'].where(ds['when'] != numpy.datetime64('2020-01-01T00:00:03.5'), "
@@ -93,7 +93,7 @@ def since(start: str, seconds: list[float]) -> np.ndarray:
         (
             [0, 120, 240, 384],
             cftime.num2date([0, 120, 240, 384], "seconds since 2001-02-28", "noleap"),
-            "frame 3 (2001-02-28 00:06:24) comes 24 s late, where the others keep to 120 s",
+            "frame 3 (2001-02-28 00:06:24) comes 24 s late; the others keep to 120 s",
             "20%",
             "correct its time",
         ),
@@ -105,7 +105,7 @@ def test_a_shifted_frame_is_told_word_by_word(seconds, times, note, share, mend)
     assert notes == [note]
     (warning,) = warned
     assert str(warning.message) == (
-        f"dimension 'when': {note}; where its clock is wrong, the motion beside it is off by {share}: {mend}"
+        f"dimension 'when': {note}; if its clock is wrong, the motion beside it is off by {share}: {mend}"
     )
 
 

@@ -38,7 +38,7 @@ CHOSEN = "ds['{0}'].isin([1, 2])) keeps good and best"
     ],
 )
 def test_quality_is_known_by_name_and_standard_name(name, attrs, is_told) -> None:
-    expected = [f"quality: {name!r} is not looked at; {LABEL}{CHOSEN.format(name)}"]
+    expected = [f"quality: {name!r} is not applied; {LABEL}{CHOSEN.format(name)}"]
     assert told(name, **attrs) == (expected if is_told else [])
     assert told(name, ("y", "x"), **attrs) == (expected if is_told else [])
     for dims in (("t",), ("t", "y"), ("x",)):
@@ -46,7 +46,7 @@ def test_quality_is_known_by_name_and_standard_name(name, attrs, is_told) -> Non
 
 
 def test_flags_that_the_variable_points_at() -> None:
-    note = f"quality: 'w' is not looked at; {LABEL}{CHOSEN.format('w')}"
+    note = f"quality: 'w' is not applied; {LABEL}{CHOSEN.format('w')}"
     assert told("w", linked="a w", **FLAGS) == [note]
     assert told("w", linked="a", **FLAGS) == []
     assert told("w", linked="w") == []  # no flags
@@ -56,20 +56,20 @@ def test_flags_that_the_variable_points_at() -> None:
 
 def test_a_variable_is_not_the_quality_of_itself() -> None:
     dataset = xr.Dataset({name: (DIMS, np.zeros((2, 3, 4))) for name in ("quality", "a_quality", "b_quality")})
-    line = "ds['quality'] = ds['quality'].where(ds['{0}'] == ...) keeps what it calls good"
+    line = "ds['quality'] = ds['quality'].where(ds['{0}'] == ...) keeps its good values"
     assert quality_notes(dataset, dataset["quality"], AXES) == [
-        f"quality: {name!r} is not looked at; {line.format(name)}" for name in ("a_quality", "b_quality")
+        f"quality: {name!r} is not applied; {line.format(name)}" for name in ("a_quality", "b_quality")
     ]
 
 
 @pytest.mark.parametrize(
     ("attrs", "condition"),
     [
-        ({}, " == ...) keeps what it calls good"),
-        ({"flag_meanings": "good bad"}, " == ...) keeps what it calls good"),
-        ({"flag_meanings": "good"}, " == ...) keeps what it calls good"),
-        ({"flag_values": [0, 1]}, " == ...) keeps what it calls good"),
-        ({"flag_values": [0, 1], "flag_meanings": "good"}, " == ...) keeps what it calls good"),
+        ({}, " == ...) keeps its good values"),
+        ({"flag_meanings": "good bad"}, " == ...) keeps its good values"),
+        ({"flag_meanings": "good"}, " == ...) keeps its good values"),
+        ({"flag_values": [0, 1]}, " == ...) keeps its good values"),
+        ({"flag_values": [0, 1], "flag_meanings": "good"}, " == ...) keeps its good values"),
         ({"flag_values": np.int8(3), "flag_meanings": "GOOD"}, ".isin([3])) keeps GOOD"),
         ({"flag_values": [0, 1], "flag_meanings": "a b"}, " == ...) keeps one of 0 = a, 1 = b"),
         ({"flag_values": [0.5, 1], "flag_meanings": "not_good Bad"}, " == ...) keeps one of 0.5 = not_good, 1 = Bad"),
@@ -85,4 +85,4 @@ def test_a_variable_is_not_the_quality_of_itself() -> None:
     ],
 )  # fmt: skip
 def test_the_condition_keeps_what_is_called_good(attrs, condition) -> None:
-    assert told(**attrs) == [f"quality: 'v_quality' is not looked at; {LABEL}ds['v_quality']{condition}"]
+    assert told(**attrs) == [f"quality: 'v_quality' is not applied; {LABEL}ds['v_quality']{condition}"]

@@ -111,7 +111,7 @@ def test_lines_and_stripes_of_a_real_sea(shared_data) -> None:
         harmed = end_point_error(ds, truth)
     assert harmed > 1.3 * clean
     scope = {"ds": ds}
-    exec(str(warned[0].message).partition("taken out by ")[2], scope)
+    exec(str(warned[0].message).partition("fix: ")[2], scope)
     ds["temperature"].attrs = ocean["temperature"].attrs
     assert end_point_error(ds, truth) < 1.2 * clean
 

@@ -33,7 +33,7 @@ def test_notes_come_behind_those_of_the_file() -> None:
     with pytest.warns(InputWarning, match=r"1 infinite values, the first at index \(1, 2, 3\)"):
         record, faults = screened(dataset)
     assert record.notes[3:] == (
-        "quality: 'sst_qc' is not looked at; ds['sst'] = ds['sst'].where(ds['sst_qc'] == ...) keeps what it calls good",
+        "quality: 'sst_qc' is not applied; ds['sst'] = ds['sst'].where(ds['sst_qc'] == ...) keeps its good values",
         "1 infinite values: taken as missing",
     )
     assert not len(faults)

@@ -98,7 +98,7 @@ def test_stripes_are_told_word_by_word() -> None:
         assert notes == [f"stripes along 'column' of about 1.2{unit} in 3 of 4 frames"]
         (warning,) = warned
         assert str(warning.message) == (
-            f"variable 'sst': {notes[0]}, which the motion takes for part of the image; they are taken out by "
+            f"variable 'sst': {notes[0]}, which the motion follows as part of the image; fix: "
             "steps = (ds['sst'] - ds['sst'].shift(row=1)).median('column'); "
             f"offsets = (steps - steps{mean}).cumsum('row'); ds['sst'] = ds['sst'] - (offsets - offsets{mean})"
         )

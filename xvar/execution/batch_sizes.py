@@ -38,23 +38,12 @@ def is_batch(batch: object) -> bool:
 def batch_sizes(
     batch: int | str | None, windows: int, points: int, steps: int, working_fields: int, *, lazy: bool = True
 ) -> Sizes:
-    """Return the sizes of batches; no result depends on them.
+    """Return the sizes of batches for a record of `windows` of `steps` frames on `points`; no result depends on them.
 
-    Parameters
-    ----------
-    batch : int, str or None
-        Windows of a task, or its memory, such as "500MiB". Default: about ten seconds of work, at most a tenth of the
-        record, and few enough to keep every worker busy.
-    windows : int
-        Windows of the record.
-    points : int
-        Points of the grid.
-    steps : int
-        Frames of a window.
-    working_fields : int
-        Fields of the grid, of four bytes a point, that a window needs while it is minimised.
-    lazy : bool
-        Batches become tasks. In memory the fastest number of windows is taken instead.
+    `batch` is the number of windows of a task, or its memory, such as "500MiB". By default a task is about ten seconds
+    of work, at most a tenth of the record, and small enough to keep every worker busy. `working_fields` is the number
+    of fields, of four bytes a point, that a window needs while it is minimised. If not `lazy`, the fastest number of
+    windows is taken.
     """
     cached = max(1, TOGETHER_POINTS // (points * steps))
     if isinstance(batch, str):

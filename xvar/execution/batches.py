@@ -1,4 +1,4 @@
-"""Batches of windows: what a solver receives, what it returns, and windows that fail without disturbing the others."""
+"""Batches of windows: input and output of a solver; a window that fails does not disturb the others."""
 
 from __future__ import annotations
 
@@ -30,46 +30,22 @@ class WindowError(RuntimeError):
 
 @dataclass(frozen=True)
 class CycleState:
-    """State that a cycled window takes over from the window before it.
+    """State that a cycled window takes over from the window before it."""
 
-    Attributes
-    ----------
-    fields : mapping of str to array (y, x)
-        Variables of that analysis at its last frame, in the order of the input.
-    lead : float
-        Seconds from that frame to the first of this window.
-    elapsed : float
-        Seconds from the first frame of that window to the first of this one.
-    """
-
-    fields: Fields
-    lead: float
-    elapsed: float
+    fields: Fields  # (y, x), variables of that analysis at its last frame, in the order of the input
+    lead: float  # seconds from that frame to the first of this window
+    elapsed: float  # seconds from the first frame of that window to the first of this one
 
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows with the same frame times, as plain arrays: the input of a solver.
+    """Windows with the same frame times, as plain arrays: the input of a solver."""
 
-    Attributes
-    ----------
-    frames : array (window, frame, y, x)
-        In the order of the input, NaN where nothing was observed.
-    seconds : tuple of float
-        Time of each frame after the first of its window.
-    numbers : array of int (window, frame)
-        Number of each frame in the record.
-    begin : array of float (window,)
-        Seconds from the first frame of the record to the first frame of each window.
-    cycle_state : CycleState, optional
-        Of the one window of the batch, if windows are cycled.
-    """
-
-    frames: NDArray[Any]
-    seconds: tuple[float, ...]
-    numbers: NDArray[np.intp]
-    begin: NDArray[np.float64]
-    cycle_state: CycleState | None = None
+    frames: NDArray[Any]  # (window, frame, y, x), in the order of the input, NaN if not observed
+    seconds: tuple[float, ...]  # of each frame after the first of its window
+    numbers: NDArray[np.intp]  # (window, frame), of each frame in the record
+    begin: NDArray[np.float64]  # (window,), seconds from the first frame of the record to the first of the window
+    cycle_state: CycleState | None = None  # of the one window of the batch, if windows are cycled
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -98,33 +74,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive windows that make one task.
+    """Consecutive windows that make one task."""
 
-    Attributes
-    ----------
-    begin : int
-        Number of the first window.
-    needed : ndarray of int (frame,)
-        Frames of the record that the windows hold, ascending.
-    frames : ndarray of int (window, step)
-        Place in `needed` of each frame; -1 if a window has fewer.
-    seconds : ndarray of float (window, step)
-        Time of each frame after the first of its window.
-    starts : ndarray of float (window,)
-        Seconds from the first frame of the record to the first frame of each window.
-    spans : ndarray (window, 2) or None
-        Dates of the first and the last frame, for messages.
-    lead, elapsed : ndarray of float (window,) or None
-        See `Schedule`.
-    """
-
-    begin: int
-    needed: NDArray[np.intp]
-    frames: NDArray[np.intp]
-    seconds: NDArray[np.float64]
-    starts: NDArray[np.float64]
-    spans: NDArray[Any] | None = None
-    lead: NDArray[np.float64] | None = None
+    begin: int  # number of the first window
+    needed: NDArray[np.intp]  # (frame,), frames of the record that the windows hold, ascending
+    frames: NDArray[np.intp]  # (window, step), place in `needed`; -1 if a window has fewer
+    seconds: NDArray[np.float64]  # (window, step), after the first frame of the window
+    starts: NDArray[np.float64]  # (window,), seconds from the first frame of the record
+    spans: NDArray[Any] | None = None  # (window, 2), dates of the first and the last frame, for messages
+    lead: NDArray[np.float64] | None = None  # (window,), as `elapsed`: see `Schedule`
     elapsed: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
@@ -179,30 +137,14 @@ def _batch(
 
 @dataclass(frozen=True)
 class Work:
-    """Settings of a call that are the same for each of its batches.
-
-    Attributes
-    ----------
-    solve : callable (WindowBatch) -> mapping of str to array (window, ...)
-        Solver of windows with the same frame times.
-    outputs : mapping of str to Output
-        Table of its results; ``status`` is among them.
-    errors : {"raise", "continue"}
-        Whether a window that fails ends the run, or is marked in ``status``.
-    together : int
-        Windows that are minimised together at most.
-    device : str, optional
-        Device of torch.
-    carried : tuple of str
-        Outputs that a cycled window takes over from the window before.
-    """
+    """Settings of a call that are the same for each of its batches."""
 
     solve: Solve
-    outputs: Mapping[str, Output]
-    errors: Errors
-    together: int
+    outputs: Mapping[str, Output]  # results of `solve`, ``status`` among them
+    errors: Errors  # "raise" ends the run if a window fails, "continue" marks the window in ``status``
+    together: int  # most windows that are minimised together
     device: str | None = None
-    carried: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()  # outputs that a cycled window takes over from the window before
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Any scheduler that sends work to another process, also a user's own, reports what cannot be pickled.
@@ -212,94 +154,44 @@ class Work:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Results of a batch.
+    """Results of a batch by output, and the reason of each window that failed, by its number."""
 
-    Attributes
-    ----------
-    arrays : dict of str to ndarray (window, ...)
-        By output.
-    failures : dict of int to str
-        Number of each window that failed, and the reason.
-    """
-
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]  # (window, ...)
     failures: dict[int, str] = field(default_factory=dict)
 
 
 def make_batches(
     schedule: Schedule, size: int, seconds: NDArray[np.float64], times: NDArray[Any] | None = None
 ) -> list[Batch]:
-    """Cut a schedule into batches of `size` windows; the last may be smaller.
-
-    Parameters
-    ----------
-    schedule : Schedule
-        The windows.
-    size : int
-        Windows of a batch.
-    seconds : ndarray of float (frame,)
-        Times of the frames of the record, in seconds.
-    times : ndarray (frame,), optional
-        Dates of the frames, for messages.
-    """
+    """Cut a schedule into batches of `size` windows; `seconds` and dates `times` are those of the record (frame,)."""
     first, last = schedule.frames[:, 0], schedule.frames.max(axis=1)
     spans = None if times is None else np.stack([times[first], times[last]], axis=1)
     starts = seconds[first] - seconds[0]
-    return [
-        _batch(
-            begin,
-            schedule.frames[rows],
-            schedule.rows(begin, begin + size),
-            starts[rows],
-            None if spans is None else spans[rows],
-        )
-        for begin in range(0, len(schedule.frames), size)
-        for rows in [slice(begin, begin + size)]
-    ]
+
+    def batch(begin: int) -> Batch:
+        rows, part = slice(begin, begin + size), schedule.rows(begin, begin + size)
+        return _batch(begin, part.frames, part, starts[rows], None if spans is None else spans[rows])
+
+    return [batch(begin) for begin in range(0, len(schedule.frames), size)]
 
 
 @dataclass
 class LazyTasks:
-    """Tasks of a call made inside `deferred`, to be computed piece by piece.
-
-    Attributes
-    ----------
-    batches : list of Batch
-        Its batches.
-    keys : list of str
-        The task of each; it gives a `BatchResult`.
-    cycle_states : list of str or None
-        The task that gives the state which a batch takes over from the batch before; None if there is none.
-    work : Work or None
-        The settings.
-    outputs : dict of str to str
-        Output that each dask array holds, by the name of the array.
-    """
+    """Tasks of a call made inside `deferred`, to be computed piece by piece."""
 
     batches: list[Batch] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    cycle_states: list[str | None] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)  # of the task of each batch; it gives a `BatchResult`
+    cycle_states: list[str | None] = field(default_factory=list)  # of the task of the state that a batch takes over
     work: Work | None = None
-    outputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)  # by the name of the dask array
 
 
 def solve_batch(
     work: Work, batch: Batch, block: NDArray[Any], held: NDArray[np.intp], before: Fields | None = None
 ) -> BatchResult:
-    """Solve the windows of one batch.
+    """Solve the windows of one batch, given frames (frame, y, x) of the record and their numbers `held` (frame,).
 
-    Parameters
-    ----------
-    work : Work
-        The settings.
-    batch : Batch
-        The windows.
-    block : ndarray (frame, y, x)
-        Frames of the record.
-    held : ndarray of int (frame,)
-        Numbers of these frames in the record: all that the batch needs, and perhaps others.
-    before : mapping of str to ndarray (y, x), optional
-        Final state of the window before the first, see `final_state`.
+    `before` is the final state of the window before the first, see `final_state`.
     """
     return _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed)).solve(before)
 

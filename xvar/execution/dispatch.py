@@ -34,7 +34,7 @@ def deferred() -> Iterator[LazyTasks]:
 
 
 def is_deferred() -> bool:
-    """Whether this is a call inside `deferred`."""
+    """Return True inside a call of `deferred`."""
     return _deferred.get() is not None
 
 
@@ -46,26 +46,10 @@ def run_batches(
     seconds: NDArray[np.float64],
     times: NDArray[Any] | None = None,
 ) -> dict[str, Array]:
-    """Solve every window of a schedule.
+    """Solve every window of a schedule, in tasks of `size` windows; return arrays (window, ...) by output.
 
-    Parameters
-    ----------
-    work : Work
-        The solver and the settings of the call.
-    data : array (time, y, x)
-        The record. If it is a dask array nothing is computed, and each batch becomes a task that reads its own frames.
-    schedule : Schedule
-        The windows.
-    size : int
-        Windows of a task.
-    seconds : ndarray of float (time,)
-        Times of the frames in seconds.
-    times : ndarray (time,), optional
-        Dates of the frames, for messages.
-
-    Returns
-    -------
-    dict of str to array (window, ...)
+    The record (time, y, x) has frames at `seconds` (time,), and `times` for messages. If it is a dask array nothing is
+    computed, and each batch becomes a task that reads its own frames.
     """
     tasks = _deferred.get()
     if tasks is None and not hasattr(data, "dask"):

@@ -15,26 +15,11 @@ from xvar.execution.devices import take_device
 
 
 def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTasks | None = None) -> dict[str, Any]:
-    """Return dask arrays of the outputs of all batches.
+    """Return dask arrays (window, ...) of the outputs of all batches, which have equal sizes but for the last.
 
     The graph has a task for each batch and, for each output of it, one that takes the array out. It is written as plain
     dictionaries: with ``delayed`` and ``from_delayed`` a year of frames would take minutes. The settings of all batches
-    are in the graph once.
-
-    Parameters
-    ----------
-    work : Work
-        Settings of all batches.
-    data : array (time, y, x)
-        The record, a dask array; an array in memory becomes one.
-    batches : list of Batch
-        Of equal size but for the last.
-    deferred : LazyTasks, optional
-        Takes the batches and their keys.
-
-    Returns
-    -------
-    dict of str to dask array (window, ...)
+    are in the graph once. A record (time, y, x) in memory becomes a dask array. `deferred` receives batches and keys.
     """
     import dask.array
     from dask.base import tokenize
@@ -86,35 +71,19 @@ def _check_workers(work: Work) -> None:
 
 @dataclass
 class _Tasks:
-    """Tasks of the batches of a record.
+    """Tasks of the batches of a record (time, y, x).
 
     A batch in which chains of cycled windows begin is joined of a task for each of them, so that chains stay
     independent. A batch that continues a chain takes the final state of the batch before, from a task of its own.
-
-    Attributes
-    ----------
-    data : dask array (time, y, x)
-    token : str
-        Of the call.
-    digits : int
-        Of window numbers in keys.
-    layer : dict
-        Tasks by key.
-    keys : list of str
-        The task of each batch.
-    cycle_states : list of str or None
-        The task of the state that each batch takes over.
-    last : tuple of (Batch, str), optional
-        The last chain, and its task.
     """
 
     data: Any
-    token: str
-    digits: int
+    token: str  # of the call
+    digits: int  # of window numbers in keys
     layer: dict[Any, Any] = field(default_factory=dict)
-    keys: list[str] = field(default_factory=list)
-    cycle_states: list[str | None] = field(default_factory=list)
-    last: tuple[Batch, str] | None = None
+    keys: list[str] = field(default_factory=list)  # of the task of each batch
+    cycle_states: list[str | None] = field(default_factory=list)  # of the task of the state that each batch takes over
+    last: tuple[Batch, str] | None = None  # the last chain, and its task
 
     def __post_init__(self) -> None:
         self.settings = f"assimilate-options-{self.token}"

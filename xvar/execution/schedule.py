@@ -15,33 +15,21 @@ Length = int | float  # frames if it is an int, else seconds
 
 @dataclass(frozen=True)
 class Schedule:
-    """Frames of each window.
+    """Frames of each window."""
 
-    Attributes
-    ----------
-    frames : ndarray of int (window, step)
-        Index of each frame in the record; -1 fills windows that hold fewer frames than the longest.
-    seconds : ndarray of float (window, step)
-        Time of each frame after the first of its window; NaN where there is no frame.
-    lead : ndarray of float (window,), optional
-        Cycled windows only: seconds from the last frame of the previous window to the first of this one; NaN at the
-        beginning of a chain.
-    elapsed : ndarray of float (window,), optional
-        Likewise, from the first frame of the previous window.
-    """
-
-    frames: NDArray[np.intp]
-    seconds: NDArray[np.float64]
-    lead: NDArray[np.float64] | None = None
-    elapsed: NDArray[np.float64] | None = None
+    frames: NDArray[np.intp]  # (window, step), index in the record; -1 fills windows with fewer frames
+    seconds: NDArray[np.float64]  # (window, step), after the first frame of the window; NaN without a frame
+    # Of cycled windows: seconds from the last and from the first frame of the previous window, NaN if a chain begins.
+    lead: NDArray[np.float64] | None = None  # (window,)
+    elapsed: NDArray[np.float64] | None = None  # (window,)
 
     def rows(self, begin: int, end: int) -> Schedule:
-        """Windows `begin` to `end` - 1."""
+        """Return windows `begin` to `end` - 1."""
         lead, elapsed = (None if part is None else part[begin:end] for part in (self.lead, self.elapsed))
         return Schedule(self.frames[begin:end], self.seconds[begin:end], lead, elapsed)
 
     def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
-        """Indices of windows with equal frame times, which can be solved together, and those times."""
+        """Return windows with equal frame times, which can be solved together, and these times."""
         # Rounded to milliseconds, so that rounding errors of the times separate no windows.
         keys = [tuple(np.round(row[~np.isnan(row)], 3)) for row in self.seconds]
         groups: dict[tuple[float, ...], list[int]] = {}
@@ -58,25 +46,12 @@ def make_schedule(
     *,
     cycled: bool = False,
 ) -> Schedule | None:
-    """Lay windows over a record.
+    """Lay windows over a record with frames at `seconds` (frame,), ascending; None if it has no window.
 
-    Parameters
-    ----------
-    seconds : ndarray of float (frame,)
-        Times of the frames, ascending.
-    window, stride : int (frames) or float (seconds)
-        Length of a window, and distance between the first frames of consecutive windows. A length in seconds includes
-        both ends of the window. Default stride: the last frame of a window is the first of the next.
-    partial : {"drop", "keep"}
-        Drop or keep windows that the end of the record, or a gap, cuts short.
-    cycled : bool
-        Lay half-open windows, which share no frame: a length in seconds excludes the end of the window, and the default
-        stride is the window.
-
-    Returns
-    -------
-    Schedule or None
-        No window contains a gap longer than a window: windows are laid anew after it. None if gaps leave no window.
+    A window and the stride, the distance between the first frames of consecutive windows, are frames (int) or seconds.
+    A length in seconds includes both ends of the window, and by default the last frame of a window is the first of the
+    next. Cycled windows are half-open and share no frame: a length in seconds excludes the end, and the default stride
+    is the window. `partial` states if windows that the end of the record, or a gap, cuts short are kept.
     """
     cadence = float(np.median(np.diff(seconds)))
     span = (window - 1 + cycled) * cadence if isinstance(window, int) else window

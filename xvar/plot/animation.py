@@ -32,27 +32,13 @@ SUFFIXES = (".gif", ".mp4")
 
 @dataclass(frozen=True)
 class Film:
-    """The frames of one window and its forecast.
+    """The frames of one window and its forecast."""
 
-    Attributes
-    ----------
-    times : ndarray (frame,)
-        Valid times.
-    leads : ndarray (frame,) of float
-        Seconds since the end of the window, at most 0 for frames of the analysis.
-    values : ndarray (frame, y, x)
-        Analysis, then forecast, in the units of the variable; NaN if a trajectory comes from outside the grid.
-    observed : ndarray (frame, y, x) or None
-        The truth at these times, NaN if there is none.
-    motion : tuple of ndarray (y, x) or None
-        Motion at the end of the window, if the data have it.
-    """
-
-    times: NDArray[Any]
-    leads: NDArray[np.float64]
-    values: NDArray[Any]
-    observed: NDArray[Any] | None
-    motion: Pair | None
+    times: NDArray[Any]  # (frame,)
+    leads: NDArray[np.float64]  # (frame,), seconds since the end of the window, at most 0 for frames of the analysis
+    values: NDArray[Any]  # (frame, y, x), NaN if a trajectory comes from outside the grid
+    observed: NDArray[Any] | None  # (frame, y, x), NaN without a truth
+    motion: Pair | None  # at the end of the window
 
     def caption(self, frame: int) -> str:
         """Return "analysis", or "forecast" with the lead time."""

@@ -29,30 +29,14 @@ HIDDEN = "0.94"  # not observed, though inside the domain: clouds, or beyond the
 
 @dataclass(frozen=True)
 class Canvas:
-    """Positions of the grid points on the picture.
+    """Positions of the grid points on a picture, in km or degrees; (x, y) on a map are (scale x - origin, scale y)."""
 
-    Attributes
-    ----------
-    y, x : ndarray (y,), (x,)
-        In km or degrees, in the order of the data.
-    dims : tuple
-        Names of the dimensions of y and x.
-    labels : tuple of str
-        Axis labels of y and x.
-    aspect : float
-        Height on the picture of a unit of y over the width of a unit of x.
-    projection : cartopy Projection, optional
-        The projection of the data, in which rows and columns are straight; None without georeference or cartopy.
-    scale, origin : float
-        A position on the map is ``scale * x - origin``.
-    """
-
-    y: NDArray[np.float64]
-    x: NDArray[np.float64]
-    dims: tuple[Hashable, Hashable]
-    labels: tuple[str, str]
-    aspect: float = 1.0
-    projection: Any = None
+    y: NDArray[np.float64]  # (y,), in the order of the data
+    x: NDArray[np.float64]  # (x,)
+    dims: tuple[Hashable, Hashable]  # of y and x
+    labels: tuple[str, str]  # of the axes y and x
+    aspect: float = 1.0  # height on the picture of a unit of y over the width of a unit of x
+    projection: Any = None  # of cartopy, in which rows and columns are straight; None without georeference or cartopy
     scale: float = 1.0
     origin: float = 0.0
 
@@ -76,14 +60,9 @@ class Canvas:
         if theirs is None:
             return self.x, self.y, {}
         if self.projection is None:
-            raise InputError(
-                Fault(
-                    "cartopy axes for data without georeference",
-                    "data with a grid mapping, or with latitude and longitude as coordinates",
-                    "pass plain matplotlib axes, or leave ax= out",
-                    code="no-georeference",
-                )
-            )
+            found, fix = "cartopy axes for data without georeference", "pass plain matplotlib axes, or leave ax= out"
+            expected = "data with a grid mapping, or with latitude and longitude as coordinates"
+            raise InputError(Fault(found, expected, fix, code="no-georeference"))
         transform = {} if theirs == self.projection else {"transform": self.projection}
         return self.x * self.scale - self.origin, self.y * self.scale, transform
 
@@ -133,16 +112,10 @@ def edges(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def _graticule(ax: Any, *, left: bool, bottom: bool) -> None:
     """Draw lines of latitude and longitude, labelled outside."""
-    lines = ax.gridlines(
-        draw_labels={**({"left": "y"} if left else {}), **({"bottom": "x"} if bottom else {})} or False,
-        linewidth=0.4,
-        color="0.3",
-        alpha=0.4,
-        linestyle=":",
-        x_inline=False,
-        y_inline=False,
-        rotate_labels=False,
-    )
+    sides = {side: axis for side, axis, shown in (("left", "y", left), ("bottom", "x", bottom)) if shown}
+    style = {"linewidth": 0.4, "color": "0.3", "alpha": 0.4, "linestyle": ":"}
+    outside = {"x_inline": False, "y_inline": False, "rotate_labels": False}
+    lines = ax.gridlines(draw_labels=sides or False, **style, **outside)
     lines.xlabel_style = lines.ylabel_style = {"size": 8}
 
 

@@ -37,17 +37,7 @@ OWN = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Map from values to colours.
-
-    Attributes
-    ----------
-    factor : float
-        Multiplies the values of the variable.
-    label : str
-        Label of the colour bar.
-    style, bar : dict
-        Options of the image, and of the colour bar.
-    """
+    """Map from values, times a factor, to colours: options of the image (`style`) and of its colour bar (`bar`)."""
 
     factor: float
     label: str
@@ -63,17 +53,7 @@ def known(fields: Iterable[NDArray[Any]]) -> NDArray[Any]:
 
 
 def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuration: Configuration) -> Scale:
-    """Return one scale for all fields of a variable.
-
-    Parameters
-    ----------
-    fields : iterable of ndarray
-        All values that are drawn.
-    like : DataArray
-        The variable: its name and attributes.
-    configuration : Configuration
-        Its kind and the interval of frames.
-    """
+    """Return one scale for all fields that are drawn of a variable; `like` has its name and attributes."""
     units = str(like.attrs.get("units", "1"))
     if configuration.kind == "rain":
         factor = rain_rate_factor(units, configuration.frame)

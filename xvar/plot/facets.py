@@ -22,17 +22,9 @@ LABEL = 24  # characters beside the colour bar of one row of panels that fit in 
 
 @dataclass(frozen=True)
 class Panels:
-    """The axes of a picture.
+    """Axes of a picture: the object for the user, and each panel with the index of its field beside y and x."""
 
-    Attributes
-    ----------
-    result : Axes or FacetGrid
-        The object that the user gets.
-    shown : list of (Axes, dict)
-        Axes, and the index of their field along each dimension but those of the plane.
-    """
-
-    result: Any
+    result: Any  # Axes or FacetGrid
     shown: list[tuple[Axes, dict[Hashable, int]]]
 
     @property
@@ -87,32 +79,18 @@ def make_panels(
     col_wrap: int | None = None,
     size: float = SIZE,
 ) -> Panels:
-    """Make the panels of an array (..., y, x).
+    """Make the panels of an array (..., y, x) for `ax`, `col`, `row`, `col_wrap` and `size` as of xarray's own plots.
 
-    Parameters
-    ----------
-    array : DataArray (..., y, x)
-        The array that is drawn.
-    canvas : Canvas
-        Its plane.
-    at : dict of str to int
-        Index along the dimensions that have no panels of their own.
-    ax, col, row, col_wrap, size
-        As for xarray's own plots.
-
-    Raises
-    ------
-    InputError
-        If `col` or `row` is no dimension of the array, or is given beside `ax`, or an index is out of range.
+    `at` has the index along the dimensions without panels. Raise InputError if `col` or `row` is no dimension of the
+    array or is given beside `ax`, or an index is out of range.
     """
     others = [dim for dim in array.dims if dim not in canvas.dims]
     facets = [dim for dim in (row, col) if dim is not None]
     for dim in facets:
         if dim not in others:
             known = ", ".join(repr(str(other)) for other in others) or "none"
-            raise InputError(
-                Fault(f"{dim!r} to facet over", f"one of {known}", "leave it out", code="unknown-dimension")
-            )
+            fault = Fault(f"{dim!r} to facet over", f"one of {known}", "leave it out", code="unknown-dimension")
+            raise InputError(fault)
     if facets and ax is not None:
         fix = "leave ax= out: facets are a figure"
         raise InputError(Fault("ax= beside col= or row=", "one of the two", fix, code="option-conflict"))
@@ -123,31 +101,17 @@ def make_panels(
     from xarray.plot.facetgrid import FacetGrid
 
     aspect = float(np.clip(canvas.shape_ratio, 0.4, 2.5))
-    grid: Any = FacetGrid(
-        array, col=col, row=row, col_wrap=col_wrap, size=size, aspect=aspect, subplot_kws=canvas.subplot
-    )
+    style: dict[str, Any] = {"size": size, "aspect": aspect, "subplot_kws": canvas.subplot}
+    grid: Any = FacetGrid(array, col=col, row=row, col_wrap=col_wrap, **style)
     grid.fig.set_layout_engine("compressed")
-    indices = np.ndindex(*(array.sizes[dim] for dim in facets))
-    return Panels(
-        grid,
-        [
-            (axes, {**fixed, **dict(zip(facets, index, strict=True))})
-            for axes, index in zip(grid.axs.flat, indices, strict=False)
-        ],
-    )
+    indices = (dict(zip(facets, index, strict=True)) for index in np.ndindex(*(array.sizes[dim] for dim in facets)))
+    return Panels(grid, [(axes, {**fixed, **index}) for axes, index in zip(grid.axs.flat, indices, strict=False)])
 
 
 def check_index(index: int, dim: Hashable, size: int) -> int:
-    """Return an index as one from 0 up.
-
-    Raises
-    ------
-    InputError
-        If it is out of range.
-    """
+    """Return an index as one from 0 up; raise InputError if it is out of range."""
     if not -size <= index < size:
         expected = f"one of the {size}, from {-size} to {size - 1}"
-        raise InputError(
-            Fault(f"{dim} {index}", expected, f"{dim}=-1", dimension=str(dim), index=index, code="index-out-of-range")
-        )
+        place: dict[str, Any] = {"dimension": str(dim), "index": index}
+        raise InputError(Fault(f"{dim} {index}", expected, f"{dim}=-1", **place, code="index-out-of-range"))
     return index % size

@@ -68,9 +68,8 @@ def field(
     name = configuration.variable if variable is None else str(variable)
     if name not in data:
         fields = [str(key) for key, part in data.data_vars.items() if part.ndim >= 2 and "stage" not in part.dims]
-        raise InputError(
-            Fault(f"no variable {name!r}", f"one of {', '.join(fields)}", "leave it out", code="unknown-variable")
-        )
+        expected = f"one of {', '.join(fields)}"
+        raise InputError(Fault(f"no variable {name!r}", expected, "leave it out", code="unknown-variable"))
     array = data[name]
     canvas = make_canvas(array, data, configuration)
     at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time, "member": member}

@@ -102,25 +102,16 @@ def forecast(
 
 
 def select(data: xr.Dataset, dim: str, index: int) -> xr.Dataset:
-    """Return one window or member of an output.
-
-    Raises
-    ------
-    InputError
-        If the index is out of range.
-    """
+    """Return one window or member of an output; raise InputError if the index is out of range."""
     return data.isel({dim: check_index(index, dim, data.sizes.get(dim, 1))}, missing_dims="ignore")
 
 
 def observed_at(
     times: NDArray[Any], truth: xr.Dataset | xr.DataArray, like: xr.DataArray, configuration: Configuration
 ) -> NDArray[Any]:
-    """Return the observed frames (time, y, x) at times of a forecast (lead_time, y, x), NaN if there is none.
+    """Return the observed frames (time, y, x) at times of a forecast (lead_time, y, x), NaN without a truth.
 
-    Raises
-    ------
-    InputError
-        If the truth does not fit the forecast.
+    Raise InputError if the truth does not fit the forecast.
     """
     faults = Faults()
     variable = find_truth(truth, configuration.variable, configuration.kind, faults)

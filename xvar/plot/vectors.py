@@ -31,11 +31,8 @@ def coarsen(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], float]:
     """Average a vector field over cells with equal sides on the picture.
 
-    Returns
-    -------
-    tuple
-        Means of y, x, u and v over the cells, those of u and v NaN if less than half of a cell is known; and the
-        distance between cells, in units of the canvas's x. Points beyond whole cells are left out at both ends.
+    Return the means of y, x, u and v, of the latter NaN if less than half of a cell is known, and the distance between
+    cells in units of the canvas's x. Points beyond whole cells are left out at both ends.
     """
     distance = float(max(np.ptp(canvas.x), np.ptp(canvas.y) * canvas.aspect)) / count
     sides, kept = {}, {}

@@ -1,4 +1,4 @@
-"""The quality control of windows before they are solved, and the warning of what it rejected."""
+"""Quality control of windows before they are solved, and the warning of rejected artefacts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.errors import Faults, InputWarning, warn
-from xvar.quality.rules import Rule
+from xvar.quality.rules import Rule, reject
 from xvar.quality.values import Screen, check_infinite, check_left, check_plausible
 
 Array = NDArray[Any]
@@ -18,44 +18,18 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class QualityControl:
-    """Take values that are no observations as missing, each window by itself.
-
-    Attributes
-    ----------
-    screen : Screen
-        The variable.
-    rules : tuple of Rule
-        Rules in use, in their order.
-    refuse : bool
-        Raise for values that `screen_record` refuses in memory: lazy data were not read there.
-    strict : bool
-        Raise if values are infinite.
-    """
+    """Quality control of windows, each by itself: values that are no observations become NaN."""
 
     screen: Screen
-    rules: tuple[Rule, ...]
-    refuse: bool = False
-    strict: bool = False
+    rules: tuple[Rule, ...]  # in their order
+    refuse: bool = False  # raise for values that `screen_record` refuses in memory: lazy data were not read there
+    strict: bool = False  # raise for infinite values
 
     def __call__(self, frames: Array) -> tuple[Array, NDArray[np.int32]]:
-        """Return frames with NaN for rejected values, and the number of these by window and rule.
+        """Return windows (window, frame, y, x) with NaN for rejected values, and their number (window, rule).
 
-        Parameters
-        ----------
-        frames : array (window, frame, y, x)
-            Not changed; returned as they are if nothing is rejected.
-
-        Returns
-        -------
-        frames : array (window, frame, y, x)
-            Of a float type if values are rejected.
-        counts : array of int32 (window, rule)
-            Values that each rule rejected, of those that the rules before it kept.
-
-        Raises
-        ------
-        InputError
-            If values are refused.
+        A value counts for the first rule that rejects it. Windows are not changed; without rejected values they are
+        returned as they are. Raise InputError if values are refused.
         """
         counts = np.zeros((len(frames), len(self.rules)), dtype=np.int32)
         windows = [self._window(window, count) for window, count in zip(frames, counts, strict=True)]
@@ -72,12 +46,9 @@ class QualityControl:
         if self.refuse:
             check_plausible(window, self.screen, frozenset(rule.name for rule in self.rules), faults)
         faults.raise_if_any()
-        clean = window
-        for index, rule in enumerate(self.rules):
-            wrong = rule.rejected(clean, self.screen)
-            count[index] = np.count_nonzero(wrong)
-            if count[index]:
-                clean = np.where(wrong, np.nan, clean)
+        clean, found = reject(window, self.rules, self.screen)
+        for rule, wrong in found.items():
+            count[self.rules.index(rule)] = np.count_nonzero(wrong)
         valid = int(np.isfinite(window).sum()) if self.refuse else 0
         if valid:  # a window without any value is a cloudy day, and no fault
             check_left(valid, int(np.isfinite(clean).sum()), len(window), self.screen, faults)
@@ -86,17 +57,7 @@ class QualityControl:
 
 
 def warn_of_artefacts(counts: Array, rules: tuple[Rule, ...], window_name: Callable[[int], str]) -> None:
-    """Warn of rejected artefacts by rule, number and window; single values were reported on reading.
-
-    Parameters
-    ----------
-    counts : array (window, rule)
-        Rejected values, in memory.
-    rules : tuple of Rule
-        The rules.
-    window_name : callable (window) -> str
-        Name of a window.
-    """
+    """Warn of artefacts by counts (window, rule) in memory; single values are reported on reading."""
     texts, names = [], []
     for rule, column in zip(rules, counts.T, strict=True):
         windows = np.flatnonzero(column)

@@ -1,4 +1,4 @@
-"""Quality flags that come beside a variable: they are not looked at, and the line that does is told."""
+"""Quality flags beside a variable: a note names each and the line that applies it."""
 
 from __future__ import annotations
 
@@ -15,43 +15,26 @@ _BAD = re.compile(r"(^|_)(no|not|bad|worst|low|invalid|suspect|doubtful|probably
 
 
 def quality_notes(dataset: xr.Dataset, array: xr.DataArray, axes: Axes) -> list[str]:
-    """What the file says of the quality of a variable, and how its good values are chosen.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The input.
-    array : DataArray
-        The variable.
-    axes : Axes
-        Its dimensions.
-
-    Returns
-    -------
-    list of str
-        One for each variable of quality on the grid of `array`, for the attributes of the output.
-    """
+    """Return a note for each quality variable on the grid of a variable, with the line that keeps its good values."""
     linked = str(attribute(array, "ancillary_variables") or "").split()
     notes = []
     for name, flags in dataset.data_vars.items():
         if name == array.name or not {axes.y, axes.x} <= set(flags.dims):
             continue
         standard = str(flags.attrs.get("standard_name", ""))
-        told = "quality_flag" in standard or bool(_NAMES.search(str(name)))
-        if told or (str(name) in linked and "flag_meanings" in flags.attrs):
+        named = "quality_flag" in standard or bool(_NAMES.search(str(name)))
+        if named or (str(name) in linked and "flag_meanings" in flags.attrs):
             label = f"ds[{str(array.name)!r}]"
-            notes.append(
-                f"quality: {str(name)!r} is not looked at; {label} = {label}.where({_chosen(str(name), flags)}"
-            )
+            notes.append(f"quality: {str(name)!r} is not applied; {label} = {label}.where({_chosen(str(name), flags)}")
     return notes
 
 
 def _chosen(name: str, flags: xr.DataArray) -> str:
-    """The condition that keeps what the meanings of the flags call good."""
+    """Return the condition that keeps the values which the meanings of the flags call good."""
     words = str(flags.attrs.get("flag_meanings", "")).split()
     values = np.atleast_1d(flags.attrs.get("flag_values", ()))
     if not words or len(words) != len(values):
-        return f"ds[{name!r}] == ...) keeps what it calls good"
+        return f"ds[{name!r}] == ...) keeps its good values"
     good = {value.item(): w for value, w in zip(values, words, strict=True) if _GOOD.search(w) and not _BAD.search(w)}
     if not good:
         meanings = ", ".join(f"{value:g} = {word}" for value, word in zip(values, words, strict=True))

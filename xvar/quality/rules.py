@@ -19,38 +19,20 @@ from xvar.quality.values import Floats, Mask, Screen
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ECHOES: tuple[Kind, ...] = ("rain", "reflectivity")
+LIMITS = "0 to 3000 mm/h, -130 to 130 dBZ, 100 to 1000 K"
+PACKED = "a packed radar image that declares no missing value"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule by which values of a window are rejected: taken as missing.
-
-    Attributes
-    ----------
-    name : str
-        Name, as in ``quality=``.
-    doc : str
-        What it rejects, in one line.
-    find : callable (frames (frame, y, x), screen) -> bool array
-        The rule.
-    kinds : tuple of str
-        Kinds of variables to which it applies.
-    artefact : bool
-        It compares the frames of a window and supposes that they move. It is not in the default set of a model of the
-        user's own, whose fields need not move.
-    required : bool
-        It is always in use.
-    default : bool
-        It is in the default set.
-    """
+    """A rule by which values of a window are rejected: taken as missing."""
 
     name: str
-    doc: str
-    find: Callable[[Floats, Screen], Mask]
+    doc: str  # the rejected values, in one line
+    find: Callable[[Floats, Screen], Mask]  # of frames (frame, y, x); its mask is broadcast to them
     kinds: tuple[Kind, ...] = KINDS
-    artefact: bool = False
+    artefact: bool = False  # compares frames that move: not in the default set of a user's own model
     required: bool = False
-    default: bool = True
 
     def rejected(self, frames: Floats, screen: Screen) -> Mask:
         """Return the values (frame, y, x) of one window that the rule rejects."""
@@ -64,56 +46,41 @@ class Rule:
         return rule, (self.name,)
 
 
+def _artefact(name: str, doc: str, find: Callable[[Floats], Mask], *kinds: Kind) -> Rule:
+    return Rule(name, doc, lambda frames, _: find(frames), kinds, artefact=True)
+
+
 #: In the order in which they are used: each sees the values that those before it kept. The order is also the code of a
 #: rule in files: new rules go to the end.
 RULES = (
     Rule("infinite", "infinite values", values.infinite, required=True),
     Rule("fill_value", "an undeclared fill value, such as -9999, far from all other values", values.fill_value),
-    Rule(
-        "range",
-        "values beyond the physical limits: 0 to 3000 mm/h, -130 to 130 dBZ, 100 to 1000 K",
-        values.out_of_range,
-    ),
-    Rule(
-        "highest_code",
-        "the highest code of a packed radar image that declares no missing value",
-        values.highest_code,
-        ECHOES,
-    ),
-    Rule(
+    Rule("range", f"values beyond the physical limits: {LIMITS}", values.out_of_range),
+    Rule("highest_code", f"the highest code of {PACKED}", values.highest_code, ECHOES),
+    _artefact(
         "dry_frames",
         "frames without any echo between frames of rain",
-        lambda frames, _: np.broadcast_to(radar.dry_frames(frames)[:, None, None], frames.shape),
-        ECHOES,
-        artefact=True,
+        lambda frames: radar.dry_frames(frames)[:, None, None],
+        *ECHOES,
     ),
-    Rule(
-        "ground_echoes",
-        "isolated echoes that stand still while others move",
-        lambda frames, _: np.broadcast_to(radar.ground_echoes(frames), frames.shape),
-        ECHOES,
-        artefact=True,
-    ),
-    Rule(
+    _artefact("ground_echoes", "isolated echoes that stand still while others move", radar.ground_echoes, *ECHOES),
+    _artefact(
         "blocked_sectors",
         "pixels that are always dry, beside heavy rain that ends at the same line in every frame",
-        lambda frames, _: np.broadcast_to(radar.blocked_sectors(frames), frames.shape),
-        ECHOES,
-        artefact=True,
+        radar.blocked_sectors,
+        *ECHOES,
     ),
-    Rule(
+    _artefact(
         "cloud_rims",
         "pixels beside a cloud that are far colder than usual and than all clear pixels around",
-        lambda frames, _: radiometer.cloud_rims(frames),
-        ("sea_temperature",),
-        artefact=True,
+        radiometer.cloud_rims,
+        "sea_temperature",
     ),
-    Rule(
+    _artefact(
         "broken_lines",
         "rows and columns that exceed, or fall below, both lines beside them in one frame only",
-        lambda frames, _: radiometer.broken_lines(frames),
-        ("sea_temperature",),
-        artefact=True,
+        radiometer.broken_lines,
+        "sea_temperature",
     ),
 )
 NAMES = tuple(rule.name for rule in RULES)
@@ -124,20 +91,22 @@ def rule(name: str) -> Rule:
     return RULES[NAMES.index(name)]
 
 
+def reject(frames: Floats, rules: Iterable[Rule], screen: Screen) -> tuple[Floats, dict[Rule, Mask]]:
+    """Return frames (frame, y, x) with NaN for rejected values, and the mask of each rule that rejected any."""
+    found = {}
+    for one in rules:
+        wrong = one.rejected(frames, screen)
+        if wrong.any():
+            found[one] = wrong
+            frames = np.where(wrong, np.nan, frames)
+    return frames, found
+
+
 def read_quality(option: Any, kind: Kind, faults: Faults, *, images: bool = True) -> tuple[Rule, ...]:
     """Return the rules that the option ``quality=`` asks for, in the order of `RULES`.
 
-    Parameters
-    ----------
-    option : None, "default", str, iterable of str or mapping of str to bool
-        None and "default": the default set. Names: exactly these rules; names that begin with "-" are left out of the
-        default set. A mapping switches rules on (True) and off (False), from the default set.
-    kind : str
-        Kind of the variable.
-    faults : Faults
-        Receives unknown rules, rules of other kinds of variables, and required rules that are left out.
-    images : bool
-        Whether the default set holds the rules for artefacts of images, see `Rule.artefact`.
+    None and "default" are the default set, without artefacts if not `images`. Names are exactly these rules; names that
+    begin with "-" are left out of the default set. A mapping switches rules on (True) and off (False).
     """
     switches = _switches(option, faults)
     if switches is None:
@@ -168,8 +137,7 @@ def read_quality(option: Any, kind: Kind, faults: Faults, *, images: bool = True
     return tuple(
         one
         for one in RULES
-        if kind in one.kinds
-        and (one.required or switches.get(one.name, whole and one.default and (images or not one.artefact)))
+        if kind in one.kinds and (one.required or switches.get(one.name, whole and (images or not one.artefact)))
     )
 
 

@@ -12,7 +12,7 @@ from xvar.cf.record import Record
 from xvar.errors import Faults, InputWarning, warn
 from xvar.quality.cadence import shifted_frames
 from xvar.quality.flags import quality_notes
-from xvar.quality.rules import Rule
+from xvar.quality.rules import Rule, reject
 from xvar.quality.stripes import stripe_notes
 from xvar.quality.values import Floats, Mask, Screen, check_infinite, check_left, check_plausible, first_index
 
@@ -22,18 +22,8 @@ def screen_record(
 ) -> Record:
     """Return a record with notes on its quality; values stay as they are, see `xvar.quality.control.QualityControl`.
 
-    Parameters
-    ----------
-    record : Record
-        The record as `xvar.cf.record.read_record` returns it.
-    dataset : Dataset
-        The input, with quality flags beside the variable.
-    rules : tuple of Rule
-        Rules in use.
-    faults : Faults
-        Receives the faults of values in memory. Lazy values are not read.
-    strict : bool
-        Refuse infinite values instead of taking them as missing.
+    `dataset` is the input, with quality flags beside the variable. Faults of values in memory are added to `faults`,
+    infinite values among them if `strict`.
     """
     notes = (
         *quality_notes(dataset, dataset[record.name], record.axes),
@@ -47,21 +37,9 @@ def screen_record(
 def check_values(
     array: xr.DataArray, screen: Screen, rules: tuple[Rule, ...], faults: Faults, *, strict: bool = False
 ) -> list[str]:
-    """Check the values of a record in memory, and return notes on those taken as missing.
+    """Check the values (time, y, x) of a record in memory, and return notes on those taken as missing.
 
-    Parameters
-    ----------
-    array : DataArray (time, y, x)
-        The record; lazy values are not read.
-    screen : Screen
-        The variable.
-    rules : tuple of Rule
-        Rules in use; those for artefacts compare the frames of a window, and are not used here.
-    faults : Faults
-        Receives a record without values, undeclared fill values, negative or accumulated rain, values of another unit,
-        and infinite values if `strict`.
-    strict : bool
-        Refuse infinite values instead of taking them as missing.
+    Lazy values are not read. Rules for artefacts compare the frames of a window, and are not used here.
     """
     notes = [] if array.dtype != np.float16 else ["float16 values, computed in a wider type"]
     if is_lazy(array):
@@ -79,16 +57,13 @@ def check_values(
     if check_plausible(values, screen, frozenset(rule.name for rule in rules), faults):
         return notes
     warnings = []
-    for rule in rules:
-        wrong = np.zeros(values.shape, dtype=bool) if rule.artefact else rule.rejected(values, screen)
-        if not wrong.any():
-            continue
+    kept, found = reject(values, [rule for rule in rules if not rule.artefact], screen)
+    for rule, wrong in found.items():
         if not (strict and rule.name == "infinite"):
             text, fix = _described(rule, values, wrong, screen)
             notes.append(f"{text}: taken as missing")
             warnings.append(f"{text}, the first at index {first_index(wrong)}: taken as missing; {fix}")
-        values = np.where(wrong, np.nan, values)
-    left = int(np.isfinite(values).sum())
+    left = int(np.isfinite(kept).sum())
     check_left(int(finite.sum()), left, len(values), screen, faults)
     if left:
         for text in warnings:

@@ -1,4 +1,4 @@
-"""Stripes of scanners whose detectors differ: told, with the lines that take them out and what they cost."""
+"""Stripes of scanners whose detectors differ, reported with their effect and the lines that remove them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,20 @@ from xvar.cf.kinds import Kind
 from xvar.errors import InputWarning, warn
 from xvar.quality.radiometer import line_differences
 
-#: Lines that differ from those beside them by this share of what pixels do are no weather: of four seas without stripes
-#: the worst has 0.37, with stripes of 0.05 K it is 0.9.
+#: Least deviation between lines, over that of pixels, of stripes: of four seas without stripes the worst has 0.37, with
+#: stripes of 0.05 K it is 0.9.
 STRIPED = 0.6
-#: And they do so one against the other, as no smooth field does: correlation of the differences of neighbouring lines.
+#: Greatest correlation of the differences of neighbouring lines of stripes: smooth fields do not alternate.
 ALTERNATING = -0.3
-#: Lines below which nothing is said, and lines over which the remedy keeps the mean.
+#: Fewest lines of an image, and the lines over which the fix keeps the mean.
 LINES, DETECTORS = 16, 16
 
 
 def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
-    """Look for stripes along the rows or the columns of images of temperature in memory.
+    """Warn of stripes along rows or columns of temperature images in memory, and return notes for the output.
 
-    Stripes that go on from frame to frame hold back the motion across them, others scatter it: on hourly temperature
-    of a coast (0.9 K of deviation) stripes of 0.05 K cost a fifth of the accuracy of the currents, of 0.2 K most of it.
-
-    Parameters
-    ----------
-    array : DataArray (time, y, x)
-        The variable.
-    axes : Axes
-        Its dimensions.
-    kind : str
-        What it measures.
-
-    Returns
-    -------
-    list of str
-        For the attributes of the output; empty where there are none.
+    Stripes that persist from frame to frame slow the motion across them, others scatter it: on hourly temperature of
+    a coast (deviation 0.9 K) stripes of 0.05 K cost a fifth of the accuracy of the currents, of 0.2 K most of it.
     """
     if kind != "sea_temperature" or is_lazy(array):
         return []
@@ -57,7 +43,7 @@ def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
         mean = f".rolling({across}={DETECTORS}, center=True, min_periods=1).mean()"
         notes.append(text)
         warn(
-            f"variable {array.name!r}: {text}, which the motion takes for part of the image; they are taken out by "
+            f"variable {array.name!r}: {text}, which the motion follows as part of the image; fix: "
             f"steps = ({label} - {label}.shift({across}=1)).median({str(along)!r}); "
             f"offsets = (steps - steps{mean}).cumsum({str(across)!r}); {label} = {label} - (offsets - offsets{mean})",
             InputWarning,
@@ -66,7 +52,7 @@ def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
 
 
 def stripes(image: NDArray[np.float64]) -> float:
-    """Deviation of the lines (y,) of an image that is none of the field's; zero where there are no stripes."""
+    """Return the standard deviation of the offsets of the lines (y,) of an image; zero without stripes."""
     apart, pixels = line_differences(image)
     known = np.isfinite(apart)
     both = known[:-1] & known[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,32 +32,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Screen:
-    """Properties of a variable by which its values are judged.
-
-    Attributes
-    ----------
-    variable : str
-        Name.
-    kind : str
-        Kind of variable.
-    low, high : float
-        Physical limits in the units of the variable.
-    nodata : float, optional
-        Value of the highest code of a packed image that declares no missing value.
-    amount : bool
-        Rain that fell over an interval, and no rate.
-    time : hashable
-        Name of the time dimension.
-    units : str
-        Units, for messages.
-    """
+    """Properties of a variable by which its values are judged."""
 
     variable: str
     kind: Kind
-    low: float = ANYTHING[0]
+    low: float = ANYTHING[0]  # physical limits, in the units of the variable
     high: float = ANYTHING[1]
-    nodata: float | None = None
-    amount: bool = False
+    nodata: float | None = None  # value of the highest code of a packed image that declares no missing value
+    amount: bool = False  # rain that fell over an interval, not a rate
     time: Hashable = "time"
     units: str = ""
 
@@ -110,16 +92,13 @@ def undeclared_fill(values: Floats) -> float | None:
     valid = np.isfinite(values)
     if not valid.any():
         return None
-    ends: list[Callable[..., Any]] = [np.min, np.max]
-    # Integers take no infinity to begin with.
-    info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else None
-    for end, initial in zip(ends, (np.inf, -np.inf) if info is None else (info.max, info.min), strict=True):
-        extreme = float(end(values, initial=initial, where=valid))
+    known = values[valid]
+    for extreme in (float(known.min()), float(known.max())):
         for fill in UNDECLARED:
-            if _own(fill, values.dtype) == extreme:
-                same = values == _own(fill, values.dtype)
-                if np.count_nonzero(same) > 1 and _is_far(fill, values[valid & ~same]):
-                    return fill
+            own = _own(fill, values.dtype)
+            same = known == own
+            if own == extreme and np.count_nonzero(same) > 1 and _is_far(fill, known[~same]):
+                return fill
     return None
 
 
@@ -143,18 +122,9 @@ def check_infinite(values: Floats, screen: Screen, faults: Faults) -> None:
 
 
 def check_plausible(values: Floats, screen: Screen, rules: frozenset[str], faults: Faults) -> bool:
-    """Add the first fault, if any, of values of which no analysis should be made; return whether there is one.
+    """Add the first fault, if any, of values (frame, y, x) that cannot be analysed; return True if there is one.
 
-    Parameters
-    ----------
-    values : array (frame, y, x)
-        A record, or a window of it.
-    screen : Screen
-        Their variable.
-    rules : set of str
-        Names of the rules in use: without "fill_value" or "range" a fault of these is none.
-    faults : Faults
-        Receives the fault.
+    `rules` are the names of the rules in use: without "fill_value" or "range" their faults are not looked for.
     """
     before = len(faults)
     for needed, check in (
@@ -169,19 +139,7 @@ def check_plausible(values: Floats, screen: Screen, rules: frozenset[str], fault
 
 
 def check_left(valid: int, left: int, frames: int, screen: Screen, faults: Faults) -> None:
-    """Add a fault if all values were rejected.
-
-    Parameters
-    ----------
-    valid, left : int
-        Numbers of finite values before and after the rules.
-    frames : int
-        Number of frames.
-    screen : Screen
-        Their variable.
-    faults : Faults
-        Receives the fault.
-    """
+    """Add a fault if the rules left none of the finite values; `valid` of them were in the frames before."""
     if left == 0:
         faults.add(
             code="no-values",

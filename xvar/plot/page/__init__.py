@@ -63,15 +63,7 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
 def view(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> Callable[[Document], None]:
     """Return a function that fills a document of Bokeh; in a notebook ``bokeh.io.show(view(analysis))`` shows it.
 
-    Parameters
-    ----------
-    analysis, truth
-        As for `make_server`.
-
-    Raises
-    ------
-    InputError
-        If `analysis` is no analysis, or the truth does not fit it.
+    The arguments are those of `make_server`.
     """
     from xvar.plot.page.page import make_document
 
@@ -87,17 +79,7 @@ def serve(
     browser: bool = True,
     say: Callable[[str], object] | None = None,
 ) -> None:
-    """Serve the page until interrupted.
-
-    Parameters
-    ----------
-    analysis, truth, port
-        As for `make_server`.
-    browser : bool
-        Open a browser.
-    say : callable, optional
-        Called with the address.
-    """
+    """Serve the page of `make_server` until interrupted; `say` is called with the address."""
     server = make_server(analysis, truth, port=port)
     server.start()
     address = f"http://{ADDRESS}:{server.port}{server.prefix}/"

@@ -37,37 +37,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class Shown:
-    """One window.
-
-    Attributes
-    ----------
-    film : Film
-        Images by time.
-    arrows : list of dict of ndarray (arrow,)
-        For each image: tail ``x, y`` and head ``x_end, y_end`` in the units of the canvas, ``speed`` in m/s.
-    scores : Scores or None
-        None if nothing was observed after the window.
-    """
+    """Images of one window, an arrow table for each, and scores (None if nothing was observed after the window)."""
 
     film: Film
-    arrows: list[dict[str, NDArray[np.float64]]]
+    arrows: list[dict[str, NDArray[np.float64]]]  # tails x, y and heads x_end, y_end on the canvas, speed in m/s
     scores: Scores | None
 
 
 class Record:
-    """An analysis and the observed record.
+    """An analysis and the observed record, by default the last frames of its windows; only shown windows are computed.
 
-    Parameters
-    ----------
-    analysis : Dataset
-        Lazy or not; only windows that are shown are computed.
-    truth : Dataset or DataArray, optional
-        The observed record. Default: the last frames of the windows, which the analysis holds.
-
-    Raises
-    ------
-    InputError
-        If `analysis` is no analysis, or the truth does not fit it.
+    Raise InputError if it is no analysis, or the truth does not fit it.
     """
 
     def __init__(self, analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> None:

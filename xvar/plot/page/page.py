@@ -27,15 +27,7 @@ LEGEND = (
 
 
 def make_document(document: Document, record: Record) -> None:
-    """Put the page into a document of Bokeh.
-
-    Parameters
-    ----------
-    document : bokeh Document
-        The document of one visitor, with sliders of its own.
-    record : Record
-        The analysis that is shown.
-    """
+    """Put the page into the document of one visitor, with sliders of its own."""
     from bokeh.layouts import column, row
     from bokeh.models import Div, Slider, Toggle
 
