@@ -23,15 +23,9 @@ def check_plane(grid: Grid, faults: Faults) -> None:
 def check_numbers(
     specification: object, examples: Mapping[str, float], faults: Faults, *, zero_allowed: bool = False
 ) -> None:
-    """Add a fault for each named number of a specification that is not positive and finite.
+    """Add a fault for each named attribute that is not positive (or not negative, with `zero_allowed`) and finite.
 
-    Parameters
-    ----------
-    specification : object
-    examples : mapping of str to float
-        Names of its attributes, each with a typical value for the fix.
-    faults : Faults
-    zero_allowed : bool
+    `examples` holds a typical value of each for the fix.
     """
     for name, example in examples.items():
         value = getattr(specification, name)

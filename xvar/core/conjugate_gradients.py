@@ -46,23 +46,11 @@ def conjugate_gradients(operator: Map, right: Tensor, preconditioner: Map, itera
 def truncated_conjugate_gradients(
     operator: Map, right: Tensor, preconditioner: Map, tolerance: float, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Approximate the solution of a symmetric positive system for each window of the right side (window, ...).
+    """Approximate the solution of a symmetric positive system for each window of the right side (window, ...).
 
-    Parameters
-    ----------
-    operator, preconditioner : callable
-        A and P, an approximation of its inverse.
-    right : Tensor (window, ...)
-    tolerance : float
-        Stop a window at :math:`r^T P r` below this share of its first value, r the residual.
-    iterations : int
-        At most.
-
-    Returns
-    -------
-    solution : Tensor (window, ...)
-    products : Tensor (window,), int64
-        Products with A that each window took.
+    A window stops at :math:`r^T P r` below the share `tolerance` of its first value, with r the residual and P the
+    preconditioner, an approximate inverse. Returns the solution (window, ...) and the products of each window
+    (window,).
     """
     solution, residual = torch.zeros_like(right), right
     direction = scaled = preconditioner(residual)

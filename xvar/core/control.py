@@ -69,15 +69,10 @@ class _Stack:
 
 
 class ControlSpace:
-    r"""The controls v of a problem, flat tensors (window, n), and their fields :math:`B^{1/2} v`.
+    """The controls v of a problem, flat tensors (window, n), and their fields :math:`B^{1/2} v`.
 
     Increments of the initial state come first, then model errors. Parts that share a transform are transformed at once:
     *stacked* fields are one tensor for each such group, and `split` returns one field for each block.
-
-    Parameters
-    ----------
-    problem : Problem
-        Its covariances are bound to its grid here.
     """
 
     def __init__(self, problem: Problem) -> None:

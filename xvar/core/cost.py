@@ -30,17 +30,8 @@ class Cost:
         J(v) = \tfrac12 v^T v + \sum_k J_{o,k}(H_k(x_k)), \quad
         x_0 = x_b + B^{1/2} v_b, \quad x_{i+1} = M_i(x_i) + Q_i^{1/2} v_i
 
-    J of each window depends on its own control only, so the gradient of the sum holds the gradient of each.
-
-    Parameters
-    ----------
-    problem : Problem
-        Its covariances and model are bound to its grid here.
-
-    Attributes
-    ----------
-    space : ControlSpace
-        The controls and their fields.
+    Covariances and model are bound to the grid of the problem once. J of each window depends on its own control only,
+    so the gradient of the sum holds the gradient of each.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -166,16 +157,10 @@ class Cost:
     def gradient(
         self, control: Tensor, callback: Callable[[dict[str, Tensor]], object] | None = None
     ) -> tuple[Tensor, Tensor]:
-        r"""Return J (window,) and its gradient with respect to the control (window, n).
+        r"""Return J (window,) and its gradient with respect to the control (window, n); `callback` gets the terms of J.
 
-        Autograd differentiates with respect to the fields; :math:`B^{1/2}` has its own adjoint:
-        :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
-
-        Parameters
-        ----------
-        control : Tensor (window, n)
-        callback : callable, optional
-            Called with the terms of J.
+        Autograd differentiates with respect to the fields; :math:`B^{1/2}` has its own adjoint: :math:`\nabla J = v +
+        B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
         """
         with torch.no_grad():
             control = control.detach()

@@ -13,15 +13,7 @@ from xvar.core.minimize import LBFGS
 
 @dataclass(frozen=True)
 class Minimisation:
-    """One minimisation of an analysis: an outer loop at a level.
-
-    Attributes
-    ----------
-    name : str
-        Outer loop, and side of the blocks of cells.
-    evaluations : int
-        Evaluations of J, at most.
-    """
+    """One minimisation of an analysis: its outer loop and level, and the most evaluations of J."""
 
     name: str
     evaluations: int
@@ -30,16 +22,9 @@ class Minimisation:
 def minimisations(
     levels: Sequence[int], minimizer: LBFGS, coarse: LBFGS | None = None, *, loop: str = "", finest: int = 1
 ) -> list[Minimisation]:
-    """Return the minimisations of `xvar.core.solve.solve`.
+    """Return the minimisations of `xvar.core.solve.solve`; `loop` names the outer loop, if there are several.
 
-    Parameters
-    ----------
-    levels, minimizer, coarse
-        As in `solve`.
-    loop : str
-        Name of the outer loop, if there are several.
-    finest : int
-        Side in cells of the blocks of level 1.
+    `finest` is the side in cells of the blocks of level 1.
     """
     found = []
     for level in levels:
@@ -56,15 +41,7 @@ def minimizer_of(level: int, levels: Sequence[int], minimizer: LBFGS, coarse: LB
 
 
 class CostHistory:
-    """J and its terms at every evaluation of each window, one minimisation after the other.
-
-    Parameters
-    ----------
-    windows : int
-        Number of windows of the batch.
-    minimisations : sequence of Minimisation
-        All that may run, for the size of the arrays.
-    """
+    """J and its terms at every evaluation of each window, one minimisation (of all that may run) after the other."""
 
     def __init__(self, windows: int, minimisations: Sequence[Minimisation]) -> None:
         self._number = torch.zeros(windows, sum(one.evaluations for one in minimisations), dtype=torch.int8)
@@ -90,12 +67,9 @@ class CostHistory:
     def numbers(self) -> dict[str, Tensor]:
         """Return the history as arrays for the output, each (window, evaluation).
 
-        Returns
-        -------
-        dict of Tensor
-            ``cost_history``, the lowest J that the minimisation has reached so far; ``cost_history_<term>``, its terms
-            there; NaN after the last evaluation of a window. ``minimisation``, the number of the minimisation from 1;
-            0 after the last evaluation.
+        ``cost_history`` is the lowest J so far of the minimisation, ``cost_history_<term>`` its terms there, NaN after
+        the last evaluation of a window; ``minimisation`` is the number of the minimisation from 1, and 0 after the last
+        evaluation.
         """
         cost = torch.nan_to_num(sum(self._terms.values(), torch.zeros(())), nan=torch.inf)
         lowest = torch.arange(cost.shape[1]).expand(cost.shape)

@@ -14,14 +14,7 @@ from xvar.core.problem import Problem
 
 
 class CostOfBatch:
-    """J for a minimiser, which evaluates fewer windows once some have converged.
-
-    Parameters
-    ----------
-    problem : Problem
-    cost_history : CostHistory, optional
-        Records the terms of J at every evaluation.
-    """
+    """J for a minimiser: fewer windows are evaluated once some have converged; `cost_history` records the terms."""
 
     def __init__(self, problem: Problem, cost_history: CostHistory | None = None) -> None:
         self.whole = Cost(problem)

@@ -52,30 +52,13 @@ def integrate(
     forcing: Forcing | None = None,
     checkpoint: bool = False,
 ) -> tuple[State, list[Value]]:
-    r"""Integrate :math:`x_{i+1} = M_i(x_i) + \eta_i`, with a callback after every step.
+    r"""Integrate :math:`x_{i+1} = M_i(x_i) + \eta_i`, and return the final state and all values.
 
-    Parameters
-    ----------
-    dynamics : Dynamics
-        The model M.
-    state : dict of Tensor (window, component, *grid)
-        The initial state, already completed by `start`.
-    steps : sequence of float
-        Length of each step in seconds, negative backward in time.
-    visit : callable (index, before, after) -> (state, value)
-        Called after step `index` with the states before and after it. The integration continues from the state that it
-        returns, so an observation may replace a component.
-    forcing : mapping of step to increments of components, optional
-        Model error, added after its steps.
-    checkpoint : bool
-        Keep about the square root of the number of steps in memory, and recompute the others in the adjoint.
-
-    Returns
-    -------
-    state : dict of Tensor
-        The final state.
-    values : list
-        Values of `visit` in the order of the steps; with `checkpoint` tensors, or containers of tensors only.
+    The initial state is completed by `start`. After each step (in seconds, negative backward in time) and its model
+    error, `visit` is called with the index, the state before and the state after. The integration continues from the
+    state that it returns, so an observation may replace a component; its values are returned in the order of the steps.
+    With `checkpoint` about the square root of the number of steps is kept in memory, the others are recomputed in the
+    adjoint, and the values are tensors or containers of tensors.
     """
     keys = tuple(state)
 

@@ -12,18 +12,11 @@ from xvar.core.grid import coarser
 
 
 class Linearisation:
-    r"""J about a control, by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
+    r"""J about a control (window, n), by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
 
     G is the tangent linear of the residuals with respect to the fields of the control, and W their weight: one for a
     quadratic norm, else :math:`\rho'(r) / r`, which makes the quadratic an upper bound. Each product uses the graph of
     one integration, once forward, as the derivative of a backward pass, and once backward.
-
-    Parameters
-    ----------
-    cost : Cost
-        J.
-    control : Tensor (window, n)
-        Point of the linearisation.
     """
 
     def __init__(self, cost: Cost, control: Tensor) -> None:
@@ -81,19 +74,11 @@ class Linearisation:
 
 
 class CoarseLinearisation(Linearisation):
-    r"""J about a control with the tangent linear model on a coarser grid: :math:`L^T L + B^{T/2} G^T W G B^{1/2}`.
+    """J about a control with the tangent linear model on a coarser grid: :math:`L^T L + B^{T/2} G^T W G B^{1/2}`.
 
     L maps the control of the coarse grid to that of the same waves on the fine one. Coarse states are interpolated to
-    the fine grid and compared there: the gradient is that of J, only the Hessian is that of the coarse model.
-
-    Parameters
-    ----------
-    fine, coarse : Cost
-        J, and J with its model on the coarser grid, see `xvar.core.problem.Problem.with_coarse_model`.
-    control : Tensor (window, n)
-        Point of the linearisation, on the fine grid.
-    factor : int
-        Side of a coarse cell.
+    the fine grid and compared there: the gradient is that of J (`fine`), only the Hessian is that of the coarse model
+    (`coarse`, see `xvar.core.problem.Problem.with_coarse_model`).
     """
 
     def __init__(self, fine: Cost, coarse: Cost, control: Tensor, factor: int) -> None:

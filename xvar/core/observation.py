@@ -24,15 +24,7 @@ TimeInterpolation = Literal["linear", "nearest"]
 
 @dataclass(frozen=True)
 class Component:
-    """Operator of a component of the state: ``H(x) = x[name]``.
-
-    Parameters
-    ----------
-    name : str
-        Key of the state.
-    components : tuple of int, optional
-        Which of its components, all by default.
-    """
+    """Operator of a component of the state, or of some of its parts: ``H(x) = x[name]``."""
 
     name: str
     components: tuple[int, ...] | None = None
@@ -82,14 +74,7 @@ class Logarithm:
 
 @dataclass(frozen=True)
 class AtPoints:
-    """Interpolation to scattered points: (window, component, point).
-
-    Parameters
-    ----------
-    position : Tensor (1 or window, 2, point)
-        Along x and along y, in grid units.
-    sampler : {"bilinear", "cubic", "monotone"}
-    """
+    """Interpolation to scattered points, from positions (1 or window, 2, point) along x and y in grid units."""
 
     position: Tensor
     sampler: Sampler = "bilinear"

@@ -110,15 +110,8 @@ class Parameter:
 class Holding:
     """A model that is given constant parameters at every step.
 
-    Parameters
-    ----------
-    model : specification or callable
-        The model; it finds its own parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it
-        is a field, and need not return them.
-    own : mapping of str to Parameter
-        Parameters of the model.
-    others : tuple of str
-        Parameters of the observations, which the model does not see.
+    The model finds its `own` parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it is a
+    field, and need not return them. The `others` are parameters of the observations, which the model does not see.
     """
 
     model: Any
@@ -166,16 +159,8 @@ class Held:
 class Calibrated:
     r"""Observation operator of an instrument with errors of calibration: :math:`H(x) = a\, H_0(x) + b`.
 
-    Parameters
-    ----------
-    operator : callable
-        :math:`H_0`, from a state.
-    gain, offset : Parameter, optional
-        a and b.
-    index : int
-        Which of their values holds for this observation.
-    prefix : str
-        The components ``<prefix>gain`` and ``<prefix>offset`` of the state hold them.
+    The components ``<prefix>gain`` and ``<prefix>offset`` of the state hold a and b; `index` is the position of the
+    value for this observation.
     """
 
     operator: Any

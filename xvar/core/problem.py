@@ -21,12 +21,7 @@ from xvar.core.observation import Observation, TimeInterpolation
 class ForcedSteps:
     r"""The weak constraint: :math:`x_{i+1} = M_i(x_i) + \eta_i` with :math:`\eta_i \sim N(0, Q_i)`.
 
-    Parameters
-    ----------
-    covariance : mapping of str to specification
-        Q of each forced component, per unit of time.
-    steps : tuple of tuple of int
-        The steps in which each forcing acts: one each, or all steps of an interval that share a forcing.
+    `covariance` is Q of each forced component, per unit of time; `steps` holds the steps in which each forcing acts.
     """
 
     covariance: Mapping[str, Any]
@@ -112,13 +107,7 @@ class Problem:
         return times
 
     def observations_by_step(self) -> dict[int, list[tuple[Observation, float]]]:
-        """Return the observations by the step they fall in, each with its share of that step; -1 is the control's time.
-
-        Raises
-        ------
-        ValueError
-            If an observation lies outside the window.
-        """
+        """Return the observations by their step, each with its share of that step; -1 is the control's time."""
         seen: dict[int, list[tuple[Observation, float]]] = {}
         for observation in self.observations:
             index, share = self.step_at(observation.time, observation.time_interpolation)
@@ -128,17 +117,7 @@ class Problem:
     def step_at(self, time: float, interpolation: TimeInterpolation = "linear") -> tuple[int, float]:
         """Return the step that holds a time, and the share of it that has passed then; (-1, 1) at the control's time.
 
-        Parameters
-        ----------
-        time : float
-            Seconds from the control.
-        interpolation : {"linear", "nearest"}
-            With "nearest" the share is 1: the nearer end of the step.
-
-        Raises
-        ------
-        ValueError
-            If the time lies outside the window.
+        With "nearest" the share is 1: the nearer end of the step. Raises ValueError if the time is outside the window.
         """
         times = self.times()
         tolerance = 1e-6 * max(abs(times[-1]), 1.0)
@@ -220,14 +199,9 @@ class Prolonged:
 
 
 def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:
-    """Return steps that meet every time of a sequence, which begins with the time of the control.
+    """Return steps that meet every time of a monotonic sequence, which begins with the time of the control.
 
-    Parameters
-    ----------
-    times : sequence of float
-        Seconds from the control, ascending or descending.
-    longest : float, optional
-        Longest step; intervals are cut into equal parts.
+    Intervals longer than `longest` are cut into equal parts.
     """
     steps: list[float] = []
     for begin, end in pairwise(times):

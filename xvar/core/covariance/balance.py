@@ -26,17 +26,7 @@ class GeostrophicVelocity:
     .. math:: u = -\frac g f \partial_y \eta, \qquad v = \frac g f \partial_x \eta
 
     On a C grid, with the height averaged to the corners of its cells, the velocity has no divergence if f and the
-    spacing are constant. There is none through walls and coasts.
-
-    Parameters
-    ----------
-    grid : Grid
-    coriolis, beta, gravity
-        As in `Geostrophic`.
-    staggering : {"A", "C"}
-        Position of the velocity: at the heights, or half a cell towards larger x and towards larger y.
-    periodic : tuple of bool
-        Along (y, x).
+    spacing are constant. There is none through walls and coasts. The numbers are those of `Geostrophic`.
     """
 
     def __init__(

@@ -27,12 +27,9 @@ MOST_FACES = 8000
 
 @dataclass(frozen=True)
 class CoastFaces:
-    """Faces between water and land of a grid.
+    """Faces between water and land: row and column (2, face) of the cell before each.
 
-    Parameters
-    ----------
-    along_x, along_y : Tensor of int (2, face)
-        Row and column of the cell before each face that is crossed along x, and along y.
+    `along_x` are crossed along x, `along_y` along y.
     """
 
     along_x: Tensor
@@ -76,11 +73,8 @@ class CoastFaces:
     def covariance(self, response: Tensor) -> Tensor:
         """Return the covariance (face, face) of the flow of a homogeneous motion through the faces.
 
-        Parameters
-        ----------
-        response : Tensor (2, 2, y, x)
-            Covariance of each component of the motion with each other, by the distance of two points in cells, on a
-            periodic grid.
+        `response` (2, 2, y, x) is the covariance of its components with each other by the distance of two points in
+        cells, on a periodic grid.
         """
         rows, columns = response.shape[-2:]
         parts = []
@@ -102,20 +96,8 @@ def with_coast(
 ) -> Covariance:
     """Return a covariance of motions, conditional on no flow through the coast of a grid if asked for.
 
-    Parameters
-    ----------
-    free : Covariance
-        Of a homogeneous motion over water and land.
-    homogeneous : callable () -> Covariance
-        Makes the same in double precision on a periodic grid of the shape `larger`.
-    larger : tuple of int
-    grid : Grid
-    coast : {"free", "no_flow"}
-
-    Raises
-    ------
-    InputError
-        The coast has more faces than `MOST_FACES`, or `coast` has another value.
+    `free` is homogeneous over water and land; `homogeneous` makes the same in double precision on a periodic grid of
+    the shape `larger`. Raises InputError if the coast has more faces than `MOST_FACES`.
     """
     faults = Faults()
     faults.check_choice("coast", coast, COASTS, "free")
@@ -146,16 +128,9 @@ class NoFlowCovariance(Covariance):
         B_c = B - B N^T (N B N^T + r)^{-1} N B, \qquad
         B_c^{1/2} = B^{1/2} \bigl(I - B^{T/2} N^T (N B N^T + r)^{-1} N B^{1/2}\bigr)
 
-    with N the flow through the faces between water and land, and r a millionth of its variance. Far from the coast,
-    and along it, the statistics are those of B.
-
-    Parameters
-    ----------
-    free : Covariance
-        B, homogeneous.
-    faces : CoastFaces
-    covariance : Tensor (face, face)
-        :math:`N B N^T`, in double precision.
+    with B homogeneous (`free`), N the flow through the faces between water and land, its covariance :math:`N B N^T`
+    (face, face) in double precision, and r a millionth of its variance. Far from the coast, and along it, the
+    statistics are those of B.
     """
 
     def __init__(self, free: Covariance, faces: CoastFaces, covariance: Tensor) -> None:

@@ -19,16 +19,9 @@ Operator = TypeVar("Operator", bound="CompositeCovariance")
 
 
 class CompositeCovariance(Covariance):
-    r"""A covariance made of parts, with the controls of all parts in one row (window, n).
+    """A covariance made of parts (covariance, number of components), with the controls of all in one row (window, n).
 
     The inverse is iterative, in double precision, with :meth:`precondition` as its approximation.
-
-    Parameters
-    ----------
-    parts : sequence of (Covariance, int)
-        Each with the number of components that it acts on.
-    points : tuple of int
-        Shape of the grid.
     """
 
     #: Iterations of the inverse, at most.

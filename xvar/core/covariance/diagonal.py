@@ -15,10 +15,7 @@ from xvar.errors import Fault, InputError
 def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
     r"""Return a standard deviation in float64 on the CPU, with an axis for each of (window, component, \*grid).
 
-    Raises
-    ------
-    InputError
-        It is negative, not finite, or has another shape than the grid.
+    Raises InputError if it is negative, not finite, or has another shape than the grid.
     """
     deviation = torch.as_tensor(std, dtype=torch.float64, device="cpu").detach()
     axes = len(grid.shape)
@@ -36,13 +33,9 @@ def checked_deviation(std: float | Tensor, grid: Grid) -> Tensor:
 
 
 class DiagonalCovariance(Covariance):
-    r""":math:`B = \mathrm{diag}(\sigma^2)`.
+    r""":math:`B = \mathrm{diag}(\sigma^2)`, with σ broadcastable to (window, component, \*grid).
 
-    Parameters
-    ----------
-    std : Tensor
-        Standard deviation, broadcastable to (window, component, \*grid). Where it is zero, `solve` is the
-        pseudo-inverse.
+    If σ is zero, `solve` is the pseudo-inverse.
     """
 
     def __init__(self, std: Tensor) -> None:

@@ -24,18 +24,9 @@ SHORTEST_LENGTH = 2
 
 
 class DiffusionCovariance(Covariance):
-    r""":math:`B = S \, q(A)^m S` with :math:`q(A) \approx A^{-1}` and m even, every component alike.
+    r""":math:`B = S \, q(A)^m S` with :math:`q(A) \approx A^{-1}` and m (`order`) even, every component alike.
 
-    Parameters
-    ----------
-    inverse : DiffusionInverse
-        q(A).
-    order : int
-        m.
-    scale : Tensor
-        S, float64, broadcastable to (window, component, y, x); zero on land, where `solve` gives zero.
-    dtype, device
-        Of its tensors.
+    S (`scale`), float64, is broadcastable to (window, component, y, x), and zero on land; `solve` gives zero there.
     """
 
     def __init__(

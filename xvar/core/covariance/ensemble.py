@@ -17,18 +17,9 @@ from xvar.errors import Faults
 class EnsembleCovariance(CompositeCovariance):
     r""":math:`B = a^2 \sum_k X_k C X_k + s^2 B_s` with :math:`X_k` the diagonal matrix of a deviation.
 
-    The control has a field for each member, common to all components, and that of the static part.
-
-    Parameters
-    ----------
-    deviations : Tensor (member, component, y, x)
-        Members minus their mean, over the root of their number less one, times a.
-    localisation : Covariance
-        C, of one component.
-    static : Covariance, optional
-        :math:`B_s`.
-    static_weight : float
-        s.
+    The deviations (member, component, y, x) from the mean include the factor a over the root of the number of members
+    less one. The control has a field for each member, common to all components, and that of the static part
+    :math:`B_s`.
     """
 
     def __init__(

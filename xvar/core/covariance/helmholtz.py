@@ -28,16 +28,8 @@ class WindowedCovariance(Covariance):
     .. math:: B = P^T B_\mathrm{periodic} P, \qquad B^{1/2} = P^T B_\mathrm{periodic}^{1/2}
 
     with P the padding with zeros: no point of the domain has a neighbour across an edge, and the statistics are the
-    same at every point. The control lives on the larger grid. The inverse is iterative, in double precision.
-
-    Parameters
-    ----------
-    periodic : PeriodicVectorCovariance
-        The operator on the larger grid.
-    precise : PeriodicVectorCovariance
-        The same in double precision.
-    shape, larger : tuple of int
-        Points (y, x) of the domain and of the larger grid.
+    same at every point. The control lives on the larger grid. The inverse is iterative, with the double-precision
+    operator `precise`.
     """
 
     def __init__(

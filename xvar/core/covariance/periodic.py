@@ -35,21 +35,11 @@ class PeriodicVectorCovariance(Covariance):
     .. math:: B = F^H \left[ \sigma_\perp^2 (I - e e^H) + \sigma_\parallel^2 e e^H \right] F
 
     with :math:`e(k)` the unit vector along the gradient (u first): the divergent part of the motion has the variances
-    :math:`\sigma_\parallel^2`, the rest :math:`\sigma_\perp^2`. The control is real, in the space of the
-    two-dimensional Hartley transform, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}`
+    :math:`\sigma_\parallel^2` (`along`), the rest :math:`\sigma_\perp^2` (`across`), both even in k, as standard
+    deviations (y, x). `gradient`, complex (2, y, x), holds the symbols of the differences along x and along y, up to a
+    common factor; if both are zero, both components have the variance of `across`. The control is real, in the space of
+    the two-dimensional Hartley transform, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}`
     costs one inverse real Fourier transform.
-
-    Parameters
-    ----------
-    along : Tensor
-        Standard deviation of the divergent part for each wavenumber, positive, even, real (y, x).
-    across : Tensor
-        Of the part without divergence, likewise.
-    gradient : Tensor
-        Complex (2, y, x): the symbols of the differences along x and along y, up to a common factor. Where both are
-        zero, both components have the variance of `across`.
-    dtype, device
-        Of its tensors.
     """
 
     def __init__(

@@ -17,21 +17,10 @@ from xvar.core.grid import Device
 class SpectralCovariance(Covariance):
     r""":math:`B = S C^T \Lambda C S` on each component.
 
-    C is an orthonormal transform, :math:`\Lambda` the variance of each basis vector and S a scale for each point. The
+    C is an orthonormal transform, :math:`\Lambda` the positive variance of each basis vector, (y, x), or (component, y,
+    x) if components differ, and S (`scale`) a factor of each point, broadcastable to (window, component, y, x). The
     control lives in the space of wavenumbers, so :math:`B^{1/2} = S C^T \Lambda^{1/2}` costs one inverse transform.
-
-    Parameters
-    ----------
-    transform : Transform
-        The basis.
-    variances : Tensor
-        Variance of each basis vector, positive, in the order of the transform's modes: (y, x), or (component, y, x) if
-        components differ. Modes that a truncated transform leaves out have no variance, and `solve` is the
-        pseudo-inverse.
-    scale : Tensor, optional
-        Factor of each point, broadcastable to (window, component, y, x). Where it is zero, `solve` gives zero.
-    dtype, device
-        Of its tensors.
+    Modes that a truncated transform leaves out have no variance, and `solve` is the pseudo-inverse, zero if S is.
     """
 
     def __init__(
@@ -119,10 +108,7 @@ class SpectralCovariance(Covariance):
 def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
     """Return one operator on the components of several that share a transform, which then runs once for all.
 
-    Parameters
-    ----------
-    parts : sequence of (SpectralCovariance, int)
-        The operators, each with the number of components that it acts on.
+    Each of `parts` is an operator with the number of components that it acts on.
     """
     first, _ = parts[0]
     variances = torch.cat([part._variances.expand(count, -1, -1) for part, count in parts])

@@ -14,17 +14,11 @@ ERROR = 1e-3
 
 
 class DiffusionStencil:
-    r""":math:`A = 1 + W^{-1/2} K W^{-1/2}` with no flux through coasts.
+    """:math:`A = 1 + W^{-1/2} K W^{-1/2}` with no flux through coasts.
 
-    K holds :math:`L^2` times the conductance of each face between two points of water (its width over the distance of
-    the points), W the areas of the cells. On land A is the identity.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of any spacing. No flux crosses free edges; beyond zero edges the field is zero.
-    scale : float
-        L in metres.
+    K holds :math:`L^2` (`scale` squared, in m2) times the conductance of each face between two points of water (its
+    width over the distance of the points), W the areas of the cells. On land A is the identity. No flux crosses free
+    edges; beyond zero edges the field is zero.
     """
 
     def __init__(self, grid: Grid, scale: float) -> None:
@@ -62,13 +56,6 @@ class DiffusionInverse:
 
     The number makes :math:`|1 - t q(t)| \le` `ERROR` for every eigenvalue t of A. Each step is elementwise, so a window
     has the same bits in any batch.
-
-    Parameters
-    ----------
-    stencil : DiffusionStencil
-        A.
-    dtype, device
-        Of its tensors.
     """
 
     def __init__(self, stencil: DiffusionStencil, *, dtype: torch.dtype, device: Device) -> None:

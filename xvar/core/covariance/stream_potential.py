@@ -28,23 +28,11 @@ class StreamPotentialCovariance(Covariance):
 
     .. math:: B^{1/2} = P^T F^H [e_\perp \sigma_\perp, e_\parallel \sigma_\parallel]
 
-    on a larger periodic grid, restricted by P to the domain. A control is the real or the imaginary part of one
-    coefficient of one part, so the inverse Hessian of observations of both components alike is diagonal in it. The
-    shortest waves are left out; `solve` inverts :math:`B + r^2` by conjugate gradients, a least-squares fit of the
-    others.
-
-    Parameters
-    ----------
-    across, along : Tensor
-        Standard deviation of each coefficient of the stream function and of the potential, on the larger grid.
-    symbols : Tensor
-        Fourier symbols of the differences along x and y there.
-    shape : tuple of int
-        Points (y, x) of the domain.
-    truncation : float
-        Share of the wavenumbers along each axis that are kept.
-    dtype, device
-        Of its tensors.
+    on a larger periodic grid, with the standard deviation of each coefficient (`across`, `along`) and the Fourier
+    symbols of the differences there, restricted by P to the domain `shape`. A control is the real or the imaginary part
+    of one coefficient of one part, so the inverse Hessian of observations of both components alike is diagonal in it.
+    Of the wavenumbers along each axis the share `truncation` is kept, without the shortest waves; `solve` inverts
+    :math:`B + r^2` by conjugate gradients, a least-squares fit of the others.
     """
 
     def __init__(
@@ -160,16 +148,9 @@ class StreamPotentialCovariance(Covariance):
 
 
 def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]:
-    """Return a period along (y, x) in metres with a margin beside a grid, in whole cells of all its levels.
+    """Return a period along (y, x) in metres with a margin for a correlation length in metres beside a grid.
 
-    Parameters
-    ----------
-    grid : Grid
-        The finest.
-    length : float
-        Correlation length in metres.
-    coarsest : int
-        Side of the blocks of the coarsest level, in cells.
+    It is a whole number of cells at all levels, the coarsest with blocks of `coarsest` cells a side.
     """
     reach = 2 * length * math.sqrt(8)
     return tuple(

@@ -17,17 +17,7 @@ from xvar.errors import Fault, InputError
 
 
 class SumCovariance(CompositeCovariance):
-    r""":math:`B = \sum_i f_i^2 B_i`, its inverse preconditioned by that of the first term.
-
-    Parameters
-    ----------
-    parts : sequence of Covariance
-        :math:`B_i`.
-    factors : sequence of float
-        :math:`f_i`.
-    shape : tuple of int
-        (component, \*grid) of the states.
-    """
+    r""":math:`B = \sum_i f_i^2 B_i` on states (component, \*grid); the first term preconditions its inverse."""
 
     def __init__(self, parts: tuple[Covariance, ...], factors: tuple[float, ...], shape: Shape) -> None:
         super().__init__([(part, shape[0]) for part in parts], shape[1:])
@@ -59,17 +49,7 @@ class SumCovariance(CompositeCovariance):
 
 @dataclass(frozen=True, eq=False)
 class Sum(Specification):
-    r"""Independent errors that add up: :math:`B = \sum_i f_i^2 B_i`.
-
-    Parameters
-    ----------
-    parts : tuple of specification
-        :math:`B_i`.
-    factors : tuple of float
-        :math:`f_i`, by which the standard deviations are multiplied.
-    components : int
-        Number of components of the state.
-    """
+    r"""Independent errors that add up: :math:`B = \sum_i f_i^2 B_i`, for states of this many components."""
 
     parts: tuple[Specification, ...]
     factors: tuple[float, ...]
@@ -85,13 +65,7 @@ class Sum(Specification):
         return with_precise(make, dtype, device)
 
     def penalties(self, grid: Grid) -> Mapping[str, Penalty]:
-        """Return none.
-
-        Raises
-        ------
-        InputError
-            A part has penalties: the norm of a sum is not the sum of the norms.
-        """
+        """Return none. Raises InputError if a part has penalties: the norm of a sum is not the sum of the norms."""
         names = sorted({name for part in self.parts for name in part.penalties(grid)})
         if names:
             raise InputError(
@@ -106,19 +80,7 @@ class Sum(Specification):
 
 
 def grown(analysis: Specification | None, model: Specification, seconds: float, components: int) -> Specification:
-    r"""Return B grown by the error of a model that runs for some time: :math:`B + T\,Q`.
-
-    Parameters
-    ----------
-    analysis : specification or None
-        B; None for no error.
-    model : specification
-        Q per second.
-    seconds : float
-        T.
-    components : int
-        Number of components of the state.
-    """
+    r"""Return B (None: no error) grown by the error of a model, Q per second, over T seconds: :math:`B + T\,Q`."""
     if analysis is None:
         return Sum((model,), (math.sqrt(seconds),), components)
     if isinstance(analysis, Diagonal) and isinstance(model, Diagonal):

@@ -79,21 +79,8 @@ def basis(points: int, edges: DifferenceEdges) -> Tensor:
 class Transform:
     """Separable orthonormal transform of the last two axes of (window, component, y, x).
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Points along (y, x).
-    edges : {"free", "zero", "periodic", "appended_zero"}
-        Values beyond the edges of both axes.
-    dtype, device
-        Of its tensors.
-    truncation : float
-        Share of the wavenumbers along each axis that are kept, the lowest.
-
-    Attributes
-    ----------
-    modes : tuple of int
-        Wavenumbers along (y, x).
+    `truncation` is the share of the wavenumbers along each axis that are kept, the lowest; `modes` their number along
+    (y, x).
     """
 
     def __init__(

@@ -46,23 +46,11 @@ def validity_fault(specification: Specification, grid: Grid, components: int) ->
 def spectrum(
     operator: Covariance, size: Sequence[int], generator: torch.Generator | None = None
 ) -> tuple[float, float]:
-    r"""Return the asymmetry of an operator, and its least eigenvalue over the largest.
+    r"""Return the asymmetry of a float64 operator, and its least eigenvalue over the largest.
 
-    By the Lanczos iteration with full reorthogonalisation, which finds the ends of the spectrum first.
-
-    Parameters
-    ----------
-    operator : Covariance
-        In float64.
-    size : sequence of int
-        Shape of the states, (window, component, \*grid); the first window is tested.
-    generator : torch.Generator, optional
-        Of the first direction.
-
-    Returns
-    -------
-    asymmetry, least : float
-        :math:`|\langle x, By\rangle - \langle Bx, y\rangle| / |x| |By|` for random x and y, and the ratio.
+    The asymmetry is :math:`|\langle x, By\rangle - \langle Bx, y\rangle| / |x| |By|` for random x and y. The
+    eigenvalues are those of the Lanczos iteration with full reorthogonalisation, which finds the ends of the spectrum
+    first. Of states (window, component, \*grid) of this size the first window is tested.
     """
     generator = generator or torch.Generator().manual_seed(0)
     one = (1, *size[1:])

@@ -14,21 +14,12 @@ STRIP = 64
 
 
 def inverse_power_diagonal(stencil: DiffusionStencil, power: int, margin: int) -> Tensor:
-    r"""Return the diagonal of :math:`A^{-m}`, float64 (y, x).
+    r"""Return the diagonal of :math:`A^{-m}` for a power m from 1 up, float64 (y, x).
 
     Row by row A is block tridiagonal, and the diagonal blocks of :math:`(A + s)^{-1}` follow from a sweep from each
     side, in power series of s up to :math:`s^{m-1}`, whose coefficient is :math:`\pm A^{-m}`. Wide grids are cut into
-    strips that overlap by the margin.
-
-    Parameters
-    ----------
-    stencil : DiffusionStencil
-        A.
-    power : int
-        m, from 1 up.
-    margin : int
-        Half of the range of the correlations, in points: the overlap of strips, and of the ends of a large periodic
-        grid that is cut open.
+    strips that overlap by `margin` points, half of the range of the correlations, as do the ends of a large periodic
+    grid that is cut open.
     """
     ny, nx = stencil.shape
     if ny * nx <= LARGEST_DENSE:

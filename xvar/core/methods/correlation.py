@@ -33,20 +33,12 @@ class Displacement:
 
 
 def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Displacement:
-    r"""Find the displacement at which consecutive images correlate best.
+    r"""Find the displacement at which consecutive images (window, frame, y, x) correlate best; NaN is not observed.
 
     .. math:: d^* = \arg\max_{|d_i| \le 32} \sum_k \frac{\sum_x a_k(x)\, a_{k+1}(x + d)}{\|a_k\|\, \|a_{k+1}\|}
 
-    with :math:`a_k` the anomaly of image k, zero if nothing was observed, times a Hann window, padded with zeros.
-
-    Parameters
-    ----------
-    images : Tensor (window, frame, y, x)
-        NaN if nothing was observed.
-    seconds : sequence of float
-        Times of the images; pairs that are not one frame apart are left out.
-    frame : float
-        Seconds between frames.
+    with :math:`a_k` the anomaly of image k, zero if nothing was observed, times a Hann window, padded with zeros. Pairs
+    of images that are not one frame apart are left out.
     """
     rows, columns = images.shape[-2:]
     reach_y, reach_x = min(REACH, rows // 2), min(REACH, columns // 2)

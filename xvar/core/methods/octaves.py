@@ -12,31 +12,13 @@ from xvar.core.covariance.transform import basis, shared_transform
 
 
 class Octaves:
-    r"""Octaves of wavelength on a grid, and the shares that cosine waves have in them.
+    r"""Octaves of wavelength on a grid (y, x), and the shares that cosine waves have in them.
 
     The octaves of a wave are the two whose wavelengths are nearest to its own, with shares that are linear in the
-    logarithm of its wavenumber and sum to one: :math:`\sum_k s_{kn} = 1`. Octave k holds the wavelengths about
-    :math:`2 N / 2^k` cells, N the larger number of points along an axis.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Points along (y, x).
-    like : Tensor
-        Its dtype and device.
-    merged : int
-        Number of the longest octaves that are one.
-    shortest : int, optional
-        Octave that also holds the shorter ones; without it the waves of the corner of the spectrum have their own.
-
-    Attributes
-    ----------
-    number : int
-        Octaves.
-    lower, upper : Tensor of int (y, x)
-        Octaves of each wave.
-    upper_share : Tensor (y, x)
-        Share of the upper one.
+    logarithm of its wavenumber and sum to one: :math:`\sum_k s_{kn} = 1`. Octave k holds the wavelengths about :math:`2
+    N / 2^k` cells, N the larger number of points along an axis. The longest `merged` octaves are one; `shortest` also
+    holds all shorter ones. `lower`, `upper` and `upper_share` (y, x) are the octaves of each wave and the share of the
+    upper one, `number` counts the octaves.
     """
 
     def __init__(self, shape: tuple[int, ...], *, like: Tensor, merged: int = 1, shortest: int | None = None) -> None:
@@ -54,13 +36,13 @@ class Octaves:
         self.number = int(self.upper.max()) + 1
 
     def shares(self) -> Tensor:
-        """Return share of each wave in each octave (octave, y, x)."""
+        """Return the share of each wave in each octave (octave, y, x)."""
         index = torch.arange(self.number, device=self.lower.device)[:, None, None]
         below = (self.lower == index).to(self.upper_share) * (1 - self.upper_share)
         return below + ((self.upper == index) & (self.upper_share > 0)).to(self.upper_share) * self.upper_share
 
     def sums(self, values: Tensor) -> Tensor:
-        """Return sum of values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
+        """Sum values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
         flat = values.reshape(-1, values.shape[-2] * values.shape[-1]).clone()
         flat[:, 0] = 0
         result = flat.new_zeros(len(flat), self.number)
@@ -74,32 +56,22 @@ class Octaves:
 
 
 class LongWaves:
-    """The longest cosine waves of a grid, as many along each axis.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Points along (y, x).
-    modes : int
-        Waves along each axis, at most its points.
-    like : Tensor
-        Its dtype and device.
-    """
+    """The longest cosine waves of a grid (y, x), at most `modes` along each axis."""
 
     def __init__(self, shape: tuple[int, ...], modes: int, *, like: Tensor) -> None:
         self.modes = tuple(min(n, modes) for n in shape)
         self.rows, self.columns = (basis(n, "free")[:m].to(like) for n, m in zip(shape, self.modes, strict=True))
 
     def inverse(self, spectrum: Tensor) -> Tensor:
-        """Return from waves (..., wave, wave) to points (..., y, x)."""
+        """Transform waves (..., wave, wave) to points (..., y, x)."""
         return self.rows.T @ spectrum @ self.columns
 
     def smoothed(self, field: Tensor, length: float) -> Tensor:
-        """Return a field (..., y, x) under a Gaussian of so many cells."""
+        """Smooth a field (..., y, x) with a Gaussian of this length in cells."""
         return self.inverse(self.rows @ field @ self.columns.T * self.gaussian(length))
 
     def gaussian(self, length: float) -> Tensor:
-        """Return spectrum (wave, wave) of a Gaussian of so many cells."""
+        """Return the spectrum (wave, wave) of a Gaussian of this length in cells."""
         rows, columns = (
             torch.exp(-0.5 * (math.pi * length / matrix.shape[1] * torch.arange(len(matrix)).to(matrix)) ** 2)
             for matrix in (self.rows, self.columns)
@@ -109,7 +81,7 @@ class LongWaves:
 
 @lru_cache(maxsize=64)
 def gaussian_waves(shape: tuple[int, ...], length: float, dtype: torch.dtype, device: torch.device) -> LongWaves:
-    """Return the waves that a Gaussian of so many cells leaves: exp(-12.5) of the amplitude of those beyond."""
+    """Return the waves that a Gaussian of this length in cells keeps with more than exp(-12.5) of their amplitude."""
     with torch.inference_mode(False):
         modes = math.ceil(5 * max(shape) / (math.pi * length)) + 1
         return LongWaves(shape, modes, like=torch.zeros((), dtype=dtype, device=device))

@@ -57,21 +57,10 @@ class PointValues:
 
     .. math:: H(x_{i-1}, x_i) = (1 - s)\, x_{i-1}(X) + s\, x_i(X)
 
-    with the share s of the step that has passed at each point's own time.
-
-    Parameters
-    ----------
-    components : tuple of (str, int)
-        Key and component of each part.
-    positions : tuple of Tensor (2, point)
-        Of the points of each part, in grid units.
-    shares : tuple of Tensor (point,) or None
-        Of the step. None: all points are at its end, and the state need not hold the step before.
-    water : tuple of Tensor (1, 1, y, x) or None
-        Where each part exists, one or zero: at a coast a point has the value of the grid points around it that are
-        water. None: everywhere.
-    sampler : {"bilinear", "cubic", "monotone"}
-        Interpolation between grid points; bilinear near land.
+    with the share s of the step that has passed at the time of each point; without `shares` all points are at its end,
+    and the state need not hold the step before. Each part has a key and a component of the state, positions (2, point)
+    in grid units, and `water` (1, 1, y, x), one or zero: at a coast a point has the value of the grid points around it
+    that are water. Interpolation near land is bilinear.
     """
 
     components: tuple[tuple[str, int], ...]
@@ -151,14 +140,9 @@ class PointTable:
         return float(self.time.max()) if len(self.time) else 0.0
 
     def observations(self, steps: Sequence[float], water: Tensor | None) -> tuple[Observation, ...]:
-        """Return one observation for each state that points are compared with.
+        """Return one observation for each state that has points; `steps` in seconds are positive.
 
-        Parameters
-        ----------
-        steps : sequence of float
-            The model's steps in seconds, all positive.
-        water : Tensor of bool (y, x), optional
-            Where what is not staggered exists.
+        Components that are not staggered exist on `water` (y, x) only.
         """
         return tuple(observation for _, _, observation in self._by_step(steps, water))
 

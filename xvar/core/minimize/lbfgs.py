@@ -59,16 +59,9 @@ class LBFGS:
         return max(1, self.max_evaluations)
 
     def __call__(self, function: Function, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
-        """Minimise ``function(control (window, n), windows) -> (J (window,), gradient (window, n))``.
+        """Minimise ``function(control (window, n), windows) -> (J (window,), gradient (window, n))`` from `control`.
 
-        Parameters
-        ----------
-        function : callable
-            J and its gradient for the given windows.
-        control : Tensor (window, n)
-            First guess.
-        diagonal : Tensor (window, n), optional
-            Approximation of the diagonal of the inverse Hessian.
+        `diagonal` (window, n) approximates the diagonal of the inverse Hessian.
         """
         descent = _Descent(self, function, control, diagonal)
         while descent.searches:

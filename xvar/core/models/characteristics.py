@@ -27,14 +27,9 @@ class RandomImage:
     .. math:: I(X) = \sum_k \hat I_k e^{i k \cdot X}, \qquad E|\hat I_k|^2 \propto |k|^{-(p + 1)}, \qquad
         0 < |k| \le k_\mathrm{Nyquist}
 
-    Interpolated by Lagrange polynomials of degree 7 along each axis, from a grid `FINER` times as fine as its shortest
-    wave needs. The period is twice the domain, so inflow is new. Wavelengths are in cells, equal along x and y even if
-    the spacing differs.
-
-    Parameters
-    ----------
-    values : Tensor (1, 1, y, x)
-        The field in float64, without its mean.
+    Interpolated by Lagrange polynomials of degree 7 along each axis, from `values` (1, 1, y, x) in float64, without
+    their mean, on a grid `FINER` times as fine as its shortest wave needs. The period is twice the domain, so inflow is
+    new. Wavelengths are in cells, equal along x and y even if the spacing differs.
     """
 
     values: Tensor
@@ -84,26 +79,13 @@ def _lagrange(offset: Tensor, nodes: Tensor, index: int) -> Tensor:
 
 
 def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]) -> Tensor:
-    r"""Return the positions at time zero of the parcels that are at the grid points at given times.
+    r"""Return the positions (wanted, 2, y, x), in grid units at time zero, of parcels later at the grid points.
 
     .. math:: \dot X = w(X, t)
 
     backward in time, by the fourth-order Runge-Kutta method in steps of at most `LONGEST_DISPLACEMENT` cells. The
-    velocity is linear between its grid points and times; outside the grid it is that of the nearest edge.
-
-    Parameters
-    ----------
-    velocity : Tensor (time, 2, y, x)
-        In cells per second, float64.
-    known : sequence of float
-        Its times in seconds, ascending.
-    wanted : sequence of float
-        Times at which the parcels are at the grid points, within the known times.
-
-    Returns
-    -------
-    Tensor (wanted, 2, y, x)
-        In grid units.
+    velocity (time, 2, y, x) in cells per second, float64, is linear between its grid points and its ascending times
+    `known`, which include the `wanted` ones; outside the grid it is that of the nearest edge.
     """
     here = identity((velocity.shape[-2], velocity.shape[-1]), velocity)
     times = torch.tensor(known, dtype=torch.float64)

@@ -21,14 +21,9 @@ class Drift:
     A state holds the ``velocity`` w (window, 2, y, x) in m/s and, with the weak constraint, the ``model_error`` η in
     m/s², constant over the window. `start` adds the ``position`` X in grid units (window, 2, rows, x) of a parcel at
     each grid point, and the ``drift``, its velocity in the step before, which predicts the middle of the path: one
-    interpolation a step, second order. With `reach` every step, which ends at an image, appends the parcels at the grid
-    points then as further rows.
-
-    Parameters
-    ----------
-    reach : int, optional
-        Number of steps for which the parcels of each image are followed. Default: only the parcels of the first image,
-        for all steps.
+    interpolation a step, second order. With `reach`, the number of steps for which the parcels of each image are
+    followed, every step (which ends at an image) appends the parcels at the grid points then as further rows. Default:
+    only the parcels of the first image, for all steps.
     """
 
     reach: int | None = None
@@ -82,26 +77,12 @@ class ImageAgainstLater:
     .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_r e_r) / \sigma_r, \quad
         \text{to be compared with zero,}
 
-    with r the later images, :math:`X_r` the positions at the time of the image of the parcels at their grid points, m
-    the mask of the image and s the ``source`` of the state, per second. The ``error`` e of the last image, of unit
-    variance, is a component of the state; the errors of the others are in σ alone.
-
-    Parameters
-    ----------
-    image : Tensor (window, 1, y, x)
-        y, without holes.
-    later : Tensor (window, image, y, x)
-        :math:`y_r`, without holes, the latest first, as many as the `reach` of `Drift`.
-    std : Tensor (window, image, y, x)
-        :math:`\sigma_r`.
-    elapsed : Tensor (1, image, 1, 1)
-        :math:`t - t_r` in seconds.
-    erring : bool
-        True if the first of the later images is the last of the window, with e.
-    mask : Tensor (window, 1, y, x), optional
-        m: one at values, zero at filled holes. Default: no holes.
-    known : Tensor (window, image, y, x), optional
-        The same for the later images.
+    with y the image (window, 1, y, x) and m its `mask`, r the later images (window, image, y, x), the latest first, as
+    many as the `reach` of `Drift`, `known` their mask, `std` :math:`\sigma_r` and `elapsed` :math:`t - t_r` in seconds
+    (1, image, 1, 1). Holes are filled; masks are one at values, zero there, and None without holes. :math:`X_r` are the
+    positions, at the time of the image, of the parcels at the grid points of r, and s the ``source`` of the state, per
+    second. With `erring` the first of the later images is the last of the window, whose ``error`` e of unit variance is
+    a component of the state; the errors of the others are in σ alone.
     """
 
     image: Tensor

@@ -26,17 +26,11 @@ class Parcels:
         q(t) = q(0)\, e^{-|t| / \tau_q}, \qquad s(t) = s(0)\, e^{-|t| / \tau_s}
 
     A state holds the ``velocity`` w (window, 2, y, x) in m/s on the grid and the ``tracer`` I (window, 1, y, x) of the
-    parcel at each grid point at the time of the control. `start` adds their ``position`` X in grid units. With a
-    lifetime, it also holds the ``transient`` part q of the motion (window, 2, y, x) and the ``source`` s (window, 1, y,
-    x) of each parcel, per second: they decay to either side in time, as the expectation of an Ornstein-Uhlenbeck
-    process with a known value at one time.
-
-    Parameters
-    ----------
-    transient, source : float, optional
-        Lifetimes :math:`\tau_q, \tau_s` in seconds.
-    iterations : int
-        Fixed-point iterations of the middle of a step, which make it second order.
+    parcel at each grid point at the time of the control. `start` adds their ``position`` X in grid units. With the
+    lifetimes :math:`\tau_q, \tau_s` in seconds (`transient`, `source`), it also holds the ``transient`` part q of the
+    motion (window, 2, y, x) and the ``source`` s (window, 1, y, x) of each parcel, per second: they decay to either
+    side in time, as the expectation of an Ornstein-Uhlenbeck process with a known value at one time. `iterations` of
+    the fixed point of the middle of a step make it second order.
     """
 
     transient: float | None = None
@@ -105,16 +99,12 @@ def decay_integral(seconds: float, lifetime: float) -> float:
 
 @dataclass(frozen=True)
 class ImageAtParcels:
-    r"""Observation operator: an image at the parcels, minus their tracer.
+    r"""Observation operator: an image (window, 1, y, x) at the parcels, minus their tracer.
 
     .. math:: H(x) = m(X) (y(X) - I), \quad \text{to be compared with zero,}
 
-    with y the image and m its mask, both interpolated, so edges of holes count in proportion.
-
-    Parameters
-    ----------
-    image : Tensor (window, 1, y, x)
-        Values that are not finite are holes.
+    with y the image and m its mask, zero at values that are not finite, both interpolated: edges of holes count in
+    proportion.
     """
 
     image: Tensor

@@ -132,12 +132,8 @@ class ShallowWater:
 class ShallowWaterModel:
     """`ShallowWater` on a grid.
 
-    Attributes
-    ----------
-    step : float
-        Longest time step in seconds; longer ones are cut into equal parts.
-    faces : Tensor (3, y, x)
-        Zero for velocities through walls and coasts, else one.
+    `step` is the longest time step in seconds; longer ones are cut into equal parts. `faces` (3, y, x) is zero for
+    velocities through walls and coasts, else one.
     """
 
     def __init__(self, parameters: ShallowWater, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
