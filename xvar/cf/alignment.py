@@ -18,28 +18,10 @@ _INTERPOLATE = "interpolate it onto the grid of the record, field.interp_like(re
 
 
 def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults, label: str) -> xr.DataArray | None:
-    """Bring a field (y, x) into the order of the points of a record.
+    """Return a field (y, x) in the order and under the names of the points of a record; None if a fault was added.
 
-    Points are the same where coordinates agree to 1e-6 of their spacing, or 1e-3 where either is of single precision:
-    what is closer than that is rounding, and is taken at the place of the record.
-
-    Parameters
-    ----------
-    field : DataArray
-        Dimensions of y and x, and others of size one.
-    like : DataArray
-        The record.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes other dimensions, sizes and points.
-    label : str
-        What the field is, for messages.
-
-    Returns
-    -------
-    DataArray (y, x) or None
-        With the names of the record; None if a fault was added.
+    Points are the same if coordinates agree to 1e-6 of their spacing, or 1e-3 if either is of single precision: smaller
+    differences are rounding. Other dimensions have size one; `label` names the field in messages.
     """
     count = len(faults)
     plane = (axes.y, axes.x)

@@ -22,26 +22,10 @@ _STATED = re.compile(r"\b(?:time|\w*time\w*)\s*:\s*sum\b[^:()]*\(\s*interval\s*:
 def interval_of(
     array: xr.DataArray, time: Hashable, seconds: NDArray[np.float64], dataset: xr.Dataset | None = None
 ) -> float | None:
-    """Seconds over which each value fell, where it is an amount.
+    """Return the seconds over which each value of an amount fell, None if nothing states them.
 
-    As ``cell_methods`` state it (``time: sum (interval: 5 minutes)``), else the width of the bounds of time, else the
-    time between frames where that is regular; a frame that is missing makes no other irregular.
-
-    Parameters
-    ----------
-    array : DataArray
-        The variable.
-    time : hashable
-        Its dimension of time.
-    seconds : ndarray of float (time,)
-        Times of its frames, ascending.
-    dataset : Dataset, optional
-        That holds the bounds.
-
-    Returns
-    -------
-    float or None
-        None where nothing states it and the frames are not regular.
+    ``cell_methods`` state them (``time: sum (interval: 5 minutes)``), else the bounds of time in `dataset`, else the
+    time between frames if that is regular; a missing frame makes no other irregular. `seconds` are those of frames.
     """
     stated = _STATED.search(str(attribute(array, "cell_methods") or ""))
     if stated is not None and is_parsable(stated["unit"]):
@@ -58,7 +42,7 @@ def interval_of(
 
 
 def _width(bounds: NDArray[Any]) -> float | None:
-    """Seconds between the bounds, where all are as far apart."""
+    """Return the seconds between the bounds if all are as far apart."""
     if bounds.ndim != 2 or bounds.shape[1] != 2:
         return None
     widths = (bounds[:, 1] - bounds[:, 0]).astype("m8[us]") / np.timedelta64(1, "s")

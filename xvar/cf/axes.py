@@ -54,7 +54,7 @@ class Axes:
 
 
 def attribute(variable: xr.Variable | xr.DataArray, name: str) -> object:
-    """An attribute that xarray may have moved to the encoding when it decoded the file."""
+    """Return an attribute that xarray may have moved to the encoding when it decoded the file."""
     value = variable.attrs.get(name)
     return variable.encoding.get(name) if value is None else value
 
@@ -65,9 +65,9 @@ def is_lazy(array: xr.DataArray | xr.Variable) -> bool:
 
 
 def in_memory(array: xr.DataArray | xr.Variable) -> np.ndarray[Any, np.dtype[Any]]:
-    """Values of a coordinate or a mask, read in this thread where they are lazy.
+    """Return values of a coordinate or a mask, read in this thread if they are lazy.
 
-    They describe the grid and are small: no reason to send them through the scheduler that runs the windows.
+    They describe the grid and are small: the scheduler that runs the windows need not see them.
     """
     if is_lazy(array):
         return np.asarray(array.data.compute(scheduler="synchronous"))
@@ -116,7 +116,7 @@ def _by_criteria(attrs: Mapping[str, Any], *keys: str) -> str | None:
 
 
 def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
-    """Dimensions that may be each of T, Y, X: those that attributes state, and by name where none does."""
+    """Return the dimensions that may be each of T, Y, X: stated by attributes, else by name."""
     stated: dict[Hashable, str] = {}
     for dim in array.dims:
         along = [array.coords[dim]] if dim in array.coords else []
@@ -141,22 +141,10 @@ def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
 
 
 def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
-    """Time, y and x dimensions of a variable.
+    """Return the time, y and x dimensions of a variable, None if one is missing or ambiguous.
 
     Attributes of the coordinates come first (``axis``, ``standard_name``, ``units``, the misspelt ones too), then
     customary names, also of dimensions without a coordinate.
-
-    Parameters
-    ----------
-    array : DataArray
-        The variable.
-    faults : Faults
-        Takes what is missing, and what is ambiguous with the choices.
-
-    Returns
-    -------
-    Axes or None
-        None if a fault was added.
     """
     found = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
@@ -187,7 +175,7 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
 
 
 def plane_of(array: xr.DataArray) -> tuple[Hashable, Hashable] | None:
-    """Dimensions of y and x of a field that may have no time; None where they are missing or ambiguous."""
+    """Return the dimensions of y and x of a field that may have no time; None if missing or ambiguous."""
     found = _classify(array)
     return (found["Y"][0], found["X"][0]) if len(found["Y"]) == len(found["X"]) == 1 else None
 
@@ -198,7 +186,7 @@ def is_number(variable: xr.Variable | xr.DataArray) -> bool:
 
 
 def _linked(dataset: xr.Dataset) -> set[str]:
-    """Names that other variables point at: grid mappings, bounds, ancillary variables, areas."""
+    """Return the names that other variables link: grid mappings, bounds, ancillary variables, areas."""
     names: set[str] = set()
     for variable in dataset.variables.values():
         for link in _LINKS:
@@ -223,7 +211,7 @@ def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:
 
 
 def _call_with(candidates: list[Hashable]) -> str:
-    """A call with the first of the candidates whose name the output leaves free, or with one renamed."""
+    """Return a call with the first candidate whose name the output leaves free, or with one renamed."""
     free = [key for key in candidates if str(key) not in NAMES | NAMES_OF_FIELDS]
     if free:
         return f'assimilate("{free[0]}")'
@@ -231,24 +219,10 @@ def _call_with(candidates: list[Hashable]) -> str:
 
 
 def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) -> Hashable | None:
-    """The variable to assimilate: the one asked for, or the only one there is.
+    """Return the variable to assimilate: the named one, or the only one; None if a fault was added.
 
-    Coordinates, bounds, grid mappings, masks, text and whatever else another variable points at are not looked at;
-    components of velocity are left aside where that leaves one variable.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The input.
-    name : hashable or None
-        What the user asked for.
-    faults : Faults
-        Takes an unknown name, no candidate, or several.
-
-    Returns
-    -------
-    hashable or None
-        None if a fault was added.
+    Coordinates, bounds, grid mappings, masks, text and linked variables are no candidates; components of velocity are
+    left aside if that leaves one variable.
     """
     usable = [key for key, variable in dataset.data_vars.items() if not _has_repeated_dims(variable)]
     if name is not None:
@@ -322,22 +296,10 @@ def _is_single_image(array: xr.DataArray) -> bool:
 
 
 def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray | None:
-    """A variable as (time, y, x), values untouched.
+    """Return a variable as (time, y, x), values untouched; None if a fault was added.
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable; not changed.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes data that are no numbers or not decoded, extra dimensions, and grids that are too small.
-
-    Returns
-    -------
-    DataArray or None
-        Dimensions (time, y, x); extra dimensions of size one become scalar coordinates. None where a problem was
-        added.
+    Faults are values that are no numbers or not decoded, extra dimensions and too small grids. Extra dimensions of size
+    one become scalar coordinates.
     """
     count = len(faults)
     _check_values(array, faults)

@@ -56,24 +56,10 @@ _ATTRIBUTE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 
 
 def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration: str | None = None) -> xr.Dataset:
-    """Make an output strict CF-1.11, with the history of its input.
+    """Return an output as strict CF-1.11, with the history of `source`, the input; nothing lazy is computed.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        What was assembled; not changed, and not computed where it is lazy.
-    source : Dataset
-        The input; not changed. Its grid mapping and global attributes are kept where they are valid.
-    action : str
-        What was done, for the history, such as ``assimilate("rain")``.
-    configuration : str, optional
-        The options, for the history.
-
-    Returns
-    -------
-    Dataset
-        With attributes and encodings of its own: no packing of the input survives, coordinates and integers have no
-        fill value, and what had to be corrected is named in ``history``.
+    The grid mapping and global attributes of the input are kept if they are valid; its packing is not. Coordinates and
+    integers have no fill value. `action` and `configuration` are written into ``history``, with all corrections.
     """
     notes: list[str] = []
     result = _without_text(dataset, notes)
@@ -92,20 +78,10 @@ def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration
 
 
 def for_writing(dataset: xr.Dataset) -> xr.Dataset:
-    """An output that was read back, ready for ``to_netcdf`` or ``to_zarr`` again.
+    """Return an output with types and encodings for ``to_netcdf`` or ``to_zarr``, also after it was read back.
 
-    Zarr keeps numbers of attributes without their type, and xarray gives every float that it writes a fill value
-    unless its encoding says none, which a file cannot tell: without this a copy is no strict CF.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        A finished output, from memory or from a file; not changed.
-
-    Returns
-    -------
-    Dataset
-        The same, with flags and bounds of the type of their variable, and no encoding of the file that it came from.
+    Zarr keeps numbers of attributes without their type, and xarray gives every float a fill value unless its encoding
+    says none, which a file cannot state. Flags and bounds get the type of their variable.
     """
     result = dataset.copy(deep=False)
     for name, variable in result.variables.items():
@@ -119,7 +95,7 @@ def for_writing(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _without_text(dataset: xr.Dataset, notes: list[str]) -> xr.Dataset:
-    """A shallow copy with attributes of its own, without text variables and repeated dimensions."""
+    """Return a shallow copy with attributes of its own, without text variables and repeated dimensions."""
     result = dataset.copy(deep=False)
     drop = []
     for name, variable in dataset.variables.items():
@@ -150,7 +126,7 @@ def _is_text(variable: xr.Variable) -> bool:
 
 
 def _with_grid_mapping(dataset: xr.Dataset, source: xr.Dataset, notes: list[str]) -> xr.Dataset:
-    """The grid mapping as a scalar int data variable, linked from every field of its grid."""
+    """Return a Dataset with its grid mapping as a scalar int, linked from every field of the grid."""
     made: dict[str, xr.Variable | None] = {}
     planes: dict[frozenset[Hashable], str] = {}
     for name, variable in dataset.variables.items():
@@ -180,7 +156,7 @@ def _with_grid_mapping(dataset: xr.Dataset, source: xr.Dataset, notes: list[str]
 def _attributes(
     name: Hashable, variable: xr.Variable, present: set[str], is_coordinate: bool, notes: list[str]
 ) -> dict[str, Any]:
-    """Attributes that strict CF takes, links only to what is there."""
+    """Return attributes that strict CF accepts, with links to present variables only."""
     result: dict[str, Any] = {}
     for key, value in variable.attrs.items():
         text = str(key)
@@ -231,7 +207,7 @@ def _methods_known(value: str, variable: xr.Variable, present: set[str]) -> bool
 
 
 def _usable(value: Any) -> Any:
-    """A value that NetCDF and Zarr both hold, or None."""
+    """Return a value that NetCDF and Zarr both hold, or None."""
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     if isinstance(value, str):
@@ -257,7 +233,7 @@ def _is_time(variable: xr.Variable) -> bool:
 
 
 def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
-    """Units, standard names and units_metadata that strict CF asks for."""
+    """Add units, standard names and units_metadata that strict CF requires."""
     attrs = variable.attrs
     label = printable(name)
     if _is_time(variable):
@@ -352,7 +328,7 @@ def _exact_type(variable: xr.Variable, unit: np.timedelta64) -> np.dtype[Any]:
 
 
 def _time_encoding(variable: xr.Variable) -> dict[str, Any]:
-    """Whole units since an epoch of its own calendar: exact, and the same whatever else is written beside it."""
+    """Return whole units since an epoch of its own calendar: exact, and independent of other variables."""
     values = in_memory(variable)
     units = "seconds"
     encoding: dict[str, Any] = {"calendar": _calendar(variable), "_FillValue": None}

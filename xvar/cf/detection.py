@@ -18,23 +18,9 @@ _UNDETECT = ("undetect", "_Undetect", "what_undetect")
 
 
 def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes: list[str]) -> xr.DataArray:
-    """Values with nodata missing, and undetect a value: no rain, or the least reflectivity.
+    """Return values with nodata missing, and undetect a value: no rain, or the least reflectivity.
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable, decoded; lazy where it is lazy. Not changed.
-    kind : str
-        What it measures.
-    limits : tuple of float
-        What no value exceeds, in its units.
-    notes : list of str
-        Takes what was done.
-
-    Returns
-    -------
-    DataArray
-        The same, where the file declares neither.
+    `limits` are the physical limits in the units of the variable; `notes` receives the changes. Lazy values stay lazy.
     """
     if kind not in ("rain", "reflectivity"):
         return array
@@ -55,10 +41,7 @@ def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes
 def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
     """Return the value of the highest code of a packed radar image if the file declares no missing value.
 
-    Returns
-    -------
-    float or None
-        In the units of the variable; None where the file is not packed into unsigned integers, or declares something.
+    In the units of the variable; None if the file is not packed into unsigned integers, or declares a missing value.
     """
     encoding = array.encoding
     code = np.dtype(encoding["dtype"]) if encoding.get("dtype") is not None else None
@@ -71,7 +54,7 @@ def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
 
 
 def _value(array: xr.DataArray, names: tuple[str, ...]) -> float | None:
-    """The decoded value of a code that the file declares under one of some names."""
+    """Return the decoded value of a code that the file declares under one of some names."""
     for name in names:
         code: Any = attribute(array, name)
         if isinstance(code, (int, float, np.number)) and np.isfinite(code):

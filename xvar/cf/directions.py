@@ -23,33 +23,14 @@ def axis_directions(
     *,
     mapping: Mapping[str, Any] | xr.Dataset | None = None,
 ) -> Floats | None:
-    r"""Unit vectors along the axes of a grid, by their components towards east and north.
+    r"""Return unit vectors (axis, component, y, x) along increasing x and y, towards east and north; None with a fault.
 
     A motion :math:`u\, e_x + v\, e_y`, of which u and v are metres a second along each axis, has the components
 
     .. math:: u_{east} = u\, e_x^{east} + v\, e_y^{east}, \qquad u_{north} = u\, e_x^{north} + v\, e_y^{north}
 
-    whether or not the axes are at right angles. Directions are those of the grid mapping where it can be read, else
-    of 2-D latitude and longitude.
-
-    Parameters
-    ----------
-    array : DataArray
-        A variable with its coordinates.
-    axes : Axes
-        Its dimensions.
-    grid : HorizontalGrid
-        Its grid; the axes point towards increasing coordinates, as u and v do.
-    faults : Faults
-        Takes a grid of which nothing says where north is.
-    mapping : mapping or Dataset, optional
-        Attributes of the grid mapping variable, or the Dataset that holds it.
-
-    Returns
-    -------
-    ndarray or None
-        (axis, component, y, x) with axes x, y and components east, north, in the order of the file; None if a
-        fault was added.
+    also if the axes are not at right angles. Directions are those of the grid mapping if it can be read, else of 2-D
+    latitude and longitude, in the order of the file.
     """
     if grid.kind == "geographic":
         return np.array(np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, *grid.shape)), dtype=np.float64)
@@ -76,7 +57,7 @@ def axis_directions(
 
 
 def _by_mapping(array: xr.DataArray, axes: Axes, mapping: Mapping[str, Any] | xr.Dataset | None) -> Floats | None:
-    """Directions by x and y and the projection, where both can be read."""
+    """Return directions by x and y and the projection if both can be read."""
     coordinates = [coordinate_along(array, dim) for dim in (axes.y, axes.x)]
     kinds = tuple(measured(coordinate) for coordinate in coordinates)
     if kinds not in (("length", "length"), ("angle", "angle")):

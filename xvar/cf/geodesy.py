@@ -28,17 +28,9 @@ _NEARBY = 1e-2
 
 
 def neighbour_spacing(latitude: Floats, longitude: Floats) -> Floats:
-    """Return the local spacing of a curvilinear grid by great circles on the sphere of 6371 km.
+    """Return the local spacing (2, y, x) in metres along y and x of a grid of latitude and longitude (y, x) in degrees.
 
-    Parameters
-    ----------
-    latitude, longitude : ndarray
-        (y, x), degrees.
-
-    Returns
-    -------
-    ndarray
-        (2, y, x): metres along y and along x, the mean of the distances to both neighbours (to one at an edge).
+    By great circles on the sphere of 6371 km: the mean of the distances to both neighbours (to one at an edge).
     """
     import pyproj
 
@@ -49,14 +41,14 @@ def neighbour_spacing(latitude: Floats, longitude: Floats) -> Floats:
 
 
 def to_nodes(segments: Floats, axis: int) -> Floats:
-    """Lengths of the segments between points, taken to the points: (n - 1) to (n) along `axis`."""
+    """Return lengths of the segments between points at the points: (n - 1) to (n) along `axis`."""
     segments = np.moveaxis(segments, axis, 0)
     inner = (segments[1:] + segments[:-1]) / 2
     return np.moveaxis(np.concatenate([segments[:1], inner, segments[-1:]]), 0, axis)
 
 
 def mapping_attributes(dataset_or_array: xr.Dataset | xr.DataArray, name: str) -> dict[str, Any] | None:
-    """Attributes of a grid mapping variable; its value, of any type, is not looked at."""
+    """Return the attributes of a grid mapping variable; its value, of any type, is not read."""
     if isinstance(dataset_or_array, xr.Dataset):
         found = dataset_or_array.variables.get(name)
         return None if found is None else dict(found.attrs)
@@ -65,7 +57,7 @@ def mapping_attributes(dataset_or_array: xr.Dataset | xr.DataArray, name: str) -
 
 
 def mapping_name(array: xr.DataArray) -> str | None:
-    """Name of the grid mapping variable that an array points at (of the extended form, the first)."""
+    """Return the name of the grid mapping variable of an array (of the extended form, the first)."""
     value = attribute(array, "grid_mapping")
     if not isinstance(value, str) or not value.split():
         return None
@@ -73,7 +65,7 @@ def mapping_name(array: xr.DataArray) -> str | None:
 
 
 def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset | None) -> Any | None:
-    """The projection that the variable points at, where it is there and can be read."""
+    """Return the projection of a variable if it is present and can be read."""
     if isinstance(mapping, xr.Dataset):
         name = mapping_name(array)
         attributes = None if name is None else mapping_attributes(mapping, name)
@@ -86,7 +78,7 @@ def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset |
 
 
 def projection(attributes: Mapping[str, Any]) -> Any | None:
-    """The coordinate reference system of a grid mapping variable, or None where it cannot be read."""
+    """Return the coordinate reference system of a grid mapping variable, None if it cannot be read."""
     text = next((attributes[key] for key in ("proj4_string", "proj4", "proj4_params") if key in attributes), None)
     # Without a figure of the Earth CF leaves it open and pyproj takes WGS 84: a PROJ string that states it is better.
     stated = any(key in attributes for key in FIGURE)
@@ -123,21 +115,9 @@ def _read(reader: Callable[[Any], Any], description: Any) -> Any | None:
 
 
 def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
-    """True local spacing of a grid in a map projection.
+    """Return the true local spacing (2, y, x) in metres along y and x of a grid in a map projection.
 
-    Parameters
-    ----------
-    crs : pyproj.CRS
-        The projection.
-    y, x : ndarray
-        (y,) and (x,), coordinates in metres.
-    spacing_y, spacing_x : ndarray
-        (y,) and (x,), spacing on the map in metres.
-
-    Returns
-    -------
-    ndarray or None
-        (2, y, x): metres along y and along x; None where the grid leaves the domain of the projection.
+    Coordinates y (y,) and x (x,) and their spacing on the map are in metres. None if the grid leaves the domain.
     """
     import pyproj
 
@@ -173,20 +153,9 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
 
 
 def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
-    """Unit vectors along the axes of a grid in a map projection, by their components towards east and north.
+    """Return unit vectors (axis, component, y, x) along increasing x and y, towards east and north.
 
-    Parameters
-    ----------
-    crs : pyproj.CRS
-        The projection, or a rotated pole.
-    y, x : ndarray
-        (y,) and (x,), coordinates in metres, in degrees of a rotated pole.
-
-    Returns
-    -------
-    ndarray or None
-        (axis, component, y, x): along increasing x and increasing y, towards east and north, on the ellipsoid of the
-        projection. None where the grid leaves its domain.
+    Coordinates y (y,) and x (x,) are in metres, or in degrees of a rotated pole. None if the grid leaves the domain.
     """
     import pyproj
 
@@ -212,17 +181,9 @@ def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
 
 
 def directions_of_positions(latitude: Floats, longitude: Floats) -> Floats:
-    """Unit vectors along the index of a curvilinear grid, by their components towards east and north.
+    """Return unit vectors (axis, component, y, x) along the index in x and y, towards east and north.
 
-    Parameters
-    ----------
-    latitude, longitude : ndarray
-        (y, x), degrees; two points or more along each.
-
-    Returns
-    -------
-    ndarray
-        (axis, component, y, x): along x and along y, towards east and north, of second order in the spacing.
+    Latitude and longitude (y, x) are in degrees. The error is of second order in the spacing.
     """
     phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
     position = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])

@@ -55,22 +55,7 @@ _MAPPINGS: dict[str, frozenset[str]] = {
 
 
 def rewritten(attributes: Mapping[str, Any], notes: list[str], name: str) -> xr.Variable | None:
-    """A grid mapping variable made anew.
-
-    Parameters
-    ----------
-    attributes : mapping
-        Those of the variable in the file; its dimensions and value, of any type, say nothing.
-    notes : list of str
-        Takes what was corrected.
-    name : str
-        Name of the variable, for the notes.
-
-    Returns
-    -------
-    Variable or None
-        Scalar int32; None where no mapping of CF can be made of the attributes.
-    """
+    """Return a grid mapping variable made anew, a scalar int32; None if its attributes make no mapping of CF."""
     kept = dict(attributes)
     reference = projection(kept)
     if kept.get("grid_mapping_name") not in _MAPPINGS:
@@ -100,7 +85,7 @@ def rewritten(attributes: Mapping[str, Any], notes: list[str], name: str) -> xr.
 
 
 def _plain(value: Any) -> Any:
-    """A value that a file can hold: text, a float64 or float64s."""
+    """Return a value that a file can hold: text, a float64 or float64s."""
     if isinstance(value, (str, bytes)):
         return value if isinstance(value, str) else value.decode("utf-8", "replace")
     numbers = np.asarray(value, dtype=np.float64)

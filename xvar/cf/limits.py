@@ -11,17 +11,7 @@ ANYTHING = (-1e15, 1e15)
 
 
 def physical_limits(kind: Kind, units: str, interval: float | None) -> tuple[float, float]:
-    """Return the lowest and the highest possible value of a kind of variable, in its units.
-
-    Parameters
-    ----------
-    kind : str
-        Kind of variable.
-    units : str
-        Its units.
-    interval : float or None
-        Seconds over which an amount of rain fell.
-    """
+    """Return the lowest and highest possible value in `units`; `interval` is that of an amount of rain, in seconds."""
     if kind == "rain":
         factor = rain_rate_factor(units, interval)
         if factor is not None:

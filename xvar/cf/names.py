@@ -15,28 +15,11 @@ DIMENSIONS = ("window", "step", "interval", "stage", "lead_time", "threshold")
 def without_clash(
     array: xr.DataArray, axes: Axes, faults: Faults, notes: list[str], *, own_model: bool = False
 ) -> xr.DataArray:
-    """Coordinates that go with the grid into the output, under names that the output leaves free.
+    """Return a variable (time, y, x) whose coordinates have names that the output leaves free; `notes` receives others.
 
-    A decoder of GRIB adds a scalar ``step`` to each field, where ``step`` is a dimension of an analysis: it goes on as
-    ``step_of_input``.
-
-    Parameters
-    ----------
-    array : DataArray (time, y, x)
-        The variable.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes a variable or a dimension of the grid whose name is taken: these are named in calls, and keep their names.
-    notes : list of str
-        Takes what was renamed.
-    own_model : bool
-        The variable belongs to the state of a model of the user's own, which may well have a ``u``.
-
-    Returns
-    -------
-    DataArray
-        The same where nothing clashes.
+    A decoder of GRIB adds a scalar ``step`` to each field, and ``step`` is a dimension of an analysis: it becomes
+    ``step_of_input``. The variable and the dimensions of the grid are named in calls: a clash of these is a fault. A
+    state of the user's own model may have a ``u``.
     """
     taken = {*DIMENSIONS, *NAMES}
     for dim in (axes.y, axes.x):

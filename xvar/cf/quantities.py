@@ -1,4 +1,4 @@
-"""Arrays that carry their units themselves, as pint-xarray makes them: taken apart into numbers and an attribute."""
+"""Arrays that carry their own units, as pint-xarray makes them, split into numbers and an attribute."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ def is_quantity(values: Any) -> bool:
 
 
 def without_quantities(dataset: xr.Dataset) -> xr.Dataset:
-    """A Dataset of plain arrays, with the units of those that had them in their attributes.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Not changed, and not computed where it is lazy.
-    """
+    """Return a Dataset of plain arrays, with the units of quantities in their attributes; lazy data stay lazy."""
     plain = {}
     for name, variable in dataset.variables.items():
         held: Any = variable._data  # what is lazy stays so
@@ -34,6 +28,6 @@ def without_quantities(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def spelled(units: Any) -> str:
-    """Units of pint as UDUNITS reads them."""
+    """Return units of pint in a spelling that UDUNITS reads."""
     text = str(units).replace(" ** ", "^")
     return "1" if text == "dimensionless" else text

@@ -10,21 +10,9 @@ from xvar.errors import Faults
 
 
 def positions_of_one_frame(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray:
-    """A variable whose positions do not depend on time.
+    """Return a variable whose positions (time, y, x), the same at each time, are (y, x).
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable; not changed.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes positions that move, as those of a nest that follows a storm.
-
-    Returns
-    -------
-    DataArray
-        Coordinates (time, y, x) that are the same at each time are (y, x).
+    Positions that move, as those of a nest that follows a storm, are a fault.
     """
     for name, coordinate in array.coords.items():
         if set(coordinate.dims) != {axes.time, axes.y, axes.x} or not is_number(coordinate):

@@ -13,29 +13,11 @@ from xvar.cf.units import are_convertible, convert, normalise_units
 
 
 def in_metres(dataset: xr.Dataset, variable: Hashable, notes: list[str]) -> xr.Dataset:
-    """A Dataset whose x and y are lengths on the plane of the geostationary projection of a variable.
+    """Return a Dataset whose x and y are lengths on the plane of the geostationary projection of a variable.
 
     Satellites of the GOES-R series state x and y as the angles a of the instrument's scan. PROJ, and CF's
     ``projection_x_coordinate``, measure the same plane in metres, h a, with the height h of the satellite above the
-    ellipsoid (``perspective_point_height``).
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The variable and its grid mapping; not changed.
-    variable : hashable
-        Name of the variable.
-    notes : list of str
-        Takes what was done.
-
-    Returns
-    -------
-    Dataset
-        The same where the mapping is no geostationary one or the coordinates are no angles.
-
-    References
-    ----------
-    CF conventions 1.11, appendix F, "Geostationary projection".
+    ellipsoid (``perspective_point_height``): CF conventions 1.11, appendix F, "Geostationary projection".
     """
     name = mapping_name(dataset[variable])
     height = None if name is None else _height(mapping_attributes(dataset, name) or {})
@@ -62,6 +44,6 @@ def _is_angle(coordinate: xr.DataArray) -> bool:
 
 
 def _height(mapping: Mapping[str, Any]) -> float | None:
-    """Metres above the ellipsoid from which a geostationary mapping is seen."""
+    """Return the metres above the ellipsoid from which a geostationary mapping is seen."""
     height = mapping.get("perspective_point_height")
     return float(height) if mapping.get("grid_mapping_name") == "geostationary" and height is not None else None

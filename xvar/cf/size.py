@@ -22,7 +22,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def available_memory() -> float:
-    """Bytes of memory that this process may use at most; infinite where the system does not say."""
+    """Return the bytes of memory that this process may use; infinite if the system does not state them."""
     found = [np.inf]
     # Not of every system.
     with contextlib.suppress(AttributeError, ValueError, OSError):
@@ -34,22 +34,7 @@ def available_memory() -> float:
 
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
-    """Check that a record, and one window of it, fit into memory.
-
-    Parameters
-    ----------
-    array : DataArray
-        The record; only its shape is looked at.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes what is too large, in GB.
-
-    Returns
-    -------
-    bool
-        False if a fault was added: nothing of the size of the grid may be made then.
-    """
+    """Add a fault and return False if a record, or one window of it, does not fit into memory; values are not read."""
     have = available_memory()
     rows, columns = array.sizes[axes.y], array.sizes[axes.x]
     where = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"

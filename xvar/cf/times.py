@@ -46,24 +46,7 @@ _CENTURIES = ("18", "19", "20", "21")
 
 
 def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = False) -> Times | None:
-    """Times of the frames, checked: decoded, complete, unique, ascending.
-
-    Parameters
-    ----------
-    array : DataArray
-        The variable with its coordinates.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes whatever is wrong with the time coordinate.
-    sort : bool, default False
-        Bring frames that are out of order into order.
-
-    Returns
-    -------
-    Times or None
-        None if a fault was added.
-    """
+    """Return the times of the frames: decoded, complete, unique and ascending, or sorted; None if a fault was added."""
     dim = axes.time
     coordinate = _time_coordinate(array, dim)
     where: dict[str, Any] = {"variable": array.name, "dimension": dim}
@@ -164,7 +147,7 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
 
 
 def calendar_of(values: NDArray[Any]) -> str:
-    """Calendar of dates; datetime64 is of the standard one."""
+    """Return the calendar of dates; datetime64 is of the standard one."""
     if values.dtype.kind == "M":
         return "standard"
     calendar = str(values.flat[0].calendar)
@@ -172,19 +155,7 @@ def calendar_of(values: NDArray[Any]) -> str:
 
 
 def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, label: str) -> None:
-    """Refuse a field whose own time is of another calendar than that of a record.
-
-    Parameters
-    ----------
-    field : DataArray
-        With or without a time.
-    times : ndarray
-        Of the record.
-    faults : Faults
-        Takes the two calendars.
-    label : str
-        What the field is, for messages.
-    """
+    """Add a fault if a field has a time of another calendar than the times of a record."""
     for coordinate in filter(is_date, field.coords.values()):
         theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
         if theirs != ours:
@@ -199,7 +170,7 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, lab
 
 
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
-    """The coordinate of the time dimension: of its name, unless it holds durations; else the one that holds dates."""
+    """Return the coordinate named as the time dimension, unless it holds durations; else the one of dates."""
     own: xr.DataArray | None = None
     if dim in array.coords:  # get() makes one up where there is none
         own = array.coords[dim]
@@ -212,7 +183,7 @@ def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
 
 
 def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> NDArray[Any] | None:
-    """Values of the coordinate where they are dates; else a problem that says what they are."""
+    """Return the values of a coordinate of dates; add a fault for any other."""
     dtype, label = coordinate.dtype, str(coordinate.name)
     units = coordinate.attrs.get("units")
     if isinstance(dtype, np.dtype) and dtype.kind == "M":
@@ -270,7 +241,7 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
 
 
 def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
-    """The format of numbers that spell dates, such as 202406011200; None where they do not."""
+    """Return the format of numbers that spell dates, such as 202406011200; None for others."""
     values = np.asarray(coordinate.values).ravel()
     if not values.size or not np.isfinite(values).all() or (values != np.floor(values)).any():
         return None
@@ -310,22 +281,7 @@ def date_text(value: Any) -> str:
 
 
 def parse_duration(value: object, name: str, faults: Faults) -> float | None:
-    """Seconds of a duration.
-
-    Parameters
-    ----------
-    value : str, timedelta, numpy.timedelta64 or pandas.Timedelta
-        "15min", "3D", ...; a number needs a unit.
-    name : str
-        The option, for the message.
-    faults : Faults
-        Takes what is no positive duration.
-
-    Returns
-    -------
-    float or None
-        None if a fault was added.
-    """
+    """Return a positive duration in seconds of a timedelta or a text such as "15min"; None with a fault for others."""
     seconds: float | None = None
     if isinstance(value, datetime.timedelta):
         seconds = value.total_seconds()

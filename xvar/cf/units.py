@@ -64,19 +64,7 @@ _AMOUNT_PER_MINUTES = re.compile(r"^(?P<amount>.*\S)\s*/\s*(?P<count>\d+)\s*(?P<
 
 
 def normalise_units(text: str) -> str:
-    """Correct a spelling that UDUNITS misreads or refuses.
-
-    Parameters
-    ----------
-    text : str
-        The ``units`` attribute as the file has it.
-
-    Returns
-    -------
-    str
-        The spelling that CF and UDUNITS know where `text` stands in the table of known misspellings, else `text`
-        without its outer blanks.
-    """
+    """Return the spelling that CF and UDUNITS know for known misspellings, else the text without outer blanks."""
     stripped = text.strip()
     folded = " ".join(stripped.split()).lower()
     if folded in _SPELLINGS:
@@ -158,7 +146,7 @@ def convert(values: ArrayLike, source: str, target: str, *, difference: bool = F
 
 
 def length_factor(units: str) -> float | None:
-    """Metres in one unit of length, or None where `units` is no length."""
+    """Return the metres in one unit of length, None for other units."""
     return _factor(units, "m")
 
 
@@ -172,20 +160,10 @@ def _factor(units: str, target: str) -> float | None:
 
 
 def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None:
-    """Factor that turns values of rain into mm h-1.
+    """Return the factor that converts values of rain to mm h-1; None for other units, or an amount without interval.
 
-    Parameters
-    ----------
-    units : str
-        A rate (``mm h-1``, ``m s-1``, ``0.01 mm (5 min)-1``), a mass flux (``kg m-2 s-1``, with liquid water of
-        1000 kg m-3), or an amount over one interval (``mm``, ``1e-5 m``, ``kg m-2``).
-    interval_seconds : float or None
-        Interval over which an amount fell; not used for a rate.
-
-    Returns
-    -------
-    float or None
-        None where `units` is no rain, or an amount whose interval is not known.
+    Units are a rate (``mm h-1``, ``0.01 mm (5 min)-1``), a mass flux (``kg m-2 s-1``, liquid water: 1000 kg m-3),
+    or an amount over one interval (``mm``, ``1e-5 m``, ``kg m-2``).
     """
     rate = _factor(units, "mm h-1")
     if rate is not None:
@@ -203,21 +181,9 @@ def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None
 
 
 def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) -> str | None:
-    """Units of a variable, in a spelling that UDUNITS reads as it was meant.
+    """Return the units of a variable, or those stated by the user, in a spelling of UDUNITS; None if a fault was added.
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable.
-    units_override : str or None
-        What the user asserts (``units=``) where the attribute is missing or cannot be read.
-    faults : Faults
-        Takes missing and unreadable units, and an assertion that contradicts the file.
-
-    Returns
-    -------
-    str or None
-        None if a fault was added.
+    Missing or unreadable units, and a statement that contradicts the file, are faults.
     """
     given = units_override if units_override is not None else array.attrs.get("units")
     if given is None or not str(given).strip():

@@ -19,7 +19,7 @@ FOLDED = 2
 
 
 def coordinate_along(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
-    """The 1-D coordinate of a dimension: of its name, else the only numeric one along it."""
+    """Return the 1-D coordinate of a dimension: of its name, else the only numeric one along it."""
     if dim in array.coords:
         named: xr.DataArray = array.coords[dim]
         return named
@@ -53,14 +53,14 @@ def measured(coordinate: xr.DataArray | None) -> Literal["length", "latitude", "
 
 
 def metres_per_unit(coordinate: xr.DataArray) -> float:
-    """Metres in a unit of a coordinate that measures lengths."""
+    """Return the metres in a unit of a coordinate that measures lengths."""
     factor = length_factor(str(coordinate.attrs["units"]))
     assert factor is not None
     return factor
 
 
 def plane_coordinates(array: xr.DataArray, axes: Axes, faults: Faults) -> tuple[Floats, Floats] | None:
-    """2-D latitude and longitude of the grid points, (y, x) in the order of the file."""
+    """Return 2-D latitude and longitude of the grid points, (y, x) in the order of the file."""
     found: dict[str, xr.DataArray] = {}
     for name, coordinate in array.coords.items():
         if set(coordinate.dims) != {axes.y, axes.x} or not is_number(coordinate):
@@ -124,7 +124,7 @@ def _is_refused(
 def _repeated(
     latitude: Floats, longitude: Floats, finite: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], tuple[float, float]]:
-    """Points that share one position, where more do than the two that fold or overlap in a grid of the globe."""
+    """Return the points that share one position, if more do than fold or overlap in a grid of the globe."""
     places, counts = np.unique(latitude[finite] + 1j * longitude[finite], return_counts=True)
     if not counts.size or counts.max() <= FOLDED:
         return np.zeros(latitude.shape, dtype=bool), (np.nan, np.nan)

@@ -28,29 +28,11 @@ def horizontal_grid(
     *,
     mapping: Mapping[str, Any] | xr.Dataset | None = None,
 ) -> HorizontalGrid | None:
-    """Spacing of the grid in true metres, from the coordinates of a variable.
+    """Return the grid of a variable with its spacing in true metres; None if a fault was added.
 
-    In this order: `dx` and `dy` as given; 2-D latitude and longitude, by great circles; x and y in a unit of length,
-    by the local factor of the grid mapping where it can be read, else as they are; 1-D latitude and longitude,
-    R dlat and R cos(lat) dlon on the sphere of 6371 km.
-
-    Parameters
-    ----------
-    array : DataArray
-        The variable with its coordinates.
-    axes : Axes
-        Its dimensions.
-    faults : Faults
-        Takes what is missing or inconsistent.
-    dx, dy : float, optional
-        Metres between columns and rows, stated by the user.
-    mapping : mapping or Dataset, optional
-        Attributes of the grid mapping variable, or the Dataset that holds it: it is no coordinate of `array`.
-
-    Returns
-    -------
-    HorizontalGrid or None
-        None if a fault was added.
+    In this order: `dx` and `dy` as given; 2-D latitude and longitude, by great circles; x and y in a unit of length, by
+    the local factor of the grid mapping if it can be read, else as they are; 1-D latitude and longitude, R dlat and
+    R cos(lat) dlon on the sphere of 6371 km. `mapping` is the grid mapping variable, or the Dataset that holds it.
     """
     count = len(faults)
     shape = (array.sizes[axes.y], array.sizes[axes.x])
@@ -114,13 +96,13 @@ def horizontal_grid(
 
 
 def _orientation(y: xr.DataArray | None, x: xr.DataArray | None) -> tuple[bool, bool]:
-    """Direction of both axes; along the index where there is no coordinate to tell."""
+    """Return the direction of both axes; along the index without a coordinate."""
     first, second = (None if c is None or measured(c) == "none" else ascends(c) for c in (y, x))
     return first is not False, second is not False
 
 
 def _in_plane(dataset: Mapping[str, Any] | xr.Dataset | None, axes: Axes) -> list[str]:
-    """Names of the data variables that hold latitude and longitude of the points, which nothing calls coordinates."""
+    """Return the names of data variables that hold latitude and longitude of the points."""
     if not isinstance(dataset, xr.Dataset):
         return []
     plane = [name for name, v in dataset.data_vars.items() if set(v.dims) == {axes.y, axes.x}]
