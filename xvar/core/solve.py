@@ -25,20 +25,10 @@ from xvar.errors import Fault, InputError
 class Analysis:
     """The analysis of a batch of windows.
 
-    Attributes
-    ----------
-    trajectory : list of dict of Tensor
-        The state at every step, the first at the time of the control.
-    increment : dict of Tensor
-        x_a - x_b at the time of the control.
-    forcing : mapping of step to dict of Tensor
-        The model error.
-    cost_background, cost_analysis : dict of Tensor (window,)
-        The terms of J of the background and of the analysis.
-    minimum : Minimum
-        Result of the minimisation on the full grid; its evaluations include those on coarse grids.
-    cost : Cost
-        J on the full grid; the zero control is the background.
+    `trajectory` holds the state at every step, the first at the time of the control, `increment` :math:`x_a - x_b`
+    there, and `forcing` the model error by step. `cost_background` and `cost_analysis` are the terms of J (window,).
+    `minimum` is that on the full grid, with the evaluations on coarse grids included; `cost` is J on the full grid,
+    where the zero control is the background.
     """
 
     trajectory: list[State]

@@ -39,8 +39,7 @@ class CoastFaces:
     def of(cls, water: Tensor) -> CoastFaces:
         """Return the faces of a mask (y, x), without the edges of the grid."""
         return cls(
-            (water[:, 1:] != water[:, :-1]).nonzero().T.contiguous(),
-            (water[1:] != water[:-1]).nonzero().T.contiguous(),
+            (water[:, 1:] != water[:, :-1]).nonzero().T.contiguous(), (water[1:] != water[:-1]).nonzero().T.contiguous()
         )
 
     def __len__(self) -> int:

@@ -17,14 +17,8 @@ RIVAL = 0.98  # share of the best peak from which on another one is a rival
 class Displacement:
     """Displacement between consecutive images of each window.
 
-    Attributes
-    ----------
-    cells : Tensor (window, 2)
-        Along x and y, whole cells in a frame.
-    peak : Tensor (window,)
-        Correlation at that displacement, the mean over all pairs.
-    has_rival : Tensor of bool (window,)
-        Another peak is nearly as high.
+    `cells` (window, 2) along x and y, whole cells in a frame; `peak` (window,) the correlation there, the mean over all
+    pairs; `has_rival` (window,) is true if another peak is nearly as high.
     """
 
     cells: Tensor

@@ -116,12 +116,7 @@ class Currents:
         return math.hypot(1.0, self.model_error * seconds / frame)
 
     def problem(
-        self,
-        images: Tensor,
-        seconds: Sequence[float],
-        grid: Grid,
-        guess: Tensor | None = None,
-        elapsed: float = 0.0,
+        self, images: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None, elapsed: float = 0.0
     ) -> Problem:
         """Return the problem of a batch of windows.
 
@@ -229,12 +224,7 @@ class Currents:
         }
 
     def analyse(
-        self,
-        frames: Tensor,
-        seconds: Sequence[float],
-        grid: Grid,
-        guess: Tensor | None = None,
-        elapsed: float = 0.0,
+        self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None, elapsed: float = 0.0
     ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 

@@ -155,25 +155,14 @@ class Experiment:
         r"""Return the experiment of the next window of a chain, and its background.
 
         The background is the forecast, without model error, of the analysis of the window before, from its last frame
-        to the first of this one. B, which is that of the analysis at the beginning of each window, has grown by the
-        model error in between,
+        to the first of this one, `lead` seconds later, in steps of at most `frame` seconds if the model states none. B,
+        which is that of the analysis at the beginning of each window, has grown by the model error in between,
 
         .. math:: x_b^{k+1} = M(x_a^k), \quad B_{k+1} = B + (t_{k+1} - t_k)\, Q,
 
-        with :math:`t_k` the first frame of window k. Only the mean is carried: B is neither moved by the model nor made
-        smaller by observations, and grows from one window alone. The first frame is an observation like any other.
-
-        Parameters
-        ----------
-        state : dict of Tensor (window, component, y, x)
-            The analysis at the last frame of the window before.
-        lead : float
-            Seconds from that frame to the first of this window.
-        elapsed : float
-            :math:`t_{k+1} - t_k`.
-        frame : float
-            Longest step of the forecast if the model states none.
-        grid : Grid
+        with :math:`t_k` the first frame of window k, and `elapsed` :math:`t_{k+1} - t_k`. Only the mean is carried: B
+        is neither moved by the model nor made smaller by observations, and grows from one window alone. The first frame
+        is an observation like any other.
         """
         following = replace(self, elapsed=elapsed)
         if lead == 0:
@@ -183,23 +172,11 @@ class Experiment:
         return following, background
 
     def problem(self, sources: Sequence[Source], background: State, seconds: Sequence[float], grid: Grid) -> Problem:
-        """Return the problem of a batch of windows.
+        """Return the problem of a batch of windows with states at `seconds`, the times of the frames after the first.
 
-        Parameters
-        ----------
-        sources : sequence of Frames or PointTable
-            The observations; those after the last frame make the window longer, without model error there. Points have
-            times of their own, hence one window.
-        background : dict of Tensor (window, component, y, x)
-            The state; of a component that is left out, the first of its images is the background.
-        seconds : sequence of float
-            Time of each frame after the first: where the result has states.
-        grid : Grid
-
-        Raises
-        ------
-        InputError
-            If points are given for several windows at once.
+        Observations after the last frame make the window longer, without model error there. The first of the images of
+        a component that `background` (window, component, y, x) leaves out is its background. Raises InputError if
+        points, which have times of their own, are given for several windows.
         """
         sources, background, errors = self._prior(sources, background)
         like = next(iter(background.values()))
@@ -306,15 +283,7 @@ class Experiment:
         grid: Grid,
         save: Sequence[str] = (),
     ) -> Outcome:
-        """Analyse a batch of windows.
-
-        Parameters
-        ----------
-        sources, background, seconds, grid
-            See `problem`.
-        save : sequence of {"innovation", "residual"}
-            Departures of the images that are wanted.
-        """
+        """Analyse a batch of windows, see `problem`; `save` names the departures of images to return."""
         problem = self.problem(sources, background, seconds, grid)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
@@ -381,10 +350,7 @@ def _equivalents(sources: Sequence[Source], result: Analysis, problem: Problem, 
     steps, water = problem.steps, problem.grid.water
     return {
         "points": [
-            {
-                "background": table.equivalents(before, steps, water),
-                "analysis": table.equivalents(after, steps, water),
-            }
+            {"background": table.equivalents(before, steps, water), "analysis": table.equivalents(after, steps, water)}
             for table in points
         ],
         "departures": {

@@ -118,11 +118,7 @@ class GaussNewton:
             # The diagonal is that of the full grid.
             scale = gradient.new_ones(()) if diagonal is None or factor != 1 else diagonal[active]
             step, products = truncated_conjugate_gradients(
-                quadratic.product,
-                -quadratic.restrict(gradient[active]),
-                scale.mul,
-                self.residual**2,
-                self.inner,
+                quadratic.product, -quadratic.restrict(gradient[active]), scale.mul, self.residual**2, self.inner
             )
             step = quadratic.prolong(step)
             evaluations[active] += products

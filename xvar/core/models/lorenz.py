@@ -45,11 +45,7 @@ class Lorenz63:
     def tendency(self, x: Tensor) -> Tensor:
         """Return the rate of change of (window, 1, 3)."""
         first, second, third = x.unbind(-1)
-        rates = (
-            self.sigma * (second - first),
-            first * (self.rho - third) - second,
-            first * second - self.beta * third,
-        )
+        rates = (self.sigma * (second - first), first * (self.rho - third) - second, first * second - self.beta * third)
         return torch.stack(rates, dim=-1)
 
     def __call__(self, state: State, seconds: float) -> State:
