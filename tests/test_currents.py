@@ -367,7 +367,7 @@ def test_kilometres_and_transposed_dimensions() -> None:
     sea = record().transpose("x", "time", "y")
     for name in ("y", "x"):
         sea = sea.assign_coords({name: (name, sea[name].values / 1e3, {**sea[name].attrs, "units": "km"})})
-    result = sea.var4d.assimilate(constraint="weak").transpose(*found()["u"].dims, "stage", "interval")
+    result = sea.var4d.assimilate(constraint="weak").transpose(*found()["u"].dims, "stage", "interval", "rule")
     same(result, found(), ("u", "v", "cost"))
 
 

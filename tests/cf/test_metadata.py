@@ -49,7 +49,7 @@ def test_differences_of_temperature_say_so():
 def test_flags():
     status = attributes("status")
     assert status["standard_name"] == "status_flag"
-    assert status["flag_meanings"] == "not_run converged not_converged background_only diverged failed"
+    assert status["flag_meanings"] == "not_run converged not_converged background_only diverged failed ambiguous"
     assert status["flag_values"].dtype == np.int8
     assert len(STATUS) == len(status["flag_values"])
     stage = attributes("stage")

@@ -98,11 +98,11 @@ def faulty(kind: str) -> tuple[xr.Dataset, np.ndarray]:
     return record.assign(rain=(record["rain"].dims, values, record["rain"].attrs)), touched
 
 
-@pytest.mark.parametrize(("kind", "share"), [("ground", 0.05), ("sector", 0.05), ("1", 0.05), ("2", 0.1), ("3", 0.2)])
-def test_the_motion_hardly_suffers(kind, share) -> None:
-    """The end point error against the clean record, over its mean speed.
+@pytest.mark.parametrize(("kind", "share"), [("ground", 0.02), ("sector", 0.02), ("1", 0.01), ("2", 0.01), ("3", 0.05)])
+def test_the_steady_motion_hardly_changes(kind, share) -> None:
+    """The end point error of the steady motion against the clean record, over its mean speed.
 
-    Without the rules it is 18%, 29%, 1%, 21% and 870%.
+    Without the rules it is 1.7, 12, 1.7, 1.6 and 993 %. The transient motion has other minima with each hole.
     """
     expected = storm().var4d.assimilate().isel(window=0, step=-1)
     record, touched = faulty(kind)
@@ -113,9 +113,11 @@ def test_the_motion_hardly_suffers(kind, share) -> None:
     assert (counts > 0).values.tolist() == (counts["rule"] == NAMES.index(rule)).values.tolist()
     assert int(counts.sum()) == int(result["number_of_rejected_observations"][0])
     raining = (expected["rain_observed"].values > 0) & ~touched
-    error = np.hypot(*(result[name].values[0, -1] - expected[name].values for name in ("u", "v")))[raining]
-    speed = np.hypot(expected["u"].values, expected["v"].values)[raining]
-    assert error.mean() < share * speed.mean()
+    found, true = (
+        np.stack([(one[name] - one[f"{name}_transient"]).values for name in "uv"])
+        for one in (result.isel(window=0, step=-1), expected)
+    )
+    assert np.hypot(*(found - true))[raining].mean() < share * np.hypot(*true)[raining].mean()
 
 
 @pytest.mark.parametrize(
