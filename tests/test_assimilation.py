@@ -74,7 +74,7 @@ def test_attributes() -> None:
     assert result["stage"].attrs["flag_values"].dtype == "int8"
     status = result["status"].attrs
     assert status["flag_meanings"] == "not_run converged not_converged background_only diverged failed ambiguous"
-    np.testing.assert_array_equal(status["flag_values"], np.arange(6, dtype="int8"))
+    np.testing.assert_array_equal(status["flag_values"], np.arange(7, dtype="int8"))
     assert result.attrs["Conventions"] == "CF-1.11"
     assert "assimilate" in result.attrs["history"].splitlines()[-1]
     assert result.attrs["history"].startswith(xvar.datasets.sample().attrs["history"])
