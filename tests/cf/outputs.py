@@ -94,11 +94,7 @@ def analysis(dataset: xr.Dataset, name: Hashable, frames: int = 3) -> xr.Dataset
     return result.assign_coords(
         {
             axes.time: (("window", "step"), times.values[rows], {**time.attrs, **attributes("time")}),
-            "forecast_reference_time": (
-                "window",
-                times.values[rows[:, -1]],
-                attributes("forecast_reference_time"),
-            ),
+            "forecast_reference_time": ("window", times.values[rows[:, -1]], attributes("forecast_reference_time")),
             "stage": ("stage", stage, attributes("stage")),
         }
     )

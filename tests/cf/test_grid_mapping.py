@@ -57,11 +57,7 @@ def test_a_mapping_is_completed_from_its_proj_string() -> None:
 
 
 def test_numbers_are_of_double_precision_and_lists_stay_lists() -> None:
-    mapping = {
-        "grid_mapping_name": "lambert_conformal_conic",
-        "standard_parallel": [30, 60],
-        "earth_radius": 6371000,
-    }
+    mapping = {"grid_mapping_name": "lambert_conformal_conic", "standard_parallel": [30, 60], "earth_radius": 6371000}
     mapping |= {"longitude_of_central_meridian": np.float32(4.5), "latitude_of_projection_origin": "50"}
     attrs = rewritten(mapping, [], "crs").attrs
     assert attrs["standard_parallel"].dtype == np.float64

@@ -93,10 +93,7 @@ def zoned(first: object = None) -> xr.DataArray:
             at(DAYS[[0, 1, 1, 2, 2]]),
             [("time-repeated", "rain", "time", 2)],
         ),
-        (
-            at(DAYS[[0, 0]] + pd.Timedelta("0.25s")),
-            [("time-repeated", "rain", "time", 1)],
-        ),
+        (at(DAYS[[0, 0]] + pd.Timedelta("0.25s")), [("time-repeated", "rain", "time", 1)]),
         *(
             (at(dates), [("time-repeated", "rain", "time", 1)])
             for dates in (DAYS[[0, 0]].values.astype("M8[s]"), cf_dates("noleap", "noleap"))
@@ -117,19 +114,10 @@ def zoned(first: object = None) -> xr.DataArray:
         (numbers(0, 1), [("time-not-decoded", "rain", "time")]),
         (numbers(0, 1, dtype="f4"), [("time-not-decoded", "rain", "time")]),
         (numbers(0, 1, dtype="u2"), [("time-not-decoded", "rain", "time")]),
-        (
-            numbers(20240229235959, 20240301000000),
-            [("time-not-decoded", "rain", "time")],
-        ),
-        (
-            numbers(202402292359, 202403010000, dtype="f8"),
-            [("time-not-decoded", "rain", "time")],
-        ),
+        (numbers(20240229235959, 20240301000000), [("time-not-decoded", "rain", "time")]),
+        (numbers(202402292359, 202403010000, dtype="f8"), [("time-not-decoded", "rain", "time")]),
         *(  # Fault 6
-            (
-                numbers(0, 1, units=units, calendar=calendar),
-                [("time-not-decoded", "rain", "time")],
-            )
+            (numbers(0, 1, units=units, calendar=calendar), [("time-not-decoded", "rain", "time")])
             for units, calendar in (
                 ("frames since yesterday", "standard"),
                 ("months since 2000-01-01", "standard"),
@@ -138,21 +126,12 @@ def zoned(first: object = None) -> xr.DataArray:
                 ("1", "standard"),
             )
         ),
-        (
-            numbers(0, 1, units="hours since 2000-01-01"),
-            [("time-not-decoded", "rain", "time")],
-        ),
+        (numbers(0, 1, units="hours since 2000-01-01"), [("time-not-decoded", "rain", "time")]),
         *(
-            (
-                numbers(20240229, 20240301, units=units, calendar=calendar),
-                [("time-not-decoded", "rain", "time")],
-            )
+            (numbers(20240229, 20240301, units=units, calendar=calendar), [("time-not-decoded", "rain", "time")])
             for units, calendar in (("hours since 2000-01-01", "standard"), ("months since 2000-01-01", "360_day"))
         ),
-        (
-            at(np.array([1, 2], "m8[h]")),
-            [("time-not-dates", "rain", "time")],
-        ),
+        (at(np.array([1, 2], "m8[h]")), [("time-not-dates", "rain", "time")]),
         (
             at(np.array([1, 2], "m8[h]")).assign_coords(start=np.datetime64("2000", "ns"), level=5.0),
             [("time-not-dates", "rain", "time")],
@@ -162,28 +141,19 @@ def zoned(first: object = None) -> xr.DataArray:
             [("time-not-dates", "rain", "time")],
         ),
         # Fault 10
-        (
-            at(np.array(["2000-01-01", "2000-01-02"], dtype=object)),
-            [("time-not-dates", "rain", "time")],
-        ),
+        (at(np.array(["2000-01-01", "2000-01-02"], dtype=object)), [("time-not-dates", "rain", "time")]),
         (
             at(np.array([datetime.datetime(2000, 1, d, tzinfo=datetime.timezone.utc) for d in (1, 2)], dtype=object)),
             [("time-not-dates", "rain", "time")],
         ),
         (at(cf_dates("noleap", "360_day")), [("time-not-dates", "rain", "time")]),
         (at(np.array([], dtype=object)), [("time-not-dates", "rain", "time")]),
-        (
-            at(cf_dates("noleap", None)),
-            [("time-missing-value", "rain", "time", 1)],
-        ),
+        (at(cf_dates("noleap", None)), [("time-missing-value", "rain", "time", 1)]),
         (  # Fault 12
             at(DAYS[:1]),
             [("too-few-frames", "rain", "time")],
         ),
-        (
-            images(),
-            [("time-missing", "rain", "time")],
-        ),
+        (images(), [("time-missing", "rain", "time")]),
     ],
 )
 def test_faults_of_a_time_coordinate(array, expected):
@@ -198,10 +168,7 @@ def test_faults_of_a_time_coordinate(array, expected):
     [
         (zoned(), [("time-not-dates", "rain", "time")]),
         (zoned(pd.NaT), [("time-not-dates", "rain", "time")]),
-        (
-            at(pd.period_range("2000", periods=3, freq="D")),
-            [("time-not-dates", "rain", "time")],
-        ),
+        (at(pd.period_range("2000", periods=3, freq="D")), [("time-not-dates", "rain", "time")]),
     ],
 )
 def test_types_of_pandas_are_named(array, expected):

@@ -12,13 +12,7 @@ from tests.cf.test_axes import images
 from xvar.cf.grid.geographic import is_mesh
 
 
-@given(
-    st.floats(-80.0, 80.0),
-    st.floats(0.01, 1.0),
-    st.floats(0.01, 1.0),
-    st.floats(-180.0, 180.0),
-    st.booleans(),
-)
+@given(st.floats(-80.0, 80.0), st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(-180.0, 180.0), st.booleans())
 def test_spherical_spacing_is_that_of_geodesics(south, dlat, dlon, west, down):
     """Fault 45: exact on the sphere, within 0.5 % of the ellipsoid's mean radius of curvature or so."""
     latitude, longitude = south + dlat * np.arange(5), west + dlon * np.arange(6)
@@ -97,10 +91,7 @@ def test_two_dimensional_coordinates_that_only_repeat_rows_and_columns():
     np.testing.assert_allclose(result.metric[1, :, 0], 111194.9 * np.cos(np.deg2rad(np.arange(46, 51))), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("first", "line"),
-    [(359.0, "(ds['x'] + 180) % 360 - 180"), (179.0, "ds['x'] % 360")],
-)
+@pytest.mark.parametrize(("first", "line"), [(359.0, "(ds['x'] + 180) % 360 - 180"), (179.0, "ds['x'] % 360")])
 @pytest.mark.parametrize("down", [False, True])
 def test_columns_that_were_sorted_across_the_seam(first, line, down):
     """Fault 44: the east of the area stands before its west, and sorting again would change nothing."""

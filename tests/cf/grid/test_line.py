@@ -12,8 +12,7 @@ from xvar.errors import Faults
 
 
 @pytest.mark.parametrize(
-    ("dtype", "jitter", "uniform"),
-    [("f8", 4e-7, True), ("f8", 1e-5, False), ("f4", 4e-4, True), ("f4", 5e-3, False)],
+    ("dtype", "jitter", "uniform"), [("f8", 4e-7, True), ("f8", 1e-5, False), ("f4", 4e-4, True), ("f4", 5e-3, False)]
 )
 def test_jitter_within_rounding_is_snapped(dtype, jitter, uniform):
     """Fault 52: 1e-6 of a step in float64, 1e-3 in float32."""
