@@ -1,9 +1,9 @@
-"""Figures 2 to 9 of the paper, from one command, and what each must show.
+"""Figures 2 to 9 of the paper, drawn by one command.
 
 Filoche, Béréziat, Brajard and Charantonis (2021), "Variational assimilation of geophysical images leveraging deep
 learning tools". The rain of figures 2 and 4 is their own storm. Their day of radar and their sea surface temperature
-are not at hand: a day of the Dutch radar stands for the one, images that geostrophic currents of the Ionian Sea move
-for the other. Where the paper sets two codes beside each other, the observation stands beside the forecast here.
+are not available: a day of the Dutch radar replaces the one, images moved by geostrophic currents of the Ionian Sea the
+other. The paper compares two codes; here the observation is beside the forecast.
 
     python examples/filoche2021_figures.py OUT [--radar FILE] [--currents FILE] [--windows 24]
 """

@@ -2,7 +2,7 @@
 
 Filoche, Béréziat, Brajard and Charantonis (2021), "Variational assimilation of geophysical images leveraging deep
 learning tools", assimilate four radar frames of the storm of 3 January 2018 over Brest. This program states their
-fault in xvar's words, minimises it, forecasts as they do, and does it again with what they left out: free edges and
+problem with xvar's classes, minimises J and forecasts as they do; then it repeats both with free edges and until
 convergence.
 
     python examples/filoche2021_rain.py [FILE] [--json -]

@@ -2,8 +2,8 @@
 
 Filoche, Béréziat, Brajard and Charantonis (2021), "Variational assimilation of geophysical images leveraging deep
 learning tools", assimilate four daily images of sea surface temperature, 240 by 240, with a model error under a
-Tikhonov regularisation. Their product is not at hand: a twin of geostrophic currents stands for it, and real output of
-an ocean model beside it, by xvar's own defaults.
+Tikhonov regularisation. Their product is not available: a twin of geostrophic currents replaces it. Output of an ocean
+model is analysed with xvar's defaults beside it.
 
     python examples/filoche2021_sst.py [CURRENTS] [--ocean FILE] [--json -]
 """

@@ -1,8 +1,8 @@
 """Twenty of forty variables of the Lorenz-96 model, in cycles of 4D-Var.
 
 A twin experiment: the truth is a run of the model; every second variable is observed, every 0.1 units of time (half a
-day of weather), with an error of 1. Windows of 0.4 follow one another; the background of each is the forecast from the
-analysis of the one before. Many truths run side by side, as windows of one batch.
+day of weather), with an error of 1. Windows of 0.4 are cycled: the background of each is the forecast from the
+analysis of the window before. Many truths are solved together, as windows of one batch.
 
     python examples/lorenz96.py [--cycles 50] [--json -]
 """

@@ -2,7 +2,7 @@
 
 After Fig. 5 of Filoche, Béréziat, Brajard and Charantonis (2021), "Variational assimilation of geophysical images
 leveraging deep learning tools": the error of the forecasts after 10, 20 and 30 minutes over the day, beside that of
-persistence. The analyses go into a store that is resumed where the program is stopped and started again.
+persistence. The analyses are written to a store; a second call resumes an interrupted run.
 
     python examples/radar_day.py radar.nc [--output radar_day.nc] [--picture radar_day.png] [--workers 2]
 """

@@ -1,11 +1,11 @@
 """Currents from the height of the sea surface along satellite tracks, with a shallow-water model.
 
-A twin experiment. The truth is a run of the model: eddies of one active layer in a sea of 1200 km whose edges are one,
-after 60 days of their own. Six altimeters cross it and measure the height once a second with an error of 2 cm, for 25
-days; nobody measures a current. All that is known beforehand is the truth of ten days earlier. How much of it is left
-after ten days, at each wavelength, another run of the model tells: large eddies are where they were, of the small ones
-nothing is, and kept as they are they would stay in the analysis wherever no track sees them. The background is what is
-left, and B the errors of that: a streamfunction links height and currents, with a spectrum from the same run.
+A twin experiment. The truth is a run of the model: eddies of one active layer in a periodic sea of 1200 km, after
+60 days of spin-up. Six altimeters cross it and measure the height once a second with an error of 2 cm, for 25
+days; currents are not measured. The prior knowledge is the truth of ten days earlier. Another run of the model gives its
+correlation with the present state at each wavelength: high for large eddies, none for small ones, which would otherwise
+stay in the analysis between the tracks. The background is each wave times its correlation, and B the covariance of its
+error: a streamfunction links height and currents, with a spectrum from the same run.
 
     python examples/shallow_water_tracks.py [--days 25] [--json -]
 """
