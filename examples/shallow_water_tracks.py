@@ -2,10 +2,10 @@
 
 A twin experiment. The truth is a run of the model: eddies of one active layer in a periodic sea of 1200 km, after
 60 days of spin-up. Six altimeters cross it and measure the height once a second with an error of 2 cm, for 25
-days; currents are not measured. The prior knowledge is the truth of ten days earlier. Another run of the model gives its
-correlation with the present state at each wavelength: high for large eddies, none for small ones, which would otherwise
-stay in the analysis between the tracks. The background is each wave times its correlation, and B the covariance of its
-error: a streamfunction links height and currents, with a spectrum from the same run.
+days; currents are not measured. The prior knowledge is the truth of ten days earlier. Another run of the model gives
+its correlation with the present state at each wavelength: high for large eddies, none for small ones, which would
+otherwise stay in the analysis between the tracks. The background is each wave times its correlation, and B the
+covariance of its error: a streamfunction links height and currents, with a spectrum from the same run.
 
     python examples/shallow_water_tracks.py [--days 25] [--json -]
 """
