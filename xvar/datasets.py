@@ -16,7 +16,7 @@ from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.times import parse_duration, read_times
 from xvar.cf.units import same_units, units_of
 from xvar.errors import Faults
-from xvar.plan import bridge
+from xvar.plan.bridge import Bridge
 
 _BREST = "radar-meteonet-brest-20180103.nc"
 
@@ -253,8 +253,8 @@ def _moved(
     from xvar.core.interpolate import sample as interpolated
     from xvar.core.models.characteristics import RandomImage, departures
 
-    still = bridge.to_tensor(bridge.ascending(np.nan_to_num(metres), grid), dtype="float64", device=None)
-    cells = still * bridge.core_grid(grid).cells_per_metre(dtype=torch.float64)
+    bridge = Bridge(grid, None, "float64")
+    cells = bridge.tensor(np.nan_to_num(metres)) * bridge.core_grid().cells_per_metre(dtype=torch.float64)
     last = int(np.searchsorted(known, seconds[-1]))
     held = slice(0, max(last + 1, min(2, len(known))))
     positions = departures(cells[held], known[held].tolist(), seconds.tolist())
@@ -272,9 +272,9 @@ def _moved(
                 fix='image.interp_like(truth).interpolate_na("x").interpolate_na("y")',
             )
             return np.empty((0, *grid.shape))
-        first = bridge.to_tensor(bridge.ascending(own, grid), dtype="float64", device=None)
+        first = bridge.tensor(own)
         found = interpolated(first.expand(len(positions), 1, -1, -1), positions, "cubic")[:, 0]
-    return np.array(bridge.ascending(bridge.to_array(found), grid))
+    return bridge.array(found)
 
 
 def _numbers(shape: tuple[int, ...], generator: Any) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Observations and how they enter J: for `assimilate(observation=...)`."""
 
 from xvar.core.observation import Logarithm, SquareRoot
-from xvar.plan.experiment.sources import Images
+from xvar.plan.experiment.images import Images
 from xvar.plan.experiment.table import Points, pixels
 
 __all__ = ["Images", "Logarithm", "Points", "SquareRoot", "pixels"]

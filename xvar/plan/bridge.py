@@ -36,11 +36,6 @@ def to_tensor(values: Array, *, dtype: str, device: str | None) -> Tensor:
     return tensor.to(device) if device else tensor
 
 
-def to_array(tensor: Tensor) -> Array:
-    """Return a tensor as a numpy array."""
-    return np.asarray(tensor.detach().cpu().numpy())
-
-
 def core_grid(grid: HorizontalGrid, land: Array | None = None) -> Grid:
     """Return the grid of the core, with land (y, x) in the order of the input."""
     import torch
@@ -56,23 +51,6 @@ def ascending(values: Array, grid: HorizontalGrid) -> Array:
     """Bring rows and columns into the order of ascending coordinates; applied twice it restores that of the input."""
     y, x = (slice(None) if up else slice(None, None, -1) for up in grid.ascending)
     return values[..., y, x]
-
-
-def in_order(values: Array, grid: HorizontalGrid) -> Array:
-    """Bring fields into the order of the input; other arrays stay as they are."""
-    return np.ascontiguousarray(ascending(values, grid)) if is_field(values, grid.shape) else values
-
-
-def is_field(values: Array, shape: tuple[int, ...]) -> bool:
-    """Return whether an array is (window, ..., y, x); a table (window, n) may have as many rows as the grid."""
-    return values.ndim > 2 and values.shape[-2:] == shape
-
-
-def without_land(values: Array, land: Array | None) -> Array:
-    """Set fields (..., y, x) to NaN on land; other arrays stay as they are."""
-    if land is None or not is_field(values, land.shape) or values.dtype.kind != "f":
-        return values
-    return np.where(land, np.asarray(np.nan, dtype=values.dtype), values)
 
 
 @dataclass(frozen=True)
@@ -95,17 +73,30 @@ class Bridge:
     device: str | None = None
 
     def tensor(self, values: Array) -> Tensor:
-        """Return fields in the order of the input as a tensor."""
-        return to_tensor(ascending(np.asarray(values), self.grid), dtype=self.dtype, device=self.device)
+        """Return fields (..., y, x) in the order of the input as a tensor."""
+        return self.numbers(ascending(np.asarray(values), self.grid))
+
+    def numbers(self, values: Array, dtype: str | None = None) -> Tensor:
+        """Return an array that holds no fields as a tensor."""
+        return to_tensor(values, dtype=dtype or self.dtype, device=self.device)
 
     def array(self, tensor: Tensor) -> Array:
-        """Return a tensor in the order of the input, with NaN on land."""
-        return without_land(in_order(to_array(tensor), self.grid), self.land)
+        """Return a tensor as an array, its fields in the order of the input, with NaN on land."""
+        values = np.asarray(tensor.detach().cpu().numpy())
+        if self.is_field(values):
+            values = np.ascontiguousarray(ascending(values, self.grid))
+        return self.without_land(values)
+
+    def without_land(self, values: Array) -> Array:
+        """Set fields to NaN on land; other arrays stay as they are."""
+        if self.land is None or not self.is_field(values) or values.dtype.kind != "f":
+            return values
+        return np.where(self.land, np.asarray(np.nan, dtype=values.dtype), values)
+
+    def is_field(self, values: Array) -> bool:
+        """Return whether an array is (window, ..., y, x); a table (window, n) may have as many rows as the grid."""
+        return values.ndim > 2 and values.shape[-2:] == self.grid.shape
 
     def core_grid(self) -> Grid:
         """Return the grid of the core."""
         return core_grid(self.grid, self.land)
-
-    def without_land(self, values: Array) -> Array:
-        """Set fields to NaN on land."""
-        return without_land(values, self.land)

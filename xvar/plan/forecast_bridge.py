@@ -1,4 +1,4 @@
-"""The bridge of a forecast: windows of plain arrays to tensors of the core, and back."""
+"""Forecasts of batches of windows, from plain arrays and back."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xvar.cf.grid import HorizontalGrid
 from xvar.errors import Faults, Status
 from xvar.execution.workers import one_torch_thread
-from xvar.plan.bridge import ascending, core_grid, to_array, to_tensor
+from xvar.plan.bridge import Array, Bridge
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xvar.core.methods.ensemble import Ensemble
     from xvar.core.methods.nowcast import Nowcast
-
-Array = NDArray[Any]
 
 WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED, Status.AMBIGUOUS)
 
@@ -75,29 +72,28 @@ def extrapolate_windows(
     """
     _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)
 
-    def tensor(values: Array) -> Tensor:
-        return to_tensor(ascending(values, grid), dtype=dtype, device=device)
+    bridge = Bridge(grid, None, dtype, device)
 
     def with_land(*fields: Array) -> Tensor:  # no motion and no growth on land
-        return tensor(np.nan_to_num(np.stack(fields, axis=1)))
+        return bridge.tensor(np.nan_to_num(np.stack(fields, axis=1)))
 
     with one_torch_thread() if ensemble is not None else nullcontext():
         result = nowcast.extrapolate(
-            tensor(observed)[:, None],
+            bridge.tensor(observed)[:, None],
             with_land(u, v),
             with_land(u_transient, v_transient),
             with_land(growth),
-            to_tensor(image_scale, dtype=dtype, device=device),
+            bridge.numbers(image_scale),
             leads,
             frame,
-            core_grid(grid),
+            bridge.core_grid(),
         )
         images = result.forecast
         if ensemble is not None:
-            correlation, growth_error = (to_tensor(part, dtype=dtype, device=device) for part in errors[:-1])
+            correlation, growth_error = (bridge.numbers(part) for part in errors[:-1])
             seeds = [int(seed) for seed in errors[-1]]
             images = ensemble.draw(result, correlation, growth_error, leads, frame, nowcast, seeds)
-    return ascending(to_array(images), grid), ascending(to_array(result.outside).astype("int8"), grid)
+    return bridge.array(images), bridge.array(result.outside).astype("int8")
 
 
 def _refuse_lost_motion(known: Array, status: Array, number: Array) -> None:
@@ -157,33 +153,27 @@ def integrate_windows(
     from xvar.core.problem import frame_steps
 
     names = [name for parts in components.values() for name in parts]
-    land = np.logical_and.reduce(
-        [np.isnan(values).reshape(-1, *grid.shape).all(axis=0) for values in fields[: len(names)]]
-    )
+    unknown = [np.isnan(values).reshape(-1, *grid.shape).all(axis=0) for values in fields[: len(names)]]
+    land = np.logical_and.reduce(unknown)
+    bridge = Bridge(grid, land if land.any() else None, dtype, device)
 
     def tensor(values: Array) -> Tensor:
-        if land.any():  # where a model may run, but no value counts
+        if bridge.land is not None:  # where a model may run, but no value counts
             values = np.where(land, np.nanmean(np.where(land, np.nan, values)), values)
-        return to_tensor(ascending(values, grid), dtype=dtype, device=device)
+        return bridge.tensor(values)
 
-    tensors = [tensor(values) for values in fields[: len(names)]]
-    by_name = dict(zip(names, tensors, strict=True))
+    by_name = {name: tensor(values) for name, values in zip(names, fields[: len(names)], strict=True)}
     state = {key: torch.stack([by_name[name] for name in parts], dim=1) for key, parts in components.items()}
-    held = dict(zip(parameters or {}, fields[len(names) :], strict=True))
-    for name, is_field in (parameters or {}).items():
-        values = held[name] if is_field else np.asarray(held[name])[:, None, None]
-        state[name] = (tensor(values) if is_field else to_tensor(values, dtype=dtype, device=device))[:, None]
-    if held:
-        model_with = Holding(model, {name: Parameter(0.0, 1.0) for name in held})
+    for (name, is_field), values in zip((parameters or {}).items(), fields[len(names) :], strict=True):
+        held = tensor(values) if is_field else bridge.numbers(np.asarray(values)[:, None, None])
+        state[name] = held[:, None]
+    held_by = Holding(model, {name: Parameter(0.0, 1.0) for name in parameters}) if parameters else model
     steps = frame_steps([0.0, *leads], getattr(model, "step", None) or frame)
-    states = trajectory(
-        bind(model_with if held else model, core_grid(grid, land if land.any() else None), tensors[0]), state, steps
-    )
+    states = trajectory(bind(held_by, bridge.core_grid(), next(iter(by_name.values()))), state, steps)
     times = np.cumsum([0.0, *steps])
     at_leads = [int(np.argmin(np.abs(times - lead))) for lead in leads]
-    results = (
-        ascending(np.stack([to_array(states[step][key][:, index]) for step in at_leads], axis=1), grid)
+    return tuple(
+        np.stack([bridge.array(states[step][key][:, index]) for step in at_leads], axis=1)
         for key, parts in components.items()
         for index in range(len(parts))
     )
-    return tuple(np.where(land, np.asarray(np.nan, dtype=dtype), values) for values in results)

@@ -89,7 +89,7 @@ def _no_background(value: Any) -> bool:
 
 
 def _no_observation(value: Any) -> bool:
-    from xvar.plan.experiment.sources import Images
+    from xvar.plan.experiment.images import Images
 
     sources = value if isinstance(value, Sequence) else [value]
     return _no_entries(value) or all(isinstance(source, Images) and source.is_default for source in sources)

@@ -18,7 +18,7 @@ from xvar.quality.rules import Rule
 if TYPE_CHECKING:
     from xvar.core.cost_history import Minimisation
     from xvar.core.problem import Problem
-    from xvar.plan.experiment.labels import ObservationLabels
+    from xvar.plan.experiment.outputs import ObservationLabels
 
 Array = NDArray[Any]
 

@@ -1,8 +1,9 @@
-"""Reading of the options `window`, `stride` and `partial`."""
+"""Reading of the options `window`, `stride` and `partial`; times of observations in their windows."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,11 @@ from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.execution.schedule import Length, Partial, Schedule, make_schedule
 
+if TYPE_CHECKING:
+    from xvar.cf.record import Record
+
 DEFAULT_FRAMES = 4  # of a window, as in the paper
+BEFORE_NEXT = 1e-5  # seconds, of which times of observations are no multiples
 PARTIALS: tuple[Partial, ...] = ("drop", "keep")
 
 
@@ -114,3 +119,22 @@ def _length(value: object, name: str, faults: Faults) -> Length | None:
             return None
         return int(value)
     return parse_duration(value, name, faults)
+
+
+def windows_of(schedule: Schedule, record: Record) -> list[tuple[float, float]]:
+    """Return the beginning of each window, in seconds after the first frame of the record, and its length.
+
+    A cycled window of images lasts until just before the first frame of the next one.
+    """
+    begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)
+    if schedule.lead is not None:
+        following = np.append(schedule.lead[1:], np.nan)
+        length = np.where(following > 0, length + following - BEFORE_NEXT, length)
+    return [(float(a), float(b)) for a, b in zip(begin, length, strict=True)]
+
+
+def seconds_after(dates: NDArray[Any], origin: Any) -> NDArray[np.float64]:
+    """Return the seconds from a date to others, of numpy or of cftime."""
+    if dates.dtype.kind == "M":
+        return np.asarray((dates - origin) / np.timedelta64(1, "s"), dtype=np.float64)
+    return np.array([(date - origin).total_seconds() for date in dates], dtype=np.float64)

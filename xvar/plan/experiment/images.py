@@ -1,4 +1,4 @@
-"""Images beside the record: read onto its grid, and selected for each window at their own times."""
+"""Images as observations: of the record, and of other sources, on its grid and at times of their own."""
 
 from __future__ import annotations
 
@@ -18,22 +18,98 @@ from xvar.cf.units import same_units, units_of
 from xvar.core.methods.images import Comparison, Frames
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge
-from xvar.plan.experiment.points import windows_of
 from xvar.plan.experiment.quantities import in_units, observation_error
-from xvar.plan.experiment.sources import Images
 from xvar.plan.experiment.state import State
+from xvar.plan.windows import seconds_after, windows_of
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
+    from xvar.execution.batches import WindowBatch
     from xvar.execution.schedule import Schedule
+    from xvar.plan.options import Options
 
 
-def comparison_of(images: Images) -> Comparison:
-    """Return how images are compared, without the images."""
-    return Comparison(**{part.name: getattr(images, part.name) for part in fields(Comparison)})
+@dataclass(frozen=True, eq=False)
+class Images(Comparison):
+    r"""Images as observations: of the record, or of another source.
+
+    .. math:: J_o = \sum \rho\left(\frac{T(a\, x + b) - T(y)}{\sigma}\right)
+
+    Parameters
+    ----------
+    data : DataArray (time, y, x), optional
+        Images on the grid of the record, at times of their own; those within a window are used, also between two steps
+        of the model. If they are lazy (dask) each window reads its own. Default: the record of the call.
+    variable : str, optional
+        The observed variable of the state. Default: the name of `data` if it is one, else the variable of the record.
+    error : float or DataArray, optional
+        Standard deviation σ of the errors of observation, in the units of the variable. Default: for the record
+        `observation_error` of the call, otherwise a share of the deviation of the images in the window.
+    transform : callable, optional
+        T, applied to state and observation alike, such as `SquareRoot`.
+    threshold : float, optional
+        c of the pseudo-Huber norm ρ, in standard deviations. Default: ρ is quadratic.
+    reset : {None, "observation"}
+        ``"observation"`` replaces the variable by each image after its misfit was taken (direct insertion, as in the
+        paper). This cuts the adjoint of the variable: such a window is no strong-constraint 4D-Var.
+    time_interpolation : {"linear", "nearest"}
+        How the state is found at an image between two steps.
+    gain, offset : Parameter, optional
+        a and b, estimated with the state: for an instrument with errors of calibration, or images whose mean drifts.
+        A number each; offsets in the units of the variable.
+    calibration : {"frame", "window"}
+        One gain and offset for each image, or for all images of a window.
+
+    Raises
+    ------
+    InputError
+        If a choice is unknown, or a calibration cannot be estimated.
+    """
+
+    data: Any = None
+    variable: str | None = None
+    error: Any = None
+
+    @property
+    def is_default(self) -> bool:
+        """Return whether this means the same as leaving `observation` out."""
+        own = ((getattr(self, part.name), part.default) for part in fields(self))
+        return all(value is default or (isinstance(value, str) and value == default) for value, default in own)
+
+    @property
+    def comparison(self) -> Comparison:
+        """Comparison with the state, without the images."""
+        return Comparison(**{part.name: getattr(self, part.name) for part in fields(Comparison)})
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Images of the record as observations.
+
+    Attributes
+    ----------
+    component, part
+        The observed component of the state, and the variable of it, see `Frames`.
+    comparison : Comparison
+    std : array, broadcastable to the record (time, y, x), optional
+        Standard deviation of the errors of observation.
+    """
+
+    component: str
+    part: int | None
+    comparison: Comparison
+    std: Array | None = None
+
+    def frames(self, batch: WindowBatch, values: Array, bridge: Bridge) -> Frames:
+        """Return the images (window, step, y, x) of a batch as observations."""
+        std = None
+        if self.std is not None:
+            shared = np.zeros_like(batch.numbers[:1, :1])
+            std = bridge.tensor(self.std[batch.numbers if len(self.std) > 1 else shared])
+        return Frames(self.component, bridge.tensor(values), batch.seconds, std, self.comparison, part=self.part)
 
 
 @dataclass(frozen=True)
@@ -107,6 +183,35 @@ class ImageSource:
         )
 
 
+def read_record_source(
+    record: Record, state: State, images: Images, options: Options, faults: Faults, notes: list[str]
+) -> RecordSource | None:
+    """Read how the images of the record are compared."""
+    if images.error is not None and options.observation_error is not None:
+        faults.add(
+            code="observation-error-twice",
+            variable="observation_error",
+            found="observation_error= beside Images(error=...)",
+            expected="one error of the images of the record",
+            fix="leave one of them out",
+        )
+    stated = images.error if options.observation_error is None else options.observation_error
+    std = observation_error(stated, record.array, record.units, record.times.order, faults, notes)
+    name = images.variable or str(record.name)
+    if name not in state.names:
+        return None  # reported with the background
+    key, part = state.place(name, "observation", faults) or ("", None)
+    if part is not None and images.reset:
+        faults.add(
+            code="reset-of-one-variable",
+            variable="observation",
+            found=f'reset="observation" of {name!r}, one of the variables of {key!r}',
+            expected="a component of its own",
+            fix="leave reset out",
+        )
+    return RecordSource(key, part, images.comparison, std)
+
+
 def read_images(
     label: str, images: Images, state: State, record: Record, schedule: Schedule, faults: Faults, notes: list[str]
 ) -> ImageSource | None:
@@ -150,7 +255,7 @@ def read_images(
         dates=array.coords[axes.time].values,
         seconds=np.sort(seconds),
         std=std,
-        comparison=comparison_of(images),
+        comparison=images.comparison,
         quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
         units=units,
     )
@@ -173,9 +278,7 @@ def _seconds(array: xr.DataArray, dim: Hashable, record: Record, label: str, fau
             fix=f"assign_coords({dim}=pandas.date_range(...))",
         )
         return np.zeros(0)
-    since = [date - record.times.values[0] for date in dates]
-    one = np.timedelta64(1, "s")
-    return np.array([part / one if dates.dtype.kind == "M" else part.total_seconds() for part in since], dtype=float)
+    return seconds_after(dates, record.times.values[0])
 
 
 def _on_points(array: xr.DataArray, record: Record, label: str, faults: Faults) -> list[NDArray[np.intp]]:

@@ -4,38 +4,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from xvar.core.grid import bind
-from xvar.core.methods.experiment import Experiment
+from xvar.core.methods.experiment import Experiment, ForcingInterval, ModelError
+from xvar.core.methods.image_motion import ImageMotion
 from xvar.core.minimize import LBFGS
 from xvar.errors import Faults
 from xvar.plan.bridge import Bridge, core_grid
 from xvar.plan.control import read_parameters, read_penalties
-from xvar.plan.experiment.background import Background, read_fields
-from xvar.plan.experiment.labels import ObservationLabels
-from xvar.plan.experiment.observed import Observed, read_observed
-from xvar.plan.experiment.outputs import output_variables
-from xvar.plan.experiment.points import windows_of
-from xvar.plan.experiment.record import PointRecord
+from xvar.plan.covariances import check_covariances, errors_by_component
+from xvar.plan.experiment.observations import Observed, read_observed
+from xvar.plan.experiment.outputs import ObservationLabels, output_variables
 from xvar.plan.experiment.solver import ExperimentSolver
-from xvar.plan.experiment.state import State, converted_units, read_state
-from xvar.plan.experiment.statistics import Statistics, read_statistics
+from xvar.plan.experiment.state import State, read_background
 from xvar.plan.models import describe_model
 from xvar.plan.solver import Plan
+from xvar.plan.windows import windows_of
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from xvar.cf.record import Record
     from xvar.core.parameters import Parameter
     from xvar.execution.schedule import Schedule
     from xvar.plan.configuration import Configuration
     from xvar.plan.options import Options
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Covariances of a call.
+
+    Attributes
+    ----------
+    background_error, model_error : dict of str to specification
+        B, and Q per second, by component.
+    forcing_interval : {"step", "interval", "window"}
+        See `ModelError`.
+    measured : tuple of str
+        Components whose curvature is measured beforehand, see `Problem`.
+    """
+
+    background_error: dict[str, Any]
+    model_error: dict[str, Any]
+    forcing_interval: ForcingInterval = "interval"
+    measured: tuple[str, ...] = ()
 
 
 def plan_experiment(
@@ -50,9 +66,9 @@ def plan_experiment(
     """
     before, notes, cycled = len(faults), list[str](), configuration.cycled
     given = options.background
-    state = read_state(record, options.dynamics, given)
-    background = _background(record, schedule, state, given, faults, notes, cycled=cycled)
-    statistics = read_statistics(record, state, options, faults, cycled=cycled)
+    state = State.read(record, options.dynamics, given)
+    background = read_background(record, schedule, state, given, faults, notes, cycled=cycled)
+    statistics = _read_statistics(record, state, options, faults, cycled=cycled)
     observed = read_observed(record, schedule, state, options, faults, notes, cycled=cycled)
     parameters = read_parameters(options.parameters, state.components, record.grid.shape, faults)
     penalties = read_penalties(options.penalties, state.components, faults)
@@ -73,13 +89,10 @@ def plan_experiment(
         name=str(record.name),
         bridge=Bridge(record.grid, record.land, dtype, configuration.device),
         outputs=output_variables(record, state, given, experiment, observed, save, dtype, minimisations, cycled=cycled),
-        components=state.components,
-        staggered=state.staggered,
+        state=state,
         background=background,
-        record=observed.record,
-        images=observed.images,
-        points=observed.points,
-        windows=windows_of(schedule, record) if observed.images or observed.points is not None else (),
+        observed=observed,
+        windows=windows_of(schedule, record) if observed.beside_record else (),
         cycled=configuration.frame if cycled else None,
         save=save,
     )
@@ -98,10 +111,8 @@ def plan_experiment(
         step=experiment.step,
         carried=state.names if cycled else (),
         minimisations=minimisations,
-        sizes=solver.sizes,
-        observations=ObservationLabels(
-            record, schedule, state, observed.images, observed.points, observed.sources.points
-        ),
+        sizes=observed.sizes,
+        observations=ObservationLabels(record, schedule, state, observed),
     )
 
 
@@ -118,65 +129,6 @@ def _experiment(record: Record, state: State, statistics: Statistics, options: O
         minimizer=options.minimizer or LBFGS(max_evaluations=200),
         cost_history="cost_history" in options.save,
     )
-
-
-def _background(
-    record: Record,
-    schedule: Schedule,
-    state: State,
-    given: xr.Dataset | None,
-    faults: Faults,
-    notes: list[str],
-    *,
-    cycled: bool,
-) -> Background:
-    """Return the background of the whole state; rest for a motion, and the first frame for its images, if left out."""
-    units = converted_units(state, record)
-    background = read_fields(record, schedule, given, state.names, units, state.staggered, faults, notes)
-    name, of_table = str(record.name), isinstance(record, PointRecord)
-    first_frame = {name} if not of_table and (name,) in state.components.values() else set[str]()
-    missing = [key for key in state.names if (given is None or key not in given) and key not in first_frame]
-    if state.advection:
-        _check_speed(record, schedule, background, state.step, faults)
-        rest = np.zeros((1, *record.grid.shape))
-        background = replace(background, fields={"u": rest, "v": rest, **background.fields})
-        missing = [key for key in missing if key not in ("u", "v")]
-    elif name not in state.names:
-        missing.append(name)
-    if missing:
-        held = [] if given is None else list(map(str, given.data_vars))
-        faults.add(
-            code="background-incomplete-state",
-            variable="background",
-            found=f"a background of {', '.join(map(repr, held)) or 'nothing'}, without {', '.join(map(repr, missing))}",
-            expected=f"the whole state: {', '.join(map(repr, dict.fromkeys([*state.names, name])))}",
-            fix="background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each)"
-            if cycled
-            else "background=a Dataset with a variable (y, x) for each",
-        )
-    return background
-
-
-def _check_speed(
-    record: Record, schedule: Schedule, background: Background, step: float | None, faults: Faults
-) -> None:
-    """Report a first guess that carries everything off the grid within one step."""
-    frame = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
-    seconds = frame if step is None else min(step, frame)
-    for name, axis in (("u", 1), ("v", 0)):
-        if name not in background.fields:
-            continue
-        spacing, size = record.grid.spacing[axis], record.grid.shape[axis]
-        fastest = float(np.nanmax(np.abs(background.fields[name])))
-        if fastest * seconds > spacing * size:
-            faults.add(
-                code="background-too-fast",
-                variable=f"background {name}",
-                found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a "
-                f"step of {seconds:g} s",
-                expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
-                fix="check its units (m s-1), or give the model a shorter step",
-            )
 
 
 def _check_parameters(parameters: Mapping[str, Parameter], observed: Observed, faults: Faults, *, cycled: bool) -> None:
@@ -223,3 +175,73 @@ def _forced_shares(schedule: Schedule, experiment: Experiment) -> tuple[float, .
     longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
     parts = 1 if experiment.step is None else max(1, math.ceil(longest / experiment.step - 1e-9))
     return tuple(index + (part + 0.5) / parts for index in range(intervals) for part in range(parts))
+
+
+def _read_statistics(record: Record, state: State, options: Options, faults: Faults, *, cycled: bool) -> Statistics:
+    """Read `background_error` and `model_error`; that of a motion without one is the default of image motion."""
+    before = len(faults)
+    errors = errors_by_component(options.background_error, "background_error", state.components, faults)
+    measured: tuple[str, ...] = ()
+    if state.advection and "velocity" not in errors:
+        # It leaves the mean motion free, of which a step by the slope alone takes too much.
+        errors["velocity"], measured = _default_motion_error(record), ("velocity",)
+    elif not errors:
+        first = next(iter(state.components), str(record.name))
+        faults.add(
+            code="background-error-missing",
+            variable="background_error",
+            found="a model of your own without background_error=",
+            expected="the error of each component that is to be analysed",
+            fix=f"background_error={{{first!r}: xvar.covariance.Diagonal(std=...)}}",
+        )
+    forcing_interval: ForcingInterval = "interval"
+    stated = options.model_error
+    if isinstance(stated, ModelError):
+        forcing_interval, stated = stated.forcing_interval, stated.covariance
+    forced = errors_by_component(stated, "model_error", state.components, faults)
+    _check_constraint(options.constraint, forced, faults, cycled=cycled)
+    given = {"background_error": errors, "model_error": forced}
+    if cycled:
+        _check_growth(errors, forced, faults)
+    if len(faults) == before:
+        check_covariances(record, given, state.components, faults)
+    return Statistics(errors, forced, forcing_interval, measured)
+
+
+def _default_motion_error(record: Record) -> Any:
+    """Return B of the steady motion of images."""
+    motion = ImageMotion()
+    return motion.steady.in_metres(record.cadence, record.grid.spacing, motion.truncation)
+
+
+def _check_constraint(constraint: str, forced: Mapping[str, Any], faults: Faults, *, cycled: bool) -> None:
+    if constraint == "weak" and not forced:
+        faults.add(
+            code="model-error-missing",
+            variable="model_error",
+            found='constraint="weak" without model_error=',
+            expected="the error of the model per second, for each component that is forced",
+            fix='model_error={"velocity": xvar.covariance.Tikhonov(...)}',
+        )
+    if constraint == "strong" and forced and not cycled:
+        faults.add(
+            code="model-error-with-strong-constraint",
+            variable="constraint",
+            found='model_error= with constraint="strong"',
+            expected="the weak constraint",
+            fix='constraint="weak"',
+        )
+
+
+def _check_growth(errors: Mapping[str, Any], forced: Mapping[str, Any], faults: Faults) -> None:
+    """Report penalties in a B that model error is to grow: the norm of a sum is not the sum of the norms."""
+    for key in forced:
+        for option, part in (("background_error", errors.get(key)), ("model_error", forced[key])):
+            if getattr(part, "divergence", 0):
+                faults.add(
+                    code="divergence-in-cycled-windows",
+                    variable=option,
+                    found=f"{option} of {key!r} with a penalty on the divergence, in cycled windows",
+                    expected="a covariance that model error can grow: B + t Q",
+                    fix="leave divergence out, or leave model_error out: B then stays as it is",
+                )

@@ -1,27 +1,36 @@
-"""Tables of points on the grid of a record: quality of each point, and selection of those of a window."""
+"""Points on the grid of a record: their places, the quality of each, and selection of those of a window."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.grid.coordinates import measured
+from xvar.cf.positions import along_line, on_curvilinear
 from xvar.core.methods.points import PointTable
 from xvar.errors import Faults
-from xvar.plan.bridge import Array, Bridge, to_tensor
-from xvar.plan.experiment.places import is_dry, positions
+from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points, read_rows
+from xvar.plan.windows import seconds_after, windows_of
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
     from xvar.execution.schedule import Schedule
 
-_BEFORE = 1e-5  # seconds, of which times of observations are no multiples
+#: A point is on land if water has less than this share of the weights of its interpolation.
+WETTEST_LAND = 0.01
+
+_NAMES = {
+    "y": ("latitude", "lat", "y", "projection_y_coordinate", "northing"),
+    "x": ("longitude", "lon", "x", "projection_x_coordinate", "easting"),
+}
 
 #: Outcome of an observation.
 QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land")
@@ -89,26 +98,27 @@ class PointSource:
     def tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
         """Return the used points of a window, table by table."""
         rows, state = self.used(begin, length), self.state
-        staggered = tuple(part for part, name in zip(state.parts, state.names, strict=True) if name in state.staggered)
         tables = []
         for number, options in enumerate(self.options):
             own = rows[self.source[rows] == number]
-            places = self.position[:, own] - state.shifts[:, self.variable[own]]
+            time = np.round(self.seconds[own] - begin, 6).clip(0, length)
             position, value, std = (
-                to_tensor(part, dtype=bridge.dtype, device=bridge.device)
-                for part in (places, self.value[own], self.std[own])
+                bridge.numbers(part)
+                for part in (
+                    self.position[:, own] - state.shifts[:, self.variable[own]],
+                    self.value[own],
+                    self.std[own],
+                )
             )
             tables.append(
                 PointTable(
-                    time=to_tensor(
-                        np.round(self.seconds[own] - begin, 6).clip(0, length), dtype="float64", device=None
-                    ),
+                    time=to_tensor(time, dtype="float64", device=None),
                     position=position,
                     which=to_tensor(self.variable[own], dtype="int64", device=None),
                     value=value,
                     std=std,
-                    components=state.parts,
-                    staggered=staggered,
+                    components=tuple(state.parts.values()),
+                    staggered=tuple(state.parts[name] for name in state.staggered),
                     **options,
                 )
             )
@@ -136,8 +146,7 @@ def read_points(
     tables = [rows for table in points.values() if (rows := read_rows(table, state.names, faults)) is not None]
     if not points or len(faults) > before:
         return None
-    plane = (record.axes.y, record.axes.x)
-    places = [positions(table.dataset, record.array, plane, record.grid, faults) for table in points.values()]
+    places = [_positions(table.dataset, record, faults) for table in points.values()]
     if len(faults) > before:
         return None
     date, value, std, variable = (
@@ -146,7 +155,7 @@ def read_points(
     names = ("time_interpolation", "sampler", "threshold")
     source = PointSource(
         date=date,
-        seconds=np.asarray((date - record.times.values[0]) / np.timedelta64(1, "s"), dtype=np.float64),
+        seconds=seconds_after(date, record.times.values[0]),
         position=np.concatenate(places, axis=1),
         value=value,
         std=std,
@@ -168,7 +177,7 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
     outside = ~np.isfinite(source.position).all(axis=0)
     in_window = np.isin(np.arange(len(source.value)), np.concatenate([source.within(*window) for window in windows]))
     for name, where in (
-        ("on_land", is_dry(source.position, record.grid, record.land, is_staggered)),
+        ("on_land", _is_dry(source.position, record, is_staggered)),
         ("outside_domain", outside),
         ("outside_window", ~in_window & ~outside),
         ("no_value", ~np.isfinite(source.value)),
@@ -176,13 +185,105 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
         source.quality[where] = QUALITY.index(name)
 
 
-def windows_of(schedule: Schedule, record: Record) -> list[tuple[float, float]]:
-    """Return the beginning of each window, in seconds after the first frame of the record, and its length.
+def _positions(dataset: xr.Dataset | None, record: Record, faults: Faults) -> Array:
+    """Return grid units (2, point) along ascending x and y; NaN outside the grid."""
+    assert dataset is not None
+    pairs = coordinates_of_points(dataset, record)
+    if pairs and pairs[0][0].ndim == 2:
+        return _curvilinear(pairs, record, faults)
+    found = []
+    for axis, dim, up in zip(("x", "y"), _plane(record)[::-1], record.grid.ascending[::-1], strict=True):
+        coordinate = record.array.coords.get(dim)
+        place = None if coordinate is None else _like(dataset, coordinate, axis)
+        if coordinate is None or place is None:
+            known = ", ".join(map(str, dataset.variables))
+            faults.add(
+                code="points-without-coordinate",
+                dimension=dim,
+                found=f"no coordinate of the points along {str(dim)!r} among {known}"
+                if coordinate is not None
+                else f"a grid without a coordinate along {str(dim)!r}",
+                expected="one coordinate of the grid along each of its dimensions, and the points in the same",
+                fix=f"name it {str(dim)!r} in both, in the same units",
+            )
+            continue
+        along = np.asarray(coordinate.values, dtype="float64")[:: 1 if up else -1]
+        where = np.asarray(place.values, dtype="float64")
+        if axis == "x" and "degree" in str(coordinate.attrs.get("units", "")):
+            where = along[0] + (where - along[0]) % 360.0
+        found.append(along_line(along, where))
+    return np.stack(found) if len(found) == 2 else np.empty((2, 0))
 
-    A cycled window of images lasts until just before the first frame of the next one.
+
+def _curvilinear(pairs: list[tuple[xr.DataArray, xr.DataArray]], record: Record, faults: Faults) -> Array:
+    """Return positions by 2-D latitude and longitude."""
+    (latitude, north), (longitude, east) = pairs
+    tables = [
+        ascending(np.asarray(c.transpose(*_plane(record)).values, dtype="float64"), record.grid)
+        for c in (latitude, longitude)
+    ]
+    if not all(np.isfinite(table).all() for table in tables):
+        faults.add(
+            code="coordinates-not-finite",
+            found="latitudes or longitudes of the grid that are not finite",
+            expected="a place for every grid point",
+            fix="fill them, on land too",
+        )
+        return np.full((2, north.size), np.nan)
+    return on_curvilinear(*tables, *(np.asarray(place.values, dtype="float64") for place in (north, east)))
+
+
+def _is_dry(position: Array, record: Record, staggered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which points have land all around; between staggered velocities on land nothing is unknown."""
+    if record.land is None:
+        return np.zeros(position.shape[1], dtype=bool)
+    water = ~ascending(record.land, record.grid)
+    corner = np.floor(np.nan_to_num(position)).astype(int)
+    share = np.nan_to_num(position) - corner
+    wet = np.zeros(position.shape[1])
+    for right in (0, 1):
+        for up in (0, 1):
+            weight = np.abs(1 - right - share[0]) * np.abs(1 - up - share[1])
+            column = np.minimum(corner[0] + right, water.shape[1] - 1)
+            wet += weight * water[np.minimum(corner[1] + up, water.shape[0] - 1), column]
+    return (wet < WETTEST_LAND) & ~staggered
+
+
+def _plane(record: Record) -> tuple[Hashable, Hashable]:
+    return record.axes.y, record.axes.x
+
+
+def coordinates_of_points(dataset: xr.Dataset, record: Record) -> list[tuple[xr.DataArray, xr.DataArray]]:
+    """Return the coordinates of the grid along y and x, each with that of the points; empty if one is missing.
+
+    They are 1-D, or latitude and longitude that are 2-D.
     """
-    begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)
-    if schedule.lead is not None:
-        following = np.append(schedule.lead[1:], np.nan)
-        length = np.where(following > 0, length + following - _BEFORE, length)
-    return [(float(a), float(b)) for a, b in zip(begin, length, strict=True)]
+    lines = [record.array.coords.get(dim) for dim in _plane(record)]
+    geographic: dict[str | None, xr.DataArray] = {}
+    for coordinate in record.array.coords.values():
+        if set(coordinate.dims) == set(_plane(record)):
+            geographic.setdefault(measured(coordinate), coordinate)
+    for choice in (lines, [geographic.get("latitude"), geographic.get("longitude")]):
+        pairs = []
+        for grid, axis in zip(choice, ("y", "x"), strict=True):
+            place = None if grid is None else _like(dataset, grid, axis)
+            if grid is not None and place is not None:
+                pairs.append((grid, place))
+        if len(pairs) == 2:
+            return pairs
+    return []
+
+
+def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataArray | None:
+    """Return the variable of the points for a coordinate of the grid: by name, standard name or usual name."""
+    if coordinate.name in dataset.variables:
+        return dataset[coordinate.name]
+    kind = measured(coordinate)
+    own = coordinate.attrs.get("standard_name")
+    for name in dataset.variables:
+        if own is not None and dataset[name].attrs.get("standard_name") == own:
+            return dataset[name]
+    folded = {str(name).lower(): name for name in dataset.variables}
+    geographic = kind in ("latitude", "longitude") or str(coordinate.name).lower()[:3] in ("lat", "lon")
+    usual = _NAMES[axis][:2] if geographic else _NAMES[axis][2:]
+    return next((dataset[folded[name]] for name in usual if name in folded), None)

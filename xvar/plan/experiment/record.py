@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,11 @@ from xvar.errors import Faults
 from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
-from xvar.plan.experiment.background import time_of
 from xvar.plan.experiment.table import read_dates
 from xvar.plan.options import Options
 
 if TYPE_CHECKING:
-    from xvar.plan.experiment.sources import Sources
+    from xvar.plan.experiment.observations import Sources
 
 #: Options about images.
 _OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "dy")
@@ -71,7 +70,7 @@ def read_point_record(
     faults : Faults
         Receives the faults of the background, the length of the windows and the dates of the points.
     """
-    from xvar.plan.experiment.sources import read_sources
+    from xvar.plan.experiment.observations import read_sources
 
     before = len(faults)
     _refuse_options_of_images(variable, options, faults)
@@ -119,6 +118,13 @@ def read_point_record(
         schedule=schedule,
         frame=frame,
     )
+
+
+def time_of(background: xr.Dataset) -> xr.DataArray | None:
+    """Return the dates along a dimension of a background of several times."""
+    times: Iterator[xr.DataArray] = (part for part in background.coords.values() if part.ndim == 1)
+    dated = (time for time in times if time.size > 1 and (time.dtype.kind == "M" or time.dtype == object))
+    return next(dated, None)
 
 
 def _refuse_options_of_images(variable: Hashable | None, options: Options, faults: Faults) -> None:

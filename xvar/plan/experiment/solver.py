@@ -4,44 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xvar.execution.batches import WindowBatch
-from xvar.plan.bridge import Array, Bridge, in_order, to_array
+from xvar.plan.bridge import Array, Bridge
 from xvar.plan.solver import Variable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xvar.core.methods.experiment import Experiment, Outcome, Source
-    from xvar.core.methods.images import Comparison
     from xvar.core.problem import Problem
-    from xvar.plan.experiment.background import Background
-    from xvar.plan.experiment.images import ImageSource
-    from xvar.plan.experiment.points import PointSource
-    from xvar.plan.experiment.state import Components
-
-
-@dataclass(frozen=True)
-class RecordSource:
-    """Images of the record as observations.
-
-    Attributes
-    ----------
-    component : str
-    part : int, optional
-        The observed component of the state, and the variable of it, see `Frames`.
-    comparison : Comparison
-    std : array, broadcastable to the record (time, y, x), optional
-        Standard deviation of the errors of observation.
-    """
-
-    component: str
-    part: int | None
-    comparison: Comparison
-    std: Array | None = None
+    from xvar.plan.experiment.observations import Observed
+    from xvar.plan.experiment.state import Background, State
 
 
 @dataclass(frozen=True)
@@ -56,48 +33,33 @@ class ExperimentSolver:
         The variable of the record.
     bridge : Bridge
     outputs : mapping of str to Variable
-    components : mapping of str to tuple of str
-        The variables of each component of the state.
-    staggered : tuple of str
-        Those between the grid points.
+    state : State
+        The variables.
     background : Background
         If the observed variable is left out the first frame is its background.
-    record : RecordSource, optional
-        The images of the record; None if the data are a table of points.
-    images : tuple of ImageSource
-    points : PointSource, optional
-        Observations beside the record. Windows are then solved one by one, as each has its own times.
+    observed : Observed
+        Windows with observations beside the record are solved one by one, as each has its own times.
     windows : sequence of (float, float)
         Beginning and length of every window of the call, see `windows_of`.
     cycled : float, optional
         If windows are cycled: the longest step of a forecast by a model that states none.
-    save : tuple of str
-        Fields that are wanted beside the analysis.
+    save : tuple of {"increment", "innovation", "residual"}
     """
 
     experiment: Experiment
     name: str
     bridge: Bridge
     outputs: Mapping[str, Variable]
-    components: Components
-    staggered: tuple[str, ...]
+    state: State
     background: Background
-    record: RecordSource | None
-    images: tuple[ImageSource, ...] = ()
-    points: PointSource | None = None
-    windows: Sequence[tuple[float, float]] = ()
+    observed: Observed
+    windows: Sequence[tuple[float, float]]
     cycled: float | None = None
     save: tuple[str, ...] = ()
 
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Lengths of the dimensions of observations beside the record."""
-        images = {f"{source.label}_step": source.size for source in self.images}
-        return images if self.points is None else {**images, "point": self.points.size}
-
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Return every variable of the state at every frame, forcings, equivalents of points, and diagnostics."""
-        if len(batch) == 1 or not (self.images or self.points):
+        if len(batch) == 1 or not self.observed.beside_record:
             return self._solve(batch)
         alone = [slice(index, index + 1) for index in range(len(batch))]
         parts = [
@@ -118,23 +80,21 @@ class ExperimentSolver:
         sources = self._sources(batch, frames)
         departures = [word for word in self.save if word != "increment"]
         outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures)
-        results = self._numbers(outcome)
-        for key, names in self.components.items():
-            for index, part in enumerate(names):
-                results[part] = self._fields(outcome.states, key, index)
-                if outcome.forcing and key in outcome.forcing[0]:
-                    results[f"{part}_forcing"] = self._fields(outcome.forcing, key, index)
-                if "increment" in self.save:
-                    results[f"{part}_increment"] = self._fields([outcome.increment], key, index)[:, 0]
-        if self.record is not None:
+        results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
+        results |= self._fields(outcome.states)
+        if outcome.forcing:
+            results |= self._fields(outcome.forcing, "_forcing")
+        if "increment" in self.save:
+            results |= self._field(outcome.increment, "_increment")
+        if self.observed.record is not None:
             results[f"{self.name}_observed"] = frames[:, -1]
-        labels = [*([self.name] if self.record is not None else []), *(source.label for source in self.images)]
         for word, fields in outcome.departures.items():
-            for label, field in zip(labels, fields, strict=True):
+            for label, field in zip(self.observed.labels(self.name), fields, strict=True):
                 results[f"{label}_{word}"] = self.bridge.array(field)
         if self.cycled is not None:
-            results |= self._backgrounds(experiment.completed(sources, background), batch)
-        if self.points is not None:
+            results |= self._field(experiment.completed(sources, background), "_background")
+            results["background_source"] = np.full(len(batch), batch.cycle_state is not None, dtype="int8")
+        if self.observed.points is not None:
             results |= self._equivalents(outcome, batch)
         return self._padded(results)
 
@@ -150,7 +110,7 @@ class ExperimentSolver:
             fields = {name: self._filled(part, name)[None] for name, part in state.fields.items()}
         known = {
             key: bridge.tensor(np.stack([fields[name] for name in names], axis=1))
-            for key, names in self.components.items()
+            for key, names in self.state.components.items()
             if set(names) <= set(fields)
         }
         if state is None:
@@ -163,77 +123,52 @@ class ExperimentSolver:
         land = self.bridge.land
         if land is None:
             return values
-        if name in self.staggered:
+        if name in self.state.staggered:
             return np.nan_to_num(values)
         return np.where(land, values[~land].mean(dtype="float64"), values).astype(values.dtype)
 
     def _sources(self, batch: WindowBatch, frames: Array) -> list[Source]:
         """Return the observations of the windows."""
-        from xvar.core.methods.images import Frames
-
-        bridge, record = self.bridge, self.record
+        observed = self.observed
         sources: list[Source] = []
-        if record is not None:
-            std = None
-            if record.std is not None:
-                shared = np.zeros_like(batch.numbers[:1, :1])
-                std = bridge.tensor(record.std[batch.numbers if len(record.std) > 1 else shared])
-            sources.append(
-                Frames(
-                    component=record.component,
-                    part=record.part,
-                    values=bridge.tensor(frames),
-                    seconds=batch.seconds,
-                    std=std,
-                    comparison=record.comparison,
-                )
-            )
-        if not (self.images or self.points):
-            return sources
-        window = self._window(batch)
-        sources += [source.frames(*window, bridge) for source in self.images]
-        return sources if self.points is None else [*sources, *self.points.tables(*window, bridge)]
+        if observed.record is not None:
+            sources.append(observed.record.frames(batch, frames, self.bridge))
+        if observed.beside_record:
+            window = self._window(batch)
+            sources += [source.frames(*window, self.bridge) for source in observed.images]
+            sources += [] if observed.points is None else observed.points.tables(*window, self.bridge)
+        return sources
 
-    def _fields(self, states: list[Any], key: str, index: int) -> Array:
-        """Return one variable of states (window, state, y, x)."""
-        return np.stack([self.bridge.array(state[key][:, index]) for state in states], axis=1)
-
-    def _numbers(self, outcome: Outcome) -> dict[str, Array]:
-        """Return the diagnostics of windows, and parameters, of which some are fields."""
-        parameters = self.experiment.parameters
+    def _fields(self, states: Sequence[Mapping[str, Tensor]], suffix: str = "") -> dict[str, Array]:
+        """Return the variables (window, state, y, x) of some states; some may lack a component."""
         return {
-            key: self.bridge.without_land(in_order(to_array(values), self.bridge.grid))
-            if key in parameters and parameters[key].is_field
-            else to_array(values)
-            for key, values in outcome.numbers.items()
+            name + suffix: np.stack([self.bridge.array(state[key][:, index]) for state in states], axis=1)
+            for name, (key, index) in self.state.parts.items()
+            if key in states[0]
         }
 
-    def _backgrounds(self, state: dict[str, Tensor], batch: WindowBatch) -> dict[str, Array]:
-        """Return the background of cycled windows, and its source."""
-        fields = {
-            f"{part}_background": self._fields([state], key, index)[:, 0]
-            for key, names in self.components.items()
-            for index, part in enumerate(names)
-        }
-        return {**fields, "background_source": np.full(len(batch), batch.cycle_state is not None, dtype="int8")}
+    def _field(self, state: Mapping[str, Tensor], suffix: str) -> dict[str, Array]:
+        """Return the variables (window, y, x) of one state."""
+        return {name: values[:, 0] for name, values in self._fields([state], suffix).items()}
 
     def _equivalents(self, outcome: Outcome, batch: WindowBatch) -> dict[str, Array]:
         """Return the equivalents of the points of a window, in the order of their rows."""
-        assert self.points is not None
-        rows = self.points.used(*self._window(batch))
-        by_source = np.argsort(self.points.source[rows], kind="stable")
+        points = self.observed.points
+        assert points is not None
+        by_source = np.argsort(points.source[points.used(*self._window(batch))], kind="stable")
         results = {}
         for name in ("background", "analysis"):
-            values = np.concatenate([to_array(part[name]) for part in outcome.points])
-            found = np.full((1, self.points.size), np.nan, dtype=values.dtype)
+            values = np.concatenate([self.bridge.array(part[name]) for part in outcome.points])
+            found = np.full((1, points.size), np.nan, dtype=values.dtype)
             found[0, by_source] = values
             results[f"observation_{name}"] = found
         return results
 
     def _padded(self, results: dict[str, Array]) -> dict[str, Array]:
         """Fill up what images beside the record give of each: windows hold different numbers of them."""
+        sizes = self.observed.sizes
         for name, part in self.outputs.items():
-            size = self.sizes.get(part.dims[0]) if part.dims else None
+            size = sizes.get(part.dims[0]) if part.dims else None
             if size is not None and results[name].shape[1] < size:
                 values = results[name]
                 whole = np.full((len(values), size, *values.shape[2:]), np.nan, dtype=values.dtype)

@@ -1,20 +1,32 @@
-"""The model of a call, and the variables of its state."""
+"""The model of a call, the variables of its state, and their background at the beginning of windows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.alignment import on_grid
 from xvar.cf.record import Record
+from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults
+from xvar.plan.bridge import Array
+from xvar.plan.experiment.quantities import in_units
+from xvar.plan.experiment.record import PointRecord, time_of
 from xvar.plan.models import components_of, named_models
+from xvar.plan.windows import seconds_after
+
+if TYPE_CHECKING:
+    from xvar.execution.schedule import Schedule
 
 Components = Mapping[str, tuple[str, ...]]
+
+_SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
 
 
 @dataclass(frozen=True)
@@ -28,43 +40,64 @@ class State:
         The variables of each component of the state.
     units : mapping of str to str
         Units of the variables, as far as they are known.
+    converted : tuple of str
+        Variables whose background is converted into these units.
     advection : bool
-        Whether the model is xvar's advection of images.
-    offsets : mapping of str to tuple of float
-        Places of variables in cells along x and y from the grid points.
+        True for xvar's advection of images.
     """
 
     model: Any
     components: dict[str, tuple[str, ...]]
     units: dict[str, str]
+    converted: tuple[str, ...]
     advection: bool
-    offsets: Mapping[str, tuple[float, float]]
 
-    @property
+    @classmethod
+    def read(cls, record: Record, dynamics: Any, background: xr.Dataset | None) -> State:
+        """Return the model of a call and its variables: those it states, else those of the background."""
+        from xvar.core.models.advection import Advection
+
+        name = str(record.name)
+        model = named_models()[dynamics or "advection"] if dynamics is None or isinstance(dynamics, str) else dynamics
+        given = {} if background is None else background.data_vars
+        components = components_of(model, name) or {str(key): (str(key),) for key in given}
+        own = {str(key): str(part.attrs["units"]) for key, part in given.items() if "units" in part.attrs}
+        advection = isinstance(model, Advection)
+        known = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
+        return cls(model, dict(components), {**own, **known}, tuple(known), advection)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """All variables, component by component."""
         return tuple(name for names in self.components.values() for name in names)
 
-    @property
-    def parts(self) -> tuple[tuple[str, int], ...]:
-        """Component and number in it of each variable."""
-        return tuple((key, index) for key, names in self.components.items() for index in range(len(names)))
+    @cached_property
+    def parts(self) -> dict[str, tuple[str, int]]:
+        """Component of each variable, and its number there."""
+        return {name: (key, index) for key, names in self.components.items() for index, name in enumerate(names)}
 
     @property
     def staggered(self) -> tuple[str, ...]:
         """The variables between the grid points."""
-        return tuple(name for name in self.names if any(self.offsets.get(name, ())))
+        return tuple(name for name, shift in zip(self.names, self.shifts.T, strict=True) if shift.any())
 
     @property
     def shifts(self) -> NDArray[np.float64]:
-        """Offsets (2, variable) along x and y."""
-        return np.array([self.offsets.get(name, (0.0, 0.0)) for name in self.names]).reshape(-1, 2).T
+        """Places of the variables in cells from the grid points (2, variable), along x and y."""
+        offsets = getattr(self.model, "offsets", {})
+        return np.array([offsets.get(name, (0.0, 0.0)) for name in self.names]).reshape(-1, 2).T
+
+    @property
+    def step(self) -> float | None:
+        """The longest step that the model states."""
+        step: float | None = getattr(self.model, "step", None)
+        return step
 
     def place(self, name: str, label: str, faults: Faults) -> tuple[str, int | None] | None:
         """Return the component of a variable, and its number if the component holds several; None if it is unknown."""
-        for key, names in self.components.items():
-            if name in names:
-                return key, names.index(name) if len(names) > 1 else None
+        if name in self.parts:
+            key, index = self.parts[name]
+            return key, index if len(self.components[key]) > 1 else None
         faults.add(
             code="observed-variable-unknown",
             variable=label,
@@ -74,28 +107,148 @@ class State:
         )
         return None
 
-    @property
-    def step(self) -> float | None:
-        """The longest step that the model states."""
-        step: float | None = getattr(self.model, "step", None)
-        return step
+
+@dataclass(frozen=True)
+class Background:
+    """Fields (time, y, x) of the background by variable: one time for all windows, or several.
+
+    `seconds` (time,) are then the times after the first frame of the record.
+    """
+
+    fields: Mapping[str, Array]
+    seconds: NDArray[np.float64] | None = None
+
+    def at(self, begin: NDArray[np.float64]) -> dict[str, Array]:
+        """Return the fields (window, y, x) of windows that begin at some seconds after the first frame."""
+        index = np.zeros(len(begin), dtype=int)
+        if self.seconds is not None:
+            index = np.searchsorted(self.seconds, begin - _SLACK)
+        return {name: part[index if len(part) > 1 else np.zeros_like(index)] for name, part in self.fields.items()}
 
 
-def read_state(record: Record, dynamics: Any, background: xr.Dataset | None) -> State:
-    """Return the model of a call and its variables: those it states, else those of the background."""
-    from xvar.core.models.advection import Advection
+def read_background(
+    record: Record,
+    schedule: Schedule,
+    state: State,
+    given: xr.Dataset | None,
+    faults: Faults,
+    notes: list[str],
+    *,
+    cycled: bool,
+) -> Background:
+    """Return the background of the whole state; rest for a motion, and the first frame for its images, if left out."""
+    background = Background({}) if given is None else _read_fields(record, schedule, state, given, faults, notes)
+    name, of_table = str(record.name), isinstance(record, PointRecord)
+    first_frame = {name} if not of_table and (name,) in state.components.values() else set[str]()
+    missing = [key for key in state.names if (given is None or key not in given) and key not in first_frame]
+    if state.advection:
+        _check_speed(record, schedule, background, state.step, faults)
+        rest = np.zeros((1, *record.grid.shape))
+        background = replace(background, fields={"u": rest, "v": rest, **background.fields})
+        missing = [key for key in missing if key not in ("u", "v")]
+    elif name not in state.names:
+        missing.append(name)
+    if missing:
+        held = [] if given is None else list(map(str, given.data_vars))
+        faults.add(
+            code="background-incomplete-state",
+            variable="background",
+            found=f"a background of {', '.join(map(repr, held)) or 'nothing'}, without {', '.join(map(repr, missing))}",
+            expected=f"the whole state: {', '.join(map(repr, dict.fromkeys([*state.names, name])))}",
+            fix="background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each)"
+            if cycled
+            else "background=a Dataset with a variable (y, x) for each",
+        )
+    return background
 
-    name = str(record.name)
-    model = named_models()[dynamics or "advection"] if dynamics is None or isinstance(dynamics, str) else dynamics
-    given = {} if background is None else background.data_vars
-    components = components_of(model, name) or {str(key): (str(key),) for key in given}
-    own = {str(key): str(part.attrs["units"]) for key, part in given.items() if "units" in part.attrs}
-    advection = isinstance(model, Advection)
-    known = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
-    return State(model, dict(components), {**own, **known}, advection, getattr(model, "offsets", {}))
+
+def _check_speed(
+    record: Record, schedule: Schedule, background: Background, step: float | None, faults: Faults
+) -> None:
+    """Report a first guess that carries everything off the grid within one step."""
+    frame = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
+    seconds = frame if step is None else min(step, frame)
+    for name, axis in (("u", 1), ("v", 0)):
+        if name not in background.fields:
+            continue
+        spacing, size = record.grid.spacing[axis], record.grid.shape[axis]
+        fastest = float(np.nanmax(np.abs(background.fields[name])))
+        if fastest * seconds > spacing * size:
+            faults.add(
+                code="background-too-fast",
+                variable=f"background {name}",
+                found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a "
+                f"step of {seconds:g} s",
+                expected=f"less than the {size} cells of the grid, {spacing * size / seconds:.4g} m/s",
+                fix="check its units (m s-1), or give the model a shorter step",
+            )
 
 
-def converted_units(state: State, record: Record) -> dict[str, str]:
-    """Return the units of the variables whose background is converted."""
-    names = {str(record.name), *(("u", "v") if state.advection else ())}
-    return {name: units for name, units in state.units.items() if name in names}
+def _read_fields(
+    record: Record, schedule: Schedule, state: State, given: xr.Dataset, faults: Faults, notes: list[str]
+) -> Background:
+    """Read fields (y, x), or (time, y, x) with a time for each window, on the points of the record; some are missing.
+
+    Staggered variables may be undefined beside land.
+    """
+    held = [name for name in state.names if name in given]
+    time = time_of(given[held])
+    seconds: NDArray[np.float64] | None = None
+    slices: list[dict[Hashable, int]] = [{}]
+    if time is not None:
+        check_calendar(time, record.times.values, faults, "background")
+        since = seconds_after(time.values, record.times.values[0])
+        order = np.argsort(since)
+        seconds, slices = since[order], [{time.dims[0]: int(index)} for index in order]
+        _check_times(seconds, schedule, record, faults)
+    fields = {}
+    for name in held:
+        field, label = given[name], f"background {name}"
+        check_calendar(field, record.times.values, faults, label)
+        of_times = slices if time is not None and time.dims[0] in field.dims else [{}]
+        parts = [on_grid(field.isel(one), record.array, record.axes, faults, label) for one in of_times]
+        if any(part is None for part in parts):
+            continue
+        values = np.stack([np.asarray(part.values, dtype="float64") for part in parts if part is not None])
+        if name in state.converted:
+            values = in_units(values, field, state.units[name], label, faults, notes)
+        fields[name] = _complete(values, record.land, label, faults, staggered=name in state.staggered)
+    return Background(fields, seconds)
+
+
+def _check_times(seconds: NDArray[np.float64], schedule: Schedule, record: Record, faults: Faults) -> None:
+    """Report windows that begin at a time of which there is no background."""
+    first = schedule.frames[:, 0]
+    begin = record.times.seconds[first]
+    place = np.searchsorted(seconds, begin - _SLACK).clip(max=len(seconds) - 1)
+    missing = np.flatnonzero(np.abs(seconds[place] - begin) > _SLACK)
+    if missing.size:
+        faults.add(
+            code="background-time-missing",
+            variable="background",
+            dimension="time",
+            found=f"no background for {missing.size} of {len(begin)} windows, the first at "
+            f"{date_text(record.times.values[first[missing[0]]])}",
+            expected="a time for the beginning of each window, or one time for all",
+            fix="background.isel(time=0), or background.interp(time=...)",
+        )
+
+
+def _complete(values: Array, land: Array | None, label: str, faults: Faults, *, staggered: bool) -> Array:
+    """Fill land with numbers, which samplers at the coast and models need; report gaps in the sea."""
+    broken = ~np.isfinite(values)
+    if not broken.any():
+        return values
+    at_sea = broken if land is None else broken & ~land
+    if at_sea.any() and not staggered:
+        faults.add(
+            code="background-incomplete",
+            variable=label,
+            index=tuple(int(axis[0]) for axis in np.nonzero(at_sea)[-2:]),
+            found=f"{int(at_sea.sum())} values that are not finite, at sea",
+            expected="a complete state, but on land",
+            fix="background.fillna(...)",
+        )
+        return values
+    # Nothing flows through a coast.
+    return np.where(broken, 0.0 if staggered else values[~broken].mean(), values)

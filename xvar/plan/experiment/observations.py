@@ -1,62 +1,23 @@
-"""Sources of observations of a call: the record's images, other images, and tables of points."""
+"""Observations of a call: sources as they are stated, then read onto the grid of the record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from xvar.core.methods.images import Comparison
 from xvar.errors import Faults
+from xvar.plan.experiment.images import Images, ImageSource, RecordSource, read_images, read_record_source
+from xvar.plan.experiment.points import PointSource, read_points
+from xvar.plan.experiment.record import PointRecord
+from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points
 
-
-@dataclass(frozen=True, eq=False)
-class Images(Comparison):
-    r"""Images as observations: of the record, or of another source.
-
-    .. math:: J_o = \sum \rho\left(\frac{T(a\, x + b) - T(y)}{\sigma}\right)
-
-    Parameters
-    ----------
-    data : DataArray (time, y, x), optional
-        Images on the grid of the record, at times of their own; those within a window are used, also between two steps
-        of the model. If they are lazy (dask) each window reads its own. Default: the record of the call.
-    variable : str, optional
-        The observed variable of the state. Default: the name of `data` if it is one, else the variable of the record.
-    error : float or DataArray, optional
-        Standard deviation σ of the errors of observation, in the units of the variable. Default: for the record
-        `observation_error` of the call, otherwise a share of the deviation of the images in the window.
-    transform : callable, optional
-        T, applied to state and observation alike, such as `SquareRoot`.
-    threshold : float, optional
-        c of the pseudo-Huber norm ρ, in standard deviations. Default: ρ is quadratic.
-    reset : {None, "observation"}
-        ``"observation"`` replaces the variable by each image after its misfit was taken (direct insertion, as in the
-        paper). This cuts the adjoint of the variable: such a window is no strong-constraint 4D-Var.
-    time_interpolation : {"linear", "nearest"}
-        How the state is found at an image between two steps.
-    gain, offset : Parameter, optional
-        a and b, estimated with the state: for an instrument with errors of calibration, or images whose mean drifts.
-        A number each; offsets in the units of the variable.
-    calibration : {"frame", "window"}
-        One gain and offset for each image, or for all images of a window.
-
-    Raises
-    ------
-    InputError
-        If a choice is unknown, or a calibration cannot be estimated.
-    """
-
-    data: Any = None
-    variable: str | None = None
-    error: Any = None
-
-    @property
-    def is_default(self) -> bool:
-        """Return whether this means the same as leaving `observation` out."""
-        own = ((getattr(self, part.name), part.default) for part in fields(self))
-        return all(value is default or (isinstance(value, str) and value == default) for value, default in own)
+if TYPE_CHECKING:
+    from xvar.cf.record import Record
+    from xvar.core.parameters import Parameter
+    from xvar.execution.schedule import Schedule
+    from xvar.plan.options import Options
 
 
 @dataclass(frozen=True)
@@ -145,3 +106,79 @@ def _unique(label: str, taken: set[str]) -> str:
     word = "".join(c if c.isalnum() else "_" for c in label)
     names = [word, *(f"{word}_{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Observations of a call on the grid of the record.
+
+    Attributes
+    ----------
+    sources : Sources
+        As they were stated.
+    record : RecordSource, optional
+        The images of the record; None if the data are a table of points.
+    images : tuple of ImageSource
+    points : PointSource, optional
+    """
+
+    sources: Sources
+    record: RecordSource | None
+    images: tuple[ImageSource, ...]
+    points: PointSource | None
+
+    @property
+    def beside_record(self) -> bool:
+        """True if there are observations beside the record."""
+        return bool(self.images) or self.points is not None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the dimensions of observations beside the record."""
+        images = {f"{source.label}_step": source.size for source in self.images}
+        return images if self.points is None else {**images, "point": self.points.size}
+
+    def labels(self, name: str) -> list[str]:
+        """Return the labels of all images, the record of a variable among them."""
+        return [*([] if self.record is None else [name]), *(source.label for source in self.images)]
+
+    @property
+    def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...]]]:
+        """Gains and offsets by name, each with its dimensions."""
+        record = {} if self.record is None else {"": (self.sources.record, "step")}
+        others = {f"{s.label}_": (self.sources.images[s.label], f"{s.label}_step") for s in self.images}
+        return {
+            prefix + name: (parameter, (dim,) if images.calibration == "frame" else ())
+            for prefix, (images, dim) in {**record, **others}.items()
+            for name, parameter in images.parameters.items()
+        }
+
+
+def read_observed(
+    record: Record,
+    schedule: Schedule,
+    state: State,
+    options: Options,
+    faults: Faults,
+    notes: list[str],
+    *,
+    cycled: bool,
+) -> Observed:
+    """Read the observations of a call."""
+    if isinstance(record, PointRecord):
+        sources, own = record.sources, None
+        if not sources.record.is_default:
+            faults.add(
+                code="images-of-a-table",
+                variable="observation",
+                found="xvar.observation.Images() of the data of the call, which are a table of points",
+                expected="images of their own",
+                fix="xvar.observation.Images(data=...)",
+            )
+    else:
+        sources = read_sources(options.observation, str(record.name), faults)
+        own = read_record_source(record, state, sources.record, options, faults, notes)
+    images = [read_images(*one, state, record, schedule, faults, notes) for one in sources.images.items()]
+    half_open = isinstance(record, PointRecord) and cycled
+    points = read_points(sources.points, state, record, schedule, faults, half_open=half_open)
+    return Observed(sources, own, tuple(one for one in images if one is not None), points)
