@@ -18,7 +18,7 @@ from xvar.cf.quantities import spelled
 from xvar.cf.times import parse_duration
 from xvar.cf.units import convert
 from xvar.errors import AnalysisWarning, Faults, InputError, InputWarning
-from xvar.plan import bridge
+from xvar.plan.bridge import Bridge
 from xvar.quality.values import Screen, fill_value, undeclared_fill
 
 # Each example is an analysis or two: a quarter of what other properties get, 10 800 in all in the thorough profile.
@@ -196,10 +196,11 @@ def test_attributes_of_any_kind_give_an_analysis_or_an_input_error(attrs, where)
 def test_the_bridge_there_and_back(rows, columns, up, right) -> None:
     grid = HorizontalGrid((rows, columns), (1.0, 1.0), None, (up, right), "index", False, "")
     given_values = np.random.default_rng(0).normal(size=(2, 3, rows, columns))
-    np.testing.assert_array_equal(bridge.ascending(bridge.ascending(given_values, grid), grid), given_values)
-    tensor = bridge.to_tensor(bridge.ascending(given_values, grid), dtype="float64", device=None)
+    bridge = Bridge(grid, None, "float64")
+    tensor = bridge.tensor(given_values)
+    assert tensor[:, :, 0, 0].tolist() == given_values[:, :, 0 if up else -1, 0 if right else -1].tolist()
     tensor += 1
-    np.testing.assert_array_equal(bridge.to_array(tensor) - 1, bridge.ascending(given_values, grid) + 1 - 1)
+    np.testing.assert_array_equal(bridge.array(tensor), given_values + 1)
     assert tensor.is_contiguous()
 
 
