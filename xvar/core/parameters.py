@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xvar.core.covariance import Diagonal
-from xvar.core.dynamics import Dynamics, State, start
+from xvar.core.dynamics import State, start
 from xvar.core.grid import Grid
 from xvar.errors import Faults
 
@@ -118,20 +118,10 @@ class Holding:
     own: Mapping[str, Parameter] = field(default_factory=dict)
     others: tuple[str, ...] = ()
 
-    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Held:
+    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Holding:
         """Bind the model to a grid."""
-        model = self.model
-        bound = model.bind(grid, dtype=dtype, device=device) if hasattr(model, "bind") else model
-        return Held(bound, self.own, self.others)
-
-
-@dataclass(frozen=True)
-class Held:
-    """`Holding` on a grid."""
-
-    model: Dynamics
-    own: Mapping[str, Parameter]
-    others: tuple[str, ...]
+        bound = self.model.bind(grid, dtype=dtype, device=device) if hasattr(self.model, "bind") else self.model
+        return replace(self, model=bound)
 
     def start(self, state: State) -> State:
         """Complete the initial state, for a model that remembers."""

@@ -45,13 +45,7 @@ def check_covariances(
 ) -> None:
     """Report correlations that the grid cannot hold, and matrices that are not symmetric or not positive.
 
-    Parameters
-    ----------
-    record : Record
-        Its grid and land.
-    given : mapping of option to mapping of component to specification
-    components : mapping of component to tuple of variables
-    faults : Faults
+    `given` are the specifications by option and component.
     """
     from xvar.core.covariance.validity import validity_fault
 

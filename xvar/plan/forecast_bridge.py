@@ -55,8 +55,6 @@ def extrapolate_windows(
         Of an ensemble: ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age), seed (window,).
     grid, nowcast, leads, frame
         See `Nowcast.extrapolate`.
-    dtype, device : str
-        Of the tensors.
     ensemble : Ensemble, optional
         Its members are drawn, in one thread: reductions of several threads have other bits.
 
@@ -122,17 +120,13 @@ def integrate_windows(
     device: str | None,
     parameters: Mapping[str, bool] | None = None,
 ) -> tuple[Array, ...]:
-    """Integrate a model on from the end of each window.
+    """Integrate a model from the end of each window.
 
     Parameters
     ----------
     *fields : array (window, y, x)
         The variables of the state, in the order of `components`; then the `parameters`. Where all variables of all
         windows are NaN is land.
-    grid, components, dtype, device
-        As in `solve_experiment`.
-    model : specification or callable
-        The model.
     leads : tuple of float
         Seconds ahead, ascending.
     frame : float

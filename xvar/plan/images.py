@@ -35,13 +35,7 @@ TRANSIENT = ("u_transient", "v_transient")
 def plan_images(
     record: Record, schedule: Schedule, configuration: Configuration, options: Options, faults: Faults
 ) -> Plan | None:
-    """Plan `xvar.core.methods.image_motion.ImageMotion` or `xvar.core.methods.currents.Currents`.
-
-    Returns
-    -------
-    Plan or None
-        None if a fault was added.
-    """
+    """Plan `ImageMotion` or `Currents` of `xvar.core.methods`; None if a fault was added."""
     from xvar.core.methods.past_errors import number_of_octaves
 
     count = len(faults)

@@ -27,18 +27,9 @@ def label(
     dataset: xr.Dataset,
     record: Record,
 ) -> xr.Dataset:
-    """Return the arrays of an analysis with names, dimensions, coordinates and attributes.
+    """Return the results (window, ...) of a solver with names, dimensions, coordinates and attributes.
 
-    Parameters
-    ----------
-    arrays : mapping of str to array (window, ...)
-        Results of the solver, lazy if the record is.
-    plan : Plan
-        The table of these results.
-    dataset : Dataset
-        The input, whose attributes are kept.
-    record : Record
-        The record of images in it.
+    The dataset is the input, whose attributes are kept; arrays are lazy if its record is.
     """
     dims = {"y": record.axes.y, "x": record.axes.x}
     own = record.array.attrs

@@ -12,21 +12,9 @@ from xvar.plan.options import METHODS, STATES, Method, Options
 
 
 def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method | None:
-    """Return the method of a call.
+    """Return the method of a call; None if a fault was added.
 
-    Parameters
-    ----------
-    options : Options
-        Of the call; only `method` and `dynamics` are read.
-    kind : str, optional
-        What the variable measures; None for a table of points, which needs `dynamics`.
-    faults : Faults
-        Takes a method and dynamics that contradict each other, and options that the method has no use for.
-
-    Returns
-    -------
-    str or None
-        None if a fault was added.
+    A table of points has no `kind` and needs `dynamics`.
     """
     count = len(faults)
     of_dynamics = _of_dynamics(options.dynamics, faults)

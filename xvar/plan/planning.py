@@ -23,13 +23,7 @@ from xvar.quality.rules import read_quality
 
 
 def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
-    """Plan the analysis of a record.
-
-    Returns
-    -------
-    Plan or None
-        None if a fault was added.
-    """
+    """Return the plan of the analysis of a record; None if a fault was added."""
     count = len(faults)
     cycled, background = read_background(options.background, faults)
     stated = record.schedule if isinstance(record, PointRecord) else None

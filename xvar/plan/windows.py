@@ -30,7 +30,7 @@ def read_windows(
     *,
     cycled: bool = False,
 ) -> Schedule | None:
-    """Return the schedule that the options describe.
+    """Return the schedule that the options describe; None if a fault was added.
 
     Parameters
     ----------
@@ -38,21 +38,10 @@ def read_windows(
         Times of the frames, ascending.
     dimension : hashable
         Name of the time dimension, for messages.
-    window, stride : int, duration or None
-        Length of a window and distance between the first frames of consecutive windows: in frames, or as durations
-        that include both ends ("3D" of daily frames is 4 frames). Default: 4 frames, or all of a shorter record, and
-        one frame less than the window.
-    partial : {"drop", "keep"}
-        Drop or keep windows that the end of the record, or a gap, cuts short.
-    faults : Faults
-        Receives the faults of the options.
+    window, stride, partial
+        See `xvar.plan.options`; integers are frames.
     cycled : bool
         Each window continues from the previous one: no frame is in two windows, see `make_schedule`.
-
-    Returns
-    -------
-    Schedule or None
-        None if a fault was added.
     """
     count = len(faults)
     faults.check_choice("partial", partial, PARTIALS, PARTIALS[0])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xvar.core.dynamics import Dynamics, State, start
+from xvar.core.dynamics import State, start
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.observation import Observation, TimeInterpolation
@@ -19,21 +19,14 @@ BEFORE = " before"
 
 @dataclass(frozen=True)
 class Remember:
-    """A model whose state also holds the step before, for interpolation in time between the two."""
+    """A model whose state also holds each component a step earlier, for interpolation in time; nothing is copied."""
 
     model: Any
 
-    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Remembered:
+    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Remember:
         """Bind the model to a grid."""
-        model = self.model
-        return Remembered(model.bind(grid, dtype=dtype, device=device) if hasattr(model, "bind") else model)
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """`Remember` on a grid: beside each component its value a step earlier, without a copy."""
-
-    model: Dynamics
+        bound = self.model.bind(grid, dtype=dtype, device=device) if hasattr(self.model, "bind") else self.model
+        return Remember(bound)
 
     def start(self, state: State) -> State:
         """Complete the initial state, which has no step before but itself."""

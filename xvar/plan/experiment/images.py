@@ -89,13 +89,7 @@ class Images(Comparison):
 class RecordSource:
     """Images of the record as observations.
 
-    Attributes
-    ----------
-    component, part
-        The observed component of the state, and the variable of it, see `Frames`.
-    comparison : Comparison
-    std : array, broadcastable to the record (time, y, x), optional
-        Standard deviation of the errors of observation.
+    `component` and `part` are as in `Frames`; `std` is broadcastable to the record (time, y, x).
     """
 
     component: str
@@ -118,20 +112,13 @@ class ImageSource:
 
     Attributes
     ----------
-    label : str
-        Name of the source.
-    component : str
-    part : int, optional
+    component, part
         The observed component of the state, and the variable of it, see `Frames`.
     values : array (time, y, x)
         On the points of the record, in its order; numpy, or dask of which each window computes its own images.
-    dates : array (time,)
-    seconds : array of float (time,)
-        Time of each, as a date and after the first frame of the record, ascending.
+    dates, seconds : array (time,)
+        Dates, and seconds after the first frame of the record, ascending.
     std : array, broadcastable to `values`, optional
-        Standard deviation of the errors of observation.
-    comparison : Comparison
-    quality : QualityControl
     units : tuple of float, optional
         Factor and term that convert the values into the units of the variable; None if they are in them.
     size : int

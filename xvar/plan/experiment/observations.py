@@ -22,17 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """Sources of observations of a call.
-
-    Attributes
-    ----------
-    record : Images
-        How the images of the record are compared.
-    images : dict of str to Images
-        Images from elsewhere, by the label of the source.
-    points : dict of str to Points
-        Tables of points, by label.
-    """
+    """Sources of a call as they are stated: the record's images, other images and tables of points by their labels."""
 
     record: Images = field(default_factory=Images)
     images: dict[str, Images] = field(default_factory=dict)
@@ -47,17 +37,7 @@ class Sources:
 
 
 def read_sources(observation: Any, record: str, faults: Faults) -> Sources:
-    """Read the option `observation`.
-
-    Parameters
-    ----------
-    observation : None, Images, Points, or a sequence or mapping of them
-        Sources of a mapping are labelled by its keys, others by the name of their variable.
-    record : str
-        The variable of the record.
-    faults : Faults
-        Receives what is no source.
-    """
+    """Read the option `observation`; labels are keys of a mapping, else names of variables other than `record`."""
     own: list[Images] = []
     images: dict[str, Images] = {}
     points: dict[str, Points] = {}
@@ -110,17 +90,7 @@ def _unique(label: str, taken: set[str]) -> str:
 
 @dataclass(frozen=True)
 class Observed:
-    """Observations of a call on the grid of the record.
-
-    Attributes
-    ----------
-    sources : Sources
-        As they were stated.
-    record : RecordSource, optional
-        The images of the record; None if the data are a table of points.
-    images : tuple of ImageSource
-    points : PointSource, optional
-    """
+    """Observations of a call on the grid of the record; `record` is None if the data are a table of points."""
 
     sources: Sources
     record: RecordSource | None

@@ -36,17 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Covariances of a call.
-
-    Attributes
-    ----------
-    background_error, model_error : dict of str to specification
-        B, and Q per second, by component.
-    forcing_interval : {"step", "interval", "window"}
-        See `ModelError`.
-    measured : tuple of str
-        Components whose curvature is measured beforehand, see `Problem`.
-    """
+    """Covariances of a call by component: B, and Q per second; `measured` as in `Problem`."""
 
     background_error: dict[str, Any]
     model_error: dict[str, Any]
@@ -57,13 +47,7 @@ class Statistics:
 def plan_experiment(
     record: Record, schedule: Schedule, configuration: Configuration, options: Options, faults: Faults
 ) -> Plan | None:
-    """Plan a 4D-Var for the state at the beginning of windows, see `xvar.core.methods.experiment.Experiment`.
-
-    Returns
-    -------
-    Plan or None
-        None if a fault was added.
-    """
+    """Plan a 4D-Var for the state at the beginning of windows, see `Experiment`; None if a fault was added."""
     before, notes, cycled = len(faults), list[str](), configuration.cycled
     given = options.background
     state = State.read(record, options.dynamics, given)

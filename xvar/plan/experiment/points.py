@@ -42,16 +42,12 @@ class PointSource:
 
     Attributes
     ----------
-    date : array of datetime64 (point,)
-    seconds : array of float (point,)
-        Time after the first frame of the record; NaN if there is none.
+    date, seconds, value, std : array (point,)
+        Seconds are after the first frame of the record, and NaN if there is no date.
     position : array (2, point)
         Grid units along ascending x and y.
-    value, std : array of float (point,)
     variable, source, quality : array of int (point,)
         Numbers of the variable in the state, of the table, and of the outcome in `QUALITY`.
-    state : State
-        The variables, and their places from the grid points.
     options : tuple of mapping
         Interpolation and norm of each table, see `PointTable`.
     half_open : bool

@@ -22,21 +22,9 @@ def in_units(
     *,
     difference: bool = False,
 ) -> NDArray[Any]:
-    """Convert values into the units of the record, and note conversions and assumptions.
+    """Return values in the units `wanted`, from those of `field`; note conversions and assumptions.
 
-    Parameters
-    ----------
-    values : array
-    field : DataArray
-        Their units, as an attribute.
-    wanted : str
-        The units of the record.
-    label : str
-        Name of the quantity, for messages.
-    faults, notes
-        Receive units that cannot be converted, and what was done.
-    difference : bool
-        The values are differences: 1 K is 1 degree Celsius.
+    `label` names the quantity in messages; of a `difference` 1 K is 1 degree Celsius.
     """
     given = field.attrs.get("units")
     if given is None:
@@ -70,19 +58,9 @@ def in_units(
 def observation_error(
     given: Any, like: xr.DataArray, units: str, order: NDArray[np.intp] | None, faults: Faults, notes: list[str]
 ) -> NDArray[Any] | None:
-    """Return standard deviations, broadcastable to images (time, y, x); None if none are stated.
+    """Return standard deviations, broadcastable to images (time, y, x) with their units; None if none are stated.
 
-    Parameters
-    ----------
-    given : float or DataArray, optional
-    like : DataArray (time, y, x)
-        The images.
-    units : str
-        Their units.
-    order : array of int, optional
-        Order of the images in time, if it is not that of the input.
-    faults, notes
-        Receive errors that are not positive, and what was done.
+    `order` is the order of the images in time, if it is not that of the input.
     """
     if given is None:
         return None

@@ -35,14 +35,7 @@ _OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "
 class PointRecord(Record):
     """Times of the states of the windows of a table of points, with nothing observed in the images there.
 
-    Attributes
-    ----------
-    sources : Sources
-        The points among them.
-    frame : float
-        Seconds between the states of a window.
-    schedule : Schedule
-        The windows, from the times of the background and the length of a window.
+    `frame` is the time between the states of a window in seconds.
     """
 
     sources: Sources
@@ -58,18 +51,7 @@ class PointRecord(Record):
 def read_point_record(
     table: xr.Dataset, variable: Hashable | None, options: Options, faults: Faults
 ) -> tuple[xr.Dataset, PointRecord | None]:
-    """Return the background as a Dataset, and the record of the states between its times; None if a fault was added.
-
-    Parameters
-    ----------
-    table : Dataset
-        The data of the call.
-    variable : hashable, optional
-        As in the call: a table has none.
-    options : Options
-    faults : Faults
-        Receives the faults of the background, the length of the windows and the dates of the points.
-    """
+    """Return the background as a Dataset, and the record of the states between its times; None if a fault was added."""
     from xvar.plan.experiment.observations import read_sources
 
     before = len(faults)

@@ -69,15 +69,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns of a table of points, checked.
-
-    Attributes
-    ----------
-    date : array of datetime64 (point,)
-    value, std : array of float64 (point,)
-    variable : array of int (point,)
-        Number of the observed variable in the state.
-    """
+    """Columns (point,) of a table, checked; `variable` is the number of the observed variable in the state."""
 
     date: Array
     value: Array
@@ -130,16 +122,7 @@ def is_table(data: Any) -> bool:
 
 
 def read_rows(points: Points, names: Sequence[str], faults: Faults) -> Rows | None:
-    """Return the columns of a table; None if a fault was added.
-
-    Parameters
-    ----------
-    points : Points
-    names : sequence of str
-        The variables of the state.
-    faults : Faults
-        Receives the faults of the table.
-    """
+    """Return the columns of a table of observations of some variables; None if a fault was added."""
     before, dataset = len(faults), points.dataset
     if not is_table(dataset):
         held = "none" if dataset is None else ", ".join(map(str, getattr(dataset, "variables", [dataset])))
