@@ -110,8 +110,14 @@ class Parameter:
 class Holding:
     """A model that is given constant parameters at every step.
 
-    The model finds its `own` parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it is a
-    field, and need not return them. The `others` are parameters of the observations, which the model does not see.
+    Parameters
+    ----------
+    model : specification or callable
+        It finds its own parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it is a
+        field, and need not return them.
+    own : mapping of str to Parameter
+    others : tuple of str
+        Parameters of the observations, which the model does not see.
     """
 
     model: Any

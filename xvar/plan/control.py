@@ -123,11 +123,6 @@ def parameter_variable(
     name: str, parameter: Parameter, dims: tuple[str, ...], units: str | None, dtype: str
 ) -> Variable:
     """Return the variable of an estimated parameter, with its prior; `units` are those if it states none."""
-    return Variable(dims, dtype, "parameter", of=name, attrs=parameter_attributes(parameter, units))
-
-
-def parameter_attributes(parameter: Parameter, units: str | None) -> dict[str, Any]:
-    """Return units and prior of a parameter."""
     attrs: dict[str, Any] = {}
     own = parameter.units or units
     if own:
@@ -140,4 +135,4 @@ def parameter_attributes(parameter: Parameter, units: str | None) -> dict[str, A
         attrs["prior_standard_deviation"] = float(spread)
     if parameter.positive:
         attrs["comment"] = "its logarithm was estimated: the standard deviation of the prior is that of the logarithm"
-    return attrs
+    return Variable(dims, dtype, "parameter", of=name, attrs=attrs)

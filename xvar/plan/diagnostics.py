@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xvar.cf.grid import HorizontalGrid
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
+from xvar.plan.bridge import Array, ascending
 from xvar.quality.control import warn_of_artefacts
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
     from xvar.plan.solver import Plan
-
-Array = NDArray[Any]
 
 
 def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
@@ -59,7 +57,7 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
     .. [1] Smolarkiewicz, P. K. and Pudykiewicz, J. A. (1992). A class of semi-Lagrangian approximations for fluids.
        Journal of the Atmospheric Sciences 49, 2082-2096. doi:10.1175/1520-0469(1992)049<2082:ACOSLA>2.0.CO;2
     """
-    dy, dx = grid.spacing if grid.metric is None else _in_order(grid)
+    dy, dx = grid.spacing if grid.metric is None else ascending(grid.metric, grid)
     parts = [(np.gradient(w.astype("float64"), axis=-1) / dx, np.gradient(w, axis=-2) / dy) for w in (u, v)]
     (ux, uy), (vx, vy) = parts
     # Largest singular value of a matrix of two rows.
@@ -67,13 +65,6 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
     largest = np.sqrt((square + np.sqrt(np.maximum(square**2 - 4 * determinant**2, 0))) / 2)
     flat = np.where(np.isfinite(largest), largest, 0.0).reshape(len(u), -1)
     return np.asarray(flat.max(axis=1))
-
-
-def _in_order(grid: HorizontalGrid) -> tuple[Array, Array]:
-    """Return the local spacing in the order of the input."""
-    assert grid.metric is not None
-    y, x = (slice(None, None, 1 if up else -1) for up in grid.ascending)
-    return grid.metric[0][y, x], grid.metric[1][y, x]
 
 
 def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record) -> None:

@@ -228,17 +228,10 @@ class ImageSolver:
 
     Attributes
     ----------
-    method : ImageMotion or Currents
-        The problem, and its minimisation.
-    name : str
-        The variable.
-    bridge : Bridge
-    outputs : mapping of str to Variable
     center : array (2, y, x), optional
         Centre of the prior of the motion; None is rest.
     cycled : bool
         Windows are cycled: the result has their backgrounds.
-    save : tuple of {"increment", "innovation", "residual"}
     zero : float
         Number taken off the frames in double precision and added to the analysis: kelvin and degrees Celsius of the
         same sea then give the same bits of motion.

@@ -25,17 +25,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Analysis of a batch from values of any kind.
-
-    Attributes
-    ----------
-    solver : Solver
-    quality : QualityControl
-    grid : HorizontalGrid
-        Of the frames.
-    step : float or None
-        Longest step of the model in seconds, if it is shorter than the time between frames.
-    """
+    """Analysis of a batch: quality control, solver, diagnostics; `step` is the longest of the model in seconds."""
 
     solver: Solver
     quality: QualityControl

@@ -19,13 +19,7 @@ from xvar.errors import Faults
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
-    r"""Comparison of images with the state: :math:`\rho((T(a\, x + b) - T(y)) / \sigma)`.
-
-    Parameters
-    ----------
-    transform, threshold, reset, time_interpolation, gain, offset, calibration
-        T, c of ρ, a and b: see `xvar.observation.Images`.
-    """
+    r"""Comparison of images: :math:`\rho((T(a\, x + b) - T(y)) / \sigma)`, see `xvar.observation.Images`."""
 
     transform: Any = None
     threshold: float | None = None

@@ -27,23 +27,14 @@ class ExperimentSolver:
 
     Attributes
     ----------
-    experiment : Experiment
-        The problem, and its minimisation.
     name : str
-        The variable of the record.
-    bridge : Bridge
-    outputs : mapping of str to Variable
-    state : State
-        The variables.
-    background : Background
-        If the observed variable is left out the first frame is its background.
+        The variable of the record; if it has no background the first frame is that.
     observed : Observed
         Windows with observations beside the record are solved one by one, as each has its own times.
     windows : sequence of (float, float)
         Beginning and length of every window of the call, see `windows_of`.
     cycled : float, optional
         If windows are cycled: the longest step of a forecast by a model that states none.
-    save : tuple of {"increment", "innovation", "residual"}
     """
 
     experiment: Experiment
