@@ -89,9 +89,7 @@ def warn_about_windows(
     Parameters
     ----------
     arrays : mapping of str to array (window, ...)
-        In memory.
     names : callable (window) -> str
-        Name of a window.
     fastest : tuple of float, optional
         Speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a motion that fast.
     """

@@ -75,11 +75,6 @@ class Plan:
 
     Attributes
     ----------
-    configuration : Configuration
-        The choices.
-    solver : Solver
-    schedule : Schedule
-        The windows.
     forced : tuple of float
         Middle of each model error, in intervals between frames since the first.
     step : float, optional
@@ -92,8 +87,6 @@ class Plan:
         Lengths of dimensions of the outputs beside those of the grid and the windows.
     observations : ObservationLabels, optional
         Labels of observations beside the record.
-    rules : tuple of Rule
-        Rules of quality control.
     """
 
     configuration: Configuration
@@ -124,17 +117,7 @@ def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
 def diagnostics(
     terms: tuple[str, ...], *, motion: bool = True, minimisations: Sequence[Minimisation] = ()
 ) -> dict[str, Variable]:
-    """Return the diagnostic variables of each window.
-
-    Parameters
-    ----------
-    terms : tuple of str
-        Of J.
-    motion : bool
-        Whether there is one, whose trajectories may cross.
-    minimisations : sequence of Minimisation
-        Minimisations whose cost history is recorded.
-    """
+    """Return the diagnostic variables of each window: of the terms of J, and of a motion, if there is one."""
     suffixes = ("", *(f"_{term}" for term in terms))
     histories = {name: Variable(("evaluation",), "float64", name) for name in (f"cost_history{s}" for s in suffixes)}
     flags = flag_attributes(("none", *(one.name for one in minimisations)))

@@ -46,9 +46,8 @@ def read_sources(observation: Any, record: str, faults: Faults) -> Sources:
         if isinstance(source, Images) and source.data is None:
             own.append(source)
         elif isinstance(source, Images):
-            images[_unique(label or str(source.variable or getattr(source.data, "name", None) or "images"), taken)] = (
-                source
-            )
+            name = label or str(source.variable or getattr(source.data, "name", None) or "images")
+            images[_unique(name, taken)] = source
         elif isinstance(source, Points):
             points[_unique(label or "points", taken)] = source
         else:
