@@ -17,21 +17,9 @@ _MADE_BY: dict[Output, tuple[str, str]] = {
 
 
 def configuration_of(data: xr.Dataset, *needed: str, output: Output = "analysis") -> Configuration:
-    """Return the configuration of the call that made an output.
+    """Return the configuration of the call that made an output, an analysis or a forecast.
 
-    Parameters
-    ----------
-    data : Dataset
-        An analysis or a forecast.
-    *needed : str
-        Variables or dimensions that it must have.
-    output : {"analysis", "forecast"}
-        The output that the caller expects.
-
-    Raises
-    ------
-    InputError
-        If the attribute ``xvar_configuration`` or one of the needed names is missing.
+    InputError if the attribute ``xvar_configuration`` or one of the `needed` variables or dimensions is missing.
     """
     missing = [name for name in needed if name not in data and name not in data.dims]
     lacking = [f"the attribute {ATTRIBUTE}"] if ATTRIBUTE not in data.attrs else missing

@@ -248,22 +248,22 @@ def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes:
     elif variable.dtype.kind == "m":
         attrs.pop("units", None)
     else:
-        _mend_units(label, variable, notes)
-        _mend_standard_name(label, variable, is_coordinate, notes)
+        _fix_units(label, variable, notes)
+        _fix_standard_name(label, variable, is_coordinate, notes)
     if "long_name" not in attrs and "standard_name" not in attrs:
         attrs["long_name"] = label.replace("_", " ").strip() or "variable"
 
 
-def _mend_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
+def _fix_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
     attrs = variable.attrs
     if "units" not in attrs:
         return
     given = str(attrs["units"])
-    mended = normalise_units(given)
-    if is_parsable(mended):
-        if mended != given and not same_units(mended, given):
-            attrs["units"] = mended
-            notes.append(f"units of {label}: {printable(given)!r} written as {mended!r}")
+    fixed = normalise_units(given)
+    if is_parsable(fixed):
+        if fixed != given and not same_units(fixed, given):
+            attrs["units"] = fixed
+            notes.append(f"units of {label}: {printable(given)!r} written as {fixed!r}")
         else:
             attrs["units"] = given
         units = attrs["units"]
@@ -274,7 +274,7 @@ def _mend_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
     notes.append(f"units of {label} dropped: {printable(given)!r} is none of UDUNITS")
 
 
-def _mend_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
+def _fix_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
     attrs = variable.attrs
     name = attrs.get("standard_name")
     units = attrs.get("units")

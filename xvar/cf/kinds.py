@@ -47,17 +47,7 @@ def standard_name(variable: xr.Variable | xr.DataArray) -> str:
 def kind(array: xr.DataArray, dataset: xr.Dataset | None = None) -> Kind:
     """Return the kind of a variable by its standard name, else its units, else its name and long name.
 
-    Parameters
-    ----------
-    array : DataArray
-        The variable; its values are not read.
-    dataset : Dataset, optional
-        The variables beside it, which may show that a temperature is that of a sea (:func:`sea_evidence`).
-
-    Returns
-    -------
-    {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
-        Temperatures without evidence of a sea are "temperature".
+    Values are not read. A temperature without :func:`sea_evidence` in its dataset is "temperature".
     """
     return kind_and_reason(array, dataset)[0]
 
@@ -74,23 +64,11 @@ def kind_and_reason(array: xr.DataArray, dataset: xr.Dataset | None = None) -> t
 
 
 def sea_evidence(dataset: xr.Dataset | None, array: xr.DataArray) -> str | None:
-    """Return why a variable belongs to a sea, or None without evidence of one.
+    """Return evidence that a variable belongs to a sea, such as "'salinity' beside it", or None; values are not read.
 
     In this order: its standard name (any other one, such as ``air_temperature``, decides against a sea); its name and
     long name; a vertical coordinate of oceans; salinity, sea water velocity, sea surface height or sea floor depth
     beside it on the same grid; the grid or the global attributes of an ocean model.
-
-    Parameters
-    ----------
-    dataset : Dataset or None
-        The file of the variable.
-    array : DataArray
-        The variable; its values are not read.
-
-    Returns
-    -------
-    str or None
-        Such as "standard_name 'sea_surface_temperature'" or "'salinity' beside it".
     """
     standard = standard_name(array)
     if _SEA_NAME.search(standard):

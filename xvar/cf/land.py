@@ -35,36 +35,13 @@ def find_land(
     land: Hashable | xr.DataArray | None,
     faults: Faults,
 ) -> tuple[Mask | None, str]:
-    """Return the land points of the grid of a variable.
+    """Return the land points (y, x) in the order of the file, or None, and the origin of the mask for the output.
 
-    The answer depends on the masks and on `land` alone, so that lazy and in-memory data give the same bits.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        The input, for its masks.
-    array : DataArray
-        The variable.
-    axes : Axes
-        Its dimensions.
-    land : str, DataArray or None
-        A variable of `dataset`; a mask, boolean with True on land or with CF flags; ``"never_valid"``, which makes land
-        of every pixel without a value in any frame (one reduction, computed if the data are lazy); or None: the mask
-        of the file whose flags or standard name state what is land, else no land. Radar echoes have no land by default.
-    faults : Faults
-        Takes a mask that does not exist, is on another grid, or has no clear meaning.
-
-    Returns
-    -------
-    mask : ndarray of bool or None
-        (y, x) in the order of the file, True on land; None if there is none.
-    statement : str
-        Origin of the mask, for the attributes of the output.
-
-    Warns
-    -----
-    InputWarning
-        Data in memory have pixels that are never valid, `land` is None and the file has no mask.
+    `land` is the name of a mask, a mask (True on land, or CF flags), ``"never_valid"``: pixels without a value in any
+    frame (one reduction, computed if lazy), or None: the mask of the file whose flags or standard name state land.
+    Radar echoes have no land by default. Lazy and in-memory data give the same bits. A mask that is absent, on another
+    grid or without a clear meaning is a fault; InputWarning if pixels in memory are never valid and neither `land` nor
+    the file has a mask.
     """
     if isinstance(land, xr.DataArray):
         return _stated(land, array, axes, faults, "the mask that was given")
@@ -132,10 +109,7 @@ def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes) -> Mask | None
 
 
 def land_by_flags(mask: xr.DataArray) -> xr.DataArray | None:
-    """Return land (boolean, lazy if the mask is lazy) by the standard name or the flags of a mask, else None.
-
-    Flags are those of CF (``flag_values``, ``flag_masks``, ``flag_meanings``) or of ROMS (``option_0 = "land"``).
-    """
+    """Return land (bool, lazy if the mask is) by the standard name or flags of CF or ROMS (``option_0``), else None."""
     import cf_xarray  # noqa: F401  (registers .cf)
 
     if not (is_number(mask) or mask.dtype == bool):

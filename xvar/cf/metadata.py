@@ -158,23 +158,9 @@ def flag_attributes(meanings: tuple[str, ...]) -> dict[str, Any]:
 def velocity_standard_name(
     component: str, *, variable: str = "", standard_name: str | None = None, grid_kind: str = "projected"
 ) -> str | None:
-    """CF standard name of a motion, where one exists.
+    """Return the CF standard name of the motion `component` "u" or "v", or None if it has none: only water has one.
 
-    Parameters
-    ----------
-    component : {"u", "v"}
-        Along x or along y.
-    variable : str
-        Name of the variable that moves; counts where it has no standard name.
-    standard_name : str or None
-        Standard name of the variable that moves.
-    grid_kind : str
-        Kind of the grid; only on "geographic" ones is x east and y north.
-
-    Returns
-    -------
-    str or None
-        None for all that is not water: the motion of echoes is no wind.
+    On geographic grids x is east and y north. The name of the variable counts if it has no standard name.
     """
     name = (standard_name or "").split(" ")[0]
     if name:
@@ -200,34 +186,10 @@ def attributes(
     standard_name: str | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """Attributes of an output variable.
+    """Return new attributes of an output variable: a row of the table, or ``cost_<term>`` or ``cost_history_<term>``.
 
-    Parameters
-    ----------
-    name : str
-        A row of the table, or ``cost_<term>`` or ``cost_history_<term>`` of any term.
-    variable : str
-        Name of the assimilated variable, for the long name.
-    units : str or None
-        Units of the assimilated variable, for what shares them; for "forcing" those of the forcing.
-    kind : str
-        Kind of the assimilated variable (:func:`xvar.cf.kinds.kind`).
-    grid_kind : str
-        Kind of the grid (:class:`xvar.cf.grid.HorizontalGrid`).
-    standard_name : str or None
-        Standard name of the assimilated variable.
-    **extra
-        Further attributes; they stand above the table's.
-
-    Returns
-    -------
-    dict
-        New at each call. Differences of a temperature say that they are differences.
-
-    Raises
-    ------
-    KeyError
-        Where the table has no such row.
+    Names, units and kind are those of the assimilated variable, except units of "forcing". `extra` overrides the table.
+    Differences of a temperature are marked as such. KeyError if the table has no such row.
     """
     entry = _TABLE.get(name)
     if entry is None:

@@ -23,25 +23,15 @@ def along_line(coordinate: Floats, where: Floats) -> Floats:
 
 
 def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Floats) -> Floats:
-    r"""Return the position of points on a grid of 2-D latitude and longitude.
+    r"""Return the positions (2, point), x and y in grid units, of points on a grid of 2-D latitude and longitude.
 
-    Between four grid points the grid is bilinear in the unit vectors of its points; the position is where the residual
+    Between four grid points the grid is bilinear in the unit vectors of its points; the position is the zero of the
+    component along the grid of
 
     .. math:: r(i, j) = \frac{p(i, j)}{|p(i, j)|} - p_0
 
-    has no component along the grid, found by Gauss-Newton steps from the nearest grid point (k-d tree).
-
-    Parameters
-    ----------
-    latitude, longitude : ndarray
-        (y, x), degrees, all finite, with both indices in the order of the grid; two points or more along each.
-    north, east : ndarray
-        (point,), degrees, longitudes in any turn.
-
-    Returns
-    -------
-    ndarray
-        (2, point): along x and along y, in grid units; NaN outside the grid, and where a coordinate is NaN.
+    by Gauss-Newton steps from the nearest grid point (k-d tree). `latitude` and `longitude` (y, x) are finite, `north`
+    and `east` (point,) in degrees, longitudes in any turn. NaN outside the grid, or if a coordinate is NaN.
     """
     from scipy.spatial import cKDTree
 

@@ -38,32 +38,11 @@ TEXT = frozenset(
 
 @dataclass(frozen=True)
 class Record:
-    """A sequence of images on a grid.
+    """A sequence of images (time, y, x) on a grid in metres, in ascending order of time.
 
-    Attributes
-    ----------
-    name : hashable
-        Name of the variable.
-    array : DataArray (time, y, x)
-        Values in ascending order of time, otherwise as in the input.
-    axes : Axes
-        Names of the dimensions.
-    times : Times
-        Times of the frames.
-    grid : HorizontalGrid
-        Grid in metres.
-    units : str
-        Units in CF's spelling.
-    kind : {"rain", "reflectivity", "sea_temperature", "temperature", "other"}
-        Kind of variable.
-    land : ndarray of bool (y, x) or None
-        True on land.
-    notes : tuple of str
-        What was found and assumed, for the attributes of the output.
-    interval : float or None
-        Seconds over which an amount fell: see `xvar.cf.amounts.interval_of`.
-    nodata : float or None
-        Value of the highest code of a packed image that declares no missing value.
+    `units` have CF's spelling, `land` (y, x) is True on land, `notes` are findings and assumptions for the output.
+    `interval` are the seconds over which an amount fell (`xvar.cf.amounts.interval_of`), `nodata` is the value of the
+    highest code of a packed image that declares no missing value.
     """
 
     name: Hashable
@@ -102,15 +81,7 @@ def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Data
 
 
 def with_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose attributes are text if CF has text there: a file may hold anything.
-
-    Numeric units become text; other attributes that are no text are left out.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        Not changed.
-    """
+    """Return a Dataset with text attributes if CF has text there: numeric units become text, others are left out."""
     wrong = [
         name
         for name, variable in dataset.variables.items()
@@ -146,26 +117,11 @@ def read_record(
     sort: bool = False,
     own_model: bool = False,
 ) -> Record | None:
-    """Read a Dataset as a sequence of images.
+    """Read a Dataset as a sequence of images, without computing lazy data; None without images, times, units or grid.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The input; not changed, and not computed if it is lazy.
-    variable : hashable or None
-        Name of the variable; by default the only one.
-    faults : Faults
-        Receives what is wrong.
-    land, units, dx, dy, sort
-        Statements of the user: see `xvar.assimilation.assimilate`.
-    own_model : bool
-        A model of the user's own moves the images.
-
-    Returns
-    -------
-    Record or None
-        None if the images, their times, units or grid cannot be read. A record with other faults is returned, so that
-        its values can be checked in the same call.
+    The default variable is the only one; other options as of `xvar.assimilation.assimilate`. With `own_model` a model
+    of the user's own moves the images. A record with other faults is returned, so that its values can be checked in the
+    same call.
     """
     name = find_variable(dataset, variable, faults)
     if name is None:

@@ -21,18 +21,10 @@ _PRECISION = 0.01
 
 @dataclass(frozen=True)
 class Times:
-    """Times of the frames of a record.
+    """Times (time,) of the frames of a record, ascending datetime64 or cftime, and `seconds` since the first.
 
-    Attributes
-    ----------
-    values : ndarray
-        (time,), datetime64 or cftime objects, ascending.
-    seconds : ndarray of float64
-        (time,), since the first frame.
-    order : ndarray of int or None
-        Indices that bring the frames into this order; None where they already are.
-    note : str
-        What was done, for the history of the output; empty where nothing was.
+    `order` are the indices that sort the frames, None if they are sorted; `note` is the change for the history, or
+    empty.
     """
 
     values: NDArray[Any]

@@ -111,26 +111,9 @@ def convert(values: ArrayLike, source: str, target: str, *, difference: bool = F
 
 
 def convert(values: ArrayLike, source: str, target: str, *, difference: bool = False) -> float | NDArray[np.float64]:
-    """Values in another unit, by value.
+    """Return values in another unit, in float64; known misspellings of units are corrected.
 
-    Parameters
-    ----------
-    values : array_like
-        What is converted; computed in float64.
-    source, target : str
-        Units; known misspellings are corrected.
-    difference : bool, default False
-        Convert a difference or a standard deviation: the scale alone, without the offset of a temperature scale.
-
-    Returns
-    -------
-    float or ndarray of float64
-        Of the shape of `values`.
-
-    Raises
-    ------
-    ValueError
-        Where the units are not convertible.
+    A `difference` or standard deviation is scaled without the offset of a temperature. ValueError if units do not fit.
     """
     one, other = _parse(normalise_units(source)), _parse(normalise_units(target))
     if one is None or other is None or not one.is_convertible(other):
@@ -160,10 +143,10 @@ def _factor(units: str, target: str) -> float | None:
 
 
 def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None:
-    """Return the factor that converts values of rain to mm h-1; None for other units, or an amount without interval.
+    """Return the factor from values of rain to mm h-1; None for other units, or an amount without interval.
 
-    Units are a rate (``mm h-1``, ``0.01 mm (5 min)-1``), a mass flux (``kg m-2 s-1``, liquid water: 1000 kg m-3),
-    or an amount over one interval (``mm``, ``1e-5 m``, ``kg m-2``).
+    Units are a rate (``mm h-1``, ``0.01 mm (5 min)-1``), a mass flux (``kg m-2 s-1``, liquid water: 1000 kg m-3), or an
+    amount over one interval (``mm``, ``1e-5 m``, ``kg m-2``).
     """
     rate = _factor(units, "mm h-1")
     if rate is not None:
@@ -195,8 +178,8 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
             fix='state them, units="..."',
         )
         return None
-    mended = normalise_units(str(given))
-    if not is_parsable(mended):
+    fixed = normalise_units(str(given))
+    if not is_parsable(fixed):
         faults.add(
             code="units-unreadable",
             variable=array.name,
@@ -206,16 +189,16 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
         )
         return None
     own = normalise_units(str(array.attrs.get("units")))
-    if units_override is not None and is_parsable(own) and not same_units(own, mended):
+    if units_override is not None and is_parsable(own) and not same_units(own, fixed):
         faults.add(
             code="units-contradicted",
             variable=array.name,
             found=f"units={units_override!r} for a variable in {own!r}",
             expected="units= only where the file states none: it asserts, and converts nothing",
-            fix=_contradiction(str(array.name), own, mended),
+            fix=_contradiction(str(array.name), own, fixed),
         )
         return None
-    return mended
+    return fixed
 
 
 def _contradiction(name: str, own: str, stated: str) -> str:

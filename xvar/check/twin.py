@@ -30,14 +30,9 @@ PATTERN = 0.02  # share of the points that must hold a pattern
 
 
 def twin_report(record: Record, options: Mapping[str, Any]) -> Report:
-    """Test a configuration on images of the record's own pattern that move in a known way.
+    """Test a configuration on images with the pattern, spacing, cadence and gaps of a record, moved by a known motion.
 
-    Parameters
-    ----------
-    record : Record
-        Its pattern, spacing, cadence and missing values are those of the images.
-    options : mapping of str to value
-        Of `xvar.assimilation.assimilate`, the method among them; windows and what is bound to the grid are left out.
+    `options` are those of `xvar.assimilation.assimilate`, without windows and objects that are bound to the grid.
     """
     from xvar.assimilation import assimilate
 

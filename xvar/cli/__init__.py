@@ -1,7 +1,7 @@
 """The shell; ``xvar --help`` lists its commands, and `docs/shell.md` says what they share.
 
-Exit codes: 0 where all went well, 1 where a check failed or xvar has a fault, 2 where a call, an input or a file cannot
-be used as it is, 3 where windows failed, 130 where it was interrupted.
+Exit codes: 0 success, 1 a failed check or a fault of xvar, 2 a call, input or file that cannot be used, 3 failed
+windows, 130 interrupted.
 """
 
 from __future__ import annotations

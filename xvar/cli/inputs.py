@@ -18,21 +18,9 @@ PIPE = "-"
 
 @contextmanager
 def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> Iterator[xr.Dataset]:
-    """Open files as one record; ``-`` is kept in a file meanwhile, because readers of NetCDF seek.
+    """Open files, patterns, URLs or ``-`` as one record; standard input is kept in a file: NetCDF readers seek.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Files, patterns, URLs, or ``-``.
-    group : str, optional
-        Group of the file.
-    trusted : bool
-        Open them without the checks of `xvar.open_untrusted`.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be used; if ``-`` is named twice, or standard input is a terminal.
+    InputError if a file cannot be used, ``-`` is named twice, or standard input is a terminal.
     """
     from xvar.io.reading import open_files
 
@@ -52,12 +40,9 @@ def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> 
 
 @contextmanager
 def outgoing(path: Path) -> Iterator[Path]:
-    """Give the path to write to; what is written for ``-`` is sent when it is complete.
+    """Yield the path to write to; output for ``-`` is sent when complete.
 
-    Raises
-    ------
-    InputError
-        If standard output is a terminal.
+    InputError if standard output is a terminal.
     """
     if str(path) != PIPE:
         yield path

@@ -24,19 +24,9 @@ LARGEST = 1_000_000
 
 
 def load(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the options of a file, or of an earlier output, as defaults: the command line goes before them.
+    """Read defaults of the command from a file or an earlier output; the command line overrides them.
 
-    Parameters
-    ----------
-    context : Context
-        Of the command whose table is read.
-    path : Path, optional
-        The file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or names an option that the command does not have.
+    InputError if the file cannot be read or names an option that the command does not have.
     """
     if path is None:
         return None

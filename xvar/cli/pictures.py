@@ -60,24 +60,9 @@ def draw(
     overwrite: bool,
     trusted: bool,
 ) -> None:
-    """Draw one picture into a file, whole or not at all.
+    """Draw a picture of an analysis, a forecast or scores into `output`, whole or not at all; `kind` is one of `KINDS`.
 
-    Parameters
-    ----------
-    source : str
-        An analysis, a forecast or scores.
-    truth : sequence of str
-        Files of the observed record, below a forecast.
-    output : Path
-        The picture.
-    kind : str
-        One of `KINDS`.
-    options : dict
-        Of the picture.
-    overwrite : bool
-        Replace an existing file.
-    trusted : bool
-        Open files without checks.
+    `truth` are files of the observed record, below a forecast.
     """
     need("plot", "matplotlib")
     if kind not in KINDS:

@@ -1,4 +1,4 @@
-"""Messages in the words of the shell: what they say in Python, where the command line has a word for it."""
+"""Messages in the words of the shell: Python options written as flags of a command."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ _OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z]+)=(?P<value>{_VALUE})")
 
 
 def in_shell(message: str, command: Any) -> str:
-    """A message as who types a command reads it.
+    """Return a message of Python with options as flags of a command: ``units="K"`` as ``--units K``.
 
-    Parameters
-    ----------
-    message : str
-        Of an error or a warning, which names options as those of a call: ``units="K"``, ``sort=True``.
-    command : click.Command
-        What was typed. Options that it has are named as it does: ``--units K``, ``--sort``; all else stays as it is.
+    Options that the command does not have, and all other text, stay.
     """
     options = {option.name: option for option in command.params if option.param_type_name == "option"}
 
@@ -50,7 +45,7 @@ def _word(value: str) -> str:
 
 
 def _in_a_call(before: str) -> bool:
-    """Whether a line of Python is not at its end: its brackets stand behind a word, those of prose behind a space."""
+    """Return True if a line of Python is incomplete: a bracket that follows a word, not a space, is still open."""
     depth: list[bool] = []
     for place, sign in enumerate(before):
         if sign == "(":

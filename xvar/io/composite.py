@@ -33,28 +33,11 @@ def object_of(path: Path) -> str:
 
 
 def open_composite(path: Path, quantity: str | None, quantities: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """Open one composite as an image.
+    """Open one composite as an image (time, y, x) with its grid mapping, rows from north to south as in the file.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    quantity : str or None
-        ODIM's name of it; by default the first of `quantities` in the file.
-    quantities : mapping of str to tuple of str
-        Units and standard name of each known quantity.
-
-    Returns
-    -------
-    Dataset
-        The quantity (time, y, x) at the middle of the pixels, rows from north to south as in the file, with its grid
-        mapping. Pixels that were not looked at (nodata) are missing; if nothing was detected (undetect) they have the
-        least reflectivity, or no rain.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, lacks the quantity, or does not state the place of its pixels.
+    `quantities` maps ODIM's names to units and standard name; the first in the file is the default. Pixels that were
+    not looked at (nodata) are missing; undetected ones have the least reflectivity, or no rain. InputError if the file
+    cannot be read, lacks the quantity or the place of its pixels.
     """
     import h5py
 
@@ -109,22 +92,9 @@ def image_on_map(
     mapping: Mapping[str, Any],
     source: str,
 ) -> xr.Dataset:
-    """Return one image (time, y, x) with its coordinates in metres and its grid mapping.
+    """Return one image (time, y, x) with coordinates y and x in metres and the attributes of its grid mapping.
 
-    Parameters
-    ----------
-    described : tuple of str
-        Name, units and standard name.
-    values : array (y, x)
-        The image.
-    moment : datetime
-        Its time.
-    coordinates : tuple of array
-        y and x.
-    mapping : mapping
-        Attributes of the grid mapping.
-    source : str
-        The file.
+    `described` is name, units and standard name; `source` is the file.
     """
     name, units, standard_name = described
     attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}

@@ -99,21 +99,10 @@ def one_compressor(codecs: Sequence[str]) -> bool:
 
 
 def expands(codecs: Sequence[str], size: int, read: Callable[[], memoryview], declared: int, harmless: int) -> bool:
-    """Return True if a stored chunk may decode to far more than it declares.
+    """Return True if a stored chunk of `size` bytes may decode to far more than the `declared` bytes.
 
-    Parameters
-    ----------
-    codecs : sequence of str
-        Of the array, in the order of encoding, see `one_compressor`.
-    size : int
-        Bytes of the stored chunk.
-    read : callable
-        Reads them.
-    declared : int
-        Bytes of the decoded chunk, by its shape and type.
-    harmless : int
-        Bytes that the whole array declares: deflate, whose size is known only by inflating, is inflated if it might
-        come to more.
+    `codecs` are in the order of encoding, see `one_compressor`. The size of deflate is known only by inflating: it is
+    inflated if it might exceed `harmless`, the bytes that the whole array declares.
     """
     limit = 4 * declared + SLACK
     compressor = next((name for name in codecs if name in _SIZES), None)

@@ -23,8 +23,8 @@ NAMES = {"hdf5": "NetCDF-4", "classic": "NetCDF-3", "zarr": "Zarr", "grib": "GRI
 def formats(path: Path) -> set[str]:
     """Return all formats that a path may be read as: keys of `NAMES`; a folder is a Zarr store.
 
-    Libraries look for the signature of HDF5 at the bytes 0, 512, 1024, 2048, ... to the end of the file, and so does
-    this function: a file may begin as NetCDF-3 and be read as HDF5.
+    Libraries look for the signature of HDF5 at the bytes 0, 512, 1024, 2048, ... to the end of the file: a file may
+    begin as NetCDF-3 and be read as HDF5.
     """
     if path.is_dir():
         return {"zarr"}
@@ -55,7 +55,7 @@ def engine(path: Path, found: str) -> dict[str, Any]:
 
 
 def _is_consolidated(store: Path) -> bool:
-    """Whether a store has consolidated metadata: xarray warns if it looks for them in vain."""
+    """Return True if a store has consolidated metadata: xarray warns if it looks for them in vain."""
     described = store / "zarr.json"
     text = described.read_text(encoding="utf-8", errors="replace") if described.is_file() else ""
     return (store / ".zmetadata").exists() or '"consolidated_metadata"' in text

@@ -31,12 +31,7 @@ Refuse = Callable[[str, str, str], Exception]
 def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
     """Check all links, datasets and chunks; return the declared bytes of each dataset of one dimension.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    refuse : callable
-        Makes the error of a code, a place in the file and a description.
+    `refuse` makes the error from a code, a place in the file and a description.
     """
     import h5py
 

@@ -20,17 +20,9 @@ def is_url(name: str) -> bool:
 
 
 def fetch(url: str) -> list[Path]:
-    """Copy the files of a URL or a pattern, in their order, for as long as the process lives.
+    """Copy the files of a URL or pattern of fsspec, sorted, until the process ends; ``filecache::`` keeps them longer.
 
-    Parameters
-    ----------
-    url : str
-        As fsspec takes it. ``filecache::`` before it keeps a copy for the next time, too.
-
-    Raises
-    ------
-    InputError
-        If the protocol is unknown or needs a package that is not installed, nothing answers, or no file matches.
+    InputError if the protocol is unknown or needs a package that is not installed, nothing answers, or no file matches.
     """
     try:
         system, names = _resolve(url)
@@ -51,13 +43,9 @@ def fetch(url: str) -> list[Path]:
 
 
 def zarr_options(url: str, *, trusted: bool = True) -> dict[str, Any]:
-    """Return how xarray opens a Zarr store at a URL: it warns if it looks for consolidated metadata in vain.
+    """Return options for `xarray.open_zarr` of a URL: xarray warns if it looks for consolidated metadata in vain.
 
-    Raises
-    ------
-    InputError
-        If zarr, or what the protocol needs, is not installed, or nothing answers; if the store is not trusted, see
-        `xvar.io.untrusted.check_untrusted_metadata`.
+    InputError if zarr or the protocol is not installed, nothing answers, or the store fails `check_untrusted_metadata`.
     """
     try:
         import zarr  # noqa: F401

@@ -17,18 +17,10 @@ TRUST = "xarray.open_dataset(path) if the file is trusted; --trusted on the comm
 
 
 def check_untrusted(path: Path) -> dict[str, Any]:
-    """Check a file or a local Zarr store.
+    """Check a file or local Zarr store; return options of `xarray.open_dataset` that read the checked format alone.
 
-    Returns
-    -------
-    dict
-        The options that make `xarray.open_dataset` read the format that was checked, and no other.
-
-    Raises
-    ------
-    InputError
-        If the format is unknown or ambiguous; if the file reaches for another, has filters, codecs or types that are
-        not known to be safe, chunks that decode to more than they declare, or a coordinate larger than memory.
+    InputError if the format is unknown or ambiguous; if the file reaches for another, has filters, codecs or types that
+    are not known to be safe, chunks that decode to more than they declare, or a coordinate larger than memory.
     """
     refuse, found = _refusals(path), sorted(formats(path))
     if len(found) != 1:
@@ -44,12 +36,9 @@ def check_untrusted(path: Path) -> dict[str, Any]:
 
 
 def check_untrusted_metadata(store: Mapping[str, bytes], url: str) -> None:
-    """Check the consolidated metadata of a Zarr store at a URL; its chunks are not read beforehand.
+    """Check the consolidated metadata of a Zarr store at a URL, without its chunks.
 
-    Raises
-    ------
-    InputError
-        As `check_untrusted`, or if the metadata are not consolidated.
+    InputError as of `check_untrusted`, or if the metadata are not consolidated.
     """
     refuse = _refusals(url)
     name = CONSOLIDATED_2 if CONSOLIDATED_2 in store else NODE_3

@@ -24,23 +24,9 @@ def check_target(
     suffixes: Sequence[str] = (*NETCDF, *ZARR),
     usual: str = ".nc or .zarr",
 ) -> Path:
-    """Check that a file can be written, before anything is computed.
+    """Return the path if a file can be written, before anything is computed; `usual` are suffixes for the message.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    overwrite : bool
-        An existing file may be replaced.
-    suffixes : sequence of str
-        Those that a name may have.
-    usual : str
-        Those that the message recommends.
-
-    Raises
-    ------
-    InputError
-        If the suffix is another, the folder is missing, or the file exists.
+    InputError if the suffix is not among `suffixes`, the folder is missing, or the file exists without `overwrite`.
     """
     if re.match(r"\w{2,}::?/", str(path)):  # a Path keeps one slash only
         fix = "-o analysis.nc, and then copy it there"

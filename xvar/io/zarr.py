@@ -41,14 +41,9 @@ class Array:
 
 
 def check_zarr(store: Path, refuse: Refuse) -> dict[str, int]:
-    """Check all metadata and all chunks of a local store; return the declared bytes of arrays of one dimension.
+    """Check all metadata and chunks of a local store; return the declared bytes of arrays of one dimension.
 
-    Parameters
-    ----------
-    store : Path
-        The folder.
-    refuse : callable
-        Makes the error of a code, a place in the store and a description.
+    `refuse` makes the error from a code, a place in the store and a description.
     """
     chunks: list[Path] = []
     arrays: dict[Path, list[Array]] = {}

@@ -96,10 +96,10 @@ def remove(path: Path) -> None:
 
 
 def replace(new: Path, old: Path) -> None:
-    """Put a complete store in the place of another; no reader finds the place empty.
+    """Put a complete store in the place of another in one step: no reader finds the place empty.
 
-    Folders are exchanged in one step. If the file system cannot do that, the former store is set aside under the name
-    `former`, from which `restore` puts it back after a kill.
+    If the file system cannot exchange folders, the former store is set aside as `former`, from which `restore` recovers
+    it.
     """
     if not old.exists() or not old.is_dir():
         new.replace(old)

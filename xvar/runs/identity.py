@@ -28,16 +28,11 @@ _DEPTH_OF_PARTS = 4
 
 @dataclass
 class Identity:
-    """Digests of one walk through an object.
+    """Digests of one walk through an object; `code` lists those of bytecode, which another version of Python changes.
 
     Objects count by their state (as pickle would record it), functions by their bytecode, defaults, closures and the
     globals that they read, classes that are not installed by their methods, arrays and tensors by their values.
     Installed packages count by name and version, xvar and torch by name alone: the manifest has their versions.
-
-    Attributes
-    ----------
-    code : list of bytes
-        Digests of the bytecode that was met, which another version of Python changes.
     """
 
     code: list[bytes] = field(default_factory=list)
@@ -45,12 +40,9 @@ class Identity:
     _open: list[int] = field(default_factory=list)
 
     def parts(self, value: object, name: str) -> dict[str, str]:
-        """Return the digests of an object and, by the path of attributes, of the dataclasses that it is made of.
+        """Return the digests of an object and of its dataclasses, by attribute path.
 
-        Raises
-        ------
-        InputError
-            If a part cannot be identified by content, with its path.
+        InputError, with the path, if a part cannot be identified by content.
         """
         return {path: self.digest(part, path).hex() for path, part in _parts(value, name, _DEPTH_OF_PARTS)}
 

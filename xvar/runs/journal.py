@@ -1,8 +1,7 @@
 """Journal of a run: which windows a store holds, with the checksums of their files.
 
-An append-only text file, one JSON object a line, each line preceded by its own checksum. A line is complete and on the
-disk before the next is begun: what a kill or a power cut leaves unfinished, or damages, is no line, and its windows are
-not run.
+An append-only text file, one JSON object a line, each line preceded by its own checksum. A line is on the disk before
+the next is begun; the windows of an unfinished or damaged line are not run.
 """
 
 from __future__ import annotations
@@ -28,23 +27,11 @@ Fields = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class WriteRecord:
-    """Windows whose fields are in the store.
+    """Windows from `begin` whose fields are in the store, with reasons of failures by window.
 
-    Attributes
-    ----------
-    begin : int
-        First window.
-    numbers : mapping of str to ndarray (window, ...)
-        Variables with few numbers a window; ``status`` is among them.
-    failures : mapping of int to str
-        Windows that failed, and why.
-    frames : ndarray of uint64 (window,) or None
-        Digests of the frames that were solved; 0 if they were not read.
-    files : mapping of str to int or None
-        Checksums of the files that hold the fields, by path in the store; None for a file that is absent because it
-        would hold nothing but fill values.
-    chunk : tuple of int, optional
-        Begin and end of the windows that share these files; by default those of the record.
+    `numbers` (window, ...) are the variables with few numbers a window, ``status`` among them; `frames` (window,) the
+    digests of the frames that were solved, 0 if not read. `files` are checksums by path, None for a file that would
+    hold nothing but fill values; their windows are `chunk` (begin, end), by default those of the record.
     """
 
     begin: int
@@ -70,21 +57,10 @@ class Files:
 
 
 class State:
-    """Content of a journal, the newest of each window.
+    """Content of a journal, the newest record of each window; `damaged` counts lines that cannot be read.
 
-    Attributes
-    ----------
-    manifest : Manifest
-    numbers : dict of str to ndarray (window, ...)
-        NaN or 0 for windows that were not run.
-    frames : ndarray of uint64 (window,)
-    failures : dict of int to str
-    files : dict of int to Files
-        By their first window.
-    static : dict of str to int or None
-        Checksums of what holds no windows.
-    damaged : int
-        Lines that cannot be read.
+    `numbers` (window, ...) are NaN or 0 for windows that were not run; `files` are by their first window; `static` has
+    the checksums of files without windows.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -154,13 +130,7 @@ def _nothing(windows: int, like: NDArray[Any]) -> NDArray[Any]:
 
 
 class Journal:
-    """The journal in a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
+    """The journal in the file `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -20,19 +20,9 @@ _PATIENCE = 1.0  # seconds: `holder_of` holds the lock for an instant
 
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
-    """Hold the lock of a store, whatever name or symbolic link leads to it.
+    """Hold the lock of a store, by whatever name or symbolic link; the store need not exist.
 
-    Parameters
-    ----------
-    store : Path
-        The store; it need not exist.
-
-    Raises
-    ------
-    InputError
-        If another run holds the lock.
-    OSError
-        If the lock file cannot be written.
+    InputError if another run holds the lock, OSError if the lock file cannot be written.
     """
     lock_file, note = _files(store)
     with contextlib.ExitStack() as stack:

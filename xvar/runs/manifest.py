@@ -26,24 +26,11 @@ _PACKAGES = ("xvar", "torch", "numpy", "xarray", "dask")
 
 @dataclass(frozen=True)
 class Manifest:
-    """Identity of a run.
+    """Identity of a run: configuration, solver, code, output, versions, windows in all and in a batch.
 
-    Attributes
-    ----------
-    options : mapping of str to str
-        Options of the call; they are not compared, but name what differs.
-    configuration : mapping
-        Choices that change results.
-    solver : mapping of str to str
-        Digests of the planned solver, by the path of its parts.
-    code : str
-        Digest of the bytecode of models and functions that are not installed.
-    output : mapping of str to str
-        Types, sizes, units and coordinates of the output.
-    versions : mapping of str to str
-        Versions of Python and of packages.
-    windows, batch : int
-        Windows of the record, and of a task.
+    `solver` has the digests of the planned solver by the path of its parts, `code` that of the bytecode of models and
+    functions that are not installed, `output` types, sizes, units and coordinates. `options` of the call are not
+    compared, but name what differs.
     """
 
     options: Mapping[str, str]
@@ -92,21 +79,7 @@ def _compare(title: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> lis
 def make_manifest(analysis: xr.Dataset, work: Work, options: Mapping[str, Any], windows: int, batch: int) -> Manifest:
     """Return the manifest of a run.
 
-    Parameters
-    ----------
-    analysis : Dataset
-        Lazy result of `assimilate`.
-    work : Work
-        The planned solver.
-    options : mapping
-        Options of the call.
-    windows, batch : int
-        Windows of the record, and of a task.
-
-    Raises
-    ------
-    InputError
-        If a part of the solver cannot be identified by content.
+    InputError if a part of the solver cannot be identified by content.
     """
     plain = json.loads(analysis.attrs.get(ATTRIBUTE, "{}"))
     identity = Identity()
@@ -141,16 +114,9 @@ def _output(analysis: xr.Dataset) -> dict[str, str]:
 
 
 def frame_digests(batch: Batch, frames: NDArray[Any], held: NDArray[np.intp]) -> NDArray[np.uint64]:
-    """Return the digest of the frames, and their times, of each window; rechunking and copying change none.
+    """Return digests (window,) of frames (frame, ..., y, x) and their times; rechunking and copying change none.
 
-    Parameters
-    ----------
-    batch : Batch
-        The windows.
-    frames : ndarray (frame, ..., y, x)
-        Frames of the record.
-    held : ndarray of int (frame,)
-        Numbers of these frames in the record.
+    `held` (frame,) are the numbers of these frames in the record.
     """
     native = np.ascontiguousarray(frames, frames.dtype.newbyteorder("="))
     place = np.searchsorted(held, batch.needed)

@@ -23,10 +23,10 @@ _GROUP = "xvar_run"  # of the file: its journal, and the checksums of its variab
 
 
 class NetCDFStore(Store):
-    """Results in parts, one file a batch in the folder ``.NAME.parts``, which become one NetCDF file at the end.
+    """Results in one file a batch in the folder ``.NAME.parts``, which become one NetCDF file at the end.
 
-    A file that is to be replaced stays until then: no reader ever finds half of the new one. Every variable has
-    Fletcher checksums, which HDF5 checks when it is read.
+    A file that is to be replaced stays until then. Every variable has Fletcher checksums, which HDF5 checks when it is
+    read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -233,13 +233,7 @@ def _files(folder: Path) -> list[tuple[int, int, Path]]:
 
 @dataclass(frozen=True)
 class PartWriter:
-    """Writer of the fields of a batch into a file of its own.
-
-    Attributes
-    ----------
-    path : str
-        Folder of the parts.
-    """
+    """Writer of the fields of a batch into a file of its own in the folder `path`."""
 
     path: str
 
@@ -259,13 +253,7 @@ class PartWriter:
 
 @dataclass(frozen=True)
 class PartReader:
-    """Reader of windows that are done from the parts.
-
-    Attributes
-    ----------
-    path : str
-        Folder of the parts.
-    """
+    """Reader of finished windows from the parts in the folder `path`."""
 
     path: str
 

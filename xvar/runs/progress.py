@@ -30,9 +30,9 @@ def watched(title: str) -> Iterator[Callable[[Report], None] | None]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, failed=0, left=0, fall="")
 
-        def tell(report: Report) -> None:
+        def update(report: Report) -> None:
             fall = "" if report.fall is None else f", J fell by {report.fall:.0%}"
             finished, failed = report.windows - report.left, len(report.failed)
             bar.update(task, total=report.windows, completed=finished, failed=failed, left=report.left, fall=fall)
 
-        yield tell
+        yield update

@@ -34,15 +34,10 @@ class Damage:
 
 
 class Store(ABC):
-    """Results of a run, window by window.
+    """Results of a run at `path`, window by window.
 
     Workers write the fields and bring them to the disk. Then the run adds them to the journal, which alone says which
     windows are done, and what their files must contain.
-
-    Parameters
-    ----------
-    path : Path
-        Place of the results.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +46,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def place(self) -> Path:
-        """Where results are written now."""
+        """Path to which results are written now."""
 
     @property
     @abstractmethod
@@ -73,20 +68,9 @@ class Store(ABC):
 
     @abstractmethod
     def resume(self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()) -> list[Damage]:
-        """Prepare what a former run left: remove what is half-written and repair what is damaged.
+        """Remove half-written files of a former run; return its damage.
 
-        Parameters
-        ----------
-        analysis, manifest
-            Lazy result and identity of the run.
-        state : State
-            Content of the journal; windows that are lost are removed from it.
-        again : sequence of int
-            Windows to be run again.
-
-        Returns
-        -------
-        list of Damage
+        Lost windows are removed from `state`; those of `again` are to be run once more.
         """
 
     @abstractmethod

@@ -31,20 +31,10 @@ class Task:
 
 @dataclass(frozen=True)
 class _Write:
-    """Constants of all tasks that write.
+    """Constants of all tasks that write; `alone` as in `ZarrWriter`.
 
-    Attributes
-    ----------
-    writer : callable
-        Of the store.
-    own : dict of str to str
-        Variables that are outputs of the solver as they are, and which.
-    derived : tuple of str
-        Variables that were computed from outputs.
-    numbers : frozenset of str
-        Variables with few numbers a window.
-    alone : bool
-        See `ZarrWriter`.
+    `own` maps variables to the solver outputs that they are, `derived` are computed from outputs, `numbers` have few
+    numbers a window.
     """
 
     writer: Any
@@ -110,18 +100,9 @@ def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: 
 def stored_cycle_states(
     deferred: LazyTasks, reader: Any, states: NDArray[np.int8], wanted: Sequence[int]
 ) -> dict[str, Any]:
-    """What batches take over from windows that a store holds: a task by the key of the one that it stands for.
+    """Tasks that read cycle states of stored windows, by the key of the solving task that each replaces.
 
-    Parameters
-    ----------
-    deferred : LazyTasks
-        The batches.
-    reader : callable
-        Of the store.
-    states : ndarray (window,)
-        Their status in it.
-    wanted : sequence of int
-        Batches that are run; a batch behind one of them waits for it.
+    `states` (window,) is the status in the store; a batch behind a `wanted` one waits for it.
     """
     assert deferred.work is not None
     tasks: dict[str, Any] = {}
@@ -148,31 +129,10 @@ def write_tasks(
     reader: Any = None,
     cycle_states: Mapping[str, Any] | None = None,
 ) -> tuple[dict[Any, Any], list[Task]]:
-    """Graph of the batches that are wanted.
+    """Return the graph of the wanted batches of a lazy analysis, and its tasks, each of which returns a `WriteRecord`.
 
-    Parameters
-    ----------
-    analysis : Dataset
-        What `assimilate` gives, lazily.
-    deferred : LazyTasks
-        Its batches.
-    writer : callable
-        Of the store.
-    wanted : sequence of int
-        Which batches.
-    alone : bool
-        See `ZarrWriter`.
-    reader : callable, optional
-        Of the store. Where windows form chains, what is noted is then taken from there: what one window hands on to the
-        next is lost with the worker that keeps it, and dask would solve the chain again from its beginning.
-    cycle_states : mapping of str to task, optional
-        See `stored_cycle_states`.
-
-    Returns
-    -------
-    graph : dict
-    tasks : list of Task
-        Each gives a `WriteRecord`.
+    With a `reader`, chained windows read the stored cycle states: states in the memory of a lost worker would make dask
+    solve the chain again from its beginning. `alone` as in `ZarrWriter`, `cycle_states` from `stored_cycle_states`.
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
@@ -225,7 +185,7 @@ def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:
 
 
 def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> WriteRecord:
-    """What stands for windows that killed their worker."""
+    """Record of windows that killed their worker."""
     numbers = {}
     for name in per_window(analysis):
         part = analysis[name]

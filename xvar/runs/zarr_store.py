@@ -28,8 +28,8 @@ _METADATA = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata
 class ZarrStore(Store):
     """Results in a Zarr store, which can be read at any time: windows that were not run have status 0.
 
-    Every chunk has a CRC-32 of its own, which zarr checks when it is read. A store that replaces another grows beside
-    it, under ``.NAME.new``, until it is complete.
+    Every chunk has a CRC-32, which zarr checks when it is read. A store that replaces another grows beside it as
+    ``.NAME.new`` until it is complete.
     """
 
     def __init__(self, path: Path, *, zarr_format: int | None = None) -> None:
@@ -232,43 +232,17 @@ def _static(draft: Path, computed: Sequence[str]) -> dict[str, int | None]:
 
 @dataclass(frozen=True)
 class ZarrWriter:
-    """Writer of the fields of a batch into its own chunks of a Zarr store.
-
-    Attributes
-    ----------
-    path : str
-        The store.
-    """
+    """Writer of the fields of a batch into its own chunks of the Zarr store at `path`."""
 
     path: str
 
     def __call__(
         self, begin: int, fields: Fields, *, alone: bool = False
     ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        """Write windows from `begin` on, and bring them to the disk.
+        """Write fields (window, ...) from window `begin`; return checksums and windows (begin, end) of the chunks.
 
-        Parameters
-        ----------
-        begin : int
-            The first window.
-        fields : mapping of str to ndarray (window, ...)
-            Their fields.
-        alone : bool
-            No other writer is at work: a part of a chunk may be written.
-
-        Returns
-        -------
-        files : dict of str to int or None
-            Checksums of the chunks, see `WriteRecord`.
-        chunk : tuple of int
-            Begin and end of the windows in these chunks.
-
-        Raises
-        ------
-        InputError
-            If the windows do not fill whole chunks: two writers of one chunk would undo each other's work.
-        StoreError
-            If the disk refuses.
+        InputError if the windows do not fill whole chunks, unless no other writer is at work (`alone`); StoreError if
+        the disk refuses.
         """
         store, files, chunk = Path(self.path), {}, (begin, begin)
         with disk_errors(store):
@@ -302,13 +276,7 @@ def _chunk_path(store: Path, name: str, index: int, dimensions: int) -> str:
 
 @dataclass(frozen=True)
 class ZarrReader:
-    """Reader of windows of a Zarr store that are done.
-
-    Attributes
-    ----------
-    path : str
-        The store.
-    """
+    """Reader of finished windows of the Zarr store at `path`."""
 
     path: str
 

@@ -25,18 +25,9 @@ RATE = "mm h-1"
 
 @dataclass(frozen=True)
 class Events:
-    """Thresholds of events.
+    """Thresholds of events in their stated units, and `limits`, the same in the units of the variable.
 
-    Attributes
-    ----------
-    thresholds : tuple of float
-        In `units`, as stated.
-    units : str
-        Of the thresholds.
-    limits : tuple of float
-        The same in the units of the variable.
-    note : str
-        Reason if there are none.
+    `note` is the reason if there are none.
     """
 
     thresholds: tuple[float, ...] = ()
@@ -46,18 +37,9 @@ class Events:
 
 
 def make_events(thresholds: Sequence[float], units: str, configuration: Configuration, faults: Faults) -> Events:
-    """Return the thresholds in the units of the variable.
+    """Return the thresholds in the units of the variable; they are in mm h-1 for rain, else in `units`.
 
-    Parameters
-    ----------
-    thresholds : sequence of float
-        In mm h-1 for rain, else in `units`; the default values are of rain alone.
-    units : str
-        Of the variable.
-    configuration : Configuration
-        Kind of the variable, and the time over which an amount of rain fell.
-    faults : Faults
-        Takes thresholds that are no numbers, and rain without a rate.
+    The default values are of rain alone. Thresholds that are no numbers, and rain without a rate, are faults.
     """
     name = configuration.variable
     values = np.atleast_1d(np.asarray(thresholds))

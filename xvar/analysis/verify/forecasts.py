@@ -28,15 +28,7 @@ COUNTS = {"hits": "tp_count", "misses": "fn_count", "false_alarms": "fp_count", 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Forecasts and truths (window, lead_time, y, x), NaN in both if either is missing.
-
-    Attributes
-    ----------
-    forecast, truth : DataArray
-        In float64.
-    paired : DataArray of bool
-        True if both are there.
-    """
+    """Forecasts and truths (window, lead_time, y, x) in float64, NaN in both unless `paired`."""
 
     forecast: xr.DataArray
     truth: xr.DataArray
@@ -53,26 +45,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A forecast and its truth, read and checked.
+    """A forecast (window, [member,] lead_time, y, x) and its truth, read and checked.
 
-    Attributes
-    ----------
-    configuration : Configuration
-    forecast : DataArray (window, [member,] lead_time, y, x)
-    times : array (window, lead_time)
-        Valid times.
-    reference : array (window,) or None
-        Ends of the windows.
-    known : Truth
-    events : Events
-    squares : tuple of int or None
-        Rows and columns of the squares of the FSS.
-    side : float
-        Side of the squares in metres.
-    units : str
-        Of the variable.
-    notes : list of str
-        Scores that are left out, and why.
+    `times` (window, lead_time) are valid times, `reference` (window,) the ends of the windows. The squares of the FSS
+    have `squares` rows and columns and a `side` in metres. `notes` list the scores that are left out, with reasons.
     """
 
     configuration: Configuration

@@ -24,20 +24,10 @@ TOLERANCE = 1e-2
 
 @dataclass(frozen=True)
 class Truth:
-    """True frames on the points of a result, in the units of that.
+    """True frames (time, y, x) on the points of a result, lazy if the file is; `frame` has the index of each time.
 
-    Attributes
-    ----------
-    frames : DataArray (time, y, x)
-        As in the file, on the points of the result, lazy where the file is.
-    frame : dict
-        Index of the frame of each time.
-    steady : bool
-        One frame holds for all times.
-    units : tuple of str
-        Of the file and of the result.
-    rate : float or None
-        Factor between two ways to state rain, if UDUNITS has none.
+    `units` are of the file and of the result, `rate` the factor between two units of rain if UDUNITS has none. A
+    `steady` truth is one frame for all times.
     """
 
     frames: xr.DataArray
@@ -89,29 +79,10 @@ def read_truth(
     frame: float | None = None,
     steady: bool = False,
 ) -> Truth | None:
-    """Read the truth on the points of a result.
+    """Read a truth (time, y, x in any order) on the points of a result; None if a fault was added.
 
-    Parameters
-    ----------
-    array : DataArray
-        The true variable, with dimensions of time, y and x in any order.
-    like : DataArray
-        The variable of the result, with its coordinates.
-    axes : Axes
-        Names of its dimensions of y and x.
-    units : str
-        Its units.
-    faults : Faults
-        Takes other points, units and times.
-    frame : float, optional
-        Seconds over which amounts of rain fell.
-    steady : bool
-        A truth without time holds for all times.
-
-    Returns
-    -------
-    Truth or None
-        None if a fault was added.
+    `units` are those of the result `like`, `frame` the seconds over which amounts of rain fell. With `steady`, a truth
+    without time is valid at all times. Other points, units and times are faults.
     """
     timeless = "time" not in array.dims and _is_plane(array)
     if timeless and ("time" in array.coords or steady):
@@ -256,18 +227,9 @@ def _units(
 
 
 def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: Faults) -> xr.DataArray | None:
-    """Return the true variable: of the same name, or the only one of the same kind.
+    """Return the true variable of the same name, or the only one of the same kind; a DataArray is used as it is.
 
-    Parameters
-    ----------
-    truth : Dataset or DataArray
-        A DataArray is used as it is.
-    name : str
-        Of the variable of the result.
-    what : str
-        Its kind.
-    faults : Faults
-        Takes a truth with none, or several.
+    A truth with none, or several, is a fault.
     """
     if isinstance(truth, xr.DataArray):
         return truth

@@ -25,8 +25,8 @@ class Skill:
 
     .. math:: \rho_k(t) = e^{-\alpha_k t^b}, \qquad g(t) = a t^c
 
-    The times are in frames. One exponent b holds for all octaves; each correlation counts by
-    :math:`(\rho \ln \rho)^2`, the inverse variance of :math:`\ln(-\ln \rho)` for equal errors of :math:`\rho`.
+    Times are in frames. One exponent b holds for all octaves; each correlation has the weight :math:`(\rho \ln
+    \rho)^2`, the inverse variance of :math:`\ln(-\ln \rho)` for equal errors of :math:`\rho`.
     """
 
     rate: Tensor
@@ -36,15 +36,7 @@ class Skill:
 
     @classmethod
     def fitted(cls, correlation: Tensor, growth: Tensor, ensemble: Ensemble) -> Skill:
-        """Fit the laws.
-
-        Parameters
-        ----------
-        correlation, growth : Tensor (age, octave), (age,)
-            See `past_errors`; ages are in frames, from one.
-        ensemble : Ensemble
-            Bounds of the exponents.
-        """
+        """Fit the laws to correlation (age, octave) and growth (age,) of `past_errors`; ages in frames, from one."""
         there = growth.isfinite() & correlation.isfinite().all(1)
         ages = torch.arange(1, len(growth) + 1).to(growth)
         if not bool(there.any()):  # no rain: nothing to perturb
@@ -79,8 +71,8 @@ def _power_law(times: Tensor, values: Tensor, weights: Tensor, bounds: tuple[flo
 class Ensemble:
     r"""Members about a nowcast of rain.
 
-    With F the root of the nowcast, C its cosine spectrum and ρ the correlation that the octaves of its waves are
-    expected to have with what will be observed, see `Skill`, a member is
+    With F the root of the nowcast, C its cosine spectrum and ρ the expected correlation of its octaves with
+    observations, see `Skill`, a member is
 
     .. math:: M = \mathrm{DCT}^{-1}(\rho\, C) + \sum_k s_k(x) N_k, \qquad
         E |\hat N_k|^2 \propto w_k P (1 - \rho^2)
@@ -93,20 +85,9 @@ class Ensemble:
     :math:`e^{g \eta - g^2 / 2}`, with η of unit variance, half in a field of `growth_length` cells and half in one
     number, held over lead times; `PowerLimit` comes last.
 
-    Parameters
-    ----------
-    members : int
-        Number of members.
-    optimism : float
-        Number added to b of `Skill`: the motion was fitted to the images on which b is measured, the more so the older.
-    exponents, growth_exponents : tuple of float
-        Bounds of the fitted b and c.
-    growth_share : float
-        Share of the measured growth that counts.
-    growth_length : float
-        In cells.
-    growth_limit : float
-        Largest :math:`|g \eta|`.
+    `optimism` is added to b: the motion was fitted to the images on which b is measured, the more so the older.
+    `exponents` and `growth_exponents` bound b and c, `growth_share` is the share of the measured growth that counts,
+    `growth_limit` bounds :math:`|g \eta|`.
     """
 
     members: int
@@ -127,24 +108,10 @@ class Ensemble:
         nowcast: Nowcast,
         seeds: Sequence[int],
     ) -> Tensor:
-        """Draw the members of each window.
+        """Draw the members (window, member, lead, y, x), with one seed for each window.
 
-        Parameters
-        ----------
-        extrapolation : Extrapolation
-            The nowcast.
-        correlation, growth : Tensor (window, age, octave), (window, age)
-            See `past_errors`.
-        leads, frame
-            See `Nowcast.extrapolate`.
-        nowcast : Nowcast
-            Limits the power.
-        seeds : sequence of int
-            Seed of each window.
-
-        Returns
-        -------
-        Tensor (window, member, lead, y, x)
+        `correlation` (window, age, octave) and `growth` (window, age) are of `past_errors`; the power limit is that of
+        `nowcast`.
         """
         times = correlation.new_tensor([lead / frame for lead in leads])
         windows = []

@@ -24,18 +24,11 @@ MEAN_DAMPING = 24e3 / 1800
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The last image at all lead times.
+    """The last image at all lead times: `forecast` and `carried`, the same without growth, 0 if unknown.
 
-    Attributes
-    ----------
-    forecast : Tensor (window, lead, y, x)
-        In the units of the variable.
-    outside : Tensor of bool (window, lead, y, x)
-        True if the path begins outside the grid: the last image stays there.
-    carried : Tensor (window, lead, y, x)
-        The image along the paths without growth; 0 where it is unknown.
-    paths : Tensor (window, lead, 2, y, x)
-        Where the parcel that reaches each point was at the time of the last image, in grid units.
+    Both are (window, lead, y, x) in the units of the variable. `paths` (window, lead, 2, y, x) are the positions, in
+    grid units, at the time of the last image of the parcels that arrive at each point; if a path begins `outside` the
+    grid, the last image stays.
     """
 
     forecast: Tensor
@@ -99,27 +92,11 @@ class Nowcast:
         frame: float,
         grid: Grid,
     ) -> Extrapolation:
-        """Extrapolate to all lead times.
+        """Extrapolate the last image (window, 1, y, x), NaN if unknown, to ascending `leads` in seconds.
 
-        Parameters
-        ----------
-        last : Tensor (window, 1, y, x)
-            The last image in the units of the variable; NaN if unknown.
-        velocity, transient : Tensor (window, 2, y, x)
-            The motion at the time of the last image in m/s, and the part of it that decays.
-        growth : Tensor (window, 1, y, x)
-            Growth in a frame of the compared variable over its standard deviation.
-        scale : Tensor (window,)
-            That standard deviation in the units of the variable.
-        leads : sequence of float
-            Seconds after the last image, ascending.
-        frame : float
-            Seconds between frames.
-        grid : Grid
-
-        Returns
-        -------
-        Extrapolation
+        `velocity` (window, 2, y, x) is the motion at the time of that image in m/s, `transient` the part of it that
+        decays, `growth` (window, 1, y, x) the growth in a `frame` of seconds of the compared variable over its standard
+        deviation `scale` (window,).
         """
         limit = last.new_tensor([grid.shape[1] - 1, grid.shape[0] - 1]).view(1, 2, 1, 1)
         known = last.isfinite()
@@ -189,24 +166,17 @@ class Nowcast:
 
 
 class PowerLimit:
-    r"""Limit of the power of a field to that of another, by octave of wavelength.
+    r"""Limit of the power of a field (y, x) to that of another, by octave of wavelength.
 
     .. math::
 
         P_k(a) = \sum_n s_{kn} a_n^2 \le r P_k(b)
 
-    with a and b the cosine spectra of the field and of the reference and s the shares of `Octaves`. An octave that has
-    too much asks for the gain :math:`g_k = \min(1, \sqrt{r P_k(b) / P_k(a)})`. In the first rounds a wave between two
-    octaves takes the interpolated gain, which changes little from wave to wave but exceeds the lesser of the two; in
-    the last round it takes the lesser one. Then the limit holds in every octave, to rounding:
-    :math:`P_k = \sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Points along (y, x).
-    like : Tensor
-        Its dtype and device.
+    with a and b the cosine spectra of the field and of the reference and s the shares of `Octaves`. An octave with too
+    much power requires the gain :math:`g_k = \min(1, \sqrt{r P_k(b) / P_k(a)})`. In the first rounds a wave between two
+    octaves takes the interpolated gain, which is smooth but exceeds the lesser of the two; in the last round it takes
+    the lesser one, so that the limit holds in every octave, to rounding: :math:`P_k = \sum_n s_{kn} g_n^2 a_n^2 \le
+    g_k^2 P_k(a)`.
     """
 
     def __init__(self, shape: tuple[int, ...], *, like: Tensor) -> None:

@@ -63,27 +63,13 @@ def past_errors(
         \rho_k = \frac{\sum_n s_{kn} a_n b_n}{\sqrt{\sum_n s_{kn} a_n^2 \sum_n s_{kn} b_n^2}}, \qquad
         g^2 = \frac{\sum R \, \ln^2 (\bar b^2 / \bar a^2)}{\sum R}
 
-    with a the carried image and b the observed one as roots of rain, their cosine spectra and shares in octaves, bars
-    for rain smoothed over `SMOOTHING` cells, and R the mean rain of both. Points whose parcels are outside the grid at
-    the last image, or whose values are unknown, do not count: the anomalies of both images are tapered to zero beside
-    them.
+    with a the carried image and b the observed one as roots of rain (window, step, y, x), their cosine spectra and
+    shares in octaves, bars for rain smoothed over `SMOOTHING` cells, and R the mean rain of both. Unknown points, and
+    points whose parcels are not `inside` the grid at the last image, do not count: the anomalies of both images are
+    tapered to zero beside them.
 
-    Parameters
-    ----------
-    carried, observed : Tensor (window, step, y, x)
-        Roots of rain; NaN if unknown.
-    step_of_age : mapping of int to int
-        Step of each age, in frames before the last image.
-    inside : mapping of int to Tensor of bool (window, y, x)
-        Where the carried image of each step comes from the grid.
-    ages : int
-        Ages of the result.
-
-    Returns
-    -------
-    dict of Tensor
-        ``octave_correlation`` (window, age, octave) and ``growth_error`` (window, age), from an age of one frame; NaN
-        for ages without a step, and if there is no rain.
+    Return ``octave_correlation`` (window, age, octave) and ``growth_error`` (window, age) from an age of one frame
+    before the last image; NaN for ages without a step, and if there is no rain.
     """
     octaves = ensemble_octaves(tuple(carried.shape[-2:]), carried.dtype, carried.device)
     correlation = carried.new_full((len(carried), ages, octaves.number), torch.nan)
