@@ -72,7 +72,7 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
 def _order(
     field: xr.DataArray, like: xr.DataArray, dim: Hashable, faults: Faults, label: str
 ) -> NDArray[np.intp] | None:
-    """Index in the field of each point of the record along one dimension; None where one of them has no coordinate."""
+    """Index in the field of each point of the record along one dimension; None if one of them has no coordinate."""
     if any(dim not in array.coords for array in (field, like)):
         return None
     pair = [array.coords[dim] for array in (field, like)]

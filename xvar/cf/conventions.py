@@ -291,7 +291,7 @@ def _fix_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, n
     if name is None:
         return
     canonical = _CANONICAL.get(str(name).split(" ")[0])
-    # A decoder of GRIB writes "unknown" where its tables have no standard name.
+    # A decoder of GRIB writes "unknown" if its tables have no standard name.
     if not _STANDARD_NAME.match(str(name)) or str(name) == "unknown":
         why = "no standard name of CF"
     elif canonical is not None and units is not None and not are_convertible(str(units), canonical):

@@ -10,7 +10,7 @@ import xarray as xr
 from xvar.cf.axes import attribute
 from xvar.cf.kinds import Kind
 
-#: dBZ that stands for nothing detected, where the file has a number that is none.
+#: dBZ that represents "nothing detected" if the value in the file is outside the physical limits.
 NOTHING = -32.0
 
 _NODATA = ("nodata", "_Nodata", "what_nodata")
@@ -68,5 +68,5 @@ def _physical(code: float, array: xr.DataArray) -> float:
 
 
 def _is(array: xr.DataArray, value: float) -> xr.DataArray:
-    """Return True where values equal one value, to the rounding of single precision."""
+    """Return a mask, True at values equal to `value`, to the rounding of single precision."""
     return abs(array - value) <= 1e-6 * max(abs(value), 1.0)

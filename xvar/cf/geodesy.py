@@ -23,7 +23,7 @@ FIGURE = ("earth_radius", "semi_major_axis", "reference_ellipsoid_name", "crs_wk
 # Degrees; a projection that bends no angle by more is conformal: one map factor serves both directions.
 _CONFORMAL = 1e-3
 
-# Share of the spacing at which a neighbour tells where an axis points to.
+# Share of the spacing at which a neighbour gives the direction of an axis.
 _NEARBY = 1e-2
 
 

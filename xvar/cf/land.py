@@ -78,7 +78,7 @@ def find_land(
 
 
 def _ever_valid(array: xr.DataArray, axes: Axes) -> Mask:
-    """(y, x), True where any frame has a finite value."""
+    """Return a mask (y, x), True if any frame has a finite value."""
     others = [dim for dim in array.dims if dim not in (axes.y, axes.x)]
     finite: xr.DataArray = array.notnull() & (abs(array) < np.inf)
     return np.asarray(finite.any(others).transpose(axes.y, axes.x).values)

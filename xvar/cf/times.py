@@ -81,7 +81,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
 
 
 def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], faults: Faults) -> None:
-    """Refuse times of a file that keeps too few digits of them to tell frames apart."""
+    """Refuse times of a file that keeps too few digits of them to distinguish frames."""
     dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
     if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:
         return

@@ -138,7 +138,7 @@ def _factor(units: str, target: str) -> float | None:
     goal = _parse(target)
     if unit is None or not unit.is_convertible(goal):
         return None
-    # UDUNITS leaves the last bit in doubt: 0.12 is meant where it says 0.12000000000000004.
+    # UDUNITS leaves the last bit in doubt: it returns 0.12 as 0.12000000000000004.
     return float(f"{float(unit.convert(1.0, goal)):.14g}")
 
 

@@ -24,7 +24,7 @@ class HorizontalGrid:
     spacing : tuple of float
         (dy, dx), representative, positive, metres.
     metric : ndarray of float64 or None
-        (2, ny, nx), true local (dy, dx) in metres with both coordinates ascending; None where spacing is uniform.
+        (2, ny, nx), true local (dy, dx) in metres with both coordinates ascending; None if spacing is uniform.
     ascending : tuple of bool
         Whether y and x ascend along the index in the file.
     kind : {"projected", "geographic", "curvilinear", "index"}

@@ -29,7 +29,7 @@ def curvilinear_grid(
     faults: Faults,
     reference: Any | None,
 ) -> HorizontalGrid | None:
-    """Spacing by great circles, by which that of the grid mapping, where there is one, is checked."""
+    """Spacing by great circles, to check the spacing of the grid mapping, if there is one."""
     ascending = orientation if lines is None else (lines[0].ascending, lines[1].ascending)
     metric = neighbour_spacing(*plane)
     metric = metric[:, :: 1 if ascending[0] else -1, :: 1 if ascending[1] else -1].copy()

@@ -22,7 +22,7 @@ def by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
 def projected_grid(
     array: xr.DataArray, lines: tuple[Line, Line], shape: tuple[int, int], faults: Faults, reference: Any | None
 ) -> HorizontalGrid | None:
-    """Spacing by the map where it can be read, else that of the coordinates as they are."""
+    """Spacing by the map if it can be read, else by the coordinates as they are."""
     rows, columns = lines
     ascending = (rows.ascending, columns.ascending)
     name = mapping_name(array)

@@ -15,7 +15,7 @@ from xvar.errors import Faults
 def stated_grid(
     array: xr.DataArray, axes: Axes, faults: Faults, shape: tuple[int, int], dx: float | None, dy: float | None
 ) -> HorizontalGrid | None:
-    """Spacing as the user states it; the coordinates, where there are any, give the direction alone."""
+    """Spacing as the user states it; the coordinates, if any, give the direction alone."""
     count = len(faults)
     numbers: dict[str, float] = {}
     for label, value in (("dx", dx), ("dy", dy)):

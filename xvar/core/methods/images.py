@@ -80,7 +80,7 @@ class Frames:
     first : int
         The first image that is compared: 1 if image 0 is the background.
     prefix : str
-        Prefix of the names of gain and offset, to tell sources apart.
+        Prefix of the names of gain and offset, to distinguish sources.
     part : int, optional
         Which variable of the component, if it holds several.
     """
