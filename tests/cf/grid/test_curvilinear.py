@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cf.grid.records import STEREOGRAPHIC, grid, metres, plane_of, refusal
@@ -13,6 +13,7 @@ from tests.cf.test_axes import images
 from xvar.cf.geodesy import neighbour_spacing
 
 
+@settings(max_examples=20)  # each makes several maps of PROJ
 @given(st.floats(-2e6, 2e6), st.floats(-2e6, 2e6), st.floats(500.0, 2e4), st.booleans(), st.booleans())
 def test_curvilinear_spacing_is_that_of_the_map_factor(y0, x0, step, down, left):
     """Fault 46: the pole may lie inside."""
