@@ -167,9 +167,9 @@ def test_a_descent_leads_to_the_cost_and_changes_no_bit(kind, tmp_path) -> None:
     assert status == 0, words
 
 
-def test_a_descent_is_no_field_where_it_has_the_shape_of_the_grid() -> None:
+def test_a_cost_history_of_the_shape_of_the_grid_is_no_field() -> None:
     """Six windows of twelve evaluations on a grid of 6 x 12, in descending order of rows and with land."""
-    x, y, time = np.arange(12) * 1e3, np.arange(7)[::-1] * 1e3, np.arange(12) * 120.0
+    x, y, time = np.arange(12) * 1e3, np.arange(6)[::-1] * 1e3, np.arange(12) * 120.0
     dye = 2 + np.sin((x - time[:, None, None] * 5) / 1.5e3 + y[:, None] / 3e3)
     record = xr.Dataset(
         {"dye": (("time", "y", "x"), dye, {"units": "1"}), "land": (("y", "x"), np.eye(6, 12, dtype=bool))},

@@ -347,7 +347,7 @@ def test_what_the_input_was_is_in_the_history(tmp_path):
 
 def mended(result: xr.Dataset) -> list[str]:
     """What the history says was mended."""
-    return [note for note in result.attrs["history"].partition("; mended for CF-1.11: ")[2].split("; ") if note]
+    return [note for note in result.attrs["history"].partition("; changed for CF-1.11: ")[2].split("; ") if note]
 
 
 def alone(attrs: dict[str, object], kind: str = "data", dtype: str = "f4") -> xr.Dataset:

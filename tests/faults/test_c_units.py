@@ -174,7 +174,7 @@ def test_temperatures() -> str:
     return note(result, "background sst converted")
 
 
-@fault(37, "spellings of units", "mended by a table and recorded; what UDUNITS cannot read is refused and quoted")
+@fault(37, "spellings of units", "fixed by a table and recorded; what UDUNITS cannot read is refused and quoted")
 def test_spellings() -> str:
     record = warm()
     record["sst"].attrs["units"] = "degree Celsius"

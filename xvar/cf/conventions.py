@@ -386,7 +386,7 @@ def _global_attributes(
     if configuration:
         entry += f"; configuration: {printable(configuration)}"
     if notes:
-        entry += f"; mended for {CONVENTIONS}: " + "; ".join(dict.fromkeys(printable(note) for note in notes))
+        entry += f"; changed for {CONVENTIONS}: " + "; ".join(dict.fromkeys(printable(note) for note in notes))
     before = printable(dataset.attrs.get("history", source.attrs.get("history", "")), keep="\n").strip()
     result["history"] = f"{before}\n{entry}" if before else entry
     return result
