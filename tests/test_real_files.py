@@ -95,6 +95,7 @@ def interval(analysis: xr.Dataset) -> float:
 @pytest.mark.long
 @pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
 @pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
+@pytest.mark.filterwarnings("ignore:cloud_rims rejected:xvar.errors.InputWarning")
 @pytest.mark.parametrize("file", FILES)
 def test_whole_files(shared_data, file) -> None:
     with xr.open_dataset(shared_data / file) as record:
