@@ -25,6 +25,7 @@ from xvar.covariance import Diagonal
 from xvar.errors import Faults, InputError
 from xvar.execution.dispatch import deferred
 from xvar.execution.schedule import Schedule
+from xvar.plan.options import Options
 from xvar.plan.windows import read_windows
 from xvar.runs import Interrupted, Report
 
@@ -45,7 +46,8 @@ def one_thread() -> Iterator[None]:
 
 def lay(seconds: Any, window: Any = None, stride: Any = None, partial: Any = "drop") -> Schedule:
     faults = Faults()
-    schedule = read_windows(np.asarray(seconds, dtype=float), "time", window, stride, partial, faults, cycled=True)
+    options = Options.read({"window": window, "stride": stride, "partial": partial}, faults)
+    schedule = read_windows(np.asarray(seconds, dtype=float), "time", options, faults, cycled=True)
     faults.raise_if_any()
     assert schedule is not None
     return schedule

@@ -13,12 +13,12 @@ from xvar.errors import Faults
 from xvar.execution.batches import Errors
 from xvar.execution.dispatch import is_deferred, run_batches
 from xvar.execution.schedule import Partial
+from xvar.plan.call import read_source
 from xvar.plan.diagnostics import warn_about_analysis
 from xvar.plan.labels import label
 from xvar.plan.options import Coast, Constraint, Method, Options, Saved, documented
 from xvar.plan.pipeline import make_work
 from xvar.plan.planning import make_plan
-from xvar.plan.source import read_source
 
 if TYPE_CHECKING:
     from xvar.core.parameters import Parameter

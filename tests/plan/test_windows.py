@@ -6,6 +6,7 @@ import pytest
 from tests.faults.codes import codes
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
+from xvar.plan.options import Options
 from xvar.plan.windows import read_windows
 
 DAY = 86400.0
@@ -16,7 +17,8 @@ def read(
 ) -> tuple[Schedule | None, list[str]]:
     faults = Faults()
     times = np.asarray(seconds, dtype=float)
-    schedule = read_windows(times, "time", window, stride, partial, faults, cycled=cycled)  # type: ignore[arg-type]
+    options = Options.read({"window": window, "stride": stride, "partial": partial}, faults)
+    schedule = read_windows(times, "time", options, faults, cycled=cycled)
     return schedule, codes(faults)
 
 

@@ -2,7 +2,6 @@
 
 from xvar.check.conformance import Report, Row, dynamics
 from xvar.check.covariance import covariance
-from xvar.check.record import Examination, record
-from xvar.check.understanding import describe
+from xvar.check.record import Examination, describe, record
 
 __all__ = ["Examination", "Report", "Row", "covariance", "describe", "dynamics", "record"]

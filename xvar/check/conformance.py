@@ -18,38 +18,27 @@ STEP, SINGLE_STEP = 1e-4, 3e-3  # of a central difference, over the size of the 
 
 @dataclass(frozen=True)
 class Row:
-    """One test.
-
-    Attributes
-    ----------
-    name : str
-    passed : bool
-    error : float
-        0 or 1 for a test that has no error.
-    tolerance : float
-        Largest error that passes.
-    message : str
-        Cause of a failure, and its fix.
-    """
+    """One test."""
 
     name: str
     passed: bool
-    error: float
-    tolerance: float
-    message: str
+    error: float  # 0 or 1 for a test that has no error
+    tolerance: float  # largest error that passes
+    message: str  # cause of a failure, and its fix
+
+
+class Rows(list[Row]):
+    """Tests of a report, in their order."""
+
+    def test(self, name: str, error: float, tolerance: float, message: str) -> bool:
+        """Add a test, and return whether it passed."""
+        self.append(Row(name, bool(error <= tolerance), float(error), tolerance, message))
+        return self[-1].passed
 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of conformance tests; true if all passed.
-
-    Attributes
-    ----------
-    subject : str
-        The tested object.
-    rows : tuple of Row
-        The tests.
-    """
+    """The result of conformance tests of a subject; true if all passed."""
 
     subject: str
     rows: tuple[Row, ...]
@@ -63,10 +52,6 @@ class Report:
         return self.passed
 
     def __repr__(self) -> str:
-        """Return the text, for a notebook or a prompt."""
-        return str(self)
-
-    def __str__(self) -> str:
         width = max(len(row.name) for row in self.rows)
         lines = [f"{self.subject}: {'passed' if self.passed else 'failed'}"]
         for row in self.rows:
@@ -116,60 +101,52 @@ def dynamics(model: Dynamics, state: State, seconds: float = 1.0) -> Report:
     >>> xvar.check.dynamics(decay, {"x": torch.ones(2, 1, 8, dtype=torch.float64)}).passed
     True
     """
-    import torch
-
     from xvar.core.dynamics import start
 
     original = {key: values.detach().clone() for key, values in state.items()}
-    rows: list[Row] = []
+    rows = Rows()
 
     def fresh() -> State:
         return start(model, {key: values.clone() for key, values in original.items()})
 
-    def row(name: str, error: float, tolerance: float, message: str) -> bool:
-        rows.append(Row(name, error <= tolerance, error, tolerance, message))
-        return rows[-1].passed
-
-    def test() -> None:
-        given = fresh()
-        kept = {key: values.clone() for key, values in given.items()}
-        first = dict(model(given, seconds))
-        row("the step runs", 0.0, 0.0, "")
-        tensors = all(isinstance(values, torch.Tensor) for values in first.values())
-        same = tensors and set(first) == set(kept) and all(first[key].shape == kept[key].shape for key in kept)
-        shapes = f"given {_shapes(kept)}, returned {_shapes(first)}"
-        if not row("keys and shapes are kept", float(not same), 0.0, shapes):
-            return
-        finite = all(bool(values.isfinite().all()) for values in first.values())
-        row("values are finite", float(not finite), 0.0, "the step returns NaN or infinite values: try a shorter step")
-        changed = [key for key in kept if not torch.equal(given[key], kept[key])]
-        message = f"the step changes {changed} in place: work on a copy"
-        row("the input does not change", float(bool(changed)), 0.0, message)
-        second = model(fresh(), seconds)
-        row("the step is deterministic", max(_distance(first[key], second[key]) for key in first), 0.0, _RANDOM)
-        row("windows are independent", _across_windows(model, fresh, seconds), _by_dtype(kept, 1e-12, 1e-5), _WINDOWS)
-        tangent, adjoint = _identity(model, fresh, seconds)
-        row("adjoint, by central differences", tangent, _by_dtype(kept, 1e-7, 1e-2), _GRAPH)
-        row("adjoint, by double backward", adjoint, _by_dtype(kept, 1e-12, 1e-5), _GRAPH)
-
     try:
-        test()
+        _test(model, fresh, seconds, rows)
     except Exception as error:  # noqa: BLE001 -- an exception of a user's model is a result
         name = next(name for name in _CALLING if name not in {one.name for one in rows})
-        hint = _CALLING[name]
-        row(name, 1.0, 0.0, f"{type(error).__name__}: {error}" + (f" ({hint})" if hint else ""))
+        hint = f" ({_CALLING[name]})" if _CALLING[name] else ""
+        rows.test(name, 1.0, 0.0, f"{type(error).__name__}: {error}{hint}")
     return Report(f"dynamics {getattr(model, '__name__', type(model).__name__)}", tuple(rows))
+
+
+def _test(model: Dynamics, fresh: Callable[[], State], seconds: float, rows: Rows) -> None:
+    """Add the tests of a model on equal states, each of them `fresh`."""
+    import torch
+
+    given = fresh()
+    kept = {key: values.clone() for key, values in given.items()}
+    first = dict(model(given, seconds))
+    rows.test("the step runs", 0.0, 0.0, "")
+    tensors = all(isinstance(values, torch.Tensor) for values in first.values())
+    same = tensors and set(first) == set(kept) and all(first[key].shape == kept[key].shape for key in kept)
+    shapes = f"given {_shapes(kept)}, returned {_shapes(first)}"
+    if not rows.test("keys and shapes are kept", not same, 0.0, shapes):
+        return
+    finite = all(bool(values.isfinite().all()) for values in first.values())
+    rows.test("values are finite", not finite, 0.0, "the step returns NaN or infinite values: try a shorter step")
+    changed = [key for key in kept if not torch.equal(given[key], kept[key])]
+    rows.test("the input does not change", bool(changed), 0.0, f"the step changes {changed} in place: work on a copy")
+    second = model(fresh(), seconds)
+    rows.test("the step is deterministic", max(_distance(first[key], second[key]) for key in first), 0.0, _RANDOM)
+    double = all(values.dtype == torch.float64 for values in kept.values())
+    exact = 1e-12 if double else 1e-5
+    rows.test("windows are independent", _across_windows(model, fresh, seconds), exact, _WINDOWS)
+    tangent, adjoint = _identity(model, fresh, seconds, STEP if double else SINGLE_STEP)
+    rows.test("adjoint, by central differences", tangent, 1e-7 if double else 1e-2, _GRAPH)
+    rows.test("adjoint, by double backward", adjoint, exact, _GRAPH)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(getattr(values, "shape", ())) for key, values in state.items()}
-
-
-def _by_dtype(state: Mapping[str, Tensor], double: float, single: float) -> float:
-    """Return the number for float64 if all tensors of a state have it, else that for float32."""
-    import torch
-
-    return double if all(values.dtype == torch.float64 for values in state.values()) else single
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
@@ -189,7 +166,7 @@ def _across_windows(model: Dynamics, fresh: Callable[[], State], seconds: float)
     return max(_distance(one[key][:1], two[key][:1]) for key in one) / max(size, 1e-300)
 
 
-def _identity(model: Dynamics, fresh: Callable[[], State], seconds: float) -> tuple[float, float]:
+def _identity(model: Dynamics, fresh: Callable[[], State], seconds: float, step: float) -> tuple[float, float]:
     """Return the errors of the adjoint identity over |M'd||y|, by differences and by double backward."""
     import torch
 
@@ -212,7 +189,6 @@ def _identity(model: Dynamics, fresh: Callable[[], State], seconds: float) -> tu
         return 1.0, 1.0
     gradients = torch.autograd.grad(goal, [state[key] for key in keys], create_graph=True, allow_unused=True)
     backward = product(dict(zip(keys, gradients, strict=True)), direction)
-    step = _by_dtype(state, STEP, SINGLE_STEP)
     with torch.no_grad():
         ahead, behind = (
             model({key: values.detach() + sign * step * direction[key] for key, values in state.items()}, seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xvar.check.conformance import SEED, Report, Row
+from xvar.check.conformance import SEED, Report, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +50,10 @@ def covariance(
     from xvar.core.covariance.validity import GATE, spectrum
     from xvar.core.grid import Grid
 
-    rows: list[Row] = []
+    rows = Rows()
 
     def row(test: str, error: float, message: str, tolerance: float = GATE) -> None:
-        rows.append(Row(test, bool(error <= tolerance), error, tolerance, message))
+        rows.test(test, error, tolerance, message)
 
     try:
         bound = hasattr(subject, "sqrt")
@@ -71,19 +71,17 @@ def covariance(
         symmetry, least = spectrum(operator, size, generator)
         row("symmetric", symmetry, f"<x, By> and <Bx, y> differ by {symmetry:.2g} of their size: B = (A + A^T) / 2")
         row("positive", max(-least, 0.0), f"an eigenvalue of {least:.3g} times the largest: no variance is negative")
-        root = operator.sqrt(operator.sqrt_transpose(x))
-        row("square root", _error(root, given), "sqrt(sqrt_transpose(x)) is not apply(x)")
+        transpose = operator.sqrt_transpose(x)
+        row("square root", _error(operator.sqrt(transpose), given), "sqrt(sqrt_transpose(x)) is not apply(x)")
         control = random(operator.control_shape(size)).requires_grad_()
         (adjoint,) = torch.autograd.grad((operator.sqrt(control) * x).sum(), control)
-        row(
-            "adjoint of the root", _error(operator.sqrt_transpose(x), adjoint), "autograd of sqrt gives another adjoint"
-        )
+        row("adjoint of the root", _error(transpose, adjoint), "autograd of sqrt gives another adjoint")
         back = operator.apply(operator.solve(given))
         row("inverse", _error(back, given), "apply(solve(x)) is not x", INVERSE)
         alone = operator.select(torch.tensor([0])).apply(x[:1])
         row("windows are independent", _error(alone, given[:1]), "a window depends on another")
     except Exception as error:  # noqa: BLE001 -- an exception of a user's operator is a result
-        rows.append(Row("it runs", False, 1.0, 0.0, f"{type(error).__name__}: {error}"))
+        rows.test("it runs", 1.0, 0.0, f"{type(error).__name__}: {error}")
     return Report(f"covariance {type(subject).__name__}", tuple(rows))
 
 

@@ -1,51 +1,41 @@
-"""Examination of a record and of the configuration of a call, before anything is analysed."""
+"""Description of a record, and examination of it and of the configuration of a call, before anything is analysed."""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record
+from xvar.cf.times import date_text
 from xvar.check.conformance import Report, dynamics
 from xvar.check.covariance import covariance
 from xvar.check.twin import twin_report
-from xvar.check.understanding import facts
 from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
+from xvar.plan.call import read_source
 from xvar.plan.covariances import errors_by_component
-from xvar.plan.method import choose_method
+from xvar.plan.method import choose_method, explain_method
 from xvar.plan.options import Options
-from xvar.plan.source import read_source
+from xvar.plan.windows import read_windows
 
 TRIED = 32  # points a side of the grid on which a covariance is tested
 
 
 @dataclass(frozen=True)
 class Examination:
-    """Result of `record`; true if nothing prevents the analysis and every test passed.
+    """Result of `record`; true if nothing prevents the analysis and every test passed."""
 
-    Attributes
-    ----------
-    facts : mapping of str to str or list
-        The record as it was read; empty if it cannot be read.
-    faults : tuple of Fault
-        Faults of the input and the options, each with its fix.
-    warnings : tuple of str
-        Values that are used otherwise than the file states them.
-    reports : tuple of Report
-        Tests of the configuration.
-    """
-
-    facts: Mapping[str, Any]
-    faults: tuple[Fault, ...] = ()
-    warnings: tuple[str, ...] = ()
-    reports: tuple[Report, ...] = field(default=())
+    facts: Mapping[str, Any]  # the record as it was read; empty if it cannot be read
+    faults: tuple[Fault, ...] = ()  # of the input and the options
+    warnings: tuple[str, ...] = ()  # values that are used otherwise than the file states them
+    reports: tuple[Report, ...] = ()  # tests of the configuration
 
     @property
     def passed(self) -> bool:
@@ -56,10 +46,6 @@ class Examination:
         return self.passed
 
     def __repr__(self) -> str:
-        """Return the text, for a notebook or a prompt."""
-        return str(self)
-
-    def __str__(self) -> str:
         width = max((len(name) for name in self.facts), default=0)
         lines = [f"{'passed' if self.passed else 'failed'}"]
         for name, value in self.facts.items():
@@ -75,15 +61,9 @@ class Examination:
             {"subject": report.subject, "passed": report.passed, "tests": [asdict(row) for row in report.rows]}
             for report in self.reports
         ]
-        return json.dumps(
-            {
-                "passed": self.passed,
-                "facts": dict(self.facts),
-                "faults": [str(fault) for fault in self.faults],
-                "warnings": list(self.warnings),
-                "reports": reports,
-            }
-        )
+        faults = [str(fault) for fault in self.faults]
+        parts = {"facts": dict(self.facts), "faults": faults, "warnings": list(self.warnings), "reports": reports}
+        return json.dumps({"passed": self.passed, **parts})
 
 
 def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **options: Any) -> Examination:
@@ -110,32 +90,28 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
     >>> examination.passed
     True
     """
-    faults = Faults()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InputWarning)
-        known: dict[str, Any] = {}
-        try:
-            chosen = Options.read(options, Faults())
-            _, found = read_source(data, variable, chosen, faults)
-            faults.raise_if_any()
-            assert found is not None
-            known = facts(found, chosen)
-            _refuse_as_assimilate_does(data, variable, options)
-            reports = _reports(found, chosen, options)
-        except InputError as error:
-            return Examination(known, error.faults, _texts(caught))
-    return Examination(known, (), _texts(caught), reports)
-
-
-def _refuse_as_assimilate_does(
-    data: xr.Dataset | xr.DataArray, variable: Hashable | None, options: Mapping[str, Any]
-) -> None:
-    """Make the call up to the solve of its windows: it raises InputError if it cannot be done."""
     from xvar.assimilation import assimilate
 
-    with deferred(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the warnings of reading are recorded already
-        assimilate(data, variable, **options)
+    faults = Faults()
+    known: dict[str, Any] = {}
+    found: tuple[Fault, ...] = ()
+    reports: tuple[Report, ...] = ()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        try:
+            chosen = Options.read(options, Faults())
+            _, read = read_source(data, variable, chosen, faults)
+            faults.raise_if_any()
+            assert read is not None
+            known = facts(read, chosen)
+            with deferred(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the warnings of reading are recorded already
+                assimilate(data, variable, **options)  # up to the solve of its windows: it raises what prevents it
+            reports = _reports(read, chosen, options)
+        except InputError as error:
+            found = error.faults
+    texts = tuple(str(one.message) for one in caught if issubclass(one.category, InputWarning))
+    return Examination(known, found, texts, reports)
 
 
 def _reports(record: Record, chosen: Options, options: Mapping[str, Any]) -> tuple[Report, ...]:
@@ -145,10 +121,6 @@ def _reports(record: Record, chosen: Options, options: Mapping[str, Any]) -> tup
     if method == "model" and not hasattr(chosen.dynamics, "bind"):
         return reports + _model_report(chosen.dynamics, chosen.background)
     return (*reports, twin_report(record, {**options, "method": method}))
-
-
-def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    return tuple(str(one.message) for one in caught if issubclass(one.category, InputWarning))
 
 
 def _model_report(model: Any, background: Any) -> tuple[Report, ...]:
@@ -182,3 +154,80 @@ def _covariance_reports(record: Record, options: Mapping[str, Any]) -> tuple[Rep
                 reports.append(replace(report, subject=f"{option} of {key!r}"))
     faults.raise_if_any()
     return tuple(reports)
+
+
+def describe(
+    data: xr.Dataset | xr.DataArray,
+    variable: Hashable | None = None,
+    *,
+    land: Any = None,
+    units: str | None = None,
+    dx: float | None = None,
+    dy: float | None = None,
+    sort: bool = False,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Describe the record that would be assimilated: variable, axes, spacing, units, times and gaps, missing values.
+
+    Parameters
+    ----------
+    data, variable, land, units, dx, dy, sort, strict
+        As for `xvar.assimilation.assimilate`.
+
+    Returns
+    -------
+    dict
+        Words and numbers by the name of the fact.
+
+    Raises
+    ------
+    InputError
+        With all faults of the record.
+    """
+    faults = Faults()
+    stated = {"land": land, "units": units, "dx": dx, "dy": dy, "sort": sort, "strict": strict}
+    options = Options.read(stated, faults)
+    _, record = read_source(data, variable, options, faults)
+    faults.raise_if_any()
+    assert record is not None
+    return facts(record, options)
+
+
+def facts(record: Record, options: Options) -> dict[str, Any]:
+    """Describe a record that was read, and the method of a call; raise InputError if it holds no window."""
+    faults = Faults()
+    seconds, times = record.times.seconds, record.times.values
+    schedule = read_windows(seconds, record.axes.time, Options.read({}, faults), faults)
+    faults.raise_if_any()
+    assert schedule is not None
+    rows, columns = record.grid.shape
+    dy_metres, dx_metres = record.grid.spacing
+    steps = np.diff(seconds)
+    gaps = np.flatnonzero(steps > 1.5 * record.cadence)
+    uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
+    lines = (f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in gaps[:5])
+    directions = ["ascending" if up else "descending" for up in record.grid.ascending]
+    return {
+        "variable": str(record.name),
+        "kind": record.kind,
+        "method": explain_method(options, record.kind),
+        "units": record.units,
+        "axes": f"time {record.axes.time!r}, y {record.axes.y!r}, x {record.axes.x!r}",
+        "grid": f"{rows} rows x {columns} columns, {record.grid.kind}",
+        "spacing": f"dy {dy_metres:.6g} m, dx {dx_metres:.6g} m, {record.grid.description}",
+        "orientation": f"y {directions[0]}, x {directions[1]}",
+        "frames": f"{seconds.size}, from {date_text(times[0])} to {date_text(times[-1])}",
+        "cadence": f"{record.cadence:g} s{uneven}",
+        "gaps": ", ".join(lines) or "none",
+        "missing": _missing(record),
+        "windows": f"{len(schedule.frames)} of {schedule.frames.shape[1]} frames by default",
+        "notes": list(record.notes),
+    }
+
+
+def _missing(record: Record) -> str:
+    if is_lazy(record.array):
+        return "unknown: the data are lazy"
+    if record.array.dtype.kind != "f":
+        return "none: the values are integers"
+    return f"{np.isnan(record.array.values).mean():.2%} of the values"

@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from xvar.analysis.summary import summary
-from xvar.check.understanding import describe
+from xvar.check import describe
 from xvar.plan.configuration import ATTRIBUTE
 
 

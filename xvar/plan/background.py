@@ -1,15 +1,15 @@
-"""Reading of the option `background`."""
+"""Reading of the option `background`, and its values on land."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from xvar.errors import Faults, nearest
-
-CYCLED = "cycled"
+from xvar.errors import Faults
+from xvar.plan.bridge import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +49,32 @@ class Cycled:
     first: xr.Dataset | None = None
 
 
-def read_background(given: Any, faults: Faults) -> tuple[bool, xr.Dataset | None]:
+def read_background(given: Any) -> tuple[bool, xr.Dataset | None]:
     """Return whether windows are cycled, and the background that is stated."""
     if isinstance(given, Cycled):
         return True, given.first
-    if isinstance(given, str):
-        if given != CYCLED:
-            faults.add(
-                code="option-value",
-                variable="background",
-                found=f"background={given!r}",
-                expected=f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before",
-                fix=nearest(given, [CYCLED], f"background={CYCLED!r}"),
-            )
-        return True, None
-    return False, given
+    return (True, None) if isinstance(given, str) else (False, given)
+
+
+def complete(
+    values: Array, land: Array | None, label: str, faults: Faults, fill: float | None = None, *, gaps: bool = False
+) -> Array:
+    """Fill land (y, x) with a number, or the mean of the sea; report values at sea that are not finite, but for `gaps`.
+
+    Samplers at the coast and models need numbers there.
+    """
+    broken = ~np.isfinite(values)
+    at_sea = broken if land is None else broken & ~land
+    if at_sea.any() and not gaps:
+        faults.add(
+            code="background-incomplete",
+            variable=label,
+            index=tuple(int(axis[0]) for axis in np.nonzero(at_sea)[-2:]),
+            found=f"{int(at_sea.sum())} values that are not finite, at sea",
+            expected="a complete state, but on land",
+            fix="background.fillna(...)",
+        )
+        return values
+    if not broken.any():
+        return values
+    return np.where(broken, values[~broken].mean() if fill is None else fill, values)

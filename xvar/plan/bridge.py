@@ -55,20 +55,10 @@ def ascending(values: Array, grid: HorizontalGrid) -> Array:
 
 @dataclass(frozen=True)
 class Bridge:
-    """Conversion between the arrays of a call and the tensors of the core.
-
-    Attributes
-    ----------
-    grid : HorizontalGrid
-        The grid of the input.
-    land : array of bool (y, x) or None
-        Points where nothing is observed and nothing moves.
-    dtype, device : str
-        Of the tensors.
-    """
+    """Conversion between the arrays of a call and the tensors of the core."""
 
     grid: HorizontalGrid
-    land: Array | None
+    land: Array | None  # (y, x), points where nothing is observed and nothing moves
     dtype: str
     device: str | None = None
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from xvar.cf.kinds import Kind
 from xvar.errors import Fault, InputError
-from xvar.plan.models import described_model
 
 if TYPE_CHECKING:
     from xvar.core.methods.nowcast import Nowcast
@@ -21,21 +20,11 @@ ATTRIBUTE = "xvar_configuration"
 
 @dataclass(frozen=True)
 class Default:
-    """Defaults of a kind of variable.
+    """Defaults of a kind of variable."""
 
-    Attributes
-    ----------
-    method : {"image_motion", "currents"}
-        Method of a call that names none.
-    transform : {"none", "square_root"}
-        What is compared by image motion.
-    transient : mapping, optional
-        Numbers of the transient motion, see `xvar.core.methods.image_motion.Transient`.
-    """
-
-    method: Method = "image_motion"
-    transform: str = "none"
-    transient: Mapping[str, float] | None = None
+    method: Method = "image_motion"  # of a call that names none
+    transform: str = "none"  # of what is compared by image motion: "none" or "square_root"
+    transient: Mapping[str, float] | None = None  # see `xvar.core.methods.image_motion.Transient`
 
 
 # In grid cells and frames. Cells of rain come and go within a frame or two, and so do the motions within a storm.
@@ -60,73 +49,29 @@ DEFAULTS: Mapping[Kind, Default] = {
 
 @dataclass(frozen=True)
 class Configuration:
-    """Choices of a call in plain numbers and words, written as an attribute of the result.
-
-    Attributes
-    ----------
-    variable : str
-        Name of the assimilated variable.
-    kind : str
-        What it measures.
-    method : {"image_motion", "currents", "advection", "model"}
-        The problem that was solved.
-    transform : str
-        What is compared by image motion.
-    transient : dict, optional
-        Numbers of its transient motion, and of growth and decay.
-    frame : float
-        Seconds between frames.
-    kelvin : float, optional
-        One kelvin in the units of the variable, if its currents were analysed.
-    model_error : bool
-        Currents have a model error: the weak constraint.
-    coast : {"free", "no_flow"}
-        Whether currents may cross the coast.
-    background_error : str, optional
-        B of the motion as the user stated it, for the methods of images.
-    observation_error : float, optional
-        Standard deviation of the errors of observation as the user stated it, likewise.
-    dx, dy : float, optional
-        Spacing in metres as the user stated it.
-    dtype : str
-        Of the solution.
-    device : str, optional
-        Where it was computed.
-    interval : float, optional
-        Seconds over which an amount fell, if that is known.
-    cycled : bool
-        Each window began from the forecast of the window before.
-    dynamics : dict, optional
-        The model of advection with its parameters, or the name of the user's model.
-    components : dict of str to tuple of str, optional
-        Variables of each component of the state of that model.
-    parameters : tuple of str
-        Parameters of that model that were estimated.
-    notes : tuple of str
-        Findings and assumptions about the input.
-    """
+    """Choices of a call in plain numbers and words, written as an attribute of the result."""
 
     variable: str
     kind: Kind
     method: Method
-    frame: float
-    transform: str = "none"
-    transient: dict[str, float] | None = None
-    kelvin: float | None = None
-    model_error: bool = False
+    frame: float  # seconds between frames
+    transform: str = "none"  # of what is compared by image motion
+    transient: dict[str, float] | None = None  # numbers of its transient motion, and of growth and decay
+    kelvin: float | None = None  # one kelvin in the units of the variable, if its currents were analysed
+    model_error: bool = False  # currents have one: the weak constraint
     coast: str = "free"
-    background_error: str | None = None
-    observation_error: float | None = None
-    dx: float | None = None
+    background_error: str | None = None  # B of the motion as the user stated it, for the methods of images
+    observation_error: float | None = None  # as the user stated it, likewise
+    dx: float | None = None  # metres, as the user stated it
     dy: float | None = None
-    dtype: str = "float32"
+    dtype: str = "float32"  # of the solution
     device: str | None = None
-    interval: float | None = None
-    cycled: bool = False
-    dynamics: dict[str, Any] | None = None
-    components: dict[str, tuple[str, ...]] | None = None
-    parameters: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    interval: float | None = None  # seconds over which an amount fell, if that is known
+    cycled: bool = False  # each window began from the forecast of the window before
+    dynamics: dict[str, Any] | None = None  # advection with its parameters, or the name of the user's model
+    components: dict[str, tuple[str, ...]] | None = None  # variables of each component of the state of that model
+    parameters: tuple[str, ...] = ()  # of that model, that were estimated
+    notes: tuple[str, ...] = ()  # findings and assumptions about the input
 
     @property
     def has_state(self) -> bool:
@@ -146,7 +91,11 @@ class Configuration:
 
     def model(self) -> Advection | None:
         """Return the model of the analysis, if it is one of xvar's."""
-        return described_model(self.dynamics)
+        from xvar.core.models.advection import Advection
+
+        if self.dynamics is None or self.dynamics["model"] != "Advection":
+            return None
+        return Advection(**{key: value for key, value in self.dynamics.items() if key != "model"})
 
     def to_json(self) -> str:
         """Return the text of the attribute."""

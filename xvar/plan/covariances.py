@@ -49,24 +49,24 @@ def check_covariances(
     """
     from xvar.core.covariance.validity import validity_fault
 
-    count = len(faults)
     coarsest = max(record.grid.spacing)
-    for option, parts in given.items():
-        for key, part in parts.items():
-            length = getattr(part, "length", None)
-            if isinstance(length, (int, float)) and 0 < length < coarsest:
-                faults.add(
-                    code="correlation-length",
-                    variable=f"{option} of {key!r}",
-                    found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
-                    expected="a length of at least one cell: a shorter one aliases",
-                    fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
-                )
-    if len(faults) > count:
+    parts = {f"{option} of {key!r}": (key, part) for option, own in given.items() for key, part in own.items()}
+    short = {
+        label: part.length
+        for label, (_, part) in parts.items()
+        if isinstance(getattr(part, "length", None), (int, float)) and 0 < part.length < coarsest
+    }
+    for label, length in short.items():
+        faults.add(
+            code="correlation-length",
+            variable=label,
+            found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
+            expected="a length of at least one cell: a shorter one aliases",
+            fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
+        )
+    if short:
         return
-    for option, parts in given.items():
-        for key, part in parts.items():
-            fault = validity_fault(part, core_grid(record.grid, record.land), len(components[key]))
-            if fault is not None:
-                label = f"{option} of {key!r}"
-                faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)
+    for label, (key, part) in parts.items():
+        fault = validity_fault(part, core_grid(record.grid, record.land), len(components[key]))
+        if fault is not None:
+            faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)

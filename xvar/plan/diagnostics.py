@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xvar.cf.grid import HorizontalGrid
+from xvar.cf.times import date_text
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.plan.bridge import Array, ascending
 from xvar.quality.control import warn_of_artefacts
@@ -40,22 +41,8 @@ def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
 def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
     """Return the largest spectral norm of the gradient of a motion in each window, in s-1.
 
-    Parameters
-    ----------
-    u, v : array (window, ..., y, x)
-        In m s-1, NaN on land.
-    grid : HorizontalGrid
-        Its spacing.
-
-    Returns
-    -------
-    array (window,)
-        Trajectories of a step of dt cross if dt times this is above one [1]_.
-
-    References
-    ----------
-    .. [1] Smolarkiewicz, P. K. and Pudykiewicz, J. A. (1992). A class of semi-Lagrangian approximations for fluids.
-       Journal of the Atmospheric Sciences 49, 2082-2096. doi:10.1175/1520-0469(1992)049<2082:ACOSLA>2.0.CO;2
+    The motion (window, ..., y, x) is in m s-1, NaN on land. Trajectories of a step of dt cross if dt times this is
+    above one: Smolarkiewicz and Pudykiewicz (1992), doi:10.1175/1520-0469(1992)049<2082:ACOSLA>2.0.CO;2.
     """
     dy, dx = grid.spacing if grid.metric is None else ascending(grid.metric, grid)
     parts = [(np.gradient(w.astype("float64"), axis=-1) / dx, np.gradient(w, axis=-2) / dy) for w in (u, v)]
@@ -72,7 +59,7 @@ def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record)
 
     def name(window: int) -> str:
         frames = plan.schedule.frames[window]
-        first, last = (str(record.times.values[index]).partition(".")[0] for index in (frames[0], frames.max()))
+        first, last = (date_text(record.times.values[index]) for index in (frames[0], frames.max()))
         return f"window {window} ({first} to {last})"
 
     step = record.cadence if plan.step is None else min(plan.step, record.cadence)
@@ -81,27 +68,26 @@ def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record)
     warn_about_windows(arrays, name, (reach[1], reach[0]))
 
 
+_ENDS = (
+    (Status.NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more"),
+    (
+        Status.DIVERGED,
+        "diverged: the best iterate is kept",
+        "a shorter step of the model, or larger observation errors",
+    ),
+)
+
+
 def warn_about_windows(
     arrays: Mapping[str, Array], names: Callable[[int], str], fastest: tuple[float, float] | None = None
 ) -> None:
     """Warn about windows that did not converge, diverged, left the grid, or whose trajectories cross.
 
-    Parameters
-    ----------
-    arrays : mapping of str to array (window, ...)
-    names : callable (window) -> str
-    fastest : tuple of float, optional
-        Speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a motion that fast.
+    `fastest` are the speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a
+    motion that fast.
     """
     status = arrays["status"]
-    for code, words, fix in (
-        (Status.NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more"),
-        (
-            Status.DIVERGED,
-            "diverged: the best iterate is kept",
-            "a shorter step of the model, or larger observation errors",
-        ),
-    ):
+    for code, words, fix in _ENDS:
         windows = np.flatnonzero((status == code) & (arrays["evaluations"] > 0))
         if windows.size:
             first = int(windows[0])

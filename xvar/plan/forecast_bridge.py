@@ -41,32 +41,20 @@ def extrapolate_windows(
     device: str | None,
     ensemble: Ensemble | None = None,
 ) -> tuple[Array, Array]:
-    """Extrapolate one batch of windows.
+    """Return forecasts (window, lead, y, x), or (window, member, lead, y, x), and `origin` (window, lead, y, x).
 
     Parameters
     ----------
     observed, u, v, u_transient, v_transient, growth : array (window, y, x)
         The last image, the motion at its time, the part of it that decays, and the growth.
-    image_scale : array (window,)
-        Standard deviation of the images.
-    status, number : array (window,)
-        Status and index of each window, for messages.
+    image_scale, status, number : array (window,)
+        Standard deviation of the images; status and index of each window, for messages.
     *errors : array
         Of an ensemble: ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age), seed (window,).
     grid, nowcast, leads, frame
         See `Nowcast.extrapolate`.
     ensemble : Ensemble, optional
         Its members are drawn, in one thread: reductions of several threads have other bits.
-
-    Returns
-    -------
-    forecast : array (window, lead, y, x) or (window, member, lead, y, x)
-    origin : array (window, lead, y, x)
-
-    Raises
-    ------
-    InputError
-        If a window is converged, or nearly so, and has no motion.
     """
     _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)
 
@@ -120,24 +108,11 @@ def integrate_windows(
     device: str | None,
     parameters: Mapping[str, bool] | None = None,
 ) -> tuple[Array, ...]:
-    """Integrate a model from the end of each window.
+    """Integrate a model from the end of each window, to variables (window, lead, y, x).
 
-    Parameters
-    ----------
-    *fields : array (window, y, x)
-        The variables of the state, in the order of `components`; then the `parameters`. Where all variables of all
-        windows are NaN is land.
-    leads : tuple of float
-        Seconds ahead, ascending.
-    frame : float
-        Longest step where the model states none.
-    parameters : mapping of str to bool, optional
-        Parameters of the model that are held, and whether each is a field; a number is (window,).
-
-    Returns
-    -------
-    tuple of array (window, lead, y, x)
-        The variables at the leads.
+    `fields` (window, y, x) are the variables of the state, in the order of `components`, then the `parameters`: each is
+    a field if its value there is true, else a number (window,). Points at which all variables of all windows are NaN
+    are land. `leads` are seconds ahead, ascending, `frame` is the longest step of a model that states none.
     """
     import torch
 

@@ -7,18 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from xvar.cf.alignment import on_grid
-from xvar.cf.record import Record
 from xvar.cf.units import convert
 from xvar.errors import Faults
-from xvar.execution.batches import CycleState, WindowBatch
-from xvar.execution.schedule import Schedule
+from xvar.execution.batches import WindowBatch
+from xvar.plan.background import complete
 from xvar.plan.bridge import Array, Bridge, core_grid
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.covariances import check_covariances, errors_by_component
-from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics
+from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics, per_second
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,21 +24,18 @@ if TYPE_CHECKING:
     from xvar.core.methods.currents import Currents
     from xvar.core.methods.image_motion import ImageMotion
     from xvar.core.problem import Problem
-    from xvar.plan.options import Options
+    from xvar.plan.call import Call
 
 MOTION = ("u", "v")
 TRANSIENT = ("u_transient", "v_transient")
 
 
-def plan_images(
-    record: Record, schedule: Schedule, configuration: Configuration, options: Options, faults: Faults
-) -> Plan | None:
+def plan_images(call: Call) -> Plan | None:
     """Plan `ImageMotion` or `Currents` of `xvar.core.methods`; None if a fault was added."""
     from xvar.core.methods.past_errors import number_of_octaves
 
-    count = len(faults)
-    bridge = Bridge(record.grid, record.land, configuration.dtype, configuration.device)
-    center = _background(record, options.background, faults)
+    record, options, faults, count = call.record, call.options, call.faults, len(call.faults)
+    center = _background(call)
     errors = errors_by_component(options.background_error, "background_error", {"velocity": MOTION}, faults)
     if len(faults) == count:
         check_covariances(record, {"background_error": errors}, {"velocity": MOTION}, faults)
@@ -57,38 +52,36 @@ def plan_images(
     if len(faults) > count:
         return None
     configuration = replace(
-        _with_defaults(record, configuration, options),
-        background_error=None if prior is None else repr(prior),
-        observation_error=error,
+        _with_defaults(call), background_error=None if prior is None else repr(prior), observation_error=error
     )
     method: ImageMotion | Currents = core_method(configuration, prior, options.minimizer)
     method = replace(method, cost_history="cost_history" in options.save)
     minimisations = method.minimisations(core_grid(record.grid)) if method.cost_history else ()
     solver = ImageSolver(
         method=method,
-        name=str(record.name),
-        bridge=bridge,
-        outputs=_outputs(str(record.name), configuration, options.save, minimisations),
+        name=call.name,
+        bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
+        outputs=_outputs(configuration, record.units, options.save, minimisations),
         center=center,
         cycled=configuration.cycled,
-        save=tuple(word for word in options.save if word != "cost_history"),
+        save=options.save,
         zero=float(convert(0.0, "degree_Celsius", record.units)) if configuration.method == "currents" else 0.0,
     )
     transient = TRANSIENT if configuration.transient is not None else ()
     return Plan(
         configuration,
         solver,
-        schedule,
-        forced=tuple(index + 0.5 for index in range(schedule.frames.shape[1] - 1)) if configuration.model_error else (),
+        call.schedule,
+        forced=tuple(k + 0.5 for k in range(call.schedule.frames.shape[1] - 1)) if configuration.model_error else (),
         carried=(*MOTION, *transient) if configuration.cycled else (),
         minimisations=minimisations,
         sizes={"age": getattr(method, "ages", 0), "octave": number_of_octaves(record.grid.shape)},
     )
 
 
-def _with_defaults(record: Record, configuration: Configuration, options: Options) -> Configuration:
-    """Add the defaults of the kind of variable, and notes about cycling and coasts."""
-    notes = list(configuration.notes)
+def _with_defaults(call: Call) -> Configuration:
+    """Return the configuration with the defaults of the kind of variable; note cycling and coasts."""
+    configuration, options, record = call.configuration, call.options, call.record
     if configuration.method == "currents":
         configuration = replace(
             configuration,
@@ -97,9 +90,8 @@ def _with_defaults(record: Record, configuration: Configuration, options: Option
             coast=options.coast,
         )
         if options.coast == "no_flow":
-            notes.append(
-                "no flow through the coast" if record.land is not None else "no land, and so no coast to close"
-            )
+            has_land = record.land is not None
+            call.notes.append("no flow through the coast" if has_land else "no land, and so no coast to close")
     else:
         default = DEFAULTS[configuration.kind]
         transient = None if default.transient is None else dict(default.transient)
@@ -107,8 +99,8 @@ def _with_defaults(record: Record, configuration: Configuration, options: Option
     if configuration.cycled:
         words = "the motion of a window has that of the window before as its background, with B"
         grown = configuration.model_error and options.background_error is None
-        notes.append(words + (" grown by the model error since then" if grown else " as about rest"))
-    return replace(configuration, notes=tuple(notes))
+        call.notes.append(words + (" grown by the model error since then" if grown else " as about rest"))
+    return configuration
 
 
 def core_method(configuration: Configuration, prior: Any = None, minimizer: Any = None) -> ImageMotion | Currents:
@@ -141,13 +133,14 @@ def core_method(configuration: Configuration, prior: Any = None, minimizer: Any 
     )
 
 
-def _background(record: Record, background: xr.Dataset | None, faults: Faults) -> Array | None:
+def _background(call: Call) -> Array | None:
     """Return the centre of the prior of the motion (2, y, x) in the order of the input; None is rest."""
+    record, background = call.record, call.background
     if background is None:
         return None
     others = [str(name) for name in background.data_vars if name not in MOTION]
     if others:
-        faults.add(
+        call.faults.add(
             code="option-misplaced",
             variable="background",
             found=f"a background of {', '.join(map(repr, others))} with a method that analyses the motion alone",
@@ -156,23 +149,12 @@ def _background(record: Record, background: xr.Dataset | None, faults: Faults) -
         )
     center = np.zeros((2, *record.grid.shape))
     for index, name in enumerate(MOTION):
-        if name not in background:
-            continue
-        field = on_grid(background[name], record.array, record.axes, faults, f"background {name}")
-        if field is None:
-            continue
-        values = np.asarray(field.values, dtype="float64")
-        broken = ~np.isfinite(values) if record.land is None else ~np.isfinite(values) & ~record.land
-        if broken.any():
-            faults.add(
-                code="background-incomplete",
-                variable=f"background {name}",
-                index=tuple(int(axis[0]) for axis in np.nonzero(broken)),
-                found=f"{int(broken.sum())} values that are not finite",
-                expected="a complete motion",
-                fix="fill them, background.fillna(0.0)",
-            )
-        center[index] = np.nan_to_num(values)
+        label = f"background {name}"
+        if name in background:
+            field = on_grid(background[name], record.array, record.axes, call.faults, label)
+            if field is not None:
+                values = np.asarray(field.values, dtype="float64")
+                center[index] = complete(values, record.land, label, call.faults, fill=0.0)
     return center
 
 
@@ -193,9 +175,11 @@ def _observation_error(given: Any, faults: Faults) -> float | None:
     return float(given)
 
 
-def _outputs(name: str, configuration: Configuration, save: tuple[str, ...], minimisations: Any) -> dict[str, Variable]:
+def _outputs(
+    configuration: Configuration, units: str, save: tuple[str, ...], minimisations: Any
+) -> dict[str, Variable]:
     """Return the table of the outputs."""
-    dtype = configuration.dtype
+    name, dtype = configuration.variable, configuration.dtype
     steps, plane = ("step", "y", "x"), ("y", "x")
     outputs = {
         name: Variable(steps, dtype, "analysis"),
@@ -210,13 +194,14 @@ def _outputs(name: str, configuration: Configuration, save: tuple[str, ...], min
         outputs["octave_correlation"] = Variable(("age", "octave"), dtype, "octave_correlation")
         outputs["growth_error"] = Variable(("age",), dtype, "growth_error")
     if configuration.method == "currents":
-        outputs["source"] = Variable(plane, dtype, "source", of=name)
+        outputs["source"] = Variable(plane, dtype, "source", name, per_second(units))
     if configuration.model_error:
-        outputs |= {f"{part}_forcing": Variable(("interval", *plane), dtype, "forcing", of=part) for part in MOTION}
+        rate = per_second("m s-1")
+        outputs |= {f"{part}_forcing": Variable(("interval", *plane), dtype, "forcing", part, rate) for part in MOTION}
     if configuration.cycled:
-        outputs |= backgrounds(MOTION, dtype)
+        outputs |= backgrounds(dict.fromkeys(MOTION, "m s-1"), dtype)
     if "increment" in save:
-        outputs |= {f"{part}_increment": Variable(plane, dtype, "increment", of=part) for part in MOTION}
+        outputs |= {f"{part}_increment": Variable(plane, dtype, "increment", part, "m s-1") for part in MOTION}
     outputs |= {f"{name}_{word}": Variable(steps, dtype, word) for word in save if word in ("innovation", "residual")}
     terms = ("background", *(("model_error",) if configuration.model_error else ()), "observation")
     return outputs | diagnostics(terms, minimisations=minimisations)
@@ -226,23 +211,16 @@ def _outputs(name: str, configuration: Configuration, save: tuple[str, ...], min
 class ImageSolver:
     """Solver of the motion at the end of windows of images.
 
-    Attributes
-    ----------
-    center : array (2, y, x), optional
-        Centre of the prior of the motion; None is rest.
-    cycled : bool
-        Windows are cycled: the result has their backgrounds.
-    zero : float
-        Number taken off the frames in double precision and added to the analysis: kelvin and degrees Celsius of the
-        same sea then give the same bits of motion.
+    `zero` is taken off the frames in double precision and added to the analysis: kelvin and degrees Celsius of the same
+    sea then give the same bits of motion.
     """
 
     method: ImageMotion | Currents
     name: str
     bridge: Bridge
     outputs: Mapping[str, Variable]
-    center: Array | None = None
-    cycled: bool = False
+    center: Array | None = None  # (2, y, x), of the prior of the motion; None is rest
+    cycled: bool = False  # the result has the backgrounds of the windows
     save: tuple[str, ...] = ()
     zero: float = 0.0
 
@@ -287,7 +265,8 @@ class ImageSolver:
         def motion(names: tuple[str, ...]) -> Tensor:  # nothing moves on land
             return self.bridge.tensor(np.stack([np.nan_to_num(state.fields[name]) for name in names])[None])
 
-        elapsed = _elapsed(state, batch.seconds)
+        # The control is at the last frame of a window.
+        elapsed = state.lead + batch.seconds[-1]
         if isinstance(self.method, Currents):
             return motion(MOTION), {"elapsed": elapsed}
         if self.method.transient is None:
@@ -307,8 +286,3 @@ class ImageSolver:
             if word in self.save:
                 found[f"{self.name}_{word}"] = (frames - references[word]).astype(self.bridge.dtype)
         return found
-
-
-def _elapsed(state: CycleState, seconds: tuple[float, ...]) -> float:
-    """Return the seconds from the last frame of the window before to that of this one: the control is there."""
-    return state.lead + seconds[-1]

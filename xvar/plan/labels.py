@@ -14,50 +14,35 @@ from xvar.cf.axes import in_memory, is_lazy
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes, flag_attributes
 from xvar.cf.record import Record
-from xvar.cf.units import are_convertible
 from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import ATTRIBUTE
 from xvar.plan.solver import Plan
 from xvar.quality.rules import NAMES
 
 
-def label(
-    arrays: Mapping[str, Any],
-    plan: Plan,
-    dataset: xr.Dataset,
-    record: Record,
-) -> xr.Dataset:
+def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Record) -> xr.Dataset:
     """Return the results (window, ...) of a solver with names, dimensions, coordinates and attributes.
 
     The dataset is the input, whose attributes are kept; arrays are lazy if its record is.
     """
     dims = {"y": record.axes.y, "x": record.axes.x}
     own = record.array.attrs
-    describe = bound(
-        attributes,
-        variable=str(record.name),
-        units=record.units,
-        kind=record.kind,
-        grid_kind=record.grid.kind,
-        standard_name=own.get("standard_name"),
-    )
+    describe = bound(attributes, kind=record.kind, grid_kind=record.grid.kind, standard_name=own.get("standard_name"))
     mapping = {key: value for key, value in own.items() if key == "grid_mapping"}
     fields: dict[Hashable, Any] = {}
     for name, part in plan.solver.outputs.items():
         if part.entry == "analysis":
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
-            own_words = {} if part.of is None else {"variable": part.of}
-            if part.entry in ("background", "increment"):
-                own_words["units"] = {"u": "m s-1", "v": "m s-1", str(record.name): record.units}.get(str(part.of), "")
-            if part.entry in ("forcing", "source"):
-                own_words["units"] = _per_second("m s-1" if part.of in ("u", "v") else record.units)
-            attrs = describe(part.entry, **own_words) | dict(part.attrs)
+            units = record.units if part.units is None else part.units
+            attrs = describe(part.entry, variable=part.of or plan.configuration.variable, units=units) | dict(
+                part.attrs
+            )
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, plan))
-    if plan.observations is not None:
-        result = plan.observations.add_to(result)
+    if plan.label_observations is not None:
+        result = plan.label_observations(result)
     configuration = plan.configuration
     result.attrs = {ATTRIBUTE: configuration.to_json()}
     return to_cf(result, dataset, action=f'assimilate("{record.name}")', configuration=configuration.to_json())
@@ -100,13 +85,6 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
             attributes("forcing_time"),
         )
     return coordinates
-
-
-def _per_second(units: str) -> str:
-    """Return the units of a change per second; a change of temperature is in kelvin, whatever its scale."""
-    if units == "m s-1":
-        return "m s-2"
-    return "K s-1" if are_convertible(units, "K") else f"({units}) s-1"
 
 
 def _times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:

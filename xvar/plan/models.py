@@ -30,15 +30,6 @@ def describe_model(model: Any) -> dict[str, Any]:
     return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}
 
 
-def described_model(description: Mapping[str, Any] | None) -> Advection | None:
-    """Return the model of a description, if it is one of xvar's."""
-    from xvar.core.models.advection import Advection
-
-    if description is None or description["model"] != "Advection":
-        return None
-    return Advection(**{key: value for key, value in description.items() if key != "model"})
-
-
 def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
     """Return the variables of each component of the state, if the model states them."""
     from xvar.core.models.advection import Advection

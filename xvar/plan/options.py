@@ -7,8 +7,9 @@ documentation are made from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,46 +32,24 @@ METHODS: dict[Method, str] = {
     "model": "state at the beginning of the window, by a model of your own",
 }
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history")
+CYCLED = "cycled"
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # the common ones; torch knows others
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of `assimilate`.
-
-    Attributes
-    ----------
-    name : str
-    type : str
-        As in a docstring.
-    doc : str
-        Documentation.
-    default : object
-        Value if the option is left out.
-    methods : tuple of str
-        Methods that have a use for it; another value than the default is a fault with any other method.
-    choices : tuple
-        Values that it takes; empty if there is no list.
-    empty : callable (value) -> bool
-        Whether a value means the same as the default.
-    flag : str, optional
-        Help text of the flag of the shell; None if the option is for Python alone.
-    check : callable (value) -> str or None, optional
-        Return the values that are expected if a value is wrong.
-    example : str
-        Value that a fix shows.
-    """
+    """An option of `assimilate`."""
 
     name: str
-    type: str
+    type: str  # as in a docstring
     doc: str
     default: Any = None
-    methods: tuple[Method, ...] = tuple(METHODS)
-    choices: tuple[object, ...] = ()
-    empty: Callable[[Any], bool] = field(default=lambda value: value is None)
-    flag: str | None = None
-    check: Callable[[Any], str | None] | None = None
-    example: str = ""
+    methods: tuple[Method, ...] = tuple(METHODS)  # another value than the default is a fault with any other method
+    choices: tuple[object, ...] = ()  # empty if there is no list
+    empty: Callable[[Any], bool] = field(default=lambda value: value is None)  # means the same as the default
+    flag: str | None = None  # help text of the flag of the shell; None if the option is for Python alone
+    check: Callable[[Any], str | None] | None = None  # returns the values that are expected if a value is wrong
+    example: str = ""  # of a fix
 
     def is_default(self, value: Any) -> bool:
         """Return whether a value means the same as leaving the option out."""
@@ -78,14 +57,36 @@ class Option:
             return True
         return isinstance(value, (bool, str, int, float, tuple)) and bool(value == self.default)
 
+    def expected(self, value: Any) -> str | None:
+        """Return the values that are expected if a value is wrong."""
+        if not self.choices:
+            return None if self.check is None else self.check(value)
+        try:
+            known = any(value is choice or bool(value == choice) for choice in self.choices)
+        except (ValueError, TypeError):  # an array has no one truth
+            known = False
+        return None if known else f"one of {', '.join(map(repr, self.choices))}"
+
+    def fix(self, value: Any) -> str:
+        """Return the fix of a wrong value: the most similar one that the option takes, if there is a list."""
+        if self.choices:
+            named = [choice for choice in self.choices if choice is not None]
+            return nearest(value, named, f"{self.name}={named[-1]!r}")
+        if self.name == "background":
+            return nearest(value, [CYCLED], f"background={self.example}")
+        if self.name == "save":
+            words = [value] if isinstance(value, str) else list(value)
+            unknown = [word for word in words if word not in SAVED]
+            return nearest(unknown[0], SAVED, f"save={self.example}") if unknown else f"save=({words[0]!r},)"
+        if self.name == "device":
+            kind, _, number = str(value).partition(":")
+            return nearest(kind, DEVICES, "leave it out") if not number or number.isdigit() else "cuda:0"
+        return f"{self.name}={self.example}, or leave it out"
+
 
 def _no_entries(value: Any) -> bool:
     """Return whether a value is None, or a collection or Dataset without entries."""
     return value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str) and not len(value))
-
-
-def _no_background(value: Any) -> bool:
-    return value is None or (hasattr(value, "data_vars") and not value.data_vars)
 
 
 def _no_observation(value: Any) -> bool:
@@ -93,6 +94,11 @@ def _no_observation(value: Any) -> bool:
 
     sources = value if isinstance(value, Sequence) else [value]
     return _no_entries(value) or all(isinstance(source, Images) and source.is_default for source in sources)
+
+
+def _check_background(value: Any) -> str | None:
+    wrong = isinstance(value, str) and value != CYCLED
+    return f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before" if wrong else None
 
 
 def _check_batch(value: Any) -> str | None:
@@ -183,7 +189,8 @@ OPTIONS: dict[str, Option] = {
             "For advection ``u``, ``v`` and the variable itself, each optional: "
             "rest, and the first frame, which then is no observation. For a model the whole state. With "
             '``"cycled"`` each window begins from the forecast of the window before, see `xvar.background.Cycled`.',
-            empty=_no_background,
+            empty=_no_entries,
+            check=_check_background,
             flag='"cycled": each window begins from the forecast of the window before.',
             example='"cycled"',
         ),
@@ -355,19 +362,19 @@ class Options(SimpleNamespace):
 
     @classmethod
     def read(cls, given: Mapping[str, Any], faults: Faults) -> Options:
-        """Check the values of a call.
-
-        Parameters
-        ----------
-        given : mapping of str to value
-            Of a call; options that are left out have their defaults.
-        faults : Faults
-            Takes each value that an option does not take.
-        """
+        """Return the values of a call, of which options that are left out have their defaults."""
         values = {}
         for name, option in OPTIONS.items():
             value = given.get(name, option.default)
-            _check_value(option, value, faults)
+            expected = option.expected(value)
+            if expected is not None:
+                faults.add(
+                    code="option-value",
+                    variable=name,
+                    found=f"{name}={value!r}",
+                    expected=expected,
+                    fix=option.fix(value),
+                )
             values[name] = option.default if option.is_default(value) else value
         return cls(**values)
 
@@ -380,74 +387,27 @@ class Options(SimpleNamespace):
         for name in self.stated():
             methods = OPTIONS[name].methods
             if method not in methods:
+                other = "dynamics=model, your own" if methods[0] == "model" else f'method="{methods[0]}"'
                 faults.add(
                     code="option-misplaced",
                     variable=name,
                     found=f"{name}= with method={method!r}, which has no use for it",
                     expected=f"{name}= with {' or '.join(f'method={one!r}' for one in methods)}",
-                    fix=f"leave {name}= out, or {_way_to(methods)}",
+                    fix=f"leave {name}= out, or {other}",
                 )
-
-
-def _way_to(methods: Sequence[Method]) -> str:
-    """Return the arguments that select the first of some methods."""
-    return "dynamics=model, your own" if methods[0] == "model" else f'method="{methods[0]}"'
-
-
-def _check_value(option: Option, value: Any, faults: Faults) -> None:
-    if option.choices:
-        _check_choice(option, value, faults)
-        return
-    expected = None if option.check is None else option.check(value)
-    if expected is not None:
-        faults.add(
-            code="option-value",
-            variable=option.name,
-            found=f"{option.name}={value!r}",
-            expected=expected,
-            fix=_nearest_value(option, value),
-        )
-
-
-def _check_choice(option: Option, value: Any, faults: Faults) -> None:
-    try:
-        known = any(value is choice or bool(value == choice) for choice in option.choices)
-    except (ValueError, TypeError):  # an array has no one truth
-        known = False
-    if not known:
-        named = [choice for choice in option.choices if choice is not None]
-        faults.add(
-            code="option-value",
-            variable=option.name,
-            found=f"{option.name}={value!r}",
-            expected=f"one of {', '.join(map(repr, option.choices))}",
-            fix=nearest(value, named, f"{option.name}={named[-1]!r}"),
-        )
-
-
-def _nearest_value(option: Option, value: Any) -> str:
-    if option.name == "save":
-        words = [value] if isinstance(value, str) else list(value)
-        unknown = [word for word in words if word not in SAVED]
-        return nearest(unknown[0], SAVED, 'save=("increment",)') if unknown else f"save=({words[0]!r},)"
-    if option.name == "device":
-        kind, _, number = str(value).partition(":")
-        return nearest(kind, DEVICES, "leave it out") if not number or number.isdigit() else "cuda:0"
-    return f"{option.name}={option.example}, or leave it out"
 
 
 def documented(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
     """Put the documentation of all options in the place of ``{options}`` in a docstring."""
     assert function.__doc__ is not None
-    function.__doc__ = function.__doc__.replace("{options}", _docstring(OPTIONS.values()).lstrip())
+    indent = " " * 8
+    docs = {
+        f"{option.name} : {option.type}": fill(option.doc, 120, initial_indent=indent, subsequent_indent=indent)
+        for option in OPTIONS.values()
+    }
+    text = "\n".join(f"    {head}\n{doc}" for head, doc in docs.items())
+    function.__doc__ = function.__doc__.replace("{options}", text.lstrip())
     return function
-
-
-def _docstring(options: Iterable[Option]) -> str:
-    import textwrap
-
-    wrapped = (textwrap.fill(option.doc, 120, initial_indent=" " * 8, subsequent_indent=" " * 8) for option in options)
-    return "\n".join(f"    {option.name} : {option.type}\n{doc}" for option, doc in zip(options, wrapped, strict=True))
 
 
 def table() -> str:

@@ -12,6 +12,7 @@ from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
+from xvar.plan.call import Call
 from xvar.plan.configuration import Configuration
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.images import plan_images
@@ -25,18 +26,10 @@ from xvar.quality.rules import read_quality
 def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     """Return the plan of the analysis of a record; None if a fault was added."""
     count = len(faults)
-    cycled, background = read_background(options.background, faults)
+    cycled, background = read_background(options.background)
     stated = record.schedule if isinstance(record, PointRecord) else None
     method = choose_method(options, None if stated else record.kind, faults)
-    schedule = stated or read_windows(
-        record.times.seconds,
-        record.axes.time,
-        options.window,
-        options.stride,
-        options.partial,
-        faults,
-        cycled=cycled,
-    )
+    schedule = stated or read_windows(record.times.seconds, record.axes.time, options, faults, cycled=cycled)
     if method is None or schedule is None or len(faults) > count:
         return None
     configuration = Configuration(
@@ -50,19 +43,21 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
         dtype=options.dtype or "float32",
         device=options.device,
         cycled=cycled,
-        notes=(*record.notes, *_left_out(record, schedule)),
     )
     background = None if background is None else without_quantities(background)
-    own = Options(**{**vars(options), "background": background})
-    # Faults of the option were reported when the record was screened.
-    rules = read_quality(options.quality, record.kind, Faults(), images=not configuration.has_state)
-    if not configuration.has_state:
-        plan = plan_images(record, schedule, configuration, own, faults)
-    else:
+    notes = [*record.notes, *_left_out(record, schedule)]
+    call = Call(record, schedule, configuration, options, background, faults, notes)
+    if configuration.has_state:
         from xvar.plan.experiment.plan import plan_experiment  # imports torch
 
-        plan = plan_experiment(record, schedule, configuration, own, faults)
-    return None if plan is None else replace(plan, rules=rules)
+        plan = plan_experiment(call)
+    else:
+        plan = plan_images(call)
+    if plan is None:
+        return None
+    # Faults of the option were reported when the record was screened.
+    rules = read_quality(options.quality, record.kind, Faults(), images=not configuration.has_state)
+    return replace(plan, rules=rules, configuration=replace(plan.configuration, notes=tuple(notes)))
 
 
 def _left_out(record: Record, schedule: Schedule) -> list[str]:

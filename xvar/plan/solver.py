@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,41 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.cf.metadata import flag_attributes
+from xvar.cf.units import are_convertible
 from xvar.execution.batches import Output, WindowBatch
 from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import Configuration
 from xvar.quality.rules import Rule
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from xvar.core.cost_history import Minimisation
     from xvar.core.problem import Problem
-    from xvar.plan.experiment.outputs import ObservationLabels
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of an analysis.
+    """One variable of an analysis."""
 
-    Attributes
-    ----------
-    dims : tuple of str
-        Its dimensions after ``window``; "y" and "x" stand for those of the record.
-    dtype : str
-    entry : str
-        Its row of the table of metadata, see `xvar.cf.metadata`.
-    of : str, optional
-        The variable that the row describes, if it is not the observed one.
-    attrs : mapping of str to value
-        Attributes that replace those of the row.
-    """
-
-    dims: tuple[str, ...]
+    dims: tuple[str, ...]  # after "window"; "y" and "x" represent those of the record
     dtype: str
-    entry: str
-    of: str | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    entry: str  # row of `xvar.cf.metadata`
+    of: str | None = None  # the variable that the row describes, if it is not the observed one
+    units: str | None = None  # instead of those of the observed variable
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # replace those of the row
 
     def output(self, sizes: Mapping[str, int]) -> Output:
         """Return shape and type of one window."""
@@ -71,33 +61,17 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """Solver of the windows of a record, and what the labels of its results need.
-
-    Attributes
-    ----------
-    forced : tuple of float
-        Middle of each model error, in intervals between frames since the first.
-    step : float, optional
-        Longest step of the model in seconds, if it is shorter than the time between frames.
-    carried : tuple of str
-        Outputs that a cycled window takes over from the window before.
-    minimisations : sequence of Minimisation
-        Minimisations whose cost history is recorded.
-    sizes : mapping of str to int
-        Lengths of dimensions of the outputs beside those of the grid and the windows.
-    observations : ObservationLabels, optional
-        Labels of observations beside the record.
-    """
+    """Solver of the windows of a record, and what the labels of its results need."""
 
     configuration: Configuration
     solver: Solver
     schedule: Schedule
-    forced: tuple[float, ...] = ()
-    step: float | None = None
-    carried: tuple[str, ...] = ()
-    minimisations: Sequence[Minimisation] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    observations: ObservationLabels | None = None
+    forced: tuple[float, ...] = ()  # middle of each model error, in intervals between frames since the first
+    step: float | None = None  # seconds, longest of the model, if it is shorter than the time between frames
+    carried: tuple[str, ...] = ()  # outputs that a cycled window takes over from the window before
+    minimisations: Sequence[Minimisation] = ()  # those whose cost history is recorded
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of dimensions beside those of the grid and the windows
+    label_observations: Callable[[xr.Dataset], xr.Dataset] | None = None  # beside the record
     rules: tuple[Rule, ...] = ()
 
     @property
@@ -106,12 +80,19 @@ class Plan:
         return sum(one.evaluations for one in self.minimisations)
 
 
-def backgrounds(components: tuple[str, ...], dtype: str) -> dict[str, Variable]:
-    """Return the variables of the background of cycled windows."""
+def backgrounds(units: Mapping[str, str], dtype: str) -> dict[str, Variable]:
+    """Return the variables of the background of cycled windows, by variables with their units."""
     return {
-        **{f"{name}_background": Variable(("y", "x"), dtype, "background", of=name) for name in components},
+        **{f"{name}_background": Variable(("y", "x"), dtype, "background", name, own) for name, own in units.items()},
         "background_source": Variable((), "int8", "background_source"),
     }
+
+
+def per_second(units: str) -> str:
+    """Return the units of a change per second; a change of temperature is in kelvin, whatever its scale."""
+    if units == "m s-1":
+        return "m s-2"
+    return "K s-1" if are_convertible(units, "K") else f"({units}) s-1"
 
 
 def diagnostics(

@@ -10,41 +10,25 @@ from numpy.typing import NDArray
 
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.execution.schedule import Length, Partial, Schedule, make_schedule
+from xvar.execution.schedule import Length, Schedule, make_schedule
+from xvar.plan.options import Options
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
 
 DEFAULT_FRAMES = 4  # of a window, as in the paper
 BEFORE_NEXT = 1e-5  # seconds, of which times of observations are no multiples
-PARTIALS: tuple[Partial, ...] = ("drop", "keep")
 
 
 def read_windows(
-    seconds: NDArray[np.float64],
-    dimension: Hashable,
-    window: object,
-    stride: object,
-    partial: Partial,
-    faults: Faults,
-    *,
-    cycled: bool = False,
+    seconds: NDArray[np.float64], dimension: Hashable, options: Options, faults: Faults, *, cycled: bool = False
 ) -> Schedule | None:
-    """Return the schedule that the options describe; None if a fault was added.
+    """Return the windows over frames at some ascending times; None if a fault was added.
 
-    Parameters
-    ----------
-    seconds : ndarray of float (frame,)
-        Times of the frames, ascending.
-    dimension : hashable
-        Name of the time dimension, for messages.
-    window, stride, partial
-        See `xvar.plan.options`; integers are frames.
-    cycled : bool
-        Each window continues from the previous one: no frame is in two windows, see `make_schedule`.
+    `dimension` names that of time in messages. No frame is in two windows if they are `cycled`, see `make_schedule`.
     """
     count = len(faults)
-    faults.check_choice("partial", partial, PARTIALS, PARTIALS[0])
+    window, stride = options.window, options.stride
     frames, cadence = len(seconds), float(np.median(np.diff(seconds)))
     stated, step = _length(window, "window", faults), _length(stride, "stride", faults)
     if len(faults) > count:
@@ -81,7 +65,7 @@ def read_windows(
         )
     if len(faults) > count:
         return None
-    schedule = make_schedule(seconds, length, step, partial, cycled=cycled)
+    schedule = make_schedule(seconds, length, step, options.partial, cycled=cycled)
     if schedule is None:
         faults.add(
             code="no-window-between-gaps",

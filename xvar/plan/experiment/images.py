@@ -16,20 +16,17 @@ from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
 from xvar.core.methods.images import Comparison, Frames
-from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.state import State
-from xvar.plan.windows import seconds_after, windows_of
+from xvar.plan.windows import seconds_after
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
 
 if TYPE_CHECKING:
-    from xvar.cf.record import Record
     from xvar.execution.batches import WindowBatch
-    from xvar.execution.schedule import Schedule
-    from xvar.plan.options import Options
+    from xvar.plan.call import Call
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +84,12 @@ class Images(Comparison):
 
 @dataclass(frozen=True)
 class RecordSource:
-    """Images of the record as observations.
-
-    `component` and `part` are as in `Frames`; `std` is broadcastable to the record (time, y, x).
-    """
+    """Images of the record as observations; `component` and `part` are as in `Frames`."""
 
     component: str
     part: int | None
     comparison: Comparison
-    std: Array | None = None
+    std: Array | None = None  # broadcastable to the record (time, y, x)
 
     def frames(self, batch: WindowBatch, values: Array, bridge: Bridge) -> Frames:
         """Return the images (window, step, y, x) of a batch as observations."""
@@ -108,34 +102,19 @@ class RecordSource:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Images beside the record.
-
-    Attributes
-    ----------
-    component, part
-        The observed component of the state, and the variable of it, see `Frames`.
-    values : array (time, y, x)
-        On the points of the record, in its order; numpy, or dask of which each window computes its own images.
-    dates, seconds : array (time,)
-        Dates, and seconds after the first frame of the record, ascending.
-    std : array, broadcastable to `values`, optional
-    units : tuple of float, optional
-        Factor and term that convert the values into the units of the variable; None if they are in them.
-    size : int
-        Most images that a window holds.
-    """
+    """Images beside the record, on its points and in its order; `component` and `part` are as in `Frames`."""
 
     label: str
     component: str
     part: int | None
-    values: Any
-    dates: Array
-    seconds: NDArray[np.float64]
-    std: Array | None
+    values: Any  # (time, y, x), numpy, or dask of which each window computes its own images
+    dates: Array  # (time,)
+    seconds: NDArray[np.float64]  # (time,), after the first frame of the record, ascending
+    std: Array | None  # broadcastable to `values`
     comparison: Comparison
     quality: QualityControl
-    units: tuple[float, float] | None
-    size: int = 1
+    units: tuple[float, float] | None  # factor and term of the conversion into those of the variable
+    size: int = 1  # most images that a window holds
 
     def within(self, begin: float, length: float) -> tuple[Array, NDArray[np.float64]]:
         """Return the numbers of the images of a window, and their times after its beginning."""
@@ -148,17 +127,15 @@ class ImageSource:
         import dask
 
         numbers, time = self.within(begin, length)
-        if not len(numbers):
-            return self._frames(np.full((1, *bridge.grid.shape), np.nan), np.zeros(1), None, bridge)
-        with dask.config.set(scheduler="synchronous"):
-            values = np.asarray(self.values[numbers])
-        values = self.quality(values[None])[0][0]
-        if self.units is not None:
-            values = values * self.units[0] + self.units[1]
-        std = None if self.std is None else self.std[numbers if len(self.std) > 1 else slice(None)]
-        return self._frames(values, time, std, bridge)
-
-    def _frames(self, values: Array, time: NDArray[np.float64], std: Array | None, bridge: Bridge) -> Frames:
+        if len(numbers):
+            with dask.config.set(scheduler="synchronous"):
+                values = np.asarray(self.values[numbers])
+            values = self.quality(values[None])[0][0]
+            std = None if self.std is None else self.std[numbers if len(self.std) > 1 else slice(None)]
+            if self.units is not None:
+                values = values * self.units[0] + self.units[1]
+        else:
+            values, time, std = np.full((1, *bridge.grid.shape), np.nan), np.zeros(1), None
         return Frames(
             component=self.component,
             part=self.part,
@@ -170,26 +147,25 @@ class ImageSource:
         )
 
 
-def read_record_source(
-    record: Record, state: State, images: Images, options: Options, faults: Faults, notes: list[str]
-) -> RecordSource | None:
+def read_record_source(call: Call, state: State, images: Images) -> RecordSource | None:
     """Read how the images of the record are compared."""
-    if images.error is not None and options.observation_error is not None:
-        faults.add(
+    record, stated = call.record, call.options.observation_error
+    if images.error is not None and stated is not None:
+        call.faults.add(
             code="observation-error-twice",
             variable="observation_error",
             found="observation_error= beside Images(error=...)",
             expected="one error of the images of the record",
             fix="leave one of them out",
         )
-    stated = images.error if options.observation_error is None else options.observation_error
-    std = observation_error(stated, record.array, record.units, record.times.order, faults, notes)
-    name = images.variable or str(record.name)
+    error = images.error if stated is None else stated
+    std = observation_error(error, record.array, record.units, record.times.order, call)
+    name = images.variable or call.name
     if name not in state.names:
         return None  # reported with the background
-    key, part = state.place(name, "observation", faults) or ("", None)
+    key, part = state.place(name, "observation", call.faults) or ("", None)
     if part is not None and images.reset:
-        faults.add(
+        call.faults.add(
             code="reset-of-one-variable",
             variable="observation",
             found=f'reset="observation" of {name!r}, one of the variables of {key!r}',
@@ -199,13 +175,12 @@ def read_record_source(
     return RecordSource(key, part, images.comparison, std)
 
 
-def read_images(
-    label: str, images: Images, state: State, record: Record, schedule: Schedule, faults: Faults, notes: list[str]
-) -> ImageSource | None:
+def read_images(label: str, images: Images, call: Call, state: State) -> ImageSource | None:
     """Read images beside the record; None if a fault was added."""
-    before, data = len(faults), images.data
-    if isinstance(data, xr.Dataset) and len(data.data_vars) == 1:
-        data = next(iter(data.data_vars.values()))
+    faults, before, data = call.faults, len(call.faults), images.data
+    dataset = data if isinstance(data, xr.Dataset) else None
+    if dataset is not None and len(dataset.data_vars) == 1:
+        data = next(iter(dataset.data_vars.values()))
     if not isinstance(data, xr.DataArray):
         faults.add(
             code="images-not-a-dataarray",
@@ -219,20 +194,19 @@ def read_images(
     array = None if axes is None else canonical(data, axes, faults)
     if axes is None or array is None:
         return None
-    check_calendar(array, record.times.values, faults, label)
-    wanted = images.variable or (str(data.name) if str(data.name) in state.names else str(record.name))
+    check_calendar(array, call.record.times.values, faults, label)
+    wanted = images.variable or (str(data.name) if str(data.name) in state.names else call.name)
     place = state.place(wanted, label, faults)
-    seconds = _seconds(array, axes.time, record, label, faults)
-    orders = [np.argsort(seconds, kind="stable"), *_on_points(array, record, label, faults)]
-    std = observation_error(images.error, array, state.units.get(wanted, ""), None, faults, notes)
+    seconds = _seconds(array, axes.time, label, call)
+    orders = [np.argsort(seconds, kind="stable"), *_on_points(array, label, call)]
+    std = observation_error(images.error, array, state.units.get(wanted, ""), None, call)
     if place is None or len(faults) > before:
         return None
     for axis, order in enumerate(orders):
         if (np.diff(order) != 1).any():
             array = array.isel({array.dims[axis]: order})
             std = std if std is None or std.shape[axis] == 1 else std.take(order, axis)
-    dataset = images.data if isinstance(images.data, xr.Dataset) else None
-    units, what = _units(array, dataset, wanted, state, label, faults, notes)
+    units, what = _units(array, dataset, state.units.get(wanted), label, call)
     screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time)
     source = ImageSource(
         label=label,
@@ -246,51 +220,45 @@ def read_images(
         quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
         units=units,
     )
-    counts = [len(source.within(*window)[0]) for window in windows_of(schedule, record)]
+    counts = [len(source.within(*window)[0]) for window in call.windows]
     if not max(counts):
-        notes.append(f"{label}: none of {len(seconds)} images lies in a window")
+        call.notes.append(f"{label}: none of {len(seconds)} images lies in a window")
     return replace(source, size=max(1, *counts)) if len(faults) == before else None
 
 
-def _seconds(array: xr.DataArray, dim: Hashable, record: Record, label: str, faults: Faults) -> NDArray[np.float64]:
+def _seconds(array: xr.DataArray, dim: Hashable, label: str, call: Call) -> NDArray[np.float64]:
     """Return the times of images in seconds after the first frame of the record."""
+    known = call.record.times.values
     dates = array.coords[dim].values if dim in array.coords else np.zeros(0)
-    if dates.dtype.kind != record.times.values.dtype.kind or dates.dtype.kind not in "MO":
-        faults.add(
-            code="images-without-dates",
-            variable=label,
-            dimension=dim,
-            found=f"times of type {dates.dtype}",
-            expected=f"dates, as of {str(record.name)!r}",
-            fix=f"assign_coords({dim}=pandas.date_range(...))",
-        )
-        return np.zeros(0)
-    return seconds_after(dates, record.times.values[0])
+    if dates.dtype.kind == known.dtype.kind and dates.dtype.kind in "MO":
+        return seconds_after(dates, known[0])
+    call.faults.add(
+        code="images-without-dates",
+        variable=label,
+        dimension=dim,
+        found=f"times of type {dates.dtype}",
+        expected=f"dates, as of {call.name!r}",
+        fix=f"assign_coords({dim}=pandas.date_range(...))",
+    )
+    return np.zeros(0)
 
 
-def _on_points(array: xr.DataArray, record: Record, label: str, faults: Faults) -> list[NDArray[np.intp]]:
+def _on_points(array: xr.DataArray, label: str, call: Call) -> list[NDArray[np.intp]]:
     """Return the rows and the columns of images that are those of the record; nothing if these are others."""
     shape = array.shape[1:]
     numbers = array.isel({array.dims[0]: 0}, drop=True).copy(data=np.arange(np.prod(shape)).reshape(shape))
-    found = on_grid(numbers, record.array, record.axes, faults, label)
+    found = on_grid(numbers, call.record.array, call.record.axes, call.faults, label)
     return [] if found is None else [found.values[:, 0] // shape[1], found.values[0] % shape[1]]
 
 
 def _units(
-    array: xr.DataArray,
-    dataset: xr.Dataset | None,
-    wanted: str,
-    state: State,
-    label: str,
-    faults: Faults,
-    notes: list[str],
+    array: xr.DataArray, dataset: xr.Dataset | None, units: str | None, label: str, call: Call
 ) -> tuple[tuple[float, float] | None, Kind]:
     """Return factor and term of the conversion into the units of the variable, and what the images measure."""
-    units = state.units.get(wanted)
     if units is None or "units" not in array.attrs:
         return None, "other"
-    own = units_of(array, None, faults)
+    own = units_of(array, None, call.faults)
     if own is None or same_units(own, units):
         return None, kind(array, dataset)
-    shift, end = (float(value) for value in in_units(np.array([0.0, 1.0]), array, units, label, faults, notes))
+    shift, end = (float(value) for value in in_units(np.array([0.0, 1.0]), array, units, label, call))
     return (end - shift, shift), kind(array, dataset)

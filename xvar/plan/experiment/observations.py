@@ -14,10 +14,8 @@ from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points
 
 if TYPE_CHECKING:
-    from xvar.cf.record import Record
     from xvar.core.parameters import Parameter
-    from xvar.execution.schedule import Schedule
-    from xvar.plan.options import Options
+    from xvar.plan.call import Call
 
 
 @dataclass(frozen=True)
@@ -123,21 +121,13 @@ class Observed:
         }
 
 
-def read_observed(
-    record: Record,
-    schedule: Schedule,
-    state: State,
-    options: Options,
-    faults: Faults,
-    notes: list[str],
-    *,
-    cycled: bool,
-) -> Observed:
+def read_observed(call: Call, state: State) -> Observed:
     """Read the observations of a call."""
+    record, own = call.record, None
     if isinstance(record, PointRecord):
-        sources, own = record.sources, None
+        sources = record.sources
         if not sources.record.is_default:
-            faults.add(
+            call.faults.add(
                 code="images-of-a-table",
                 variable="observation",
                 found="xvar.observation.Images() of the data of the call, which are a table of points",
@@ -145,9 +135,8 @@ def read_observed(
                 fix="xvar.observation.Images(data=...)",
             )
     else:
-        sources = read_sources(options.observation, str(record.name), faults)
-        own = read_record_source(record, state, sources.record, options, faults, notes)
-    images = [read_images(*one, state, record, schedule, faults, notes) for one in sources.images.items()]
-    half_open = isinstance(record, PointRecord) and cycled
-    points = read_points(sources.points, state, record, schedule, faults, half_open=half_open)
+        sources = read_sources(call.options.observation, call.name, call.faults)
+        own = read_record_source(call, state, sources.record)
+    images = [read_images(label, images, call, state) for label, images in sources.images.items()]
+    points = read_points(sources.points, call, state)
     return Observed(sources, own, tuple(one for one in images if one is not None), points)

@@ -16,13 +16,14 @@ from xvar.cf.positions import along_line, on_curvilinear
 from xvar.core.methods.points import PointTable
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
+from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points, read_rows
-from xvar.plan.windows import seconds_after, windows_of
+from xvar.plan.windows import seconds_after
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
-    from xvar.execution.schedule import Schedule
+    from xvar.plan.call import Call
 
 #: A point is on land if water has less than this share of the weights of its interpolation.
 WETTEST_LAND = 0.01
@@ -38,36 +39,20 @@ QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land")
 
 @dataclass(frozen=True)
 class PointSource:
-    """All points of a call, table after table.
+    """All points of a call, table after table."""
 
-    Attributes
-    ----------
-    date, seconds, value, std : array (point,)
-        Seconds are after the first frame of the record, and NaN if there is no date.
-    position : array (2, point)
-        Grid units along ascending x and y.
-    variable, source, quality : array of int (point,)
-        Numbers of the variable in the state, of the table, and of the outcome in `QUALITY`.
-    options : tuple of mapping
-        Interpolation and norm of each table, see `PointTable`.
-    half_open : bool
-        A point at the end of a window belongs to it, and not to the next one.
-    size : int
-        Most used points of a window.
-    """
-
-    date: Array
-    seconds: NDArray[np.float64]
-    position: NDArray[np.float64]
+    date: Array  # (point,), likewise the following
+    seconds: NDArray[np.float64]  # after the first frame of the record; NaN if there is no date
+    position: NDArray[np.float64]  # (2, point), grid units along ascending x and y
     value: NDArray[np.float64]
     std: NDArray[np.float64]
-    variable: Array
-    source: Array
-    quality: Array
+    variable: Array  # number in the state
+    source: Array  # number of the table
+    quality: Array  # number in `QUALITY`
     state: State
-    options: tuple[Mapping[str, Any], ...]
-    half_open: bool = False
-    size: int = 1
+    options: tuple[Mapping[str, Any], ...]  # interpolation and norm of each table, see `PointTable`
+    half_open: bool = False  # a point at the end of a window belongs to it, and not to the next one
+    size: int = 1  # most used points of a window
 
     @cached_property
     def _in_time(self) -> tuple[Array, NDArray[np.float64]]:
@@ -98,21 +83,14 @@ class PointSource:
         for number, options in enumerate(self.options):
             own = rows[self.source[rows] == number]
             time = np.round(self.seconds[own] - begin, 6).clip(0, length)
-            position, value, std = (
-                bridge.numbers(part)
-                for part in (
-                    self.position[:, own] - state.shifts[:, self.variable[own]],
-                    self.value[own],
-                    self.std[own],
-                )
-            )
+            place = self.position[:, own] - state.shifts[:, self.variable[own]]
             tables.append(
                 PointTable(
                     time=to_tensor(time, dtype="float64", device=None),
-                    position=position,
+                    position=bridge.numbers(place),
                     which=to_tensor(self.variable[own], dtype="int64", device=None),
-                    value=value,
-                    std=std,
+                    value=bridge.numbers(self.value[own]),
+                    std=bridge.numbers(self.std[own]),
                     components=tuple(state.parts.values()),
                     staggered=tuple(state.parts[name] for name in state.staggered),
                     **options,
@@ -121,17 +99,9 @@ class PointSource:
         return tables
 
 
-def read_points(
-    points: Mapping[str, Points],
-    state: State,
-    record: Record,
-    schedule: Schedule,
-    faults: Faults,
-    *,
-    half_open: bool = False,
-) -> PointSource | None:
+def read_points(points: Mapping[str, Points], call: Call, state: State) -> PointSource | None:
     """Place all points of a call on the grid, and judge each; None if there are none, or a fault was added."""
-    before = len(faults)
+    record, faults, before = call.record, call.faults, len(call.faults)
     if points and record.times.values.dtype.kind != "M":
         faults.add(
             code="points-with-other-calendar",
@@ -142,29 +112,23 @@ def read_points(
     tables = [rows for table in points.values() if (rows := read_rows(table, state.names, faults)) is not None]
     if not points or len(faults) > before:
         return None
-    places = [_positions(table.dataset, record, faults) for table in points.values()]
+    places = [_positions(table.dataset, record, faults) for table in points.values() if table.dataset is not None]
     if len(faults) > before:
         return None
-    date, value, std, variable = (
-        np.concatenate([getattr(one, name) for one in tables]) for name in ("date", "value", "std", "variable")
-    )
+    columns = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
     names = ("time_interpolation", "sampler", "threshold")
     source = PointSource(
-        date=date,
-        seconds=seconds_after(date, record.times.values[0]),
+        **columns,
+        seconds=seconds_after(columns["date"], record.times.values[0]),
         position=np.concatenate(places, axis=1),
-        value=value,
-        std=std,
-        variable=variable,
-        source=np.repeat(np.arange(len(tables)), [len(one.value) for one in tables]),
-        quality=np.zeros(len(value), dtype="int8"),
+        source=np.repeat(np.arange(len(tables)), [len(one["value"]) for one in tables]),
+        quality=np.zeros(len(columns["value"]), dtype="int8"),
         state=state,
         options=tuple({name: getattr(table, name) for name in names} for table in points.values()),
-        half_open=half_open,
+        half_open=isinstance(record, PointRecord) and call.cycled,
     )
-    windows = windows_of(schedule, record)
-    _judge(source, record, windows)
-    return replace(source, size=max(1, *(len(source.used(*window)) for window in windows)))
+    _judge(source, record, call.windows)
+    return replace(source, size=max(1, *(len(source.used(*window)) for window in call.windows)))
 
 
 def _judge(source: PointSource, record: Record, windows: list[tuple[float, float]]) -> None:
@@ -181,9 +145,8 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
         source.quality[where] = QUALITY.index(name)
 
 
-def _positions(dataset: xr.Dataset | None, record: Record, faults: Faults) -> Array:
+def _positions(dataset: xr.Dataset, record: Record, faults: Faults) -> Array:
     """Return grid units (2, point) along ascending x and y; NaN outside the grid."""
-    assert dataset is not None
     pairs = coordinates_of_points(dataset, record)
     if pairs and pairs[0][0].ndim == 2:
         return _curvilinear(pairs, record, faults)
@@ -231,18 +194,13 @@ def _curvilinear(pairs: list[tuple[xr.DataArray, xr.DataArray]], record: Record,
 
 def _is_dry(position: Array, record: Record, staggered: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which points have land all around; between staggered velocities on land nothing is unknown."""
+    from scipy.ndimage import map_coordinates
+
     if record.land is None:
         return np.zeros(position.shape[1], dtype=bool)
-    water = ~ascending(record.land, record.grid)
-    corner = np.floor(np.nan_to_num(position)).astype(int)
-    share = np.nan_to_num(position) - corner
-    wet = np.zeros(position.shape[1])
-    for right in (0, 1):
-        for up in (0, 1):
-            weight = np.abs(1 - right - share[0]) * np.abs(1 - up - share[1])
-            column = np.minimum(corner[0] + right, water.shape[1] - 1)
-            wet += weight * water[np.minimum(corner[1] + up, water.shape[0] - 1), column]
-    return (wet < WETTEST_LAND) & ~staggered
+    water = ascending(~record.land, record.grid).astype("float64")
+    wet = map_coordinates(water, np.nan_to_num(position)[::-1], order=1, mode="nearest")
+    return np.asarray(wet < WETTEST_LAND) & ~staggered
 
 
 def _plane(record: Record) -> tuple[Hashable, Hashable]:

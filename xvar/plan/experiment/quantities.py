@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
-from xvar.errors import Faults
+
+if TYPE_CHECKING:
+    from xvar.plan.call import Call
 
 
 def in_units(
-    values: NDArray[Any],
-    field: xr.DataArray,
-    wanted: str,
-    label: str,
-    faults: Faults,
-    notes: list[str],
-    *,
-    difference: bool = False,
+    values: NDArray[Any], field: xr.DataArray, wanted: str, label: str, call: Call, *, difference: bool = False
 ) -> NDArray[Any]:
     """Return values in the units `wanted`, from those of `field`; note conversions and assumptions.
 
@@ -28,12 +23,14 @@ def in_units(
     """
     given = field.attrs.get("units")
     if given is None:
-        notes.append(f"{label} has no units: taken to be in {wanted!r}")
+        call.notes.append(f"{label} has no units: taken to be in {wanted!r}")
         return values
     own = normalise_units(str(given))
     if are_convertible(own, wanted):
         if not same_units(own, wanted):
-            notes.append(f"{label} converted from {own!r} to {wanted!r}" + (", as a difference" if difference else ""))
+            call.notes.append(
+                f"{label} converted from {own!r} to {wanted!r}" + (", as a difference" if difference else "")
+            )
         return np.asarray(convert(values, own, wanted, difference=difference)).reshape(values.shape)
     factors = [rain_rate_factor(unit, None) for unit in (own, wanted)]
     fix = f"convert it, and write its attrs['units'] = {wanted!r}"
@@ -45,7 +42,7 @@ def in_units(
         )
     elif "dBZ" in (own, wanted):
         fix = "reflectivity is no rain: xvar.rain_rate(reflectivity) makes it one"
-    faults.add(
+    call.faults.add(
         code="units-not-convertible",
         variable=label,
         found=f"units {str(given)!r}",
@@ -56,7 +53,7 @@ def in_units(
 
 
 def observation_error(
-    given: Any, like: xr.DataArray, units: str, order: NDArray[np.intp] | None, faults: Faults, notes: list[str]
+    given: Any, like: xr.DataArray, units: str, order: NDArray[np.intp] | None, call: Call
 ) -> NDArray[Any] | None:
     """Return standard deviations, broadcastable to images (time, y, x) with their units; None if none are stated.
 
@@ -67,7 +64,7 @@ def observation_error(
     if isinstance(given, xr.DataArray):
         dims = like.dims
         if not set(given.dims) <= set(dims) or any(given.sizes[dim] != like.sizes[dim] for dim in given.dims):
-            faults.add(
+            call.faults.add(
                 code="observation-error-dimensions",
                 variable="observation_error",
                 found=f"dimensions {dict(given.sizes)}",
@@ -79,13 +76,13 @@ def observation_error(
             given = given.isel({dims[0]: order})
         whole = given.expand_dims([dim for dim in dims if dim not in given.dims]).transpose(*dims)
         values = np.asarray(whole.values, dtype="float64")
-        values = in_units(values, given, units, "observation_error", faults, notes, difference=True)
+        values = in_units(values, given, units, "observation_error", call, difference=True)
     else:
         try:
             values = np.broadcast_to(np.asarray(given, dtype="float64"), like.shape)
             values = values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]
         except (TypeError, ValueError):
-            faults.add(
+            call.faults.add(
                 code="observation-error-not-a-number",
                 variable="observation_error",
                 found=f"observation_error={given!r}",
@@ -96,7 +93,7 @@ def observation_error(
     wrong = ~(values > 0)
     if wrong.any():
         index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-        faults.add(
+        call.faults.add(
             code="observation-error-not-positive",
             variable="observation_error",
             index=index,

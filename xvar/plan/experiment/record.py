@@ -56,7 +56,7 @@ def read_point_record(
 
     before = len(faults)
     _refuse_options_of_images(variable, options, faults)
-    cycled, background = read_background(options.background, faults)
+    cycled, background = read_background(options.background)
     sources = read_sources(options.observation, "", faults).with_table(table)
     if background is None or not len(background.data_vars):
         faults.add(

@@ -25,27 +25,18 @@ if TYPE_CHECKING:
 class ExperimentSolver:
     """Solver of the state at the beginning of windows.
 
-    Attributes
-    ----------
-    name : str
-        The variable of the record; if it has no background the first frame is that.
-    observed : Observed
-        Windows with observations beside the record are solved one by one, as each has its own times.
-    windows : sequence of (float, float)
-        Beginning and length of every window of the call, see `windows_of`.
-    cycled : float, optional
-        If windows are cycled: the longest step of a forecast by a model that states none.
+    Windows with observations beside the record are solved one by one, as each has its own times.
     """
 
     experiment: Experiment
-    name: str
+    name: str  # of the variable of the record; if it has no background the first frame is that
     bridge: Bridge
     outputs: Mapping[str, Variable]
     state: State
     background: Background
     observed: Observed
-    windows: Sequence[tuple[float, float]]
-    cycled: float | None = None
+    windows: Sequence[tuple[float, float]]  # every window of the call, see `windows_of`
+    cycled: float | None = None  # if windows are: longest step of a forecast by a model that states none
     save: tuple[str, ...] = ()
 
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
@@ -69,7 +60,7 @@ class ExperimentSolver:
         frames = self.bridge.without_land(batch.frames)
         experiment, background = self._prior(batch)
         sources = self._sources(batch, frames)
-        departures = [word for word in self.save if word != "increment"]
+        departures = [word for word in self.save if word in ("innovation", "residual")]
         outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures)
         results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
         results |= self._fields(outcome.states)

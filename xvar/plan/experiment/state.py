@@ -15,6 +15,7 @@ from xvar.cf.alignment import on_grid
 from xvar.cf.record import Record
 from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults
+from xvar.plan.background import complete
 from xvar.plan.bridge import Array
 from xvar.plan.experiment.quantities import in_units
 from xvar.plan.experiment.record import PointRecord, time_of
@@ -22,35 +23,20 @@ from xvar.plan.models import components_of, named_models
 from xvar.plan.windows import seconds_after
 
 if TYPE_CHECKING:
-    from xvar.execution.schedule import Schedule
-
-Components = Mapping[str, tuple[str, ...]]
+    from xvar.plan.call import Call
 
 _SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
 
 
 @dataclass(frozen=True)
 class State:
-    """The model of a call, and the variables of its state.
+    """The model of a call, and the variables of its state."""
 
-    Attributes
-    ----------
-    model : specification or callable
-    components : mapping of str to tuple of str
-        The variables of each component of the state.
-    units : mapping of str to str
-        Units of the variables, as far as they are known.
-    converted : tuple of str
-        Variables whose background is converted into these units.
-    advection : bool
-        True for xvar's advection of images.
-    """
-
-    model: Any
-    components: dict[str, tuple[str, ...]]
-    units: dict[str, str]
-    converted: tuple[str, ...]
-    advection: bool
+    model: Any  # specification or callable
+    components: dict[str, tuple[str, ...]]  # the variables of each component of the state
+    units: dict[str, str]  # of the variables, as far as they are known
+    converted: tuple[str, ...]  # variables whose background is converted into these units
+    advection: bool  # True for xvar's advection of images
 
     @classmethod
     def read(cls, record: Record, dynamics: Any, background: xr.Dataset | None) -> State:
@@ -126,23 +112,15 @@ class Background:
         return {name: part[index if len(part) > 1 else np.zeros_like(index)] for name, part in self.fields.items()}
 
 
-def read_background(
-    record: Record,
-    schedule: Schedule,
-    state: State,
-    given: xr.Dataset | None,
-    faults: Faults,
-    notes: list[str],
-    *,
-    cycled: bool,
-) -> Background:
+def read_background(call: Call, state: State) -> Background:
     """Return the background of the whole state; rest for a motion, and the first frame for its images, if left out."""
-    background = Background({}) if given is None else _read_fields(record, schedule, state, given, faults, notes)
-    name, of_table = str(record.name), isinstance(record, PointRecord)
+    record, given, name = call.record, call.background, call.name
+    background = Background({}) if given is None else _read_fields(call, state, given)
+    of_table = isinstance(record, PointRecord)
     first_frame = {name} if not of_table and (name,) in state.components.values() else set[str]()
     missing = [key for key in state.names if (given is None or key not in given) and key not in first_frame]
     if state.advection:
-        _check_speed(record, schedule, background, state.step, faults)
+        _check_speed(call, background, state.step)
         rest = np.zeros((1, *record.grid.shape))
         background = replace(background, fields={"u": rest, "v": rest, **background.fields})
         missing = [key for key in missing if key not in ("u", "v")]
@@ -150,31 +128,28 @@ def read_background(
         missing.append(name)
     if missing:
         held = [] if given is None else list(map(str, given.data_vars))
-        faults.add(
+        stated = "a Dataset with a variable (y, x) for each"
+        call.faults.add(
             code="background-incomplete-state",
             variable="background",
             found=f"a background of {', '.join(map(repr, held)) or 'nothing'}, without {', '.join(map(repr, missing))}",
             expected=f"the whole state: {', '.join(map(repr, dict.fromkeys([*state.names, name])))}",
-            fix="background=xvar.background.Cycled(first=a Dataset with a variable (y, x) for each)"
-            if cycled
-            else "background=a Dataset with a variable (y, x) for each",
+            fix=f"background=xvar.background.Cycled(first={stated})" if call.cycled else f"background={stated}",
         )
     return background
 
 
-def _check_speed(
-    record: Record, schedule: Schedule, background: Background, step: float | None, faults: Faults
-) -> None:
+def _check_speed(call: Call, background: Background, step: float | None) -> None:
     """Report a first guess that carries everything off the grid within one step."""
-    frame = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
+    grid, frame = call.record.grid, float(np.nanmax(np.diff(call.schedule.seconds, axis=1)))
     seconds = frame if step is None else min(step, frame)
     for name, axis in (("u", 1), ("v", 0)):
         if name not in background.fields:
             continue
-        spacing, size = record.grid.spacing[axis], record.grid.shape[axis]
+        spacing, size = grid.spacing[axis], grid.shape[axis]
         fastest = float(np.nanmax(np.abs(background.fields[name])))
         if fastest * seconds > spacing * size:
-            faults.add(
+            call.faults.add(
                 code="background-too-fast",
                 variable=f"background {name}",
                 found=f"a speed of {fastest:g} m/s: {fastest * seconds / spacing:.4g} cells of {spacing:g} m in a "
@@ -184,13 +159,12 @@ def _check_speed(
             )
 
 
-def _read_fields(
-    record: Record, schedule: Schedule, state: State, given: xr.Dataset, faults: Faults, notes: list[str]
-) -> Background:
+def _read_fields(call: Call, state: State, given: xr.Dataset) -> Background:
     """Read fields (y, x), or (time, y, x) with a time for each window, on the points of the record; some are missing.
 
     Staggered variables may be undefined beside land.
     """
+    record, faults = call.record, call.faults
     held = [name for name in state.names if name in given]
     time = time_of(given[held])
     seconds: NDArray[np.float64] | None = None
@@ -200,7 +174,7 @@ def _read_fields(
         since = seconds_after(time.values, record.times.values[0])
         order = np.argsort(since)
         seconds, slices = since[order], [{time.dims[0]: int(index)} for index in order]
-        _check_times(seconds, schedule, record, faults)
+        _check_times(call, seconds)
     fields = {}
     for name in held:
         field, label = given[name], f"background {name}"
@@ -211,44 +185,26 @@ def _read_fields(
             continue
         values = np.stack([np.asarray(part.values, dtype="float64") for part in parts if part is not None])
         if name in state.converted:
-            values = in_units(values, field, state.units[name], label, faults, notes)
-        fields[name] = _complete(values, record.land, label, faults, staggered=name in state.staggered)
+            values = in_units(values, field, state.units[name], label, call)
+        # Nothing flows through a coast.
+        gaps = name in state.staggered
+        fields[name] = complete(values, record.land, label, faults, 0.0 if gaps else None, gaps=gaps)
     return Background(fields, seconds)
 
 
-def _check_times(seconds: NDArray[np.float64], schedule: Schedule, record: Record, faults: Faults) -> None:
+def _check_times(call: Call, seconds: NDArray[np.float64]) -> None:
     """Report windows that begin at a time of which there is no background."""
-    first = schedule.frames[:, 0]
-    begin = record.times.seconds[first]
+    times, first = call.record.times, call.schedule.frames[:, 0]
+    begin = times.seconds[first]
     place = np.searchsorted(seconds, begin - _SLACK).clip(max=len(seconds) - 1)
     missing = np.flatnonzero(np.abs(seconds[place] - begin) > _SLACK)
     if missing.size:
-        faults.add(
+        call.faults.add(
             code="background-time-missing",
             variable="background",
             dimension="time",
             found=f"no background for {missing.size} of {len(begin)} windows, the first at "
-            f"{date_text(record.times.values[first[missing[0]]])}",
+            f"{date_text(times.values[first[missing[0]]])}",
             expected="a time for the beginning of each window, or one time for all",
             fix="background.isel(time=0), or background.interp(time=...)",
         )
-
-
-def _complete(values: Array, land: Array | None, label: str, faults: Faults, *, staggered: bool) -> Array:
-    """Fill land with numbers, which samplers at the coast and models need; report gaps in the sea."""
-    broken = ~np.isfinite(values)
-    if not broken.any():
-        return values
-    at_sea = broken if land is None else broken & ~land
-    if at_sea.any() and not staggered:
-        faults.add(
-            code="background-incomplete",
-            variable=label,
-            index=tuple(int(axis[0]) for axis in np.nonzero(at_sea)[-2:]),
-            found=f"{int(at_sea.sum())} values that are not finite, at sea",
-            expected="a complete state, but on land",
-            fix="background.fillna(...)",
-        )
-        return values
-    # Nothing flows through a coast.
-    return np.where(broken, 0.0 if staggered else values[~broken].mean(), values)

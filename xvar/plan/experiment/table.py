@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import xarray as xr
@@ -67,16 +67,6 @@ class Points:
         faults.raise_if_any()
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Columns (point,) of a table, checked; `variable` is the number of the observed variable in the state."""
-
-    date: Array
-    value: Array
-    std: Array
-    variable: Array
-
-
 def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
     """Return every pixel of some images that has a value, as a table for `Points`.
 
@@ -116,13 +106,16 @@ def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
     )
 
 
-def is_table(data: Any) -> bool:
+def is_table(data: Any) -> TypeGuard[xr.Dataset]:
     """Return whether data are a table of points: a Dataset with a 1-D ``value``."""
     return isinstance(data, xr.Dataset) and "value" in data and data["value"].ndim == 1
 
 
-def read_rows(points: Points, names: Sequence[str], faults: Faults) -> Rows | None:
-    """Return the columns of a table of observations of some variables; None if a fault was added."""
+def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str, Array] | None:
+    """Return the columns (point,) of a table of observations of some variables; None if a fault was added.
+
+    They are ``date``, ``value``, ``std`` and ``variable``, the number of the observed variable in `names`.
+    """
     before, dataset = len(faults), points.dataset
     if not is_table(dataset):
         held = "none" if dataset is None else ", ".join(map(str, getattr(dataset, "variables", [dataset])))
@@ -133,7 +126,6 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> Rows | No
             fix="observation=xvar.observation.Points(table)",
         )
         return None
-    assert dataset is not None
     value = np.asarray(dataset["value"].values, dtype="float64")
     date = read_dates(dataset, faults)
     stated = dataset["std"].values if "std" in dataset else np.nan if points.std is None else points.std
@@ -148,8 +140,31 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> Rows | No
             expected="that of the error of observation, in the units of the value",
             fix="a variable std of the points, or Points(points, std=0.02)",
         )
-    variable = _variables(points, names, value.size, faults)
-    return None if len(faults) > before or date is None or variable is None else Rows(date, value, std, variable)
+    only = names[0] if len(names) == 1 else None
+    own = dataset["variable"].values if "variable" in dataset else points.variable or only
+    words = np.broadcast_to(np.asarray("" if own is None else own).astype(str), value.size).tolist()
+    unknown = [index for index, word in enumerate(words) if word not in names]
+    expected = f"a variable of the state: {', '.join(map(repr, names))}"
+    if own is None:
+        faults.add(
+            code="points-without-variable",
+            found="points that do not name the observed variable",
+            expected=expected,
+            fix=f"Points(points, variable={names[0]!r}), or a variable of the points named variable",
+        )
+    elif unknown:
+        faults.add(
+            code="observed-variable-unknown",
+            variable="variable",
+            index=unknown[0],
+            found=f"observations of {', '.join(map(repr, sorted({words[index] for index in unknown})))}",
+            expected=expected,
+            fix=f"rename them to {names[0]!r}, or leave them out",
+        )
+    if len(faults) > before or date is None:
+        return None
+    variable = np.array([names.index(word) for word in words], dtype="int64")
+    return {"date": date, "value": value, "std": std, "variable": variable}
 
 
 def read_dates(dataset: xr.Dataset, faults: Faults) -> Array | None:
@@ -165,32 +180,3 @@ def read_dates(dataset: xr.Dataset, faults: Faults) -> Array | None:
         )
         return None
     return np.asarray(time.values)
-
-
-def _variables(points: Points, names: Sequence[str], count: int, faults: Faults) -> Array | None:
-    """Return the number of the observed variable of each point; None if a fault was added."""
-    assert points.dataset is not None
-    only = names[0] if len(names) == 1 else None
-    stated = points.dataset["variable"].values if "variable" in points.dataset else points.variable or only
-    expected = f"a variable of the state: {', '.join(map(repr, names))}"
-    if stated is None:
-        faults.add(
-            code="points-without-variable",
-            found="points that do not name the observed variable",
-            expected=expected,
-            fix=f"Points(points, variable={names[0]!r}), or a variable of the points named variable",
-        )
-        return None
-    words = np.broadcast_to(np.asarray(stated).astype(str), count)
-    unknown = sorted(set(words.tolist()) - set(names))
-    if unknown:
-        faults.add(
-            code="observed-variable-unknown",
-            variable="variable",
-            index=int(np.flatnonzero(np.isin(words, unknown))[0]),
-            found=f"observations of {', '.join(map(repr, unknown))}",
-            expected=expected,
-            fix=f"rename them to {names[0]!r}, or leave them out",
-        )
-        return None
-    return np.array([names.index(word) for word in words.tolist()], dtype="int64")

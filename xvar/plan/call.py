@@ -1,18 +1,51 @@
-"""Reading of the data of a call."""
+"""A call whose data are read: its record, its windows and its options."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import cached_property
 
 import xarray as xr
 
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.errors import Faults
+from xvar.execution.schedule import Schedule
+from xvar.plan.configuration import Configuration
 from xvar.plan.experiment.record import read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.options import Options
+from xvar.plan.windows import windows_of
 from xvar.quality.rules import read_quality
 from xvar.quality.screening import screen_record
+
+
+@dataclass(frozen=True)
+class Call:
+    """Record, windows and options of a call, with the faults and notes that planning adds."""
+
+    record: Record
+    schedule: Schedule
+    configuration: Configuration
+    options: Options
+    background: xr.Dataset | None
+    faults: Faults
+    notes: list[str]
+
+    @property
+    def name(self) -> str:
+        """Name of the variable."""
+        return self.configuration.variable
+
+    @property
+    def cycled(self) -> bool:
+        """True if each window begins from the forecast of the window before."""
+        return self.configuration.cycled
+
+    @cached_property
+    def windows(self) -> list[tuple[float, float]]:
+        """Beginning and length of each window, see `windows_of`."""
+        return windows_of(self.schedule, self.record)
 
 
 def read_source(
@@ -22,7 +55,7 @@ def read_source(
 
     The Dataset of a table of points is its background, which has the grid.
     """
-    if isinstance(data, xr.Dataset) and is_table(data):
+    if is_table(data):
         return read_point_record(data, variable, options, faults)
     dataset, name = as_dataset(data, faults)
     record = read_record(
