@@ -40,7 +40,9 @@ def stated_codes() -> list[tuple[str, ast.expr | None]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name, keywords = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
-                if name == "Fault" or (name.endswith(".add") and "found" in keywords):
+                if None in keywords:  # of a call that hands its own keywords on
+                    continue
+                if name == "Fault" or ((name == "InputError" or name.endswith(".add")) and "found" in keywords):
                     found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", keywords.get("code")))
     return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 
 def printable(text: object, *, keep: str = "") -> str:
@@ -75,7 +77,8 @@ class Fault:
 class InputError(ValueError):
     """The input or an option cannot be used.
 
-    The message has one line for each fault of the call, so that all can be fixed at once.
+    The message has one line for each fault of the call, so that all can be fixed at once. Keywords are the fields of a
+    single `Fault`.
 
     Attributes
     ----------
@@ -83,9 +86,9 @@ class InputError(ValueError):
         The faults, in the order in which they were found.
     """
 
-    def __init__(self, *faults: Fault) -> None:
-        self.faults = faults
-        lines = [str(fault) for fault in faults]
+    def __init__(self, *faults: Fault, **single: Any) -> None:
+        self.faults = (*faults, Fault(**single)) if single else faults
+        lines = [str(fault) for fault in self.faults]
         super().__init__(
             lines[0] if len(lines) == 1 else "\n".join([f"{len(lines)} faults:", *(f"- {line}" for line in lines)])
         )
@@ -112,6 +115,19 @@ def warn(text: str, category: type[Warning]) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
+
+
+def require(package: str, extra: str, what: str, otherwise: str = "") -> Any:
+    """Import a package of an extra of xvar; InputError if it is missing for `what`, with another way out, if any."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            code="missing-extra",
+            found=f"{what} without the package {package}",
+            expected=package,
+            fix=f"pip install 'xvar[{extra}]'{otherwise}",
+        ) from error
 
 
 def nearest(word: object, known: Iterable[object], otherwise: str) -> str:

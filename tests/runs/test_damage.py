@@ -23,8 +23,9 @@ import xarray as xr
 import xvar
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
-from xvar.runs import Interrupted, durable, status
-from xvar.runs.durable import StoreError
+from xvar.io import durable
+from xvar.io.durable import StoreError
+from xvar.runs import Interrupted, status
 
 KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]
 

@@ -12,6 +12,10 @@ from collections.abc import Callable, Sequence
 #: Codecs that change no size by more than a few bytes; they stand before a compressor, checksums also after it.
 CHECKSUMS = frozenset({"fletcher32", "crc32", "crc32c", "adler32"})
 SAME_SIZE = CHECKSUMS | {"bytes", "transpose", "shuffle", "delta", "fixedscaleoffset", "quantize", "bitround"}
+#: Reports a fault: code, place in the file, description.
+Refuse = Callable[[str, str, str], Exception]
+#: Bytes that a whole file may take in any case.
+HARMLESS = 64_000_000
 #: Bytes that a chunk may decode to beyond what it declares.
 SLACK = 65_536
 _DEFLATE_RATIO, _LZF_RATIO = 1032, 90
@@ -68,13 +72,11 @@ def _zstd(content: memoryview, limit: int) -> int:
     return total
 
 
-def _number(place: int, order: str = "<") -> Callable[[memoryview, int], int]:
+def _number(place: int) -> Callable[[memoryview, int], int]:
     """Return a reader of the size that a header states; the library allocates that."""
 
     def read(content: memoryview, limit: int) -> int:  # noqa: ARG001
-        if len(content) < place + 4:
-            return 0
-        return int(struct.unpack_from(f"{order}I", content, place)[0])
+        return int.from_bytes(content[place : place + 4], "little") if len(content) >= place + 4 else 0
 
     return read
 
@@ -98,16 +100,16 @@ def one_compressor(codecs: Sequence[str]) -> bool:
     return all(name in SAME_SIZE for name in rest[:-1])
 
 
-def expands(codecs: Sequence[str], size: int, read: Callable[[], memoryview], declared: int, harmless: int) -> bool:
+def expands(codecs: Sequence[str], size: int, read: Callable[[], memoryview], declared: int, whole: int) -> bool:
     """Return True if a stored chunk of `size` bytes may decode to far more than the `declared` bytes.
 
     `codecs` are in the order of encoding, see `one_compressor`. The size of deflate is known only by inflating: it is
-    inflated if it might exceed `harmless`, the bytes that the whole array declares.
+    inflated if it might exceed what is harmless for an array that declares `whole` bytes.
     """
     limit = 4 * declared + SLACK
     compressor = next((name for name in codecs if name in _SIZES), None)
     if compressor is None:
         return size > limit
-    if _SIZES[compressor] is _inflate and _DEFLATE_RATIO * size <= max(limit, harmless):
+    if _SIZES[compressor] is _inflate and _DEFLATE_RATIO * size <= max(limit, 3 * whole, HARMLESS):
         return False
     return _SIZES[compressor](read(), limit) > limit

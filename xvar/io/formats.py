@@ -59,3 +59,8 @@ def _is_consolidated(store: Path) -> bool:
     described = store / "zarr.json"
     text = described.read_text(encoding="utf-8", errors="replace") if described.is_file() else ""
     return (store / ".zmetadata").exists() or '"consolidated_metadata"' in text
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of what a library says of a file that it cannot read."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

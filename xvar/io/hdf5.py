@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from xvar.io.expansion import expands, one_compressor
+import numpy as np
+
+from xvar.io.expansion import HARMLESS, Refuse, expands, one_compressor
 
 #: Filters by their registered number.
 FILTERS = {
@@ -20,12 +20,8 @@ FILTERS = {
     32001: "blosc",
     32015: "zstd",
 }
-HARMLESS = 64_000_000
 #: Strings of variable length: each may refer to the same megabytes.
 STRINGS = 100_000
-
-#: Reports a fault: code, place in the file, description.
-Refuse = Callable[[str, str, str], Exception]
 
 
 def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
@@ -76,9 +72,8 @@ def _check_dataset(dataset: Any, path: Path, place: str, refuse: Refuse) -> int:
         raise refuse("external-storage", place, f"data in another file, {dataset.external[0][0]}")
     plist, item = dataset.id.get_create_plist(), dataset.id.get_type().get_size()
     numbers = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
-    for number in numbers:
-        if number not in FILTERS:
-            raise refuse("unknown-filter", place, f"filter {number} of HDF5")
+    for number in set(numbers) - set(FILTERS):
+        raise refuse("unknown-filter", place, f"filter {number} of HDF5")
     codecs = [FILTERS[number] for number in numbers]
     if not one_compressor(codecs):
         raise refuse("unknown-filter", place, f"filters {', '.join(codecs)}, of which one more compresses")
@@ -90,15 +85,14 @@ def _check_dataset(dataset: Any, path: Path, place: str, refuse: Refuse) -> int:
         chunks: list[Any] = []
         dataset.id.chunk_iter(chunks.append)  # nothing else may be read from within
         for info in chunks:
-            read = partial(_read_chunk, dataset, info.chunk_offset)
-            if expands(codecs, info.size, read, declared, max(3 * size, HARMLESS)):
+
+            def read(offset: tuple[int, ...] = info.chunk_offset) -> memoryview:
+                return memoryview(dataset.id.read_direct_chunk(offset)[1])
+
+            if expands(codecs, info.size, read, declared, size):
                 found = f"a chunk at {info.chunk_offset} that decodes to more than the {declared} bytes it declares"
                 raise refuse("expanding-chunk", place, found)
     return size
-
-
-def _read_chunk(dataset: Any, offset: tuple[int, ...]) -> memoryview:
-    return memoryview(dataset.id.read_direct_chunk(offset)[1])
 
 
 def _check_strings(dataset: Any, path: Path, place: str, refuse: Refuse) -> None:
@@ -111,15 +105,7 @@ def _check_strings(dataset: Any, path: Path, place: str, refuse: Refuse) -> None
     if dataset.size and dataset.size > STRINGS:
         raise refuse("too-many-strings", place, f"{dataset.size} values of variable length")
     for index in range(dataset.size or 0):
-        value = dataset[_unravelled(index, dataset.shape)] if dataset.shape else dataset[()]
+        value = dataset[np.unravel_index(index, dataset.shape)]
         total += len(value) * getattr(getattr(value, "dtype", None), "itemsize", 1)
         if total > limit:
             raise refuse("expanding-chunk", place, f"strings of more than {limit} bytes in all")
-
-
-def _unravelled(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    found = []
-    for size in reversed(shape):
-        index, rest = divmod(index, size)
-        found.append(rest)
-    return tuple(reversed(found))

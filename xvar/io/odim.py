@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xvar.cf.detection import detected
 from xvar.cf.kinds import kind
 from xvar.cf.limits import physical_limits
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, require
 from xvar.io.composite import OBJECTS, image_on_map, object_of, open_composite
 from xvar.io.formats import HDF5
 
@@ -22,7 +22,6 @@ QUANTITIES = {
     **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
     "RATE": ("mm h-1", "rainfall_rate"),
 }
-EXTRA = "pip install 'xvar[radar]'"
 
 
 def is_odim(path: Path) -> bool:
@@ -72,11 +71,7 @@ def open_odim(
        4/3 of its radius). doi:10.1016/C2009-0-22358-0
     """
     names = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    try:
-        import xradar  # noqa: F401  (registers the engine)
-    except ImportError as error:
-        what = "a radar volume of ODIM_H5, without the package xradar"
-        raise _refused("missing-extra", names[0], what, "xradar", EXTRA) from error
+    require("xradar", "radar", f"{names[0]}, a radar volume of ODIM_H5,")  # registers the engine
     images = [
         open_composite(path, quantity, QUANTITIES)
         if object_of(path) in OBJECTS

@@ -14,9 +14,9 @@ from xvar.cf.size import available_memory
 from xvar.cf.units import normalise_units, same_units
 from xvar.errors import Fault, Faults, InputError
 from xvar.io.classic import broken_header
-from xvar.io.formats import engine, formats
+from xvar.io.formats import engine, first_line, formats
 from xvar.io.odim import is_odim, open_odim
-from xvar.io.remote import fetch, is_url, zarr_options
+from xvar.io.remote import fetch, is_url, open_remote_zarr
 from xvar.io.untrusted import check_untrusted
 from xvar.io.writing import ZARR
 
@@ -48,19 +48,17 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
         named.
     """
     if len(names) == 1 and is_url(str(names[0])) and str(names[0]).rstrip("/").endswith(ZARR):
-        return _open_remote_zarr(str(names[0]), group, trusted=trusted)
+        return open_remote_zarr(str(names[0]), group, trusted=trusted)
     paths = [path for name in names for path in (fetch(str(name)) if is_url(str(name)) else _matching(str(name)))]
     for path in paths:
         if path.is_file() and not path.stat().st_size:
             raise _unreadable("empty-file", [path], "empty, 0 bytes", _AGAIN)
-    try:
-        engines = [_engine(path, trusted=trusted) for path in paths]
-    except PermissionError as error:
-        raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
-    if group is None and is_odim(paths[0]):
-        return open_odim(paths)
     units: dict[str, dict[str, str]] = {}
+    engines: list[dict[str, Any]] = []
     try:
+        engines += [_engine(path, trusted=trusted) for path in paths]
+        if group is None and is_odim(paths[0]):
+            return open_odim(paths)
         if len(paths) == 1:
             opened = xr.open_dataset(paths[0], group=group, **engines[0])
         else:
@@ -73,15 +71,16 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
                 join="exact",
                 preprocess=partial(_note_units, units),
                 group=group,
-                **_common(engines),
+                # Each has its own engine if they differ, and xarray finds it.
+                **(engines[0] if all(other == engines[0] for other in engines) else {}),
             )
+    except InputError:
+        raise
     except PermissionError as error:
         raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
     except Exception as error:  # readers of broken files raise whatever they stumble over
-        if isinstance(error, InputError):
-            raise
         _refuse_other_grids(paths, engines, group)
-        what = f"no data that xarray can open: {_first_line(error)}"
+        what = f"no data that xarray can open: {first_line(error)}"
         fix = f"{_AGAIN} if it is broken; else NetCDF or Zarr, or install the reader of its format"
         raise _unreadable("unreadable-file", paths, what, fix) from error
     _refuse_mixed_units(units)
@@ -89,14 +88,9 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
         groups = _groups(paths[0], engines[0])
         if groups:
             opened.close()
-            raise InputError(
-                Fault(
-                    f"{paths[0]}: no variables but in groups: {', '.join(groups[:10])}",
-                    "the name of one",
-                    f"--group {groups[0]}, or xarray.open_dataset(path, group={groups[0]!r})",
-                    code="variables-in-groups",
-                )
-            )
+            found = f"{paths[0]}: no variables but in groups: {', '.join(groups[:10])}"
+            fix = f"--group {groups[0]}, or xarray.open_dataset(path, group={groups[0]!r})"
+            raise InputError(Fault(found, "the name of one", fix, code="variables-in-groups"))
     return opened
 
 
@@ -137,7 +131,7 @@ def open_untrusted(path: str | Path, group: str | None = None) -> xr.Dataset:
                 expected=f"at most the {have / 1e9:.3g} GB of memory of this machine",
                 fix="xarray.open_dataset(path, chunks={}) if the file is trusted",
             )
-    if faults.first is not None:
+    if len(faults):
         dataset.close()
     faults.raise_if_any()
     return dataset
@@ -154,25 +148,10 @@ def _engine(path: Path, *, trusted: bool) -> dict[str, Any]:
     return engine(path, "zarr") if path.suffix in ZARR and "zarr" in found else {}
 
 
-def _common(engines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the one engine of all files; each has its own if they differ, and xarray finds it."""
-    first, *others = engines
-    return dict(first) if all(other == first for other in others) else {}
-
-
-def _open_remote_zarr(url: str, group: str | None, *, trusted: bool) -> xr.Dataset:
-    options = zarr_options(url, trusted=trusted)
-    try:
-        return xr.open_dataset(url, group=group, **options)
-    except Exception as error:  # as of files
-        what = f"{url!r}: no data that xarray can open: {_first_line(error)}"
-        raise InputError(Fault(what, "a Zarr store", "check the address", code="unreadable-file")) from error
-
-
 def _refuse_other_grids(paths: Sequence[Path], engines: Sequence[Mapping[str, Any]], group: str | None) -> None:
     """Refuse files that can each be read, but are of different grids."""
     grids: dict[str, dict[str, tuple[int, float, float]]] = {}
-    for path, options in zip(paths, engines, strict=True) if len(paths) > 1 else []:
+    for path, options in zip(paths, engines, strict=False) if len(paths) > 1 else []:
         try:
             with xr.open_dataset(path, group=group, **options) as one:
                 grids[str(path)] = {
@@ -188,14 +167,12 @@ def _refuse_other_grids(paths: Sequence[Path], engines: Sequence[Mapping[str, An
             if grid[dim] != other[dim]:
                 (a, begin, end), (b, from_, to) = grid[dim], other[dim]
                 raise InputError(
-                    Fault(
-                        f"{a} points along {dim!r}, {begin:g} to {end:g}, in {first} and {b}, {from_:g} to {to:g}, in "
-                        f"{name}",
-                        "one grid in all files of a record",
-                        f"choose what they share, ds.sel({dim}=slice(...)), or run them apart",
-                        dimension=dim,
-                        code="different-grids",
-                    )
+                    code="different-grids",
+                    dimension=dim,
+                    found=f"{a} points along {dim!r}, {begin:g} to {end:g}, in {first} and {b}, {from_:g} to {to:g},"
+                    f" in {name}",
+                    expected="one grid in all files of a record",
+                    fix=f"choose what they share, ds.sel({dim}=slice(...)), or run them apart",
                 )
 
 
@@ -253,8 +230,3 @@ def _matching(name: str) -> list[Path]:
 def _unreadable(code: str, paths: Sequence[Path], what: str, fix: str) -> InputError:
     names = ", ".join(str(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return InputError(Fault(f"{names}: {what}", "files that xarray reads as one Dataset", fix, code=code))
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]

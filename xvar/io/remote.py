@@ -6,9 +6,11 @@ import functools
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+
+import xarray as xr
 
 from xvar.errors import Fault, InputError
+from xvar.io.formats import first_line
 from xvar.io.untrusted import check_untrusted_metadata
 
 EXTRA = "pip install 'xvar[remote]' brings http and s3"
@@ -25,11 +27,15 @@ def fetch(url: str) -> list[Path]:
     InputError if the protocol is unknown or needs a package that is not installed, nothing answers, or no file matches.
     """
     try:
-        system, names = _resolve(url)
-        if "file" in _protocols(system):
+        from fsspec.core import get_fs_token_paths
+        from fsspec.implementations.local import LocalFileSystem
+
+        system, _, names = get_fs_token_paths(url, mode="rb")
+        names = sorted(names)
+        if isinstance(system, LocalFileSystem):
             found = [Path(name) for name in names]
         else:
-            folders = [Path(tempfile.mkdtemp(dir=_folder())) for _ in names]  # the same name may be in two places
+            folders = [Path(tempfile.mkdtemp(dir=_scratch().name)) for _ in names]  # one name may be in two places
             found = [folder / Path(name).name for folder, name in zip(folders, names, strict=True)]
             for name, target in zip(names, found, strict=True):
                 with system.open(name, "rb") as source, target.open("wb") as copy:
@@ -42,8 +48,8 @@ def fetch(url: str) -> list[Path]:
     return found
 
 
-def zarr_options(url: str, *, trusted: bool = True) -> dict[str, Any]:
-    """Return options for `xarray.open_zarr` of a URL: xarray warns if it looks for consolidated metadata in vain.
+def open_remote_zarr(url: str, group: str | None, *, trusted: bool) -> xr.Dataset:
+    """Open a Zarr store at a URL in place.
 
     InputError if zarr or the protocol is not installed, nothing answers, or the store fails `check_untrusted_metadata`.
     """
@@ -52,12 +58,17 @@ def zarr_options(url: str, *, trusted: bool = True) -> dict[str, Any]:
         from fsspec import get_mapper
 
         store = get_mapper(url)
+        # Xarray warns if it looks for consolidated metadata in vain.
         consolidated = ".zmetadata" in store or b'"consolidated_metadata"' in store.get("zarr.json", b"")
     except Exception as error:
         raise _unreachable(url, "a Zarr store", error) from error
     if not trusted:
         check_untrusted_metadata(store, url)
-    return {"engine": "zarr", "consolidated": consolidated}
+    try:
+        return xr.open_dataset(url, group=group, engine="zarr", consolidated=consolidated)
+    except Exception as error:
+        what = f"{url!r}: no data that xarray can open: {first_line(error)}"
+        raise InputError(Fault(what, "a Zarr store", "check the address", code="unreadable-file")) from error
 
 
 def _unreachable(url: str, kind: str, error: Exception) -> InputError:
@@ -66,30 +77,10 @@ def _unreachable(url: str, kind: str, error: Exception) -> InputError:
     fix = f"{EXTRA}; pip install 'xvar[zarr]' brings zarr" if missing else "check the address, and that you may read it"
     expected = "the package that it needs" if missing else f"{kind} that can be read there"
     code = "missing-package" if missing else "unreadable-url"
-    return InputError(Fault(f"{url!r}: {_line(error)}", expected, fix, code=code))
-
-
-def _resolve(url: str) -> tuple[Any, list[str]]:
-    """Return the file system of a URL, and the files in it that match."""
-    from fsspec.core import get_fs_token_paths
-
-    system, _, names = get_fs_token_paths(url, mode="rb")
-    return system, sorted(names)
-
-
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+    return InputError(Fault(f"{url!r}: {first_line(error)}", expected, fix, code=code))
 
 
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="xvar-")
-
-
-def _folder() -> str:
     """Return the folder of the copies, which is removed when the process ends."""
-    return _scratch().name
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return tempfile.TemporaryDirectory(prefix="xvar-")

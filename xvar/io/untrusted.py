@@ -9,9 +9,10 @@ from typing import Any
 from xvar.cf.size import available_memory
 from xvar.errors import Fault, InputError
 from xvar.io.classic import broken_header
+from xvar.io.expansion import Refuse
 from xvar.io.formats import NAMES, engine, formats
 from xvar.io.hdf5 import check_hdf5
-from xvar.io.zarr import CONSOLIDATED_2, NODE_3, Refuse, check_zarr, read_metadata
+from xvar.io.zarr import CONSOLIDATED_2, NODE_3, check_zarr, read_metadata
 
 TRUST = "xarray.open_dataset(path) if the file is trusted; --trusted on the command line"
 
@@ -60,12 +61,10 @@ def _refuse_large(sizes: Mapping[str, int], refuse: Refuse) -> None:
 def _refusals(path: Path | str) -> Refuse:
     def refuse(code: str, place: str, what: str) -> InputError:
         return InputError(
-            Fault(
-                f"{path}: {what} at {'/' + place.lstrip('/')!r}",
-                "data in the file itself, in plain types and well-known codecs, of the size that it declares",
-                f"a copy made by ncks or h5repack; {TRUST}",
-                code=code,
-            )
+            code=code,
+            found=f"{path}: {what} at {'/' + place.lstrip('/')!r}",
+            expected="data in the file itself, in plain types and well-known codecs, of the size that it declares",
+            fix=f"a copy made by ncks or h5repack; {TRUST}",
         )
 
     return refuse

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
 
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, require
+from xvar.io.durable import disk_errors, remove, replace, sync, sync_all
 
 NETCDF = (".nc", ".nc4", ".netcdf", ".cdf")
 ZARR = (".zarr",)
@@ -33,28 +32,21 @@ def check_target(
         raise InputError(Fault(f"output {str(path)!r}", "a place on this machine", fix, code="remote-output"))
     target = Path(path).expanduser()
     if target.suffix.lower() not in suffixes:
-        raise InputError(
-            Fault(
-                f"output {str(path)!r}",
-                f"a name that ends in {usual}",
-                f"-o {target.with_suffix(suffixes[0])}",
-                code="unknown-suffix",
-            )
-        )
-    if not target.parent.is_dir():
-        raise InputError(
-            Fault(
-                f"no folder {str(target.parent)!r}",
-                "a folder that exists",
-                f"mkdir -p {target.parent}",
-                code="missing-folder",
-            )
-        )
+        fix = f"-o {target.with_suffix(suffixes[0])}"
+        raise InputError(Fault(f"output {str(path)!r}", f"a name that ends in {usual}", fix, code="unknown-suffix"))
+    refuse_missing_folder(target)
     if target.exists() and not overwrite:
         raise InputError(
             Fault(f"{str(path)!r}, which exists", "a new name", "another name, or --overwrite", code="file-exists")
         )
     return target
+
+
+def refuse_missing_folder(target: Path) -> None:
+    """Raise InputError if the folder of a file to write is missing."""
+    if not target.parent.is_dir():
+        fix = f"mkdir -p {target.parent}"
+        raise InputError(Fault(f"no folder {str(target.parent)!r}", "a folder that exists", fix, code="missing-folder"))
 
 
 def write(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -80,64 +72,22 @@ def write(dataset: xr.Dataset, path: str | Path, *, overwrite: bool = False) -> 
     ------
     InputError
         See `check_target`; if Zarr is not installed.
+    StoreError
+        If the disk refuses: an OSError with the path.
     """
     target = check_target(path, overwrite=overwrite)
-    interim = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if target.suffix.lower() in ZARR:
-            _write_zarr(dataset, interim)
-            for folder, _, names in os.walk(interim):
-                for name in names:
-                    _flush(Path(folder) / name)
-            _replace_folder(interim, target)
-        else:
-            dataset.to_netcdf(interim, engine="netcdf4")
-            _flush(interim)
-            interim.replace(target)
-        _flush(target.parent)
-    finally:
-        if interim.is_dir():
-            shutil.rmtree(interim)
-        interim.unlink(missing_ok=True)
-    return target
-
-
-def _write_zarr(dataset: xr.Dataset, path: Path) -> None:
-    try:
-        import zarr
-    except ImportError as error:
-        raise InputError(
-            Fault(
-                "a Zarr store to write without the package zarr",
-                "zarr",
-                "pip install 'xvar[zarr]', or -o NAME.nc",
-                code="missing-extra",
-            )
-        ) from error
-    # Format 3 has no consolidated metadata, and zarr warns if they are written.
-    dataset.to_zarr(path, mode="w", consolidated=int(zarr.__version__.split(".")[0]) < 3)
-
-
-def _replace_folder(interim: Path, target: Path) -> None:
-    """Replace a folder by another, which no system call does at once."""
-    if not target.exists():
-        interim.replace(target)
-        return
-    former = target.with_name(f".{target.name}.{os.getpid()}.former")
-    target.replace(former)
-    interim.replace(target)
-    if former.is_dir():
-        shutil.rmtree(former)
-    else:
-        former.unlink()
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or the entries of a folder to the disk."""
-    # Not every system opens folders.
-    with contextlib.suppress(PermissionError):
-        descriptor = os.open(path, os.O_RDONLY)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with disk_errors(target, "nothing was written"):
         try:
-            os.fsync(descriptor)
+            if target.suffix.lower() in ZARR:
+                zarr = require("zarr", "zarr", "a Zarr store to write", ", or -o NAME.nc")
+                # Format 3 has no consolidated metadata, and zarr warns if they are written.
+                dataset.to_zarr(draft, mode="w", consolidated=int(zarr.__version__.split(".")[0]) < 3)
+                sync_all(draft.rglob("*"), draft)
+            else:
+                dataset.to_netcdf(draft, engine="netcdf4")
+                sync(draft)
+            replace(draft, target)
         finally:
-            os.close(descriptor)
+            remove(draft)
+    return target

@@ -6,25 +6,22 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from xvar.io.expansion import COMPRESSORS, SAME_SIZE, expands, one_compressor
+from xvar.io.expansion import COMPRESSORS, SAME_SIZE, Refuse, expands, one_compressor
 
 ARRAY_2, GROUP_2, ATTRIBUTES_2, CONSOLIDATED_2, NODE_3 = ".zarray", ".zgroup", ".zattrs", ".zmetadata", "zarr.json"
 METADATA = frozenset({ARRAY_2, GROUP_2, ATTRIBUTES_2, CONSOLIDATED_2, NODE_3})
 CODECS = COMPRESSORS - {"deflate", "szip", "lzf"} | SAME_SIZE
 METADATA_BYTES = 64_000_000
-HARMLESS = 64_000_000
 _TYPE_2 = re.compile(r"[<>|=]?(?P<kind>[biufcSUmM])(?P<bytes>\d{1,6})(\[\d*\w+\])?")
 _TYPE_3 = re.compile(r"bool|(?:u?int|float|complex)(?P<bits>8|16|32|64|128)")
 _NOWHERE = 2**64 - 1  # offset of an inner chunk that a shard does not have
-
-#: Reports a fault: code, place in the store, description.
-Refuse = Callable[[str, str, str], Exception]
 
 
 @dataclass(frozen=True)
@@ -196,27 +193,21 @@ def _expands(array: Array, path: Path) -> bool:
     size = path.stat().st_size if path.exists() else 0
     if not size:
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        content = memoryview(mapped)
-        try:
-            if array.inner is None:
-                return expands(array.codecs, size, lambda: content, array.chunk, max(3 * array.size, HARMLESS))
-            part, count, at_end, checked = array.inner
-            length = 16 * count + 4 * checked
-            if length > size:
-                return False  # no shard: the reader fails
-            index = bytes(content[size - length :] if at_end else content[:length])
-            for number in range(count):
-                offset, stored = (
-                    int.from_bytes(index[16 * number + at : 16 * number + at + 8], "little") for at in (0, 8)
-                )
-                if offset != _NOWHERE and offset + stored <= size:
-                    chunk = content[offset : offset + stored]
-                    try:
-                        if expands(part.codecs, stored, lambda: chunk, part.chunk, max(3 * array.size, HARMLESS)):  # noqa: B023
-                            return True
-                    finally:
-                        chunk.release()
-            return False
-        finally:
-            content.release()
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+    ):
+        if array.inner is None:
+            return expands(array.codecs, size, lambda: content, array.chunk, array.size)
+        part, count, at_end, checked = array.inner
+        length = 16 * count + 4 * checked
+        if length > size:
+            return False  # no shard: the reader fails
+        index = bytes(content[size - length :] if at_end else content[:length])
+        for offset, stored in struct.iter_unpack("<QQ", index[: 16 * count]):
+            if offset != _NOWHERE and offset + stored <= size:
+                with content[offset : offset + stored] as chunk:
+                    if expands(part.codecs, stored, lambda: chunk, part.chunk, array.size):
+                        return True
+        return False

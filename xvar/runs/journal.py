@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.errors import Status
-from xvar.runs.durable import durable, sync
+from xvar.io.durable import durable, sync
 from xvar.runs.manifest import Manifest
 
 Fields = Mapping[str, NDArray[Any]]

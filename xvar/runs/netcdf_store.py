@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.runs.durable import StoreError, checksum, disk_errors, durable, remove, sync
-from xvar.runs.durable import replace as replace_store
+from xvar.io.durable import StoreError, checksum, disk_errors, durable, remove, sync
+from xvar.io.durable import replace as replace_store
 from xvar.runs.journal import Fields, Journal, State, header, read_journal
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, nothing_run, per_window

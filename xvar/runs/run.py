@@ -23,8 +23,8 @@ from xvar.errors import Fault, InputError, Status, refuse_unknown
 from xvar.execution import workers as processes
 from xvar.execution.batches import Batch, LazyTasks, WindowError, reason_of
 from xvar.execution.dispatch import deferred
+from xvar.io.durable import StoreError, restore
 from xvar.runs.cluster import DEATHS, connected, started
-from xvar.runs.durable import StoreError, restore
 from xvar.runs.journal import State, WriteRecord
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.manifest import Manifest, make_manifest

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xvar.runs.durable import checksum, disk_errors
+from xvar.io.durable import checksum, disk_errors
 from xvar.runs.journal import Journal, State, WriteRecord
 from xvar.runs.manifest import Manifest
 

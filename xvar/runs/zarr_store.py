@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError, Status
-from xvar.runs.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
+from xvar.io.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
 from xvar.runs.journal import Fields, Journal, State, WriteRecord
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, few_numbers, nothing_run, per_window

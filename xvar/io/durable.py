@@ -96,12 +96,11 @@ def remove(path: Path) -> None:
 
 
 def replace(new: Path, old: Path) -> None:
-    """Put a complete store in the place of another in one step: no reader finds the place empty.
+    """Put a complete file or store in the place of another in one step: no reader finds the place empty.
 
-    If the file system cannot exchange folders, the former store is set aside as `former`, from which `restore` recovers
-    it.
+    If the file system cannot exchange folders, the former store is set aside, from where `restore` recovers it.
     """
-    if not old.exists() or not old.is_dir():
+    if not old.exists() or (old.is_file() and new.is_file()):
         new.replace(old)
     elif _exchange(new, old):
         remove(new)
