@@ -9,7 +9,7 @@ from typing import Any
 
 import dask.config
 
-from xvar.errors import Fault, InputError
+from xvar.errors import InputError, require
 from xvar.execution import workers as processes
 
 DEATHS = 3  # of workers, before the batch that they ran is blamed
@@ -27,38 +27,21 @@ _CONFIG = {
 }
 
 
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise InputError(
-            Fault(
-                code="missing-extra",
-                found="workers without the package distributed",
-                expected="distributed",
-                fix="pip install 'xvar[distributed]'",
-            )
-        ) from error
-    return distributed
-
-
 @contextmanager
 def connected(scheduler: str | None) -> Iterator[Any]:
     """Yield the client of a scheduler; without an address the active client, or None."""
     if scheduler is None:
         yield processes.active_client()
         return
-    distributed = _distributed()
+    distributed = require("distributed", "distributed", "workers")
     try:
         client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            Fault(
-                code="no-scheduler",
-                found=f"no scheduler at {scheduler!r}: {error}",
-                expected="the address of a running dask scheduler",
-                fix="dask scheduler, which prints its address",
-            )
+            code="no-scheduler",
+            found=f"no scheduler at {scheduler!r}: {error}",
+            expected="the address of a running dask scheduler",
+            fix="dask scheduler, which prints its address",
         ) from error
     with client, client.as_current():
         yield client
@@ -70,7 +53,7 @@ def started(workers: int | None) -> Iterator[Any]:
     if workers is None:
         yield None
         return
-    distributed = _distributed()
+    distributed = require("distributed", "distributed", "workers")
     processes.refuse_fork_method()
     nannies = logging.getLogger("distributed.nanny")
     with ExitStack() as end:

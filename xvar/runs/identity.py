@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Fault, InputError
+from xvar.errors import InputError
 
 #: Fields of xvar's own objects on which no result depends.
 WITHOUT_EFFECT = frozenset({"batch", "device", "errors", "refuse", "together"})
@@ -184,15 +184,13 @@ class Identity:
             reduced = value.__reduce_ex__(4)
         except Exception as error:
             raise InputError(
-                Fault(
-                    code="no-identity",
-                    found=f"{path} ({type(value).__module__}.{type(value).__qualname__}), which cannot be identified"
-                    f" by its content: {error}",
-                    expected="models, operators and options with a state that can be pickled, so that a resumed run can"
-                    " compare them",
-                    fix="define __getstate__(self) in its class, which returns all that results depend on, or make it"
-                    " at its first use",
-                )
+                code="no-identity",
+                found=f"{path} ({type(value).__module__}.{type(value).__qualname__}), which cannot be identified"
+                f" by its content: {error}",
+                expected="models, operators and options with a state that can be pickled, so that a resumed run can"
+                " compare them",
+                fix="define __getstate__(self) in its class, which returns all that results depend on, or make it"
+                " at its first use",
             ) from error
         if isinstance(reduced, str):
             yield from ("global", type(value).__module__, reduced)
@@ -208,11 +206,6 @@ class Identity:
                     yield str(name)
                     yield self.digest(own, f"{path}.{name}")
         yield from (self.digest(own, path) for part in (entries, pairs) for own in part or ())
-
-
-def digest_text(value: object) -> str:
-    """Return the digest of a value that consists of plain values and arrays."""
-    return Identity().digest(value, "value").hex()
 
 
 def _hash(*content: object) -> bytes:

@@ -10,8 +10,8 @@ import base64
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.errors import Status
-from xvar.io.durable import durable, sync
+from xvar.io.durable import sync
 from xvar.runs.manifest import Manifest
 
 Fields = Mapping[str, NDArray[Any]]
@@ -47,20 +47,11 @@ class WriteRecord:
         return self.begin + len(self.numbers["status"])
 
 
-@dataclass(frozen=True)
-class Files:
-    """Files that hold the fields of the windows `begin` to `end` - 1: their checksums by path."""
-
-    begin: int
-    end: int
-    checksums: Mapping[str, int | None]
-
-
 class State:
-    """Content of a journal, the newest record of each window; `damaged` counts lines that cannot be read.
+    """Content of a journal, the newest record of each window.
 
-    `numbers` (window, ...) are NaN or 0 for windows that were not run; `files` are by their first window; `static` has
-    the checksums of files without windows.
+    `numbers` (window, ...) are NaN or 0 for windows that were not run; `files` are checksums by path, by the windows
+    (begin, end) of the files; `static` has the checksums of files without windows.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -68,10 +59,9 @@ class State:
         self.numbers: dict[str, NDArray[Any]] = {"status": np.full(manifest.windows, Status.NOT_RUN, np.int8)}
         self.frames = np.zeros(manifest.windows, np.uint64)
         self.failures: dict[int, str] = {}
-        self.files: dict[int, Files] = {}
+        self.files: dict[tuple[int, int], Mapping[str, int | None]] = {}
         self.static: dict[str, int | None] = {}
-        self.damaged = 0
-        self._holder = np.full(manifest.windows, -1)  # first window of the files of each
+        self._spans = np.zeros((manifest.windows, 2), np.intp)  # of the files of each window
 
     @property
     def status(self) -> NDArray[np.int8]:
@@ -82,15 +72,15 @@ class State:
         """Take over what a record says of its windows; return the files that others replace."""
         replaced: list[str] = []
         if record.files:
-            begin, end = record.chunk or (record.begin, record.end)
-            for first in {int(first) for first in self._holder[begin:end]} - {-1}:
-                former = self.files.pop(first)
-                self._holder[former.begin : former.end] = -1
-                if (former.begin, former.end) != (begin, end):  # what they hold of other windows goes with them
-                    self.status[former.begin : former.end] = Status.NOT_RUN
-                replaced += [path for path in former.checksums if path not in record.files]
-            self.files[begin] = Files(begin, end, record.files)
-            self._holder[begin:end] = begin
+            span = record.chunk or (record.begin, record.end)
+            for begin, end in np.unique(self._spans[slice(*span)], axis=0).tolist():
+                former = self.files.pop((begin, end), {})
+                if (begin, end) != span:  # what they hold of other windows goes with them
+                    self._spans[begin:end] = 0
+                    self.status[begin:end] = Status.NOT_RUN
+                replaced += [path for path in former if path not in record.files]
+            self.files[span] = record.files
+            self._spans[slice(*span)] = span
         rows = slice(record.begin, record.end)
         for name, values in record.numbers.items():
             if name not in self.numbers:
@@ -121,7 +111,7 @@ class State:
         if more > 0:
             self.numbers = {k: np.concatenate([v, _nothing(more, v)]) for k, v in self.numbers.items()}
             self.frames = np.concatenate([self.frames, np.zeros(more, np.uint64)])
-            self._holder = np.concatenate([self._holder, np.full(more, -1)])
+            self._spans = np.concatenate([self._spans, np.zeros((more, 2), np.intp)])
 
 
 def _nothing(windows: int, like: NDArray[Any]) -> NDArray[Any]:
@@ -129,80 +119,48 @@ def _nothing(windows: int, like: NDArray[Any]) -> NDArray[Any]:
     return np.full((windows, *like.shape[1:]), np.nan if like.dtype.kind == "f" else 0, like.dtype)
 
 
-class Journal:
-    """The journal in the file `path`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def create(self, manifest: Manifest, static: Mapping[str, int | None]) -> None:
-        """Begin a journal; the manifest stands there twice, so that no damaged byte makes it unreadable."""
-        with durable(self.path) as file:
-            file.write(header(manifest, static))
-
-    def append(self, records: Iterable[WriteRecord]) -> None:
-        """Add records; they are on the disk when this returns."""
-        self._append(_line(_encode(record)) for record in records)
-
-    def restate(self, manifest: Manifest, static: Mapping[str, int | None]) -> None:
-        """Add another manifest and other checksums of static files, which replace the former."""
-        self._append([header(manifest, static)])
-
-    def _append(self, lines: Iterable[bytes]) -> None:
-        left = b"".join(lines)
-        with self.path.open("ab", buffering=0) as file:
-            size = file.tell()
-            try:
-                while left:
-                    left = left[file.write(left) :]
-                os.fsync(file.fileno())
-            except OSError:  # such as that of a full disk: no half a line stays
-                os.truncate(self.path, size)
-                raise
-
-    def repair(self) -> None:
-        """Remove the unfinished last line of a writer that was killed."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            os.truncate(self.path, whole)
-            sync(self.path)
-
-    def read(self) -> State | None:
-        """Return the content of the file; None if there is none."""
+def append(journal: Path, *lines: bytes) -> None:
+    """Add lines to a journal; they are on the disk when this returns."""
+    left = b"".join(lines)
+    with journal.open("ab", buffering=0) as file:
+        size = file.tell()
         try:
-            return read_journal(self.path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:  # such as that of a full disk: no half a line stays
+            os.truncate(journal, size)
+            raise
+
+
+def repair(journal: Path) -> None:
+    """Remove the unfinished last line of a writer that was killed."""
+    content = journal.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole != len(content):
+        os.truncate(journal, whole)
+        sync(journal)
 
 
 def read_journal(content: bytes) -> State | None:
     """Return the state that the lines of a journal describe; None without a manifest."""
     state: State | None = None
-    damaged = 0
-    for line in content.split(b"\n")[:-1]:  # what stands after the last is unfinished
-        text = line[9:]
-        if line[:9] != b"%08x " % zlib.crc32(text):
-            damaged += 1
-            continue
-        entry = json.loads(text)
+    for text in content.split(b"\n")[:-1]:  # what stands after the last is unfinished
+        if text[:9] != b"%08x " % zlib.crc32(text[9:]):
+            continue  # its windows are not run
+        entry = json.loads(text[9:])
         if "manifest" in entry:
-            manifest = Manifest(**entry["manifest"])
-            if state is None:
-                state = State(manifest)
-            else:
-                state.grow(manifest)
+            state = state or State(Manifest(**entry["manifest"]))
+            state.grow(Manifest(**entry["manifest"]))
             state.static = entry["static"]
         elif state is not None:
             state.apply(_decode(entry))
-    if state is not None:
-        state.damaged = damaged
     return state
 
 
 def header(manifest: Manifest, static: Mapping[str, int | None]) -> bytes:
-    """Return the lines that state a manifest, twice, and the checksums of static content."""
-    return 2 * _line({"manifest": manifest.as_dict(), "static": dict(static)})
+    """Return the lines that state a manifest and the checksums of static content, twice: no damaged byte hides them."""
+    return 2 * _line({"manifest": asdict(manifest), "static": dict(static)})
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
@@ -210,18 +168,15 @@ def _line(entry: Mapping[str, Any]) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
-def _encode(record: WriteRecord) -> dict[str, Any]:
+def line(record: WriteRecord) -> bytes:
+    """Return the line that states a record."""
     arrays = dict(record.numbers) if record.frames is None else {**record.numbers, "": record.frames}
-    return {
-        "begin": record.begin,
-        "numbers": {
-            name: [values.dtype.str, values.shape, base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()]
-            for name, values in arrays.items()
-        },
-        "failures": {str(window): reason for window, reason in record.failures.items()},
-        "files": dict(record.files),
-        "chunk": record.chunk,
+    numbers = {
+        name: [values.dtype.str, values.shape, base64.b64encode(values.tobytes()).decode()]
+        for name, values in arrays.items()
     }
+    entry = {name: getattr(record, name) for name in ("begin", "failures", "files", "chunk")}
+    return _line({**entry, "numbers": numbers})
 
 
 def _decode(entry: Mapping[str, Any]) -> WriteRecord:
@@ -230,7 +185,5 @@ def _decode(entry: Mapping[str, Any]) -> WriteRecord:
         for name, (dtype, shape, text) in entry["numbers"].items()
     }
     failures = {int(window): reason for window, reason in entry["failures"].items()}
-    frames = numbers.pop("", None)
-    return WriteRecord(
-        entry["begin"], numbers, failures, frames, entry["files"], tuple(entry["chunk"]) if entry["chunk"] else None
-    )
+    chunk = tuple(entry["chunk"]) if entry["chunk"] else None
+    return WriteRecord(entry["begin"], numbers, failures, numbers.pop("", None), entry["files"], chunk)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from xvar.errors import Fault, InputError
+from xvar.errors import InputError
 
 _PATIENCE = 1.0  # seconds: `holder_of` holds the lock for an instant
 
@@ -30,12 +30,10 @@ def locked(store: Path) -> Iterator[None]:
             stack.enter_context(FileLock(lock_file, timeout=_PATIENCE))
         except Timeout:
             raise InputError(
-                Fault(
-                    code="store-locked",
-                    found=f"{str(store)!r}, into which another run writes: {_read(note)}",
-                    expected="one run at a time into one store",
-                    fix=f"wait for its end: xvar status {store}",
-                )
+                code="store-locked",
+                found=f"{str(store)!r}, into which another run writes: {_read(note)}",
+                expected="one run at a time into one store",
+                fix=f"wait for its end: xvar status {store}",
             ) from None
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -41,10 +40,6 @@ class Manifest:
     versions: Mapping[str, str]
     windows: int
     batch: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields, for JSON."""
-        return dataclasses.asdict(self)
 
     def differences(self, now: Manifest) -> list[str]:
         """Name what makes results of the run that works now differ from those in the store; versions apart."""
@@ -97,7 +92,7 @@ def make_manifest(analysis: xr.Dataset, work: Work, options: Mapping[str, Any], 
         solver, code, _output(analysis), versions, windows, batch,
     )  # fmt: skip
     # Through JSON, so that what is compared is what was written.
-    return Manifest(**json.loads(json.dumps(manifest.as_dict())))
+    return Manifest(**json.loads(json.dumps(asdict(manifest))))
 
 
 def _output(analysis: xr.Dataset) -> dict[str, str]:

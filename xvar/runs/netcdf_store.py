@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xvar.io.durable import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.durable import replace as replace_store
-from xvar.runs.journal import Fields, Journal, State, header, read_journal
+from xvar.runs.journal import Fields, State, append, header, read_journal, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, nothing_run, per_window
 
@@ -29,24 +29,21 @@ class NetCDFStore(Store):
     read.
     """
 
+    JOURNAL = Path("journal")
+
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.parts = path.with_name(f".{path.name}.parts")
+        super().__init__(path, "parts")
 
     @property
     def place(self) -> Path:  # noqa: D102  (see Store)
-        return self.parts
+        return self.new
 
     @property
     def is_finished(self) -> bool:  # noqa: D102  (see Store)
-        return self.path.exists() and not self.parts.exists()
-
-    @property
-    def journal(self) -> Journal:  # noqa: D102  (see Store)
-        return Journal(self.parts / "journal")
+        return self.path.exists() and not self.new.exists()
 
     def state(self) -> State | None:  # noqa: D102  (see Store)
-        if self.parts.exists():
+        if self.new.exists():
             return super().state()
         try:
             with xr.open_dataset(self.path, group=_GROUP, engine="netcdf4") as group:
@@ -54,17 +51,12 @@ class NetCDFStore(Store):
         except (OSError, ValueError, KeyError, RuntimeError):  # no file, another file, or one that is damaged
             return None
 
-    def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:  # noqa: ARG002, D102  (see Store)
-        with disk_errors(self.path, "nothing was begun"):
-            draft = self.path.with_name(f".{self.path.name}.draft")
-            remove(draft)
-            remove(self.parts)
-            try:
-                draft.mkdir()
-                Journal(draft / "journal").create(manifest, {})
-                replace_store(draft, self.parts)
-            finally:
-                remove(draft)
+    def write_empty(  # noqa: D102  (see Store)
+        self, draft: Path, analysis: xr.Dataset, manifest: Manifest
+    ) -> dict[str, int | None]:
+        del analysis, manifest
+        draft.mkdir()
+        return {}
 
     def resume(  # noqa: D102  (see Store)
         self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()
@@ -78,48 +70,43 @@ class NetCDFStore(Store):
                 lost = {window for damage in damages for window in range(damage.begin, damage.end)}
                 self._take_apart(analysis, state, lost.union(again))
             else:
-                self.journal.repair()
-                known = {path for files in state.files.values() for path in files.checksums}
-                for file in self.parts.iterdir():  # what a killed run did not note
-                    if file.name not in known and file != self.journal.path:
+                repair(self.journal)
+                known = {self.journal.name}.union(*state.files.values())
+                for file in self.new.iterdir():  # what a killed run did not note
+                    if file.name not in known:
                         file.unlink()
-                self._forget(damages, again, state)
+                self.forget(damages, again, state)
             if changed:
-                self.journal.restate(manifest, {})
+                append(self.journal, header(manifest, {}))
                 state.grow(manifest)
         return damages
 
     def _take_apart(self, analysis: xr.Dataset, state: State, lost: set[int]) -> None:
         """Make parts of the batches of a file without windows that are lost; the file stays until it is replaced."""
         self.create(analysis, state.manifest)
-        write = PartWriter(str(self.parts))
         fields = [name for name in per_window(analysis) if name not in state.numbers]
         with netCDF4.Dataset(self.path) as file:
             file.set_auto_maskandscale(False)
             for begin, end in _spans(state.manifest):
                 if lost.isdisjoint(range(begin, end)):
-                    files, chunk = write(begin, {name: file[name][begin:end] for name in fields})
+                    files, chunk = self.files().write(begin, {name: file[name][begin:end] for name in fields})
                     self.commit([replace(state.record(begin, end), files=files, chunk=chunk)], state)
                 else:
                     state.forget(begin, end)
 
-    def writer(self) -> PartWriter:  # noqa: D102  (see Store)
-        return PartWriter(str(self.parts))
-
-    def reader(self) -> PartReader:  # noqa: D102  (see Store)
-        return PartReader(str(self.parts))
+    def files(self) -> PartFiles:  # noqa: D102  (see Store)
+        return PartFiles(str(self.new))
 
     def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
         if not self.is_finished:
-            return self._damaged_files(state)
-        now = _checksums(self.path, state)
-        spans = _spans(state.manifest)
+            return self.damaged_files(state)
+        now, spans = _checksums(self.path, state), _spans(state.manifest)
         found = []
         for key, number in state.static.items():
             if now.get(key) != number:
                 name, _, index = key.partition(" ")
-                begin, end = spans[int(index)] if index and name not in state.numbers else (0, 0)
-                found.append(Damage(f"{self.path}: {name}", begin, end))
+                lost = spans[int(index)] if index and name not in state.numbers else ()
+                found.append(Damage(f"{self.path}: {name}", *lost))
         return found
 
     def finish(self, analysis: xr.Dataset, state: State) -> None:  # noqa: D102  (see Store)
@@ -127,22 +114,17 @@ class NetCDFStore(Store):
 
         result = analysis.copy()
         for name in per_window(analysis):
-            data = state.numbers[name] if name in state.numbers else _joined(analysis[name], self.parts, state)
+            data = state.numbers[name] if name in state.numbers else _joined(analysis[name], self.new, state)
             result[name] = analysis[name].copy(data=data)
             result[name].encoding = dict(analysis[name].encoding)
         encoding = {name: _checked(part) for name, part in result.variables.items()}
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        with disk_errors(self.path, f"the parts are kept in {self.parts}"):
-            remove(draft)
-            try:
-                with dask.config.set(scheduler="synchronous"):  # part by part, and by no client
-                    result.to_netcdf(draft, engine="netcdf4", encoding=encoding)
-                _add_journal(draft, self.journal, state)
-                sync(draft)
-                replace_store(draft, self.path)
-            finally:
-                remove(draft)
-        remove(self.parts)
+        with disk_errors(self.path, f"the parts are kept in {self.new}"), self.drafted() as draft:
+            with dask.config.set(scheduler="synchronous"):  # part by part, and by no client
+                result.to_netcdf(draft, engine="netcdf4", encoding=encoding)
+            _add_journal(draft, self.journal, state)
+            sync(draft)
+            replace_store(draft, self.path)
+        remove(self.new)
 
 
 def _spans(manifest: Manifest) -> list[tuple[int, int]]:
@@ -159,9 +141,9 @@ def _checked(part: xr.Variable) -> dict[str, Any]:
     return {**part.encoding, "fletcher32": True, "chunksizes": frame if part.ndim > 2 else part.shape}
 
 
-def _add_journal(draft: Path, journal: Journal, state: State) -> None:
+def _add_journal(draft: Path, journal: Path, state: State) -> None:
     """Copy the journal into a file, with the checksums of its content."""
-    content = journal.path.read_bytes() + header(state.manifest, _checksums(draft, state))
+    content = journal.read_bytes() + header(state.manifest, _checksums(draft, state))
     with netCDF4.Dataset(draft, "a") as file:
         group = file.createGroup(_GROUP)
         group.createDimension("byte", len(content))
@@ -176,24 +158,22 @@ def _checksums(path: Path, state: State) -> dict[str, int | None]:
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         file.set_auto_chartostring(False)
-        described = {name: _described(part) for name, part in file.variables.items()}
+        described = {
+            name: (str(part.dtype), part.dimensions, _attributes(part)) for name, part in file.variables.items()
+        }
         sizes = {name: len(dim) for name, dim in file.dimensions.items()}
         found["attributes"] = zlib.crc32(repr((described, sizes, _attributes(file))).encode())
         for name, part in file.variables.items():
             by_window = bool(part.ndim) and part.dimensions[0] == "window"
             for index, (begin, end) in enumerate(spans) if by_window else [("", (0, 0))]:
+                key = f"{name} {index}".rstrip()
                 try:
                     values = np.ma.getdata(part[begin:end] if by_window else part[...])
                     text = values.dtype.hasobject
-                    content = repr(values.tolist()).encode() if text else np.ascontiguousarray(values).data
-                    found[f"{name} {index}".rstrip()] = zlib.crc32(content)
+                    found[key] = zlib.crc32(repr(values.tolist()).encode() if text else values.tobytes())
                 except (OSError, RuntimeError, UnicodeDecodeError):  # HDF5 found another checksum
-                    found[f"{name} {index}".rstrip()] = None
+                    found[key] = None
     return found
-
-
-def _described(part: Any) -> tuple[Any, ...]:
-    return str(part.dtype), part.dimensions, _attributes(part)
 
 
 def _attributes(part: Any) -> dict[str, str]:
@@ -232,15 +212,15 @@ def _files(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 @dataclass(frozen=True)
-class PartWriter:
-    """Writer of the fields of a batch into a file of its own in the folder `path`."""
+class PartFiles:
+    """Files of the fields of batches in the folder `path`, one each: see `ZarrFiles`."""
 
     path: str
 
-    def __call__(
+    def write(
         self, begin: int, fields: Fields, *, alone: bool = False
     ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        """Write windows from `begin` on: all of it or nothing, see `ZarrWriter`."""
+        """Write windows from `begin` on: all of it or nothing."""
         del alone
         end = begin + len(next(iter(fields.values())))
         target = Path(self.path) / f"windows-{begin:07d}-{end:07d}.npz"
@@ -250,14 +230,7 @@ class PartWriter:
                 np.savez(file, **arrays)
             return {target.name: checksum(target)}, (begin, end)
 
-
-@dataclass(frozen=True)
-class PartReader:
-    """Reader of finished windows from the parts in the folder `path`."""
-
-    path: str
-
-    def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return variables of one window."""
         for begin, end, path in _files(Path(self.path)):
             if begin <= window < end:

@@ -1,24 +1,27 @@
-"""A progress bar in a terminal or a notebook: windows done, failed, left, and how far J fell."""
+"""Progress of a run: a callback, or a bar in a terminal or a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xvar.runs.report import Report
+from xvar.runs.report import Report
+
+Progress = Callable[[Report], object]
 
 
 @contextmanager
-def watched(title: str) -> Iterator[Callable[[Report], None] | None]:
-    """Show how far a run is while it goes on, with the time left; nothing in a file, a pipe or a log."""
+def watched(progress: bool | Progress, title: str) -> Iterator[Progress]:
+    """Yield the progress callback; a bar shows nothing in a file, a pipe or a log."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
-        yield None
+    if not progress or not (console.is_terminal or console.is_jupyter):
+        yield lambda report: None
         return
     columns = (
         TextColumn("{task.description}"),

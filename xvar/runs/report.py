@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +76,11 @@ class Report:
         """Windows that were not run."""
         return [int(index) for index in np.flatnonzero(self.status == Status.NOT_RUN)]
 
-    def __repr__(self) -> str:
-        """Return the text, for a notebook or a prompt."""
-        return str(self)
-
     def __str__(self) -> str:
         parts = [f"{self.done} of {self.windows} windows done", f"{len(self.failed)} failed", f"{self.left} not run"]
         return f"{self.path}: {', '.join(parts)}"
+
+    __repr__ = __str__
 
 
 class Interrupted(KeyboardInterrupt):
@@ -101,8 +99,6 @@ class Interrupted(KeyboardInterrupt):
 
 def ranges(numbers: list[int]) -> str:
     """Return numbers as ranges: 3-5, 8."""
-    if not numbers:
-        return "none"
-    breaks = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1), len(numbers)]
-    pairs = [(numbers[a], numbers[b - 1]) for a, b in pairwise(breaks)]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
+    runs = [list(part) for _, part in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
+    texts = (f"{run[0][1]}-{run[-1][1]}" if len(run) > 1 else str(run[0][1]) for run in runs)
+    return ", ".join(texts) or "none"

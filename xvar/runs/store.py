@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xvar.io.durable import checksum, disk_errors
-from xvar.runs.journal import Journal, State, WriteRecord
+from xvar.io.durable import checksum, disk_errors, durable, remove, replace
+from xvar.runs.journal import State, WriteRecord, append, header, line, read_journal
 from xvar.runs.manifest import Manifest
 
 FEW = 8  # numbers of a window that the journal holds
@@ -37,34 +38,60 @@ class Store(ABC):
     """Results of a run at `path`, window by window.
 
     Workers write the fields and bring them to the disk. Then the run adds them to the journal, which alone says which
-    windows are done, and what their files must contain.
+    windows are done, and what their files must contain. Results that take the place of others (`instead`) grow in the
+    folder `new` until they are complete.
     """
 
-    def __init__(self, path: Path) -> None:
+    #: Path of the journal in the store.
+    JOURNAL: Path
+
+    def __init__(self, path: Path, new: str) -> None:
         self.path = path
+        self.new, self._draft = (path.with_name(f".{path.name}.{suffix}") for suffix in (new, "draft"))
+        self.instead = False
 
     @property
-    @abstractmethod
     def place(self) -> Path:
         """Path to which results are written now."""
+        return self.new if self.instead else self.path
 
     @property
-    @abstractmethod
     def is_finished(self) -> bool:
         """True if the results have their name, and nothing will replace them."""
+        return not self.instead
 
     @property
-    @abstractmethod
-    def journal(self) -> Journal:
+    def journal(self) -> Path:
         """The journal of the results at `place`."""
+        return self.place / self.JOURNAL
 
     def state(self) -> State | None:
         """Return the content of the journal; None if there is none."""
-        return self.journal.read()
+        try:
+            return read_journal(self.journal.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-    @abstractmethod
     def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:
         """Begin a run."""
+        with disk_errors(self.place, "nothing was begun"), self.drafted() as draft:
+            static = self.write_empty(draft, analysis, manifest)
+            with durable(draft / self.JOURNAL) as file:
+                file.write(header(manifest, static))
+            replace(draft, self.place)
+
+    @contextmanager
+    def drafted(self) -> Iterator[Path]:
+        """Yield the path of a draft, and remove what is left of it."""
+        remove(self._draft)
+        try:
+            yield self._draft
+        finally:
+            remove(self._draft)
+
+    @abstractmethod
+    def write_empty(self, draft: Path, analysis: xr.Dataset, manifest: Manifest) -> dict[str, int | None]:
+        """Write a store in which no window was run; return the checksums of its static files."""
 
     @abstractmethod
     def resume(self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()) -> list[Damage]:
@@ -74,18 +101,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def writer(self) -> Any:
-        """Return a callable (begin, fields, alone) -> files, chunk for the workers."""
-
-    @abstractmethod
-    def reader(self) -> Any:
-        """Return a callable (window, names) for the workers, which reads variables of one window."""
+    def files(self) -> Any:
+        """Return the reader and writer of the fields for the workers, see `ZarrFiles`."""
 
     def commit(self, records: Sequence[WriteRecord], state: State) -> None:
         """Note windows whose fields are on the disk."""
-        if records:
-            with disk_errors(self.place):
-                self.journal.append(records)
+        with disk_errors(self.place):
+            append(self.journal, *map(line, records))
         for record in records:
             for path in state.apply(record):
                 (self.place / path).unlink(missing_ok=True)
@@ -94,16 +116,19 @@ class Store(ABC):
     def damages(self, state: State) -> list[Damage]:
         """Read everything, and return what is not as it was written."""
 
+    def check_status(self) -> None:  # noqa: B027  (of Zarr alone)
+        """Raise StoreError if the status that readers see is damaged."""
+
     @abstractmethod
     def finish(self, analysis: xr.Dataset, state: State) -> None:
         """Give the complete results their name."""
 
-    def _damaged_files(self, state: State) -> list[Damage]:
+    def damaged_files(self, state: State) -> list[Damage]:
         """Compare the files of windows, and static files, with their checksums."""
         wanted = [(path, number, 0, 0) for path, number in state.static.items()]
-        for files in state.files.values():
-            if state.status[files.begin : files.end].any():
-                wanted += [(path, number, files.begin, files.end) for path, number in files.checksums.items()]
+        for (begin, end), checksums in state.files.items():
+            if state.status[begin:end].any():
+                wanted += [(path, number, begin, end) for path, number in checksums.items()]
         with ThreadPoolExecutor(_READERS) as pool:
             found = pool.map(lambda path: checksum(self.place / path), [path for path, *_ in wanted])
             return [
@@ -112,12 +137,12 @@ class Store(ABC):
                 if now != number
             ]
 
-    def _forget(self, damages: Iterable[Damage], again: Sequence[int], state: State) -> None:
+    def forget(self, damages: Iterable[Damage], again: Sequence[int], state: State) -> None:
         """Note windows that are lost, or to be run again, as not run."""
         spans = sorted({(damage.begin, damage.end) for damage in damages if damage.end > damage.begin})
         spans += [(window, window + 1) for window in again]
         if spans:
-            self.journal.append([state.forget(*span) for span in spans])
+            append(self.journal, *(line(state.forget(*span)) for span in spans))
 
 
 def per_window(analysis: xr.Dataset) -> list[str]:

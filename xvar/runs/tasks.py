@@ -12,32 +12,34 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.execution.batches import WITHOUT_ANALYSIS, Batch, BatchResult, LazyTasks, Work, last_fields
+from xvar.errors import InputError
+from xvar.execution.batches import (
+    WITHOUT_ANALYSIS,
+    Batch,
+    BatchResult,
+    LazyTasks,
+    WindowError,
+    Work,
+    last_fields,
+    reason_of,
+)
 from xvar.execution.graph import assemble, solve_task
 from xvar.runs.journal import Fields, WriteRecord
 from xvar.runs.manifest import frame_digests
-from xvar.runs.store import few_numbers, per_window
+from xvar.runs.store import few_numbers, nothing_run, per_window
 
 _FRAMES = "frame_digests"  # beside the outputs of a batch
 
 
 @dataclass(frozen=True)
-class Task:
-    """A batch with the key of the task that writes it."""
-
-    batch: Batch
-    key: str
-
-
-@dataclass(frozen=True)
 class _Write:
-    """Constants of all tasks that write; `alone` as in `ZarrWriter`.
+    """Constants of all tasks that write; `alone` as in `ZarrFiles`.
 
     `own` maps variables to the solver outputs that they are, `derived` are computed from outputs, `numbers` have few
     numbers a window.
     """
 
-    writer: Any
+    files: Any
     own: Mapping[str, str]
     derived: tuple[str, ...]
     numbers: frozenset[str]
@@ -48,7 +50,7 @@ def _store_windows(write: _Write, begin: int, solved: BatchResult, arrays: Seque
     values = {name: solved.arrays[output] for name, output in write.own.items()}
     values.update(zip(write.derived, arrays, strict=True))
     numbers = {name: values.pop(name) for name in write.numbers}
-    files, chunk = write.writer(begin, values, alone=write.alone)
+    files, chunk = write.files.write(begin, values, alone=write.alone)
     return WriteRecord(begin, numbers, solved.failures, solved.arrays[_FRAMES], files, chunk)
 
 
@@ -71,11 +73,14 @@ def _digests(solved: BatchResult) -> NDArray[Any]:
     return solved.arrays[_FRAMES]
 
 
-def _solve_unless_noted(reader: Any, begin: int, end: int, work: Work, part: Batch, *rest: Any) -> BatchResult:
-    """Solve a part of a batch; if the store already has the batch, only read what the next window takes over."""
-    if not reader.is_noted(begin, end):
+def _solve_unless_noted(files: Any, begin: int, end: int, work: Work, part: Batch, *rest: Any) -> BatchResult:
+    """Solve a part of a batch; if the store already has the batch, only read what the next window takes over.
+
+    States in the memory of a lost worker would make dask solve their chain again from its beginning.
+    """
+    if not files.is_noted(begin, end):
         return _solve_and_identify(work, part, *rest)
-    last = reader(part.end - 1, [*work.carried, "status"])
+    last = files.read(part.end - 1, [*work.carried, "status"])
     return BatchResult({name: values[None] for name, values in last.items()})
 
 
@@ -93,12 +98,12 @@ def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int
     return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
-def _hand_on_from_store(reader: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
-    return last_fields(reader(window, names), frames, status)
+def _stored_state(files: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
+    return last_fields(files.read(window, names), frames, status)
 
 
 def stored_cycle_states(
-    deferred: LazyTasks, reader: Any, states: NDArray[np.int8], wanted: Sequence[int]
+    deferred: LazyTasks, files: Any, states: NDArray[np.int8], wanted: Sequence[int]
 ) -> dict[str, Any]:
     """Tasks that read cycle states of stored windows, by the key of the solving task that each replaces.
 
@@ -115,24 +120,22 @@ def stored_cycle_states(
             tasks[key] = None
         else:
             frames = int((before.frames[-1] >= 0).sum())
-            tasks[key] = (_hand_on_from_store, reader, window, list(deferred.work.carried), frames, status)
+            tasks[key] = (_stored_state, files, window, list(deferred.work.carried), frames, status)
     return tasks
 
 
 def write_tasks(
     analysis: xr.Dataset,
     deferred: LazyTasks,
-    writer: Any,
+    files: Any,
     wanted: Sequence[int],
     *,
-    alone: bool = False,
-    reader: Any = None,
-    cycle_states: Mapping[str, Any] | None = None,
-) -> tuple[dict[Any, Any], list[Task]]:
-    """Return the graph of the wanted batches of a lazy analysis, and its tasks, each of which returns a `WriteRecord`.
+    alone: bool,
+    cycle_states: Mapping[str, Any],
+) -> tuple[dict[Any, Any], dict[str, Batch]]:
+    """Return the graph of the wanted batches of a lazy analysis, and batches by the keys of tasks that write them.
 
-    With a `reader`, chained windows read the stored cycle states: states in the memory of a lost worker would make dask
-    solve the chain again from its beginning. `alone` as in `ZarrWriter`, `cycle_states` from `stored_cycle_states`.
+    A task returns a `WriteRecord`. `alone` as in `ZarrFiles`, `cycle_states` from `stored_cycle_states`.
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
@@ -151,46 +154,52 @@ def write_tasks(
             derived[name] = array if array.chunks == whole else array.rechunk(whole)
     numbers = frozenset(name for name in names if few_numbers(analysis[name]))
     # Functions inside tasks have names for the dashboard, which objects that can be called have not.
-    write = partial(_store_windows, _Write(writer, own, tuple(derived), numbers, alone))
+    write = partial(_store_windows, _Write(files, own, tuple(derived), numbers, alone))
     layer: dict[Any, Any] = {}
-    tasks = []
+    tasks = {}
     for index in wanted:
         key = f"{deferred.keys[index]}-stored"
         places = [(array.name, index, *(0,) * (array.ndim - 1)) for array in derived.values()]
         layer[key] = (write, deferred.batches[index].begin, deferred.keys[index], places)
-        tasks.append(Task(deferred.batches[index], key))
+        tasks[key] = deferred.batches[index]
     below = HighLevelGraph.merge(*(analysis[name].data.dask for name in names), *(a.dask for a in derived.values()))
     name = f"store-{deferred.keys[0]}"
     graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
-    keys = [task.key for task in tasks]
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
-    needed = cull({**graph.to_dict(), **(cycle_states or {})}, keys)[0]
+    needed = cull({**graph.to_dict(), **cycle_states}, list(tasks))[0]
     assert deferred.work is not None
     ends = [batch.end for batch in deferred.batches]
     for key, task in needed.items():
         if isinstance(task, tuple) and task[0] is solve_task:
-            if reader is not None and deferred.work.carried:
+            if deferred.work.carried and not alone:
                 batch = deferred.batches[bisect_right(ends, task[2].begin)]
-                needed[key] = (_solve_unless_noted, reader, batch.begin, batch.end, *task[1:])
+                needed[key] = (_solve_unless_noted, files, batch.begin, batch.end, *task[1:])
             else:
                 needed[key] = (_solve_and_identify, *task[1:])
-    return dict(optimize(needed, keys)), tasks
-
-
-def alone_on_worker(graph: Mapping[Any, Any], key: str) -> Any:
-    """A graph as one task, that shares nothing with another: what kills its worker is known by its name."""
-    from dask.local import get_sync
-
-    return get_sync(graph, key)
+    return dict(optimize(needed, list(tasks))), tasks
 
 
 def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> WriteRecord:
-    """Record of windows that killed their worker."""
-    numbers = {}
-    for name in per_window(analysis):
-        part = analysis[name]
-        if few_numbers(part):
-            fill = np.nan if part.dtype.kind == "f" else 0
-            numbers[name] = np.full((len(batch), *part.shape[1:]), fill, part.dtype)
+    """Return the record of windows that killed their worker."""
+    parts = {name: analysis[name] for name in per_window(analysis) if few_numbers(analysis[name])}
+    numbers = {
+        name: np.full((len(batch), *part.shape[1:]), nothing_run(part), part.dtype) for name, part in parts.items()
+    }
     numbers["status"][:] = status
     return WriteRecord(batch.begin, numbers, dict.fromkeys(range(batch.begin, batch.end), reason))
+
+
+def unreadable(error: BaseException, first: Batch, last: Batch | None = None) -> Exception:
+    """Return an error of reading frames that names the windows that need them."""
+    last = last or first
+    where = first.name(0) + (f" to {last.name(len(last) - 1)}" if last.end - first.begin > 1 else "")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{where}: {error}")
+    if isinstance(error, (OSError, RuntimeError, ValueError)):
+        return InputError(
+            code="unreadable-frames",
+            found=f"{where}: frames that cannot be read: {reason_of(error)}",
+            expected="files that xarray reads",
+            fix='repair the file, or errors="continue" marks these windows and continues',
+        )
+    return WindowError(f"{where} failed: {reason_of(error)}")

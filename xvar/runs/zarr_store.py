@@ -13,15 +13,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import Fault, InputError, Status
+from xvar.errors import InputError, Status, require
 from xvar.io.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
-from xvar.runs.journal import Fields, Journal, State, WriteRecord
+from xvar.runs.journal import Fields, State, WriteRecord, append, header, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, few_numbers, nothing_run, per_window
 
 NUMBERS_OF_CHUNK = 4096  # windows of a chunk of a variable with few numbers a window
-# Inside an array, where zarr lists no members and a copy of the store takes it along.
-_JOURNAL = Path("status", "xvar.journal")
 _METADATA = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 
 
@@ -32,101 +30,64 @@ class ZarrStore(Store):
     ``.NAME.new`` until it is complete.
     """
 
+    JOURNAL = Path("status", "xvar.journal")  # inside an array, where zarr lists no members and copies take it along
+
     def __init__(self, path: Path, *, zarr_format: int | None = None) -> None:
-        super().__init__(path)
-        try:
-            import zarr
-        except ImportError as error:
-            raise InputError(
-                Fault(
-                    code="missing-extra",
-                    found=f"{str(path)!r} without the package zarr",
-                    expected="zarr",
-                    fix="pip install 'xvar[zarr]', or a name in .nc",
-                )
-            ) from error
+        super().__init__(path, "new")
+        zarr = require("zarr", "zarr", repr(str(path)), ", or a name in .nc")
         formats = (2, 3) if hasattr(zarr, "config") else (2,)
         if zarr_format not in (None, *formats):
             raise InputError(
-                Fault(
-                    code="unknown-zarr-format",
-                    found=f"zarr_format={zarr_format} with zarr {zarr.__version__}",
-                    expected=" or ".join(map(str, formats)),
-                    fix="zarr_format=2, or pip install -U zarr",
-                )
+                code="unknown-zarr-format",
+                found=f"zarr_format={zarr_format} with zarr {zarr.__version__}",
+                expected=" or ".join(map(str, formats)),
+                fix="zarr_format=2, or pip install -U zarr",
             )
         self.zarr_format = zarr_format
-        self.new = path.with_name(f".{path.name}.new")
-        self.instead = False  # the new store takes the place of another
 
-    @property
-    def place(self) -> Path:  # noqa: D102  (see Store)
-        return self.new if self.instead else self.path
-
-    @property
-    def is_finished(self) -> bool:  # noqa: D102  (see Store)
-        return not self.instead
-
-    @property
-    def journal(self) -> Journal:  # noqa: D102  (see Store)
-        return Journal(self.place / _JOURNAL)
-
-    def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:  # noqa: D102  (see Store)
-        with disk_errors(self.place, "nothing was begun"):
-            draft = self._draft(analysis, manifest)
-            try:
-                static = _static(draft, per_window(analysis))
-                Journal(draft / _JOURNAL).create(manifest, static)
-                sync_all((draft / path for path in static), draft)
-                replace(draft, self.place)
-            finally:
-                remove(draft)
-
-    def _draft(self, analysis: xr.Dataset, manifest: Manifest) -> Path:
-        """Write a store in which no window was run, beside the place."""
+    def write_empty(  # noqa: D102  (see Store)
+        self, draft: Path, analysis: xr.Dataset, manifest: Manifest
+    ) -> dict[str, int | None]:
         import dask.array
         import zarr
 
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        remove(draft)
         version = self.zarr_format or int(zarr.config.get("default_zarr_format", 2) if hasattr(zarr, "config") else 2)
         template = analysis.copy()
-        encoding: dict[Hashable, dict[str, Any]] = {}
-        for variable in analysis.variables:
-            encoding[variable] = {**analysis[variable].encoding, **_checked(version)}
-        for name in per_window(analysis):
-            part = analysis[name]
+        encoding: dict[Hashable, dict[str, Any]] = {
+            variable: {**part.encoding, **_checked(version)} for variable, part in analysis.variables.items()
+        }
+        computed = {name: analysis[name] for name in per_window(analysis)}
+        for name, part in computed.items():
             rows = min(NUMBERS_OF_CHUNK if few_numbers(part) else manifest.batch, part.sizes["window"])
             empty = dask.array.full(part.shape, nothing_run(part), dtype=part.dtype, chunks=(rows, *part.shape[1:]))
             template[name] = part.copy(data=empty)
             encoding[name]["chunks"] = (rows, *part.shape[1:])
             if version == 3:  # xarray reads the mask from _FillValue, and zarr what was not written from fill_value
                 encoding[name]["fill_value"] = nothing_run(part)
-        word = "zarr_format" if hasattr(zarr, "config") else "zarr_version"
-        kwargs: dict[str, Any] = {word: version}
-        try:
-            with warnings.catch_warnings():
-                # Xarray warns if metadata are not consolidated, and zarr if those of format 3 are.
-                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
-                template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
-            for name in per_window(analysis):
-                _check_fill(draft, name, nothing_run(analysis[name]), version)
-        except BaseException:
-            remove(draft)
-            raise
-        return draft
+        kwargs: dict[str, Any] = {"zarr_format" if hasattr(zarr, "config") else "zarr_version": version}
+        with warnings.catch_warnings():
+            # Xarray warns if metadata are not consolidated, and zarr if those of format 3 are.
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
+            template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
+        for name, part in computed.items():
+            _check_fill(draft, name, nothing_run(part), version)
+        # What no run changes: metadata and coordinates.
+        written = (file.relative_to(draft) for file in sorted(draft.rglob("*")) if file.is_file())
+        static = [file for file in written if file.name in _METADATA or file.parts[0] not in computed]
+        sync_all((draft / file for file in static), draft)
+        return {file.as_posix(): checksum(draft / file) for file in static}
 
     def resume(  # noqa: D102  (see Store)
         self, analysis: xr.Dataset, manifest: Manifest, state: State, again: Sequence[int] = ()
     ) -> list[Damage]:
         with disk_errors(self.place):
-            self.journal.repair()
+            repair(self.journal)
             for partial in self.place.rglob("*.partial"):
                 partial.unlink(missing_ok=True)
-            if not self.instead and self.new.exists():  # the former store, if a kill came before it was removed
-                remove(self.new)
+            if not self.instead:
+                remove(self.new)  # the former store, if a kill came before it was removed
             damages = self.damages(state)
-            self._forget(damages, again, state)
+            self.forget(damages, again, state)
             changed = state.manifest != manifest
             state.grow(manifest)
             if changed or any(damage.begin == damage.end for damage in damages):
@@ -138,28 +99,21 @@ class ZarrStore(Store):
     def _renew(self, analysis: xr.Dataset, manifest: Manifest, state: State) -> None:
         """Write metadata and coordinates again, also those of a record that has grown."""
         self.zarr_format = 3 if (self.place / "zarr.json").exists() else 2
-        draft = self._draft(analysis, manifest)
-        try:
-            state.static = _static(draft, per_window(analysis))
+        with self.drafted() as draft:
+            state.static = self.write_empty(draft, analysis, manifest)
             for path in state.static:
                 (self.place / path).parent.mkdir(parents=True, exist_ok=True)
                 (draft / path).replace(self.place / path)
             sync_all((self.place / path for path in state.static), self.place)
-            self.journal.restate(manifest, state.static)
-        finally:
-            remove(draft)
+            append(self.journal, header(manifest, state.static))
 
-    def writer(self) -> ZarrWriter:  # noqa: D102  (see Store)
-        return ZarrWriter(str(self.place))
-
-    def reader(self) -> ZarrReader:  # noqa: D102  (see Store)
-        return ZarrReader(str(self.place))
+    def files(self) -> ZarrFiles:  # noqa: D102  (see Store)
+        return ZarrFiles(str(self.place))
 
     def commit(self, records: Sequence[WriteRecord], state: State) -> None:  # noqa: D102  (see Store)
         super().commit(records, state)
-        if records:
-            with disk_errors(self.place):
-                self._publish(state, [window for record in records for window in range(record.begin, record.end)])
+        with disk_errors(self.place):
+            self._publish(state, [window for record in records for window in range(record.begin, record.end)])
 
     def _publish(self, state: State, windows: Sequence[int]) -> None:
         """Copy numbers of windows from the journal into the arrays that readers see; the status last."""
@@ -171,7 +125,7 @@ class ZarrStore(Store):
                 array[rows] = state.numbers[name][rows]
 
     def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
-        found = self._damaged_files(state)
+        found = self.damaged_files(state)
         for name, values in state.numbers.items():
             try:
                 same = np.array_equal(_open(self.place, name, "r")[:], values, equal_nan=values.dtype.kind == "f")
@@ -181,8 +135,7 @@ class ZarrStore(Store):
                 found.append(Damage(str(self.place / name)))
         return found
 
-    def check_status(self) -> None:
-        """Raise if the status that readers see is damaged, or says more than the journal."""
+    def check_status(self) -> None:  # noqa: D102  (see Store)
         try:
             _open(self.place, "status", "r")[:]
         except Exception as error:
@@ -220,23 +173,13 @@ def _check_fill(draft: Path, name: str, fill: float, version: int) -> None:
         raise StoreError(f"{draft}: {name} has the fill value {have}, not {fill}; a newer xarray sets it")
 
 
-def _static(draft: Path, computed: Sequence[str]) -> dict[str, int | None]:
-    """Return the checksums of metadata and coordinates, which no run changes."""
-    files = (file.relative_to(draft) for file in sorted(draft.rglob("*")) if file.is_file())
-    return {
-        file.as_posix(): checksum(draft / file)
-        for file in files
-        if file != _JOURNAL and (file.name in _METADATA or file.parts[0] not in computed)
-    }
-
-
 @dataclass(frozen=True)
-class ZarrWriter:
-    """Writer of the fields of a batch into its own chunks of the Zarr store at `path`."""
+class ZarrFiles:
+    """Chunks of the Zarr store at `path`: the fields of each batch have their own, which workers write and read."""
 
     path: str
 
-    def __call__(
+    def write(
         self, begin: int, fields: Fields, *, alone: bool = False
     ) -> tuple[dict[str, int | None], tuple[int, int]]:
         """Write fields (window, ...) from window `begin`; return checksums and windows (begin, end) of the chunks.
@@ -253,40 +196,31 @@ class ZarrWriter:
                 chunk = first, min(first + size, array.shape[0])
                 if not alone and (begin, end) != chunk:
                     raise InputError(
-                        Fault(
-                            code="cut-chunk",
-                            variable=name,
-                            dimension="window",
-                            found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",
-                            expected="the windows of one chunk: two writers in it would undo each other's work",
-                            fix=f"begin and end at multiples of {size}",
-                        )
+                        code="cut-chunk",
+                        variable=name,
+                        dimension="window",
+                        found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",
+                        expected="the windows of one chunk: two writers in it would undo each other's work",
+                        fix=f"begin and end at multiples of {size}",
                     )
                 array[begin:end] = values
                 files[_chunk_path(store, name, first // size, array.ndim)] = 0
             sync_all((store / path for path in files), store)
             return {path: checksum(store / path) for path in files}, chunk
 
-
-def _chunk_path(store: Path, name: str, index: int, dimensions: int) -> str:
-    """Path of a chunk that is whole but along its first dimension."""
-    key = [str(index), *"0" * (dimensions - 1)]
-    return "/".join((name, "c", *key)) if (store / name / "zarr.json").exists() else f"{name}/{'.'.join(key)}"
-
-
-@dataclass(frozen=True)
-class ZarrReader:
-    """Reader of finished windows of the Zarr store at `path`."""
-
-    path: str
-
-    def __call__(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Return variables of one window."""
         return {name: np.asarray(_open(Path(self.path), name, mode="r")[window]) for name in names}
 
     def is_noted(self, begin: int, end: int) -> bool:
         """Return True if the run has noted windows as done, and asks for them no more."""
         return bool((_open(Path(self.path), "status", mode="r")[begin:end] != Status.NOT_RUN).all())
+
+
+def _chunk_path(store: Path, name: str, index: int, dimensions: int) -> str:
+    """Path of a chunk that is whole but along its first dimension."""
+    key = [str(index), *"0" * (dimensions - 1)]
+    return "/".join((name, "c", *key)) if (store / name / "zarr.json").exists() else f"{name}/{'.'.join(key)}"
 
 
 def _open(store: Path, name: str, mode: Any = "r+") -> Any:

@@ -1,0 +1,253 @@
+"""Compute the batches that a store lacks: in threads of this process, or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.local import get_sync
+
+from xvar.assimilation import assimilate
+from xvar.errors import InputError, Status
+from xvar.execution import workers as processes
+from xvar.execution.batches import Batch, LazyTasks, WindowError, reason_of
+from xvar.execution.dispatch import deferred
+from xvar.io.durable import StoreError, restore
+from xvar.runs.cluster import DEATHS
+from xvar.runs.journal import State, WriteRecord
+from xvar.runs.manifest import make_manifest
+from xvar.runs.progress import Progress
+from xvar.runs.report import Interrupted, Report
+from xvar.runs.resume import compare_frames, failed_windows, resumed
+from xvar.runs.store import Store
+from xvar.runs.tasks import killed, stored_cycle_states, unreadable, write_tasks
+
+logger = logging.getLogger(__name__)
+
+# Errors that name their subject; any other comes from the reading of frames.
+FINAL = (WindowError, InputError, StoreError, processes.WorkerError)
+
+
+class Computation:
+    """Computation of a run: its tasks, its store and its progress."""
+
+    client: Any  # of a cluster; None computes in threads
+    progress: Progress
+    state: State
+
+    def __init__(self, data: xr.Dataset | xr.DataArray, store: Store, options: Mapping[str, Any]) -> None:
+        self.data, self.store, self.options = data, store, dict(options)
+        self.falls: list[float] = []
+        self.damaged: tuple[str, ...] = ()
+        self.before = 0
+        self.analysis, self.deferred = self._lazy(self.options.get("batch"))
+
+    def _lazy(self, batch: Any) -> tuple[xr.Dataset, LazyTasks]:
+        with deferred() as tasks:
+            analysis = assimilate(self.data, **{**self.options, "batch": batch})
+        return analysis, tasks
+
+    def prepare(self, *, overwrite: bool, retry_failed: bool, accept_versions: bool) -> None:
+        """Begin the store, or resume the run that it holds without what is damaged."""
+        restore(self.store.path)
+        work, batches = self.deferred.work, self.deferred.batches
+        assert work is not None
+        manifest = make_manifest(self.analysis, work, self.options, batches[-1].end, len(batches[0]))
+        found = resumed(self.store, manifest, overwrite=overwrite, accept_versions=accept_versions)
+        if found is None:
+            self.store.create(self.analysis, manifest)
+            self.state = State(manifest)
+            return
+        if found.manifest.batch != manifest.batch:  # chunks of the store are batches
+            self.analysis, self.deferred = self._lazy(found.manifest.batch)
+        manifest = replace(manifest, batch=found.manifest.batch, options=found.manifest.options)
+        self.state = found
+        compare_frames(self.analysis, self.deferred, found, self.client)
+        again = failed_windows(found.status, self.deferred.batches) if retry_failed else []
+        damages = self.store.resume(self.analysis, manifest, found, again)
+        self.damaged = tuple(map(str, damages))
+        for damage in damages:
+            logger.warning("%s: %s", damage, "run again" if damage.end > damage.begin else "written again")
+        self.before = int((found.status != Status.NOT_RUN).sum())
+
+    def complete(self) -> Report:
+        """Compute what is missing, and give the results their name."""
+        wanted = self._wanted()
+        try:
+            self.progress(self.report())
+            if self.client is None:
+                self._in_threads(wanted)
+            else:
+                self._on_cluster(wanted)
+        except KeyboardInterrupt:
+            self.state = self.store.state() or self.state  # what was noted last may not have been counted yet
+            raise Interrupted(self.report()) from None
+        # A run that was killed just before it gave its results their name has nothing else left to do.
+        if wanted or not self.store.is_finished:
+            self.store.finish(self.analysis, self.state)
+        return self.report()
+
+    def report(self) -> Report:
+        """Return the progress."""
+        fall = float(np.median(self.falls)) if self.falls else None
+        status = self.state.status.copy()
+        reasons = {window: text for window, text in self.state.failures.items() if status[window] != Status.NOT_RUN}
+        return Report(self.store.path, status, reasons, self.before, fall=fall, damaged=self.damaged)
+
+    def _commit(self, records: Sequence[WriteRecord]) -> None:
+        if not records:
+            return
+        self.store.commit(records, self.state)
+        for record in records:
+            before, after = record.numbers["cost"].T
+            known = (before > 0) & np.isfinite(after)  # not of windows that failed
+            self.falls += (1 - after[known] / before[known]).tolist()
+        self.progress(self.report())
+
+    def _is_missing(self, batch: Batch) -> bool:
+        return bool((self.state.status[batch.begin : batch.end] == Status.NOT_RUN).any())
+
+    def _wanted(self) -> list[int]:
+        """Return the batches that are not done."""
+        return [index for index, batch in enumerate(self.deferred.batches) if self._is_missing(batch)]
+
+    def _waits(self, batch: Batch) -> bool:
+        """Return True if a batch continues from a window that is not done, whose end ended the batch too."""
+        return batch.is_continued and bool(self.state.status[batch.begin - 1] == Status.NOT_RUN)
+
+    def _tasks(
+        self, wanted: Sequence[int], *, alone: tuple[xr.Dataset, LazyTasks] | None = None
+    ) -> tuple[Mapping[Any, Any], dict[str, Batch]]:
+        """Return graph and tasks of batches, or of windows `alone`; chains continue from what the store holds."""
+        analysis, tasks = alone or (self.analysis, self.deferred)
+        files = self.store.files()
+        states = stored_cycle_states(tasks, files, self.state.status, wanted)
+        return write_tasks(analysis, tasks, files, wanted, alone=alone is not None, cycle_states=states)
+
+    def _give_up(self, batch: Batch, reason: str) -> None:
+        for row in range(len(batch)):
+            logger.error("%s failed: %s", batch.name(row), reason)
+        self._commit([killed(batch, self.analysis, Status.FAILED, reason)])
+
+    def _refuse(self, error: BaseException, batch: Batch) -> None:
+        """Raise an error that ends the run; mark windows that cannot be read if the run is to continue."""
+        if isinstance(error, FINAL):
+            raise error
+        if self.options.get("errors") == "continue":
+            self._give_up(batch, reason_of(error))
+            return
+        raise unreadable(error, batch) from error
+
+    # --- threads ---
+
+    def _in_threads(self, wanted: Sequence[int]) -> None:
+        """Compute batches in this process; if one cannot be read, bisection finds the others."""
+        if not wanted:
+            return
+        import dask.threaded
+        from dask.base import get_scheduler
+        from dask.callbacks import Callback
+
+        graph, tasks = self._tasks(wanted)
+
+        def finished(key: Any, result: Any, *_: Any) -> None:
+            if key in tasks:
+                self._commit([result])
+
+        compute = get_scheduler() or dask.threaded.get
+        try:
+            with Callback(posttask=finished):
+                results = compute(graph, list(tasks))
+            begins = {batch.begin for batch in tasks.values() if self._is_missing(batch)}
+            self._commit([result for result in results if result.begin in begins])  # a scheduler that calls nobody back
+        except Exception as error:  # noqa: BLE001  (raised again, or marked, by _refuse)
+            missing = [index for index in wanted if self._is_missing(self.deferred.batches[index])]
+            if isinstance(error, FINAL) or len(missing) < 2:
+                self._refuse(error, self.deferred.batches[(missing or wanted)[0]])
+                return
+            half = len(missing) // 2
+            for part in (missing[:half], missing[half:]):  # in order: a chain continues from what the first half stored
+                self._in_threads(part)
+
+    # --- cluster ---
+
+    def _on_cluster(self, wanted: Sequence[int]) -> None:
+        """Compute batches on the workers; batches behind one of their chain that died are submitted again."""
+        assert self.deferred.work is not None
+        processes.refuse_unpicklable(self.deferred.work.solve)
+        while wanted:
+            self._one_by_one(self._gather(self._submitted(wanted)))
+            wanted = self._wanted()
+
+    def _submitted(self, wanted: Sequence[int]) -> dict[Any, Batch]:
+        """Submit batches, and return them by their futures."""
+        graph, tasks = self._tasks(wanted)
+        return dict(zip(self.client.get(graph, list(tasks), sync=False), tasks.values(), strict=True))
+
+    def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
+        """Note what is finished as it comes in; return the batches that killed their workers, of a chain the first."""
+        from distributed import as_completed
+
+        dead = []
+        try:
+            waiting = as_completed(list(batches), raise_errors=False)  # type: ignore[no-untyped-call]
+            for finished in waiting.batches():  # type: ignore[no-untyped-call]
+                states = {future: future.status for future in finished}
+                done = [future for future, state in states.items() if state == "finished"]
+                broken = [future for future, state in states.items() if state in ("error", "cancelled")]
+                # A result is lost with the worker that holds it; dask computes it again, and it comes back here.
+                lost = [future for future in finished if future not in done and future not in broken]
+                try:
+                    self._commit(self.client.gather(done))
+                except FINAL:
+                    raise
+                except Exception:
+                    if all(future.status == "finished" for future in done):
+                        raise
+                    lost, done = lost + done, []
+                waiting.update(lost)  # type: ignore[no-untyped-call]
+                for future in done:
+                    del batches[future]
+                    future.release()  # what is noted is not computed again with its worker's death
+                for future in sorted(broken, key=lambda future: batches[future].begin):
+                    batch = batches.pop(future)
+                    if states[future] == "cancelled":  # this says nothing of its windows
+                        raise processes.WorkerError(
+                            f"the cluster let go of {batch.name(0)} and what follows: it was closed, lost, or told to"
+                            " cancel. What is done is kept, and the same command computes the rest"
+                        )
+                    error = future.exception()
+                    if _died(error):
+                        dead.append(batch)
+                    elif not self._waits(batch) or isinstance(error, FINAL):
+                        self._refuse(error, batch)
+        finally:
+            self.client.cancel(list(batches))
+        return [batch for batch in dead if not self._waits(batch)]
+
+    def _one_by_one(self, dead: Sequence[Batch]) -> None:
+        """Run windows of batches again, one at a time, so that the window which kills its worker is known."""
+        if not dead:
+            return
+        logger.warning("%d batches killed their workers: their windows are run one by one", len(dead))
+        single = self._lazy(1)
+        for batch in dead:
+            for window in range(batch.begin, batch.end):
+                graph, tasks = self._tasks([window], alone=single)
+                (key,) = tasks
+                # One task that shares nothing with another: what kills its worker is known by its name.
+                future = self.client.submit(partial(get_sync, graph, key), key=f"{key}-alone-{uuid.uuid4().hex}")
+                for killer in self._gather({future: tasks[key]}):
+                    self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
+
+
+def _died(error: BaseException | None) -> bool:
+    from distributed.scheduler import KilledWorker
+
+    return isinstance(error, KilledWorker)
