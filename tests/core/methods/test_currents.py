@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -236,3 +237,25 @@ def test_no_analysed_current_crosses_the_coast_at_any_step() -> None:
         assert float(motion(results)[..., 10:30, 10:16].abs().mean()) > 0.1
     assert largest["free"] > 0.1
     assert largest["no_flow"] < 1e-3
+
+
+def test_the_deviation_of_a_comparison_grows_with_the_time_between_images() -> None:
+    """Motion that is not resolved moves the water by its deviation times that time; the error of an image stays."""
+    images, (early, late) = carried((0.3, -0.2)), (2.0 * HOUR, 24.0 * HOUR)
+    images[:, 1, 3:6, 3:6] = torch.nan
+    method = Currents(unresolved=0.1, reach=2)
+    operators = {
+        interval: [one.operator for one in method.problem(images, [k * interval for k in range(4)], GRID).observations]
+        for interval in (early, late)
+    }
+    valid = images.isfinite()
+    difference = neighbour_difference(torch.where(valid, images, 0.0), valid)
+    for interval, found in operators.items():
+        for age, operator in enumerate(found, 1):
+            for row in range(operator.later.shape[1]):
+                later = max(0, age - 2) + row if age > 2 else row
+                position = math.hypot(0.5, 0.1 * (age - later) * interval / 800.0)
+                expected = 0.055 + position * difference[:, -1 - later]
+                assert torch.allclose(operator.std[:, row], expected, rtol=1e-12)
+    last = 0.055 + 0.5 * difference[:, -1:]
+    assert all(torch.equal(found[0].error_std, last) for found in operators.values())

@@ -117,7 +117,7 @@ class TestWindow(WindowConformance):
             observations.append(
                 Observation(
                     -150.0 * index,
-                    ImageAgainstLater(image, last.to(dtype), std, gone[index], erring=True),
+                    ImageAgainstLater(image, last.to(dtype), std, gone[index], error_std=std),
                     zero.to(dtype),
                     torch.tensor(1.0, dtype=dtype),
                 )
@@ -228,11 +228,12 @@ def test_a_uniform_metric_is_the_spacing() -> None:
 GONE = torch.tensor([-900.0, -300.0], dtype=torch.float64).view(1, 2, 1, 1)
 
 
-def operator(mask: Tensor | None = None, known: Tensor | None = None, *, erring: bool = True) -> ImageAgainstLater:
+def operator(mask: Tensor | None = None, known: Tensor | None = None, *, with_error: bool = True) -> ImageAgainstLater:
     """An image against two later ones."""
     image, later = smooth((2, 1, *GRID.shape), 10), smooth((2, 2, *GRID.shape), 11)
     std = 0.3 + smooth((2, 2, *GRID.shape), 12).square()
-    return ImageAgainstLater(image, later, std, GONE, erring, mask, known)
+    error_std = 0.2 + smooth((2, 1, *GRID.shape), 13).square() if with_error else None
+    return ImageAgainstLater(image, later, std, GONE, error_std, mask, known)
 
 
 def placed() -> State:
@@ -245,15 +246,15 @@ def placed() -> State:
     }
 
 
-@pytest.mark.parametrize("erring", [True, False])
-def test_the_operator_is_its_formula(erring: bool) -> None:
-    one, state = operator(erring=erring), placed()
+@pytest.mark.parametrize("with_error", [True, False])
+def test_the_operator_is_its_formula(with_error: bool) -> None:
+    one, state = operator(with_error=with_error), placed()
     found = one(state)
     rows = GRID.shape[0]
     for index in range(2):
         seen = sample(one.image, state["position"][:, :, index * rows : (index + 1) * rows])[:, 0]
         heated = GONE[0, index] * state["source"][:, 0]
-        own = one.std[:, index] * state["error"][:, 0] if erring and index == 0 else 0.0
+        own = one.error_std[:, 0] * state["error"][:, 0] if one.error_std is not None and index == 0 else 0.0
         expected = (seen - one.later[:, index] - heated - own) / one.std[:, index]
         assert (found[:, index] - expected).abs().max() < 1e-13
     whole = torch.ones_like(one.image)
@@ -307,6 +308,6 @@ def test_selected_windows_and_blocks() -> None:
     assert (coarse.std > 0).all()
     whole = operator().coarsen(2)
     with_mask = operator(torch.ones_like(mask), torch.ones_like(known)).coarsen(2)
-    for name in ("image", "later", "std"):
+    for name in ("image", "later", "std", "error_std"):
         assert (getattr(whole, name) - getattr(with_mask, name)).abs().max() < 1e-12
     assert math.prod(whole.image.shape[-2:]) == math.prod(GRID.shape) // 4

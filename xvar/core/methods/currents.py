@@ -38,13 +38,20 @@ class Currents:
     .. math::
 
         J = \tfrac12 \|w\|^2_B + \tfrac12 \|\eta\|^2_Q + \tfrac12 \|s\|^2_{B_s} + \tfrac12 |e|^2 + \sum_{k, r, x}
-        \rho\Bigl(\frac{y_k(X_{rk}) - y_r - (t_k - t_r) s - \sigma_r e_r}{\sqrt{n}\,\sigma_r}\Bigr), \quad
-        \dot X = w, \quad \dot w = \eta, \quad \sigma_r = \sigma_0 + \beta |\delta y_r|
+        \rho\Bigl(\frac{y_k(X_{rk}) - y_r - (t_k - t_r) s - \sigma_r e_r}{\sqrt{n}\,\sigma_{rk}}\Bigr), \quad
+        \dot X = w, \quad \dot w = \eta
 
-    with ρ the pseudo-Huber norm, and w a mean, a stream function and a potential. The perfect model is a steady motion:
-    at these scales the pressure gradient holds currents, which do not advect themselves. Windows without holes compare
-    with the last image alone, r = 0: the others add no information, for twice the work. With clouds or land the r are
-    all images up to `reach` later: every pair of images counts at the points that both see.
+    .. math::
+
+        \sigma_r = \sigma_0 + \beta |\delta y_r|, \quad
+        \sigma_{rk} = \sigma_0 + |\delta y_r| \sqrt{\beta^2 + (\sigma_u (t_k - t_r) / \Delta x)^2}
+
+    with ρ the pseudo-Huber norm, and w a mean, a stream function and a potential. Motion that the images do not
+    resolve, such as tides between daily images, displaces the water by :math:`\sigma_u` times the time between two
+    images. The perfect model is a steady motion: at these scales the pressure gradient holds currents, which do not
+    advect themselves. Windows without holes compare with the last image alone, r = 0: the others add no information,
+    for twice the work. With clouds or land the r are all images up to `reach` later: every pair of images counts at the
+    points that both see.
 
     Parameters
     ----------
@@ -67,6 +74,8 @@ class Currents:
         :math:`\sigma_0`, in the units of the image.
     slope : float
         β, error by inexact positions over the difference between neighbouring pixels.
+    unresolved : float
+        :math:`\sigma_u`, standard deviation of the motion that the images do not resolve, in m/s.
     correlated : float
         n, the number of comparisons that share one error.
     reach : int
@@ -86,18 +95,19 @@ class Currents:
     std: float = 0.6
     mean: float = 0.6
     length: float = 8.0
-    potential_ratio: float = 0.2
+    potential_ratio: float = 0.05
     model_error: float = 0.15
     source_std: float = 0.04
     source_length: float = 20.0
     error: float = 0.055
     slope: float = 0.5
+    unresolved: float = 0.04
     correlated: float = 15.0
     reach: int = 3
     threshold: float = 2.0
     coast: Coast = "free"
     levels: tuple[int, ...] = (4, 2, 1)
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=5e-3))
+    minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=3e-3))
     cost_history: bool = False
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
@@ -128,7 +138,6 @@ class Currents:
         valid = images.isfinite()
         filled = torch.where(valid, images, torch.zeros_like(images))
         whole = bool(valid.all())
-        std = self.error + self.slope * neighbour_difference(filled, valid)
         rest = images.new_zeros(len(images), 2, *grid.shape)
         nothing = torch.zeros_like(images[:, :1])
         background = {"velocity": rest if guess is None else guess, "source": nothing, "error": nothing}
@@ -149,27 +158,30 @@ class Currents:
             steps=tuple(end - begin for begin, end in pairwise(times)),
             background=background,
             background_error=errors,
-            observations=self._observations(filled, valid, std, times, whole=whole),
+            observations=self._observations(filled, valid, times, cell, whole=whole),
             held_errors=("model_error",) if self.model_error > 0 else (),
-            curvature=self._curvature(filled, valid, std, times, grid),
+            curvature=self._curvature(filled, valid, times, grid),
         )
 
     def _observations(
-        self, filled: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], *, whole: bool
+        self, filled: Tensor, valid: Tensor, times: Sequence[float], cell: float, *, whole: bool
     ) -> tuple[Observation, ...]:
         """Return the comparisons of each image before the last with later ones; `times` by age, the last is zero."""
-        shared = math.sqrt(self.correlated)
+        shared, difference = math.sqrt(self.correlated), neighbour_difference(filled, valid)
+        last_std = self.error + self.slope * difference[:, -1:]
         observations = []
         for age in range(1, len(times)):
             # Parcels of the latest image come first, as in the state.
             ages = (0,) if whole else range(max(0, age - self.reach), age)
             later = [-1 - one for one in ages]
+            elapsed = filled.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1)
             operator = ImageAgainstLater(
                 filled[:, -1 - age, None],
                 filled[:, later],
-                std[:, later],
-                filled.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1),
-                erring=0 in ages,
+                self.error
+                + difference[:, later] * (self.unresolved / cell * elapsed).square().add(self.slope**2).sqrt(),
+                elapsed,
+                error_std=last_std if 0 in ages else None,
                 mask=None if whole else valid[:, -1 - age, None].to(filled),
                 known=None if whole else valid[:, later].to(filled),
             )
@@ -195,13 +207,12 @@ class Currents:
             coast=self.coast,
         )
 
-    def _curvature(
-        self, images: Tensor, valid: Tensor, std: Tensor, times: Sequence[float], grid: Grid
-    ) -> dict[str, Tensor]:
+    def _curvature(self, images: Tensor, valid: Tensor, times: Sequence[float], grid: Grid) -> dict[str, Tensor]:
         """Estimate the second derivative of J_o by motion, model error and source, (window, 1 or 2, 1, 1).
 
         That of comparisons with one image, the clearest (of equals the last), in place of the last image.
         """
+        std = self.error + self.slope * neighbour_difference(images, valid)
         count = valid.flatten(2).sum(2)
         clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
         rows = torch.arange(len(images), device=images.device)

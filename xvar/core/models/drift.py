@@ -74,22 +74,22 @@ class FollowDrift(nn.Module):
 class ImageAgainstLater:
     r"""Observation operator: an image at the parcels of later images, minus those images.
 
-    .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_r e_r) / \sigma_r, \quad
+    .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_0 e_r) / \sigma_r, \quad
         \text{to be compared with zero,}
 
     with y the image (window, 1, y, x) and m its `mask`, r the later images (window, image, y, x), the latest first, as
     many as the `reach` of `Drift`, `known` their mask, `std` :math:`\sigma_r` and `elapsed` :math:`t - t_r` in seconds
     (1, image, 1, 1). Holes are filled; masks are one at values, zero there, and None without holes. :math:`X_r` are the
     positions, at the time of the image, of the parcels at the grid points of r, and s the ``source`` of the state, per
-    second. With `erring` the first of the later images is the last of the window, whose ``error`` e of unit variance is
-    a component of the state; the errors of the others are in σ alone.
+    second. With `error_std`, :math:`\sigma_0` (window, 1, y, x), the first of the later images is the last of the
+    window, whose ``error`` e of unit variance is a component of the state; the errors of the others are in σ alone.
     """
 
     image: Tensor
     later: Tensor
     std: Tensor
     elapsed: Tensor
-    erring: bool
+    error_std: Tensor | None = None
     mask: Tensor | None = None
     known: Tensor | None = None
 
@@ -98,8 +98,8 @@ class ImageAgainstLater:
         rows = self.later.shape[1] * self.later.shape[2]
         position = state["position"][:, :, :rows]
         carried = torch.addcmul(self.later, self.elapsed, state["source"])
-        if self.erring:
-            first = torch.addcmul(carried[:, :1], self.std[:, :1], state["error"])
+        if self.error_std is not None:
+            first = torch.addcmul(carried[:, :1], self.error_std, state["error"])
             carried = first if carried.shape[1] == 1 else torch.cat([first, carried[:, 1:]], dim=1)
         if self.mask is None:
             return (sample(self.image, position).view(carried.shape) - carried) / self.std
@@ -109,24 +109,31 @@ class ImageAgainstLater:
     def select(self, windows: Tensor) -> ImageAgainstLater:
         """Return the operator of some windows."""
         image, later, std = (part[windows] for part in (self.image, self.later, self.std))
-        mask, known = (None if part is None else part[windows] for part in (self.mask, self.known))
-        return replace(self, image=image, later=later, std=std, mask=mask, known=known)
+        optional = {name: getattr(self, name) for name in ("error_std", "mask", "known")}
+        chosen = {name: None if part is None else part[windows] for name, part in optional.items()}
+        return replace(self, image=image, later=later, std=std, **chosen)
 
     def coarsen(self, factor: int) -> ImageAgainstLater:
         """Average over blocks of cells; later images over the cells with a value."""
         if self.mask is None or self.known is None:
             image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
-            return replace(self, image=image, later=later, std=std)
+            error_std = None if self.error_std is None else block_mean(self.error_std, factor)
+            return replace(self, image=image, later=later, std=std, error_std=error_std)
         filled, known = self.known, block_mean(self.known, factor)
 
-        def where_known(values: Tensor) -> Tensor:
-            return block_mean(values * filled, factor) / known.clamp_min(1e-6)
+        def where_known(values: Tensor, images: slice = slice(None)) -> Tensor:
+            return block_mean(values * filled[:, images], factor) / known[:, images].clamp_min(1e-6)
+
+        first, error_std = slice(1), self.error_std
+        if error_std is not None:
+            error_std = torch.where(known[:, first] > 0, where_known(error_std, first), 1.0)
 
         return replace(
             self,
             image=block_mean(self.image, factor),
             later=where_known(self.later),
             std=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
+            error_std=error_std,
             mask=block_mean(self.mask, factor),
             known=known,
         )
