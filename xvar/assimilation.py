@@ -16,7 +16,7 @@ from xvar.execution.schedule import Partial
 from xvar.plan.call import read_source
 from xvar.plan.diagnostics import warn_about_analysis
 from xvar.plan.labels import label
-from xvar.plan.options import Coast, Constraint, Method, Options, Saved, documented
+from xvar.plan.options import Coast, Constraint, Method, Options, Saved, Uncertainty, documented
 from xvar.plan.pipeline import make_work
 from xvar.plan.planning import make_plan
 
@@ -44,6 +44,8 @@ def assimilate(
     model_error: Any = None,
     parameters: Mapping[str, Parameter] | None = None,
     penalties: Any = None,
+    uncertainty: Uncertainty | None = None,
+    samples: int = 8,
     quality: Sequence[str] | Mapping[str, bool] | None = None,
     land: Any = None,
     coast: Coast = "free",
@@ -85,7 +87,8 @@ def assimilate(
         units, ``u`` and ``v`` in m s-1 towards increasing coordinates, the last frame as ``<name>_observed``,
         ``growth`` if the variable has sources, and for each window the terms of J before and after,
         ``gradient_norm``, ``evaluations``, ``number_of_observations``, ``number_of_rejected_observations``,
-        ``deformation_number`` (trajectories cross above one) and ``status``.
+        ``deformation_number`` (trajectories cross above one) and ``status``. With `uncertainty` the standard error of
+        each part of the control, ``<name>_std``, and on request its members, ``<name>_samples`` (window, member, ...).
 
     Warns
     -----

@@ -92,8 +92,8 @@ def smoother(
     transitions: Sequence[Tensor],
     errors: Sequence[Tensor],
     seen: Sequence[tuple[Tensor, Tensor, Tensor] | None],
-) -> list[Tensor]:
-    """Smoother of Rauch, Tung and Striebel: means (window, n) at all times, the first included.
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Smoother of Rauch, Tung and Striebel: means (window, n) and covariances at all times, the first included.
 
     `seen` holds (H, R, y) for each time at which there are observations.
     """
@@ -112,10 +112,11 @@ def smoother(
         mean, covariance = filtered[-1]
         forecasts.append((mean @ transition.T, transition @ covariance @ transition.T + error))
         filtered.append(update(*forecasts[-1], found))
-    smoothed = [filtered[-1][0]]
+    smoothed, spreads = [filtered[-1][0]], [filtered[-1][1]]
     for index in reversed(range(len(transitions))):
         mean, covariance = filtered[index]
         ahead, spread = forecasts[index]
         gain = covariance @ transitions[index].T @ torch.linalg.inv(spread)
         smoothed.append(mean + (smoothed[-1] - ahead) @ gain.T)
-    return smoothed[::-1]
+        spreads.append(covariance + gain @ (spreads[-1] - spread) @ gain.T)
+    return smoothed[::-1], spreads[::-1]

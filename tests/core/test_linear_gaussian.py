@@ -123,7 +123,7 @@ def test_weak_constraint_is_the_smoother_at_all_times(dtype: torch.dtype) -> Non
             [LinearModel(RATES).matrix(step) for step in STEPS],
             [step * Q for step in STEPS],
             [(operator(k), torch.diag(noise(k) ** 2), values(k)) if k in seen else None for k in range(len(STEPS) + 1)],
-        )
+        )[0]
     )
     for found, exact in zip(states(analysis), expected, strict=True):
         assert relative(found, exact) < WITHIN[dtype]
@@ -148,7 +148,7 @@ def test_a_forcing_held_over_an_interval_is_a_model_error_carried_to_its_end(dty
         carried = sum(STEPS[step] / total * after @ torch.linalg.inv(to[step + 1]) for step in steps)
         errors.append(carried @ (total * Q) @ carried.T)
         transitions.append(after @ torch.linalg.inv(to[steps[0]]))
-    expected = smoother(
+    expected, _ = smoother(
         MEAN, B, transitions, errors, [(operator(k), torch.diag(noise(k) ** 2), values(k)) for k in ends]
     )
     for end, exact in zip(ends, expected, strict=True):

@@ -63,7 +63,7 @@ def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) ->
     background = {"a": random((2, 1, 6, 7), 2)}
     source = images(frames, std, offset=offset, calibration=calibration)
     outcome = experiment().analyse([source], background, SECONDS, GRID)
-    states, numbers = outcome.states, outcome.numbers
+    states, numbers = outcome.fields, outcome.numbers
     count = 3 if calibration == "frame" else 1
     assert numbers["offset"].shape == ((2, 3) if calibration == "frame" else (2,))
     root = Matern(1.0, 3e3).bind(GRID, dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_offsets_and_the_state_are_the_best_linear_estimate(calibration: Any) ->
         innovation = frames[window].flatten(1)[seen] - h @ first
         noise = torch.diag(std[window].flatten(1)[seen] ** 2)
         expected = first + prior @ h.T @ torch.linalg.solve(h @ prior @ h.T + noise, innovation)
-        torch.testing.assert_close(states[0]["a"][window].flatten(), expected[:42], rtol=0, atol=1e-6)
+        torch.testing.assert_close(states["a"][window, 0].flatten(), expected[:42], rtol=0, atol=1e-6)
         torch.testing.assert_close(numbers["offset"][window].flatten(), expected[42:], rtol=0, atol=1e-6)
     increment = (numbers["offset"] - 0.2).reshape(2, -1)
     torch.testing.assert_close(

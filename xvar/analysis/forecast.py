@@ -23,6 +23,7 @@ from xvar.errors import Faults
 from xvar.plan.configuration import Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
 from xvar.plan.models import components_of, named_models
+from xvar.plan.uncertainty import window_seeds
 
 if TYPE_CHECKING:
     from xvar.core.methods.nowcast import Nowcast
@@ -412,7 +413,7 @@ def _extrapolate(
 
         ensemble = Ensemble(options.members)
         fields |= {part: data[part] for part in ("octave_correlation", "growth_error")}
-        fields["seed"] = _seeds(data, options.seed)
+        fields["seed"] = xr.DataArray(window_seeds(data["forecast_reference_time"].values, options.seed), dims="window")
         core_dims += [("age", "octave"), ("age",), ()]
     solve = bound(
         extrapolate_windows,
@@ -460,15 +461,6 @@ def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
     last = missing.shape[1] - 1 - (~missing)[:, ::-1].argmax(axis=1)
     at_end = xr.DataArray(np.arange(missing.shape[1]) == last[:, None], dims=("window", "step"))
     return data[name].where(at_end).max("step")
-
-
-def _seeds(data: xr.Dataset, seed: int) -> xr.DataArray:
-    """Return the seed of each window, from that of the call and the end of the window."""
-    reference = data["forecast_reference_time"].values
-    dates = reference.astype("datetime64[ms]").astype(object) if reference.dtype.kind == "M" else reference
-    texts = [date.isoformat().encode() for date in dates]
-    seeds = [np.random.SeedSequence([seed, *text]).generate_state(1, np.uint64)[0] >> np.uint64(1) for text in texts]
-    return xr.DataArray(np.array(seeds, dtype=np.int64), dims="window")
 
 
 def _labelled(

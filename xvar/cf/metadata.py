@@ -62,6 +62,8 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
     "residual": _Entry("residual of {variable}: observation minus analysis", None, difference=True),
     "observation_background": _Entry("equivalent of the background", ""),
     "observation_analysis": _Entry("equivalent of the analysis", ""),
+    "standard_error": _Entry("standard error of {variable}", ""),
+    "samples": _Entry("members of {variable} from the posterior", ""),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
 }
 _FIELDS: dict[str, _Entry] = {

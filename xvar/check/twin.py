@@ -20,7 +20,20 @@ from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
 
-NOT_OF_TWIN = ("window", "stride", "batch", "save", "background", "land", "units", "dx", "dy", "sort")
+NOT_OF_TWIN = (
+    "window",
+    "stride",
+    "batch",
+    "save",
+    "uncertainty",
+    "samples",
+    "background",
+    "land",
+    "units",
+    "dx",
+    "dy",
+    "sort",
+)
 FRAMES = 7  # two windows
 SIDE = 96  # points along y and x at most
 SPEED = 1.5  # cells in a frame of the fastest motion

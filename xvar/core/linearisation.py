@@ -15,23 +15,29 @@ class Linearisation:
     r"""J about a control (window, n), by its Gauss-Newton Hessian :math:`I + B^{T/2} G^T W G B^{1/2}`.
 
     G is the tangent linear of the residuals with respect to the fields of the control, and W their weight: one for a
-    quadratic norm, else :math:`\rho'(r) / r`, which makes the quadratic an upper bound. Each product uses the graph of
-    one integration, once forward, as the derivative of a backward pass, and once backward.
+    quadratic norm, else :math:`\rho'(r) / r`, which makes the quadratic an upper bound, or :math:`\rho''(r)` if it is
+    to be `exact`. Each product uses the graph of one integration, once forward, as the derivative of a backward pass,
+    and once backward.
     """
 
-    def __init__(self, cost: Cost, control: Tensor) -> None:
+    def __init__(self, cost: Cost, control: Tensor, *, exact: bool = False) -> None:
         with torch.no_grad():
             stacked = cost.space.sqrt(control)
         self._linearise(cost, stacked)
+        if exact:
+            # The second derivative of the pseudo-Huber norm; of a quadratic one both are one.
+            self._weights: list[Tensor] = [weight**3 for weight in self._weights]
 
     def _linearise(self, cost: Cost, stacked: Sequence[Tensor]) -> None:
         """Keep the graph of the residuals, and of their derivative, at some fields."""
         self._cost = cost
         self._fields = [part.requires_grad_() for part in stacked]
         with torch.enable_grad():
-            found = cost.residuals(cost.space.split(self._fields))
+            # Some observations may depend on no part of the control.
+            found = [pair for pair in cost.residuals(cost.space.split(self._fields)) if pair[1].requires_grad]
             self._residuals = [residual for _, residual in found]
             self._weights = [observation.weight(residual.detach()) for observation, residual in found]
+            self.observations = [(observation, residual.detach()) for observation, residual in found]
             self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
             if found:
                 self._backward = torch.autograd.grad(
@@ -54,14 +60,30 @@ class Linearisation:
         """Return the same without the prior."""
         space = self._cost.space
         fields = space.sqrt(control)
-        if not self._residuals:  # no observations
-            return space.sqrt_transpose(self._penalised(fields))
-        tangents = torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
-        weighted = [weight * tangent for weight, tangent in zip(self._weights, tangents, strict=True)]
-        adjoints = torch.autograd.grad(
-            self._residuals, self._fields, weighted, retain_graph=True, materialize_grads=True
-        )
+        adjoints = self._transposed(self.weighted(self._tangents(fields)))
         return space.sqrt_transpose([a + b for a, b in zip(adjoints, self._penalised(fields), strict=True)])
+
+    def weighted(self, residuals: Sequence[Tensor]) -> list[Tensor]:
+        """Return W times residuals."""
+        return [weight * residual for weight, residual in zip(self._weights, residuals, strict=True)]
+
+    def tangent(self, control: Tensor) -> Sequence[Tensor]:
+        """Return G B^{1/2} times a control: a change of each residual."""
+        return self._tangents(self._cost.space.sqrt(control))
+
+    def adjoint(self, residuals: Sequence[Tensor]) -> Tensor:
+        """Return B^{T/2} G^T times residuals."""
+        return self._cost.space.sqrt_transpose(self._transposed(residuals))
+
+    def _tangents(self, fields: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self._residuals:  # no observations
+            return []
+        return torch.autograd.grad(self._backward, self._probes, fields, retain_graph=True, materialize_grads=True)
+
+    def _transposed(self, residuals: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self._residuals:
+            return [torch.zeros_like(field) for field in self._fields]
+        return torch.autograd.grad(self._residuals, self._fields, residuals, retain_graph=True, materialize_grads=True)
 
     def _penalised(self, fields: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the Hessian of the penalties times fields: their gradient, as they are quadratic."""

@@ -45,10 +45,17 @@ class WindowBatch:
     seconds: tuple[float, ...]  # of each frame after the first of its window
     numbers: NDArray[np.intp]  # (window, frame), of each frame in the record
     begin: NDArray[np.float64]  # (window,), seconds from the first frame of the record to the first of the window
+    ends: NDArray[Any] | None = None  # (window,), dates of the last frames
     cycle_state: CycleState | None = None  # of the one window of the batch, if windows are cycled
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def select(self, windows: slice) -> WindowBatch:
+        """Return a part of the windows."""
+        ends = None if self.ends is None else self.ends[windows]
+        arrays = self.frames[windows], self.seconds, self.numbers[windows], self.begin[windows], ends
+        return WindowBatch(*arrays, self.cycle_state)
 
     @property
     def longest_interval(self) -> float:
@@ -81,7 +88,7 @@ class Batch:
     frames: NDArray[np.intp]  # (window, step), place in `needed`; -1 if a window has fewer
     seconds: NDArray[np.float64]  # (window, step), after the first frame of the window
     starts: NDArray[np.float64]  # (window,), seconds from the first frame of the record
-    spans: NDArray[Any] | None = None  # (window, 2), dates of the first and the last frame, for messages
+    spans: NDArray[Any] | None = None  # (window, 2), dates of the first and the last frame
     lead: NDArray[np.float64] | None = None  # (window,), as `elapsed`: see `Schedule`
     elapsed: NDArray[np.float64] | None = None
 
@@ -236,7 +243,12 @@ class _BatchSolver:
         """Solve windows together; if that fails, each alone, to find the one that fails."""
         frames = self.batch.frames[rows, : len(seconds)]
         windows = WindowBatch(
-            self.block[self.place[frames]], seconds, self.batch.needed[frames], self.batch.starts[rows], cycle_state
+            self.block[self.place[frames]],
+            seconds,
+            self.batch.needed[frames],
+            self.batch.starts[rows],
+            None if self.batch.spans is None else self.batch.spans[rows, 1],
+            cycle_state,
         )
         try:
             results = self.work.solve(windows)
@@ -250,10 +262,9 @@ class _BatchSolver:
         self._log(rows, results)
         for key, target in self.result.arrays.items():
             values = results[key]
-            if target.ndim > 1 and values.shape[1] < target.shape[1]:  # fewer frames than the longest window has
-                target[rows, : values.shape[1]] = values
-            else:
-                target[rows] = values
+            # A window may have fewer frames than the longest one.
+            place: Any = (rows, *(slice(size) for size in values.shape[1:]))
+            target[place] = values
 
     def _note_failure(self, error: Exception, row: int) -> None:
         """Raise the error with the name of its window, or mark the window."""

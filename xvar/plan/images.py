@@ -17,6 +17,7 @@ from xvar.plan.bridge import Array, Bridge, core_grid
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.covariances import check_covariances, errors_by_component
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics, per_second
+from xvar.plan.uncertainty import read_sampling, seeds_of, with_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,13 +56,16 @@ def plan_images(call: Call) -> Plan | None:
         _with_defaults(call), background_error=None if prior is None else repr(prior), observation_error=error
     )
     method: ImageMotion | Currents = core_method(configuration, prior, options.minimizer)
-    method = replace(method, cost_history="cost_history" in options.save)
+    sampling = read_sampling(call, errors)
+    if len(faults) > count:
+        return None
+    method = replace(method, cost_history="cost_history" in options.save, sampling=sampling)
     minimisations = method.minimisations(core_grid(record.grid)) if method.cost_history else ()
     solver = ImageSolver(
         method=method,
         name=call.name,
         bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
-        outputs=_outputs(configuration, record.units, options.save, minimisations),
+        outputs=with_errors(_outputs(configuration, record.units, options.save, minimisations), sampling),
         center=center,
         cycled=configuration.cycled,
         save=options.save,
@@ -75,7 +79,11 @@ def plan_images(call: Call) -> Plan | None:
         forced=tuple(k + 0.5 for k in range(call.schedule.frames.shape[1] - 1)) if configuration.model_error else (),
         carried=(*MOTION, *transient) if configuration.cycled else (),
         minimisations=minimisations,
-        sizes={"age": getattr(method, "ages", 0), "octave": number_of_octaves(record.grid.shape)},
+        sizes={
+            "age": getattr(method, "ages", 0),
+            "octave": number_of_octaves(record.grid.shape),
+            **({} if sampling is None else {"member": sampling.members}),
+        },
     )
 
 
@@ -228,7 +236,8 @@ class ImageSolver:
         """Return the analysis of a batch, see `ImageMotion.analyse`, in the order of the input."""
         bridge, frames = self.bridge, batch.frames
         guess, elapsed = self._guess(batch)
-        results = self.method.analyse(self._images(batch), batch.seconds, bridge.core_grid(), guess, **elapsed)
+        seeds, grid = seeds_of(batch, self.method.sampling, bridge), bridge.core_grid()
+        results = self.method.analyse(self._images(batch), batch.seconds, grid, guess, **elapsed, seeds=seeds)
         own = {"analysis": self.name, "observed": f"{self.name}_observed"}
         arrays = {own.get(key, key): bridge.array(values) for key, values in results.items()}
         if self.zero:

@@ -17,6 +17,7 @@ from xvar.cf.record import Record
 from xvar.execution.schedule import Schedule
 from xvar.plan.configuration import ATTRIBUTE
 from xvar.plan.solver import Plan
+from xvar.plan.uncertainty import attributes_of_errors
 from xvar.quality.rules import NAMES
 
 
@@ -38,6 +39,8 @@ def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Re
             attrs = describe(part.entry, variable=part.of or plan.configuration.variable, units=units) | dict(
                 part.attrs
             )
+            if part.entry in ("standard_error", "samples"):
+                attrs |= attributes_of_errors(name, part, fields[part.of][2])
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
     result = xr.Dataset(fields, _coordinates(record, plan))
@@ -74,6 +77,9 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     if plan.evaluations:
         numbers = np.arange(1, plan.evaluations + 1, dtype="int32")
         coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
+    if "member" in plan.sizes:
+        numbers = np.arange(plan.sizes["member"], dtype="int32")
+        coordinates["member"] = ("member", numbers, attributes("member"))
     if plan.forced:
         frames = _times(record.times.values, schedule)
         first = [min(int(share), frames.shape[1] - 2) for share in plan.forced]

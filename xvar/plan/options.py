@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Method = Literal["image_motion", "currents", "advection", "model"]
 Constraint = Literal["strong", "weak"]
 Coast = Literal["free", "no_flow"]
-Saved = Literal["increment", "innovation", "residual", "cost_history"]
+Saved = Literal["increment", "innovation", "residual", "cost_history", "samples"]
+Uncertainty = Literal["posterior"]
 
 IMAGES: tuple[Method, ...] = ("image_motion", "currents")
 STATES: tuple[Method, ...] = ("advection", "model")
@@ -31,7 +32,7 @@ METHODS: dict[Method, str] = {
     "advection": "state at the beginning of the window, images moved by a motion that moves itself, or is steady",
     "model": "state at the beginning of the window, by a model of your own",
 }
-SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history")
+SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history", "samples")
 CYCLED = "cycled"
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # the common ones; torch knows others
 
@@ -115,6 +116,11 @@ def _check_save(value: Any) -> str | None:
     words = [value] if isinstance(value, str) else list(value)
     wrong = isinstance(value, str) or any(word not in SAVED for word in words)
     return f"a sequence of {', '.join(SAVED)}" if wrong else None
+
+
+def _check_samples(value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return None if whole and value >= 1 else "a number of solves, 1 or more"
 
 
 def _check_device(value: Any) -> str | None:
@@ -241,6 +247,24 @@ OPTIONS: dict[str, Option] = {
             empty=_no_entries,
         ),
         Option(
+            "uncertainty",
+            '{"posterior"}, optional',
+            "Standard errors of what is analysed, ``u_std``, ``v_std`` and so on, from draws of the error of the "
+            "analysis; see docs/uncertainty.md. Default: none.",
+            choices=(None, "posterior"),
+            flag="posterior: standard errors of the analysis.",
+            example='"posterior"',
+        ),
+        Option(
+            "samples",
+            "int",
+            "Solves m of the `uncertainty`, each for two members: standard errors are right within 1 / sqrt(2 m).",
+            default=8,
+            check=_check_samples,
+            flag="Solves of the uncertainty, such as 8; each makes two members.",
+            example="8",
+        ),
+        Option(
             "quality",
             "sequence of str, or mapping of str to bool, optional",
             "Rules of quality control that are used, or a rule and whether it is; see docs/quality.md. Default: those "
@@ -343,14 +367,15 @@ OPTIONS: dict[str, Option] = {
         ),
         Option(
             "save",
-            'sequence of {"increment", "innovation", "residual", "cost_history"}',
+            'sequence of {"increment", "innovation", "residual", "cost_history", "samples"}',
             "Additional results: the increment of the control (of the motion at the end of the window for the methods "
             "of images, of the state at its beginning for others), observation minus background, observation minus "
-            "analysis; J and its terms at each ``evaluation`` of one ``minimisation`` after the other.",
+            "analysis; J and its terms at each ``evaluation`` of one ``minimisation`` after the other; members of the "
+            "`uncertainty`.",
             default=(),
             empty=_no_entries,
             check=_check_save,
-            flag="Also write: increment, innovation, residual, cost_history. May be given several times.",
+            flag="Also write: increment, innovation, residual, cost_history, samples. May be given several times.",
             example='("increment",)',
         ),
     )
@@ -376,7 +401,16 @@ class Options(SimpleNamespace):
                     fix=option.fix(value),
                 )
             values[name] = option.default if option.is_default(value) else value
-        return cls(**values)
+        options = cls(**values)
+        if options.uncertainty is None and (options.samples != OPTIONS["samples"].default or "samples" in options.save):
+            faults.add(
+                code="samples-without-uncertainty",
+                variable="uncertainty",
+                found="samples without uncertainty=",
+                expected="errors of the analysis, of which they are draws",
+                fix='uncertainty="posterior"',
+            )
+        return options
 
     def stated(self) -> dict[str, Any]:
         """Return the options whose values are not the defaults."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Diagonal, grown
 from xvar.core.digital_filter import DigitalFilter
-from xvar.core.dynamics import State, trajectory
+from xvar.core.dynamics import Forcing, State, trajectory
 from xvar.core.grid import Grid, bind
 from xvar.core.methods.images import Frames, first_known
 from xvar.core.methods.motion import diagnostics, fitting
@@ -20,6 +20,7 @@ from xvar.core.methods.points import PointTable, PointValues, Remember, present
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
 from xvar.core.parameters import Holding, Parameter
+from xvar.core.posterior import Sampling, members, standard_errors
 from xvar.core.problem import ForcedSteps, Problem, frame_steps
 from xvar.core.solve import Analysis, solve
 from xvar.errors import Fault, Faults, InputError
@@ -68,28 +69,24 @@ class Outcome:
 
     Attributes
     ----------
-    states : list of dict of Tensor (window, component, y, x)
-        The state at each frame.
-    forcing : list of dict of Tensor
-        The model error of each interval or step in which it acts, per second; empty for the strong constraint.
+    fields : dict of Tensor (window, ..., component, y, x)
+        By component of the state and suffix: the state at each frame, ``_forcing``, the model error of each interval or
+        step in which it acts, per second, and ``_increment``, :math:`x_a - x_b` at the beginning of the window, zero
+        for components that are not in the control; of state and forcing the `standard_errors`.
     numbers : dict of Tensor (window, ...)
         ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
         ``status`` (window,); parameters by their names, (window,), (window, frame) or (window, y, x); of a cost
-        history, see `CostHistory.numbers`.
+        history, see `CostHistory.numbers`; of parameters the `standard_errors`.
     points : list of dict of Tensor (point,), by source
         ``background`` and ``analysis``: the equivalents of the points before and after.
-    increment : dict of Tensor (window, component, y, x)
-        :math:`x_a - x_b` at the beginning of the window, zero for components that are not in the control.
     departures : dict of list of Tensor (window, frame, y, x), by source
         ``innovation`` and ``residual`` of the images: :math:`y_k - H_k(x_b)` and :math:`y_k - H_k(x_a)`, before any
         transform, as far as they were asked for.
     """
 
-    states: list[State]
-    forcing: list[State]
+    fields: State
     numbers: dict[str, Tensor]
     points: list[dict[str, Tensor]]
-    increment: State
     departures: dict[str, list[Tensor]]
 
 
@@ -127,6 +124,8 @@ class Experiment:
         See `solve`.
     cost_history : bool
         Record J and its terms at every evaluation.
+    sampling : Sampling, optional
+        Draw errors of the analysis, see `xvar.core.posterior.Posterior`.
     """
 
     dynamics: Any
@@ -144,6 +143,7 @@ class Experiment:
     levels: tuple[int, ...] = (1,)
     minimizer: LBFGS = field(default_factory=LBFGS)
     cost_history: bool = False
+    sampling: Sampling | None = None
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of all levels."""
@@ -282,27 +282,38 @@ class Experiment:
         seconds: Sequence[float],
         grid: Grid,
         save: Sequence[str] = (),
+        seeds: Tensor | None = None,
     ) -> Outcome:
-        """Analyse a batch of windows, see `problem`; `save` names the departures of images to return."""
+        """Analyse a batch of windows, see `problem`.
+
+        `save` names the departures of images to return; `seeds` (window,) are those of the `sampling`.
+        """
         problem = self.problem(sources, background, seconds, grid)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
-        times = torch.tensor(problem.times(), dtype=torch.float64)
-        at_frames = torch.searchsorted(times + 1e-6, torch.tensor(seconds, dtype=torch.float64)).tolist()
-        groups = () if problem.model_error is None else problem.model_error.steps
-        first = result.trajectory[0]
+        fields = _fields(problem, result.trajectory, result.forcing, seconds)
+        parameters = self._estimated(sources, result.trajectory[0])
+        errors: dict[str, Tensor] = {}
+        if self.sampling is not None and seeds is not None:
+            space = result.cost.space
+
+            def member(control: Tensor) -> dict[str, Tensor]:
+                moved, forcing = result.cost.trajectory(control), space.forcing(space.fields(control))
+                return _fields(problem, moved, forcing, seconds) | self._estimated(sources, moved[0])
+
+            members_ = map(member, members(result, seeds, self.sampling))
+            errors = standard_errors(fields | parameters, members_, self.sampling)
+        of_parameters = {name for name in errors if name.rpartition("_")[0] in parameters}
+        increment = {
+            f"{key}_increment": result.increment.get(key, torch.zeros_like(values))
+            for key, values in present(result.trajectory[0]).items()
+        }
         return Outcome(
-            states=[present(result.trajectory[index]) for index in at_frames],
-            forcing=[
-                {key: error / abs(problem.steps[group[0]]) for key, error in result.forcing[group[0]].items()}
-                for group in groups
-            ],
+            fields=fields | increment | {name: part for name, part in errors.items() if name not in of_parameters},
             numbers={
                 **diagnostics(result, problem.number_of_observations(), cost_history=cost_history),
-                **self._estimated(sources, first),
-            },
-            increment={
-                key: result.increment.get(key, torch.zeros_like(values)) for key, values in present(first).items()
+                **parameters,
+                **{name: errors[name] for name in of_parameters},
             },
             **_equivalents(sources, result, problem, save),
         )
@@ -317,6 +328,21 @@ class Experiment:
             values = parameter.value(state[name]).flatten(1)
             found[name] = values if source.comparison.calibration == "frame" else values[:, 0]
         return found
+
+
+def _fields(
+    problem: Problem, trajectory: Sequence[State], forcing: Forcing, seconds: Sequence[float]
+) -> dict[str, Tensor]:
+    """Return the states at the frames and the model errors per second, (window, ..., component, y, x)."""
+    times = torch.tensor(problem.times(), dtype=torch.float64)
+    at_frames = torch.searchsorted(times + 1e-6, torch.tensor(seconds, dtype=torch.float64)).tolist()
+    groups = () if problem.model_error is None else problem.model_error.steps
+    components = (key for key in present(trajectory[0]) if key not in problem.parameters)
+    fields = {key: [trajectory[index][key] for index in at_frames] for key in components}
+    for group in groups:
+        for key, error in forcing[group[0]].items():
+            fields.setdefault(f"{key}_forcing", []).append(error / abs(problem.steps[group[0]]))
+    return {key: torch.stack(parts, dim=1) for key, parts in fields.items()}
 
 
 def _needs_step_before(observation: Observation) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from xvar.core.cost import Cost
 from xvar.core.cost_history import CostHistory, Minimisation, minimisations
-from xvar.core.covariance import Matern, Tikhonov
-from xvar.core.grid import Grid, prolong
+from xvar.core.covariance import Diagonal, Matern, Tikhonov
+from xvar.core.dynamics import State
+from xvar.core.grid import Grid, coarser, prolong
+from xvar.core.linearisation import Linearisation
 from xvar.core.methods.correlation import displacement
 from xvar.core.methods.motion import (
     cadence,
@@ -28,6 +31,7 @@ from xvar.core.methods.past_errors import is_inside, past_errors
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
 from xvar.core.observation import Observation
+from xvar.core.posterior import Normals, Posterior, Sampling, standard_errors
 from xvar.core.problem import Problem
 from xvar.core.solve import Analysis, solve
 
@@ -121,6 +125,8 @@ class ImageMotion:
         Of both loops and all levels. Default: one that suits each.
     cost_history : bool
         Record J and its terms at every evaluation.
+    sampling : Sampling, optional
+        Draw errors of the analysis, see `xvar.core.posterior.Posterior`.
     """
 
     transform: Transform = "none"
@@ -135,6 +141,7 @@ class ImageMotion:
     levels: tuple[int, ...] = (8, 4, 2)
     minimizer: LBFGS | None = None
     cost_history: bool = False
+    sampling: Sampling | None = None
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of both outer loops."""
@@ -289,13 +296,18 @@ class ImageMotion:
         return torch.add(steady, transient, alpha=math.exp(-seconds / (self.transient.lifetime * frame)))
 
     def analyse(
-        self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None
+        self,
+        frames: Tensor,
+        seconds: Sequence[float],
+        grid: Grid,
+        guess: Tensor | None = None,
+        seeds: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
         Frames (window, frame, y, x) in the units of the variable, NaN if not observed, at times after the first frame;
         `guess` (window, 2, y, x) is the expected motion at the end of the window, see `forecast` (default: the
-        displacement of best correlation).
+        displacement of best correlation), `seeds` (window,) of the `sampling`.
 
         Returns
         -------
@@ -303,12 +315,19 @@ class ImageMotion:
             ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); with a transient
             ``u_transient``, ``v_transient`` and ``growth`` (window, y, x) at the end of the window, the growth of the
             transformed variable in a frame over its deviation; ``image_scale``, that deviation in the units of the
-            variable; of rain the errors of `past_errors`; the `diagnostics` of the last loop.
+            variable; of rain the errors of `past_errors`; the `diagnostics` of the last loop; with `sampling` the
+            `standard_errors` of the motion and of the growth.
         """
-        return in_groups(frames, lambda part, kept, own: self._analyse(part, seconds, kept, grid, own), guess)
+        return in_groups(frames, lambda part, kept, *own: self._analyse(part, seconds, kept, grid, *own), guess, seeds)
 
     def _analyse(
-        self, frames: Tensor, seconds: Sequence[float], kept: list[int], grid: Grid, guess: Tensor | None
+        self,
+        frames: Tensor,
+        seconds: Sequence[float],
+        kept: list[int],
+        grid: Grid,
+        guess: Tensor | None,
+        seeds: Tensor | None,
     ) -> dict[str, Tensor]:
         """Analyse windows from the frames that hold values, at the times of all."""
         frame = cadence(seconds)
@@ -320,23 +339,21 @@ class ImageMotion:
         if guess is None:
             guess, ambiguous = self._start(images, times, frame, grid)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
-        result, steady = self._steady(images, times, frame, grid, guess, error, cost_history)
-        motion = _Motion(steady, times[-1])
+        first, steady = self._steady(images, times, frame, grid, guess, error, cost_history)
+        result, state = first, {"velocity": steady}
         evaluations = result.minimum.evaluations
-        outputs = {"image_scale": backward(self.transform, scale).flatten()}
-        if self.transient is not None:
-            growth = torch.zeros_like(frames[:, 0])
-            if len(kept) > 1:
-                about = self.transient_problem(images, times, frame, grid, steady, self.transient, error)
-                minimizer = self.minimizer or TRANSIENT
-                result = solve(about, minimizer, levels=fitting(self.transient.levels, grid), cost_history=cost_history)
-                state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
-                motion = replace(motion, transient=state["transient"], lifetime=self.transient.lifetime * frame)
-                faded = math.exp((times[-1] - seconds[-1]) / (self.transient.source_lifetime * frame))
-                growth = state["source"][:, 0] * (frame * faded)
-            fading = motion.at(seconds[-1]) - steady
-            outputs |= {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
-        velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
+        if self.transient is not None and len(kept) > 1:
+            about = self.transient_problem(images, times, frame, grid, steady, self.transient, error)
+            minimizer = self.minimizer or TRANSIENT
+            result = solve(about, minimizer, levels=fitting(self.transient.levels, grid), cost_history=cost_history)
+            state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
+        motion = self._motion(state, times[-1], frame)
+        outputs = self._fields(state, seconds, times[-1], frame)
+        if self.sampling is not None and seeds is not None:
+            states = self._members(self.sampling, first, result, state, seeds, grid)
+            members = (self._fields(one, seconds, times[-1], frame) for one in states)
+            outputs |= standard_errors(outputs, members, self.sampling)
+        outputs["image_scale"] = backward(self.transform, scale).flatten()
         paths = paths_to_last(motion, seconds, grid, values)
         analysed = carried(values, times, motion, seconds, grid, paths)
         if self.transform == "square_root":
@@ -348,12 +365,57 @@ class ImageMotion:
         count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
         return {
             "analysis": backward(self.transform, analysed),
-            "u": velocity[:, :, 0],
-            "v": velocity[:, :, 1],
             "observed": frames[:, -1],
             **outputs,
             **diagnostics(result, count, flat, ambiguous=ambiguous, evaluations=evaluations, cost_history=cost_history),
         }
+
+    def _motion(self, state: State, reference: float, frame: float) -> _Motion:
+        """Return the motion of a state at the time of the last image."""
+        transient, lifetime = state.get("transient"), self.transient.lifetime * frame if self.transient else math.inf
+        return _Motion(state["velocity"], reference, transient, lifetime)
+
+    def _fields(self, state: State, seconds: Sequence[float], reference: float, frame: float) -> dict[str, Tensor]:
+        """Return the motion at the times of the frames, and its fading part and the growth at the last of them."""
+        motion = self._motion(state, reference, frame)
+        velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
+        fields = {"u": velocity[:, :, 0], "v": velocity[:, :, 1]}
+        if self.transient is None:
+            return fields
+        fading, growth = motion.at(seconds[-1]) - motion.steady, torch.zeros_like(velocity[:, 0, 0])
+        if "source" in state:
+            faded = math.exp((reference - seconds[-1]) / (self.transient.source_lifetime * frame))
+            growth = state["source"][:, 0] * (frame * faded)
+        return fields | {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
+
+    def _members(
+        self, sampling: Sampling, first: Analysis, last: Analysis, state: State, seeds: Tensor, grid: Grid
+    ) -> Iterator[State]:
+        r"""Yield states about that of the analysis by the errors of both loops, with the same η.
+
+        That of the first loop moves the residuals of the second, whose perturbation solves
+
+        .. math:: (I + B_q^{T/2} G_q^T W G_q B_q^{1/2})\, d_q = z_q
+            + B_q^{T/2} G_q^T [\rho'(r)\, \eta - W G_w B_w^{1/2} d_w]
+        """
+        normals = Normals(seeds, state["velocity"])
+        *_, factor = fitting(self.levels, grid)
+        steady = Posterior(first.cost, first.minimum.control, sampling)
+        if last is not first:
+            fading = Posterior(last.cost, last.minimum.control, sampling)
+            known = {key: state[key] for key in last.cost.problem.background}
+            free = {"velocity": Diagonal(1.0)}
+            by_motion = Cost(replace(last.cost.problem, background=known, background_error=free, curvature={}))
+            along = Linearisation(by_motion, by_motion.zero())
+        for _ in range(sampling.solves):
+            field = normals.field(grid.shape)
+            error = first.cost.space.increment(first.cost.space.fields(steady.draw(normals, coarser(field, factor))))
+            change = {"velocity": prolong(error["velocity"], factor, grid.shape)}
+            if last is not first:
+                moved = along.tangent(change["velocity"].flatten(1))
+                change |= last.cost.space.increment(last.cost.space.fields(fading.draw(normals, field, moved)))
+            for sign in (1, -1):
+                yield {**state, **{key: state[key] + sign * part for key, part in change.items()}}
 
     def _steady(
         self,

@@ -44,16 +44,12 @@ def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
     return tuple(level for level in levels if min(grid.shape) >= 8 * level) or (1,)
 
 
-def in_groups(
-    frames: Tensor,
-    analyse: Callable[[Tensor, list[int], Tensor | None], dict[str, Tensor]],
-    guess: Tensor | None = None,
-) -> dict[str, Tensor]:
+def in_groups(frames: Tensor, analyse: Callable[..., dict[str, Tensor]], *others: Tensor | None) -> dict[str, Tensor]:
     """Analyse windows together if the same frames (window, frame, y, x) hold values, and all or none have holes.
 
     Windows without holes take less work and so other bits, which must not depend on the rest of the batch. `analyse` is
     called with the frames of a group, the indices of those that hold values (the last if none does), and its part of
-    the guess (window, ...).
+    the `others` (window, ...).
     """
     valid = frames.isfinite()
     has = valid.flatten(2).any(dim=2)
@@ -63,8 +59,9 @@ def in_groups(
     results: dict[str, Tensor] = {}
     for index, pattern in enumerate(patterns):
         windows = torch.nonzero(which == index).flatten()
-        kept, own = torch.nonzero(pattern[:-1]).flatten().tolist(), None if guess is None else guess[windows]
-        for name, values in analyse(frames[windows], kept, own).items():
+        kept = torch.nonzero(pattern[:-1]).flatten().tolist()
+        own = (None if other is None else other[windows] for other in others)
+        for name, values in analyse(frames[windows], kept, *own).items():
             if name not in results:
                 results[name] = values.new_empty(len(frames), *values.shape[1:])
             results[name][windows] = values

@@ -25,6 +25,7 @@ from xvar.plan.experiment.solver import ExperimentSolver
 from xvar.plan.experiment.state import State, read_background
 from xvar.plan.models import describe_model
 from xvar.plan.solver import Plan
+from xvar.plan.uncertainty import read_sampling, with_errors
 
 if TYPE_CHECKING:
     from xvar.cf.record import Record
@@ -45,12 +46,17 @@ def plan_experiment(call: Call) -> Plan | None:
     _check_parameters(parameters, observed, call)
     if len(faults) > before:
         return None
+    sampling = read_sampling(call, statistics["background_error"] | statistics["model_error"])
+    _check_uncertainty(observed, call)
+    if len(faults) > before:
+        return None
     experiment = Experiment(
         dynamics=state.model,
         **statistics,
         step=_longest_step(state, record),
         parameters=parameters,
         penalties=penalties,
+        sampling=sampling,
         shared_error=state.advection or call.name not in background.fields,
         minimizer=options.minimizer or LBFGS(max_evaluations=200),
         cost_history="cost_history" in options.save,
@@ -66,7 +72,7 @@ def plan_experiment(call: Call) -> Plan | None:
         experiment=experiment,
         name=call.name,
         bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
-        outputs=output_variables(call, state, experiment, observed, minimisations),
+        outputs=with_errors(output_variables(call, state, experiment, observed, minimisations), sampling, *state.names),
         state=state,
         background=background,
         observed=observed,
@@ -83,7 +89,7 @@ def plan_experiment(call: Call) -> Plan | None:
         step=experiment.step,
         carried=state.names if call.cycled else (),
         minimisations=minimisations,
-        sizes=observed.sizes,
+        sizes=observed.sizes if sampling is None else {**observed.sizes, "member": sampling.members},
         label_observations=partial(label_observations, call=call, observed=observed),
     )
 
@@ -97,6 +103,18 @@ def _check_parameters(parameters: Mapping[str, Parameter], observed: Observed, c
             found=f"parameters in cycled windows: {', '.join(estimated)}",
             expected="windows with priors of their own",
             fix="leave background='cycled' out, or the parameters",
+        )
+
+
+def _check_uncertainty(observed: Observed, call: Call) -> None:
+    sources = (observed.sources.record, *observed.sources.images.values())
+    if call.options.uncertainty is not None and any(source.reset for source in sources):
+        call.faults.add(
+            code="uncertainty-with-reset",
+            variable="uncertainty",
+            found='uncertainty="posterior" with reset="observation": values that replace the state have errors too',
+            expected="images that are compared with the state",
+            fix="leave reset out",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.solver import Variable
+from xvar.plan.uncertainty import ERRORS, seeds_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from xvar.core.problem import Problem
     from xvar.plan.experiment.observations import Observed
     from xvar.plan.experiment.state import Background, State
+
+
+_SUFFIXES = (*ERRORS, "_increment", "_forcing", *(f"_forcing{suffix}" for suffix in ERRORS))
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,7 @@ class ExperimentSolver:
         if len(batch) == 1 or not self.observed.beside_record:
             return self._solve(batch)
         alone = [slice(index, index + 1) for index in range(len(batch))]
-        parts = [
-            self._solve(replace(batch, frames=batch.frames[one], numbers=batch.numbers[one], begin=batch.begin[one]))
-            for one in alone
-        ]
+        parts = [self._solve(batch.select(one)) for one in alone]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def problem(self, batch: WindowBatch) -> Problem:
@@ -61,20 +62,17 @@ class ExperimentSolver:
         experiment, background = self._prior(batch)
         sources = self._sources(batch, frames)
         departures = [word for word in self.save if word in ("innovation", "residual")]
-        outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures)
+        seeds = seeds_of(batch, experiment.sampling, self.bridge)
+        outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures, seeds)
         results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
-        results |= self._fields(outcome.states)
-        if outcome.forcing:
-            results |= self._fields(outcome.forcing, "_forcing")
-        if "increment" in self.save:
-            results |= self._field(outcome.increment, "_increment")
+        results |= self._variables(outcome.fields)
         if self.observed.record is not None:
             results[f"{self.name}_observed"] = frames[:, -1]
         for word, fields in outcome.departures.items():
             for label, field in zip(self.observed.labels(self.name), fields, strict=True):
                 results[f"{label}_{word}"] = self.bridge.array(field)
         if self.cycled is not None:
-            results |= self._field(experiment.completed(sources, background), "_background")
+            results |= self._variables(experiment.completed(sources, background), "_background")
             results["background_source"] = np.full(len(batch), batch.cycle_state is not None, dtype="int8")
         if self.observed.points is not None:
             results |= self._equivalents(outcome, batch)
@@ -121,17 +119,14 @@ class ExperimentSolver:
             sources += [] if observed.points is None else observed.points.tables(*window, self.bridge)
         return sources
 
-    def _fields(self, states: Sequence[Mapping[str, Tensor]], suffix: str = "") -> dict[str, Array]:
-        """Return the variables (window, state, y, x) of some states; some may lack a component."""
+    def _variables(self, fields: Mapping[str, Tensor], suffix: str = "") -> dict[str, Array]:
+        """Return the variables of components (window, ..., component, y, x), each with any suffix of theirs."""
         return {
-            name + suffix: np.stack([self.bridge.array(state[key][:, index]) for state in states], axis=1)
-            for name, (key, index) in self.state.parts.items()
-            if key in states[0]
+            name + key.removeprefix(component) + suffix: self.bridge.array(values[..., index, :, :])
+            for key, values in fields.items()
+            for name, (component, index) in self.state.parts.items()
+            if key == component or key.removeprefix(component) in _SUFFIXES
         }
-
-    def _field(self, state: Mapping[str, Tensor], suffix: str) -> dict[str, Array]:
-        """Return the variables (window, y, x) of one state."""
-        return {name: values[:, 0] for name, values in self._fields([state], suffix).items()}
 
     def _equivalents(self, outcome: Outcome, batch: WindowBatch) -> dict[str, Array]:
         """Return the equivalents of the points of a window, in the order of their rows."""

@@ -1,0 +1,137 @@
+"""Perturbations of an analysis that are distributed as its error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xvar.core.conjugate_gradients import truncated_conjugate_gradients
+from xvar.core.cost import Cost
+from xvar.core.curvature import inverse_hessian
+from xvar.core.linearisation import Linearisation
+from xvar.core.methods.octaves import gaussian_waves
+from xvar.core.observation import Observation
+from xvar.core.solve import Analysis
+
+SMOOTHING = 4.0  # cells, of the errors of images whose R is unknown
+
+
+@dataclass(frozen=True)
+class Sampling:
+    r"""Number and precision of the draws of a `Posterior`.
+
+    `solves` perturbations d make twice as many `members`, :math:`x_a \pm B^{1/2} d`; `keep` returns these too. Each
+    solve ends at a residual of `tolerance` over the first, or after so many `iterations`.
+    """
+
+    solves: int = 8
+    keep: bool = False
+    tolerance: float = 3e-3
+    iterations: int = 200
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return 2 * self.solves
+
+
+class Normals:
+    """Standard normal numbers of each window, from a seed of its own: the same on every device and in any batch."""
+
+    def __init__(self, seeds: Tensor, like: Tensor) -> None:
+        self._streams, self._like = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()], like
+
+    def __call__(self, *shape: int) -> Tensor:
+        """Return numbers (window, *shape)."""
+        drawn = [torch.randn(shape, generator=stream, dtype=self._like.dtype) for stream in self._streams]
+        return torch.stack(drawn).to(self._like.device)
+
+    def field(self, shape: tuple[int, ...]) -> Tensor:
+        """Return fields (window, 1, y, x) of unit variance under a Gaussian of `SMOOTHING` cells."""
+        waves = gaussian_waves(shape, SMOOTHING, self._like.dtype, self._like.device)
+        damping = waves.gaussian(SMOOTHING)
+        variance = damping.square().sum() / math.prod(shape)
+        return waves.inverse(self(*waves.modes) * damping)[:, None] / variance.sqrt()
+
+
+class Posterior:
+    r"""Draws of the error of an analysis, in its control.
+
+    .. math:: (I + B^{T/2} G^T W G B^{1/2})\, d = z + B^{T/2} G^T e, \qquad z \sim N(0, I)
+
+    with G the tangent linear of the residuals r over their standard deviations, and :math:`W = \rho''(r)`. If the norm
+    is quadratic, :math:`e \sim N(0, I)`: with a linear model and the true B, Q and R, d has the covariance of the error
+    of the analysis exactly [1]_. A robust norm is used if R is unknown: :math:`e = \rho'(r)\, \eta`, with η of unit
+    variance, smooth over `SMOOTHING` cells and common to all images, so that errors of neighbouring pixels and of all
+    images may be correlated (the sandwich estimator [2]_, [3]_). At points η is white.
+
+    References
+    ----------
+    .. [1] Desroziers, Brousseau and Chapnik (2005), doi:10.1256/qj.04.151.
+    .. [2] White (1980), doi:10.2307/1912934.
+    .. [3] Conley (1999), doi:10.1016/S0304-4076(98)00084-0.
+    """
+
+    def __init__(self, cost: Cost, control: Tensor, sampling: Sampling) -> None:
+        self._quadratic, self._sampling = Linearisation(cost, control, exact=True), sampling
+        diagonal = inverse_hessian(cost)
+        self._scale = control.new_ones(()) if diagonal is None else diagonal
+        self._size = cost.size
+
+    def draw(self, normals: Normals, field: Tensor | None, moved: Sequence[Tensor] = ()) -> Tensor:
+        """Draw d (window, n), with η in `field` (window, 1, y, x).
+
+        `moved` is the change of each residual by the errors of an outer loop before, of which e holds minus W times.
+        """
+        quadratic = self._quadratic
+        right = normals(self._size)
+        noise = [_noise(observation, residual, normals, field) for observation, residual in quadratic.observations]
+        if moved:
+            noise = [e - change for e, change in zip(noise, quadratic.weighted(moved), strict=True)]
+        right = right + quadratic.adjoint(noise)
+        limit = self._sampling.tolerance**2, self._sampling.iterations
+        solution, _ = truncated_conjugate_gradients(quadratic.product, right, self._scale.mul, *limit)
+        return solution
+
+
+def _noise(observation: object, residual: Tensor, normals: Normals, field: Tensor | None) -> Tensor:
+    """Return e of an observation or a penalty."""
+    if not isinstance(observation, Observation) or observation.threshold is None:
+        return normals(*residual.shape[1:])
+    slope = observation.weight(residual) * residual
+    if field is None or residual.shape[-2:] != field.shape[-2:]:
+        field = normals(*residual.shape[1:])
+    return slope * field
+
+
+def members(result: Analysis, seeds: Tensor, sampling: Sampling) -> Iterator[Tensor]:
+    """Yield the controls of members, those of the analysis plus and minus each d."""
+    control = result.minimum.control
+    posterior, normals = Posterior(result.cost, control, sampling), Normals(seeds, control)
+    shape = result.cost.problem.grid.shape
+    for _ in range(sampling.solves):
+        error = posterior.draw(normals, normals.field(shape) if len(shape) == 2 else None)
+        yield from (control + error, control - error)
+
+
+def standard_errors(
+    analysis: Mapping[str, Tensor], members: Iterable[Mapping[str, Tensor]], sampling: Sampling
+) -> dict[str, Tensor]:
+    r"""Return ``<name>_std``, the root mean square departure of members from the analysis, of each of its fields.
+
+    The mean of members :math:`x_a \pm \delta` is the analysis: no degree of freedom is lost. If the members are kept,
+    ``<name>_samples`` (window, member, ...) holds them.
+    """
+    total = {name: torch.zeros_like(values) for name, values in analysis.items()}
+    kept: dict[str, list[Tensor]] = {name: [] for name in analysis}
+    for member in members:
+        for name, values in member.items():
+            total[name] += (values - analysis[name]).square()
+            if sampling.keep:
+                kept[name].append(values)
+    std = {f"{name}_std": (values / sampling.members).sqrt() for name, values in total.items()}
+    return std | {f"{name}_samples": torch.stack(values, dim=1) for name, values in kept.items() if values}

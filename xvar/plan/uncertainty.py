@@ -1,0 +1,99 @@
+"""The option `uncertainty`: standard errors of an analysis, and the members they are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xvar.execution.batches import WindowBatch
+from xvar.plan.bridge import Bridge, core_grid
+from xvar.plan.options import OPTIONS
+from xvar.plan.solver import Variable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xvar.core.posterior import Sampling
+    from xvar.plan.call import Call
+
+#: Suffixes of the names of standard errors, and of the members they are made of.
+ERRORS = ("_std", "_samples")
+#: Rows of the table of metadata whose variables have a standard error, for any method.
+_CONTROL = ("u", "v", "u_transient", "v_transient", "growth", "source", "forcing", "state", "parameter")
+
+
+def window_seeds(ends: NDArray[Any], seed: int = 0) -> NDArray[np.int64]:
+    """Return the seed of each window, from that of the call and the date of its end: the same alone as in a batch."""
+    dates = ends.astype("datetime64[ms]").astype(object) if ends.dtype.kind == "M" else ends
+    texts = [date.isoformat().encode() for date in dates]
+    seeds = [np.random.SeedSequence([seed, *text]).generate_state(1, np.uint64)[0] >> np.uint64(1) for text in texts]
+    return np.array(seeds, dtype=np.int64)
+
+
+def seeds_of(batch: WindowBatch, sampling: Sampling | None, bridge: Bridge) -> Tensor | None:
+    """Return the seeds of a batch; None if there is no sampling."""
+    if sampling is None:
+        return None
+    assert batch.ends is not None
+    return bridge.numbers(window_seeds(batch.ends), dtype="int64")
+
+
+def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
+    """Return the sampling that a call asks for, if any; `errors` are B and Q by component."""
+    from xvar.core.posterior import Sampling
+
+    options = call.options
+    if options.uncertainty is None or OPTIONS["samples"].expected(options.samples):
+        return None
+    for name, part in errors.items():
+        if hasattr(part, "penalties") and part.penalties(core_grid(call.record.grid)):
+            call.faults.add(
+                code="uncertainty-with-penalty",
+                variable="uncertainty",
+                found=f'uncertainty="posterior" with a penalty on the divergence of {name!r}',
+                expected="covariances alone, from which errors can be drawn",
+                fix='xvar.covariance.Tikhonov(..., divergence=0.0) or edges="periodic", or xvar.covariance.Helmholtz',
+            )
+    return Sampling(solves=options.samples, keep="samples" in options.save)
+
+
+def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *others: str) -> dict[str, Variable]:
+    """Return outputs and the standard errors of the control among them, and of `others`."""
+    if sampling is None:
+        return dict(outputs)
+    own = {name: part for name, part in outputs.items() if part.entry in _CONTROL or name in others}
+    attrs = {
+        "method": "posterior",
+        "number_of_solves": sampling.solves,
+        "relative_error": round(1 / math.sqrt(2 * sampling.solves), 3),
+    }
+    found = {f"{name}_std": _of(name, part, "standard_error", part.dims, attrs) for name, part in own.items()}
+    if sampling.keep:
+        found |= {
+            f"{name}_samples": _of(name, part, "samples", ("member", *part.dims), {}) for name, part in own.items()
+        }
+    return {**outputs, **found}
+
+
+def _of(name: str, part: Variable, entry: str, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> Variable:
+    return replace(part, dims=dims, entry=entry, of=name, attrs=attrs)
+
+
+def attributes_of_errors(name: str, part: Variable, of: dict[str, Any]) -> dict[str, Any]:
+    """Return units and standard name of a standard error or of members; link an error from the variable `of` it."""
+    attrs: dict[str, Any] = {key: of[key] for key in ("units", "units_metadata") if key in of}
+    what = "standard error" if part.entry == "standard_error" else "members from the posterior"
+    attrs["long_name"] = f"{what}: {of['long_name']}" if "long_name" in of else f"{what} of {part.of}"
+    if part.entry == "standard_error":
+        if "units_metadata" in attrs:
+            attrs["units_metadata"] = "temperature: difference"
+        known = str(of.get("standard_name", ""))
+        if known and " " not in known:
+            attrs["standard_name"] = f"{known} standard_error"
+        of["ancillary_variables"] = f"{of.get('ancillary_variables', '')} {name}".strip()
+    return attrs
