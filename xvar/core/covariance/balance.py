@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,44 +21,72 @@ Staggering = Literal["A", "C"]
 STAGGERINGS: tuple[Staggering, ...] = ("A", "C")
 
 
-class GeostrophicVelocity:
+class Balance(ABC):
+    """Linear map of a field (window, 1, y, x) to a flow in balance with it, and the adjoint, between walls."""
+
+    def __init__(self, edges: Basin | None, grid: Grid) -> None:
+        edges = edges or ("periodic" if grid.edges == "periodic" else "closed")
+        self._periodic = edges == "periodic", edges != "closed"  # along y, along x
+
+    def __call__(self, field: Tensor) -> Tensor:
+        """Return the flow."""
+        return linear(field, self._forward, self._adjoint)
+
+    def transpose(self, flow: Tensor) -> Tensor:
+        """Return the adjoint."""
+        return linear(flow, self._adjoint, self._forward)
+
+    @abstractmethod
+    def _forward(self, field: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _adjoint(self, flow: Tensor) -> Tensor: ...
+
+    def _neighbour(
+        self, field: Tensor, axis: int, step: int = 1, *, copied: bool = False, adjoint: bool = False
+    ) -> Tensor:
+        """Return the next value (for a step of -1 the one before) of each point along an axis, 0 along y, 1 along x.
+
+        Beyond a wall it is zero, or the value of the point itself if `copied`.
+        """
+        dim = axis - 2
+        moved = field.roll(step if adjoint else -step, dim)
+        if self._periodic[axis]:
+            return moved
+        first, last = (0, -1) if step > 0 else (-1, 0)
+        moved.select(dim, first if adjoint else last).zero_()
+        if copied:
+            moved.select(dim, last).add_(field.select(dim, last))
+        return moved
+
+    def _to_face(self, field: Tensor, axis: int, *, adjoint: bool = False) -> Tensor:
+        """Average each point and the next along an axis."""
+        return 0.5 * (field + self._neighbour(field, axis, copied=True, adjoint=adjoint))
+
+
+class GeostrophicVelocity(Balance):
     r"""Velocity (window, 2, y, x) in balance with a height (window, 1, y, x), and the adjoint.
 
     .. math:: u = -\frac g f \partial_y \eta, \qquad v = \frac g f \partial_x \eta
 
     On a C grid, with the height averaged to the corners of its cells, the velocity has no divergence if f and the
-    spacing are constant. There is none through walls and coasts. The numbers are those of `Geostrophic`.
+    spacing are constant. There is none through walls and coasts.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        coriolis: float,
-        beta: float,
-        gravity: float,
-        staggering: Staggering,
-        periodic: tuple[bool, bool],
-        *,
-        dtype: torch.dtype,
-        device: Device,
-    ) -> None:
-        self._periodic, self._staggered = periodic, staggering == "C"
-        dy, dx = grid.lengths()
-        north = northward(dy)
-        shift = 0.5 * dy.mean(1)[:, None] if self._staggered else 0.0
-        open_u, open_v = self._open(grid)
-        along_x = -gravity * open_u / ((coriolis + beta * north) * self._to_face(dy, 1))
-        along_y = gravity * open_v / ((coriolis + beta * (north + shift)) * self._to_face(dx, 0))
+    def __init__(self, numbers: Geostrophic, grid: Grid, *, dtype: torch.dtype, device: Device) -> None:
+        super().__init__(numbers.edges, grid)
+        self._staggered = numbers.staggering == "C"
+        water, (dy, dx) = grid.wet(), grid.lengths()
+        north = north_of_v = northward(dy)
+        open_u = open_v = water
+        if self._staggered:
+            north_of_v = north + 0.5 * dy.mean(1)[:, None]
+            open_u, open_v = (water * self._neighbour(water, axis) for axis in (1, 0))
+            dy, dx = self._to_face(dy, 1), self._to_face(dx, 0)
+        along_x = -numbers.gravity * open_u / ((numbers.coriolis + numbers.beta * north) * dy)
+        along_y = numbers.gravity * open_v / ((numbers.coriolis + numbers.beta * north_of_v) * dx)
         self._factor_u = along_x.to(device=device, dtype=dtype)
         self._factor_v = along_y.to(device=device, dtype=dtype)
-
-    def __call__(self, height: Tensor) -> Tensor:
-        """Return the velocity."""
-        return linear(height, self._forward, self._adjoint)
-
-    def transpose(self, velocity: Tensor) -> Tensor:
-        """Return the adjoint."""
-        return linear(velocity, self._adjoint, self._forward)
 
     def _forward(self, height: Tensor) -> Tensor:
         along_y, along_x = (self._slope(height, axis) for axis in (0, 1))
@@ -72,57 +101,15 @@ class GeostrophicVelocity:
         return self._slope(along_y, 0, adjoint=True) + self._slope(along_x, 1, adjoint=True)
 
     def _slope(self, field: Tensor, axis: int, *, adjoint: bool = False) -> Tensor:
-        """Return half the difference of the neighbours along an axis; beyond a wall the edge value is repeated."""
-        ahead, behind = (self._neighbour(field, axis, step, adjoint=adjoint) for step in (1, -1))
+        """Return half the difference of the neighbours along an axis."""
+        ahead, behind = (self._neighbour(field, axis, step, copied=True, adjoint=adjoint) for step in (1, -1))
         return 0.5 * (ahead - behind)
-
-    def _to_face(self, field: Tensor, axis: int, *, adjoint: bool = False) -> Tensor:
-        """Average each point and the next along an axis."""
-        if not self._staggered:
-            return field
-        return 0.5 * (field + self._neighbour(field, axis, 1, adjoint=adjoint))
-
-    def _neighbour(self, field: Tensor, axis: int, step: int, *, adjoint: bool) -> Tensor:
-        """Return the next value (for a step of -1 the one before) of each point; the last is its own at a wall."""
-        dim = axis - 2
-        if self._periodic[axis]:
-            return field.roll(step if adjoint else -step, dim)
-        size = field.shape[dim]
-        if size == 1:
-            return field
-        if not adjoint:
-            inner, edge = field.narrow(dim, max(step, 0), size - 1), field.narrow(dim, size - 1 if step > 0 else 0, 1)
-            return torch.cat([inner, edge] if step > 0 else [edge, inner], dim)
-        # The point at the wall adds to its neighbour and to itself.
-        edge = field.narrow(dim, size - 2, 2) if step > 0 else field.narrow(dim, 0, 2)
-        inner = field.narrow(dim, 0, size - 2) if step > 0 else field.narrow(dim, 2, size - 2)
-        parts = [torch.zeros_like(edge.narrow(dim, 0, 1)), inner, edge.sum(dim, keepdim=True)]
-        return torch.cat(parts if step > 0 else parts[::-1], dim)
-
-    def _open(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Return 1 at faces that water can flow through, along x and along y, else 0."""
-        water = grid.wet()
-        if not self._staggered:
-            return water, water
-        beyond = []
-        for axis in (1, 0):
-            neighbour = water.roll(-1, axis)
-            if not self._periodic[axis]:
-                neighbour.select(axis, -1).zero_()
-            beyond.append(water * neighbour)
-        return beyond[0], beyond[1]
 
 
 def northward(dy: Tensor) -> Tensor:
     """Return the distance of each row from the middle of the grid in metres, (y, 1)."""
     rows = dy.mean(1).cumsum(0)
     return (rows - 0.5 * dy.mean(1) - 0.5 * rows[-1])[:, None]
-
-
-def periodic_axes(edges: Basin | None, grid: Grid) -> tuple[bool, bool]:
-    """Return the axes (y, x) along which a basin is periodic; by default that of the edges of the grid."""
-    edges = edges or ("periodic" if grid.edges == "periodic" else "closed")
-    return edges == "periodic", edges != "closed"
 
 
 class GeostrophicCovariance(CompositeCovariance):
@@ -232,12 +219,7 @@ class Geostrophic(Specification):
                 fix="beta=0.0, a grid without the equator, or a covariance without balance",
             )
         faults.raise_if_any()
-        return GeostrophicVelocity(
-            grid,
-            *(self.coriolis, self.beta, self.gravity, self.staggering, periodic_axes(self.edges, grid)),
-            dtype=dtype,
-            device=device,
-        )
+        return GeostrophicVelocity(self, grid, dtype=dtype, device=device)
 
     def balanced(self, height: Tensor, grid: Grid) -> Tensor:
         """Return a height (window, 1, y, x) with the currents in balance with it, (window, 3, y, x)."""

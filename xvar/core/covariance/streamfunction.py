@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from xvar.core.checks import check_plane
-from xvar.core.covariance.balance import northward, periodic_axes
+from xvar.core.covariance.balance import Balance, northward
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.composite import CompositeCovariance, with_precise
-from xvar.core.covariance.linear import linear
 from xvar.core.grid import BASINS, Basin, Device, Grid
 from xvar.errors import Faults
 
 
-class BalancedFlow:
+class BalancedFlow(Balance):
     r"""Steady flow (window, 3, y, x) of a streamfunction (window, 1, y, x), and the adjoint.
 
     .. math::
@@ -29,42 +28,25 @@ class BalancedFlow:
     grid. There is none through walls and coasts.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        coriolis: float,
-        beta: float,
-        gravity: float,
-        periodic: tuple[bool, bool],
-        *,
-        dtype: torch.dtype,
-        device: Device,
-    ) -> None:
-        self._periodic = periodic
+    def __init__(self, numbers: Streamfunction, grid: Grid, *, dtype: torch.dtype, device: Device) -> None:
+        super().__init__(numbers.edges, grid)
         water, (dy, dx) = grid.wet(), grid.lengths()
-        corner = water * self._ahead(water, 0)
+        corner = water * self._neighbour(water, 0)
+        per_height = numbers.gravity / numbers.coriolis
         self._corner, self._of_height, self._of_u, self._of_v = (
             values.to(device=device, dtype=dtype)
             for values in (
-                corner * self._ahead(corner, 1),
-                0.25 * water * (1 + beta * northward(dy) / coriolis),
-                -gravity / coriolis / (0.5 * (dy + self._next(dy, 1))),
-                gravity / coriolis / (0.5 * (dx + self._next(dx, 0))),
+                corner * self._neighbour(corner, 1),
+                0.25 * water * (1 + numbers.beta * northward(dy) / numbers.coriolis),
+                -per_height / self._to_face(dy, 1),
+                per_height / self._to_face(dx, 0),
             )
         )
 
-    def __call__(self, stream: Tensor) -> Tensor:
-        """Return the flow."""
-        return linear(stream, self._forward, self._adjoint)
-
-    def transpose(self, flow: Tensor) -> Tensor:
-        """Return the adjoint."""
-        return linear(flow, self._adjoint, self._forward)
-
     def _forward(self, stream: Tensor) -> Tensor:
         zeta = stream * self._corner
-        south, west = self._behind(zeta, 0), self._behind(zeta, 1)
-        height = self._of_height * (zeta + south + west + self._behind(south, 1))
+        south, west = self._neighbour(zeta, 0, -1), self._neighbour(zeta, 1, -1)
+        height = self._of_height * (zeta + south + west + self._neighbour(south, 1, -1))
         return torch.cat([height, self._of_u * (zeta - south), self._of_v * (zeta - west)], dim=1)
 
     def _adjoint(self, flow: Tensor) -> Tensor:
@@ -72,33 +54,10 @@ class BalancedFlow:
             factor * flow[:, index : index + 1]
             for index, factor in enumerate((self._of_height, self._of_u, self._of_v))
         )
-        south = self._ahead(height, 0)
-        total = height + south + self._ahead(height, 1) + self._ahead(south, 1)
-        total = total + along_x - self._ahead(along_x, 0) + along_y - self._ahead(along_y, 1)
+        south = self._neighbour(height, 0)
+        total = height + south + self._neighbour(height, 1) + self._neighbour(south, 1)
+        total = total + along_x - self._neighbour(along_x, 0) + along_y - self._neighbour(along_y, 1)
         return total * self._corner
-
-    def _behind(self, field: Tensor, axis: int) -> Tensor:
-        """Return the value before each along an axis, zero beyond a wall."""
-        return self._shifted(field, axis, 1)
-
-    def _ahead(self, field: Tensor, axis: int) -> Tensor:
-        """Return the value after each along an axis: the adjoint of `_behind`."""
-        return self._shifted(field, axis, -1)
-
-    def _shifted(self, field: Tensor, axis: int, step: int) -> Tensor:
-        dim = axis - 2
-        moved = field.roll(step, dim)
-        if not self._periodic[axis]:
-            moved = moved.clone()
-            moved.select(dim, 0 if step > 0 else -1).zero_()
-        return moved
-
-    def _next(self, lengths: Tensor, axis: int) -> Tensor:
-        """Return the spacing of the next cell; beyond a wall that of the last is repeated."""
-        ahead = lengths.roll(-1, axis)
-        if not self._periodic[axis]:
-            ahead.select(axis, -1).copy_(lengths.select(axis, -1))
-        return ahead
 
 
 class StreamfunctionCovariance(CompositeCovariance):
@@ -207,5 +166,4 @@ class Streamfunction(Specification):
                 fix="coriolis=1e-4, or a covariance without balance",
             )
         faults.raise_if_any()
-        periodic = periodic_axes(self.edges, grid)
-        return BalancedFlow(grid, self.coriolis, self.beta, self.gravity, periodic, dtype=dtype, device=device)
+        return BalancedFlow(self, grid, dtype=dtype, device=device)
