@@ -40,7 +40,6 @@ NEAR = {
     "core/covariance/composite": "core/covariance/test_sum core/covariance/test_ensemble core/covariance/test_balance",
     "core/checks": "core/covariance/test_faults",
     "core/covariance/periodic": "core/covariance/test_homogeneous core/covariance/test_streamfunction",
-    "core/covariance/penalty": "core/covariance/test_tikhonov",
     "core/covariance/variance": "core/covariance/test_diffusion core/covariance/test_balance",
 }  # fmt: skip
 BUILT = {

@@ -9,12 +9,12 @@ from tests.core.minimize.problems import smooth_problem
 from tests.core.numerics import DTYPES, random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.cost import Cost
-from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.covariance import Diagonal
 from xvar.core.grid import Grid
 from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
+from xvar.core.solve import CostOfBatch
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,10 +7,10 @@ import torch
 
 from tests.core.minimize.problems import linear_problem, motion_problem, noise, smooth_problem
 from xvar.core.cost import Cost
-from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.covariance import Matern
 from xvar.core.linearisation import Linearisation
 from xvar.core.problem import Problem
+from xvar.core.solve import CostOfBatch
 
 
 @pytest.mark.parametrize("problem", [linear_problem(), motion_problem()], ids=["quadratic", "robust"])

@@ -23,32 +23,13 @@ BASINS: tuple[Basin, ...] = ("closed", "periodic", "channel")
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A regular grid with coordinates ascending along every axis.
+    """A regular grid with coordinates ascending along every axis; InputError if its parts do not fit each other."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Points along each axis, in the order (y, x).
-    spacing : tuple of float
-        Representative distance between neighbours along each axis, in metres, in the order (y, x).
-    metric : Tensor, optional
-        True local spacing (dy, dx) in metres, shape (2, y, x). None: `spacing` holds everywhere.
-    water : Tensor, optional
-        Bool (y, x), true where the fields exist. None: everywhere.
-    edges : {"free", "zero", "periodic"}
-        Values beyond the edges: unknown, zeros, or those of the opposite edge.
-
-    Raises
-    ------
-    InputError
-        Shape, spacing, metric and water do not fit each other.
-    """
-
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    metric: Tensor | None = None
-    water: Tensor | None = None
-    edges: Edges = "free"
+    shape: tuple[int, ...]  # points along each axis, in the order (y, x)
+    spacing: tuple[float, ...]  # representative distance of neighbours along each axis in metres, in the same order
+    metric: Tensor | None = None  # true local spacing (dy, dx) in metres, (2, y, x); None: `spacing` holds everywhere
+    water: Tensor | None = None  # bool (y, x), true where the fields exist; None: everywhere
+    edges: Edges = "free"  # values beyond the edges: unknown, zeros, or those of the opposite edge
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -109,12 +90,8 @@ class Grid:
 
         The shape is divided and rounded up, so blocks at the far edges may lie partly outside; the spacing is
         multiplied. The local spacing of a block is the mean over its points, times `factor`; a block is water if at
-        least half of them are.
-
-        Raises
-        ------
-        InputError
-            The factor is below 1, or does not divide the shape of a periodic grid, whose length it would change.
+        least half of them are. Raises InputError for a factor below 1, or one that changes the length of a periodic
+        grid.
         """
         if factor < 1 or (self.edges == "periodic" and any(n % factor for n in self.shape)):
             found = f"factor {factor} for a {self.edges} grid of shape {self.shape}"

@@ -111,14 +111,14 @@ class Compose:
 
     def select(self, windows: Tensor) -> Compose:
         """Return the operators of some windows of the batch."""
-        return Compose(*(_each("select", part, windows) for part in self.operators))
+        return Compose(*(of_each("select", part, windows) for part in self.operators))
 
     def coarsen(self, factor: int) -> Compose:
         """Return the operators on a coarser grid."""
-        return Compose(*(_each("coarsen", part, factor) for part in self.operators))
+        return Compose(*(of_each("coarsen", part, factor) for part in self.operators))
 
 
-def _each(verb: str, operator: Any, argument: Any) -> Any:
+def of_each(verb: str, operator: Any, argument: Any) -> Any:
     """Apply `select` or `coarsen` to an operator; one without that method depends on neither windows nor grid."""
     return getattr(operator, verb)(argument) if hasattr(operator, verb) else operator
 
@@ -130,42 +130,26 @@ class Observation:
     .. math:: J_o = \sum \rho\left(\frac{H(x) - y}{\sigma}\right), \quad
         \rho(r) = \tfrac12 r^2 \;\; \text{or} \;\; c^2 \left(\sqrt{1 + (r/c)^2} - 1\right)
 
-    Parameters
-    ----------
-    time : float
-        Seconds from the time of the control.
-    operator : callable
-        H, from a state to (window, component, *shape).
-    values : Tensor (window, component, *shape)
-        y; what is not finite is not observed.
-    std : Tensor, broadcastable to `values`
-        Standard deviation σ of the error of observation.
-    threshold : float, optional
-        c of the pseudo-Huber norm in standard deviations; without it the norm is quadratic.
-    replaces : str, optional
-        Component of the state that the observation replaces where it is valid, after its misfit was taken (direct
-        insertion). This cuts the adjoint of that component: such a window is no strong-constraint 4D-Var.
-    time_interpolation : {"linear", "nearest"}
-        How the state between two steps is found, if `time` falls there.
-    valid : Tensor of bool, optional
-        True for observed values. Default: the finite ones.
+    with the pseudo-Huber norm if there is a `threshold` c.
     """
 
-    time: float
-    operator: Operator
-    values: Tensor
-    std: Tensor
-    threshold: float | None = None
+    time: float  # seconds from the time of the control
+    operator: Operator  # H, from a state to (window, component, *shape)
+    values: Tensor  # y (window, component, *shape); what is not finite is not observed
+    std: Tensor  # σ of the error of observation, broadcastable to `values`
+    threshold: float | None = None  # c, in standard deviations
+    #: Component of the state that the observation replaces where it is valid, after its misfit was taken (direct
+    #: insertion). This cuts the adjoint of that component: such a window is no strong-constraint 4D-Var.
     replaces: str | None = None
-    time_interpolation: TimeInterpolation = "linear"
-    valid: Tensor | None = None
+    time_interpolation: TimeInterpolation = "linear"  # of the state, if `time` is between two steps
+    valid: Tensor | None = None  # bool, true for observed values; None: the finite ones
 
     def __post_init__(self) -> None:
         """Set missing values to zero: a NaN that is masked later still spoils the gradient."""
         if self.valid is None:
             valid = self.values.isfinite()
             object.__setattr__(self, "valid", valid)
-            object.__setattr__(self, "values", torch.where(valid, self.values, torch.zeros_like(self.values)))
+            object.__setattr__(self, "values", torch.where(valid, self.values, 0.0))
             if not bool((self.std.isfinite() & (self.std > 0)).all()):
                 # An invalid deviation of an observed value stays, so that J shows it.
                 object.__setattr__(self, "std", torch.where(valid, self.std, torch.ones_like(self.std)))
@@ -215,7 +199,7 @@ class Observation:
         each = self.std.ndim == self.values.ndim and len(self.std) > 1
         return replace(
             self,
-            operator=_each("select", self.operator, windows),
+            operator=of_each("select", self.operator, windows),
             values=self.values[windows],
             std=self.std[windows] if each else self.std,
             valid=self.mask[windows],
@@ -223,7 +207,7 @@ class Observation:
 
     def coarsen(self, factor: int) -> Observation:
         """Return observations averaged over blocks of `factor` cells a side; points stay points."""
-        operator = _each("coarsen", self.operator, factor)
+        operator = of_each("coarsen", self.operator, factor)
         if self.values.ndim < 4:
             return replace(self, operator=operator)
         weight = block_mean(self.mask.to(self.values.dtype), factor)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import State, start
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, bind
 from xvar.errors import Faults
 
 
@@ -110,45 +110,34 @@ class Parameter:
 class Holding:
     """A model that is given constant parameters at every step.
 
-    Parameters
-    ----------
-    model : specification or callable
-        It finds its own parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it is a
-        field, and need not return them.
-    own : mapping of str to Parameter
-    others : tuple of str
-        Parameters of the observations, which the model does not see.
+    It finds its own parameters in its state by name, each (window, 1, 1, 1), or (window, 1, y, x) if it is a field, and
+    need not return them. It does not see the `others`, those of the observations.
     """
 
-    model: Any
+    model: Any  # specification or callable
     own: Mapping[str, Parameter] = field(default_factory=dict)
     others: tuple[str, ...] = ()
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Holding:
         """Bind the model to a grid."""
-        bound = self.model.bind(grid, dtype=dtype, device=device) if hasattr(self.model, "bind") else self.model
-        return replace(self, model=bound)
+        return replace(self, model=bind(self.model, grid, torch.empty(0, dtype=dtype, device=device)))
 
     def start(self, state: State) -> State:
         """Complete the initial state, for a model that remembers."""
-        begun = start(self.model, self._as_the_model_sees(state))
-        return {**begun, **self._static(state)}
+        seen, static = self._split(state)
+        return {**start(self.model, seen), **static}
 
     def __call__(self, state: State, seconds: float) -> State:
         """Advance the state by one step."""
-        after = self.model(self._as_the_model_sees(state), seconds)
-        return {**{key: after[key] for key in state if key not in self._names}, **self._static(state)}
+        seen, static = self._split(state)
+        after = self.model(seen, seconds)
+        return {**{key: after[key] for key in state if key not in static}, **static}
 
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return (*self.own, *self.others)
-
-    def _static(self, state: State) -> State:
-        return {key: state[key] for key in self._names}
-
-    def _as_the_model_sees(self, state: State) -> State:
-        seen = {key: values for key, values in state.items() if key not in self._names}
-        return {**seen, **{key: parameter.value(state[key]) for key, parameter in self.own.items()}}
+    def _split(self, state: State) -> tuple[State, State]:
+        """Return the state as the model sees it, and the values of all parameters in the control."""
+        static = {key: state[key] for key in (*self.own, *self.others)}
+        seen = {key: values for key, values in state.items() if key not in static}
+        return {**seen, **{key: parameter.value(state[key]) for key, parameter in self.own.items()}}, static
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,15 @@ from torch import Tensor
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, between
 from xvar.core.grid import Grid, coarser, finer
-from xvar.core.observation import Observation, TimeInterpolation
+from xvar.core.observation import Observation, TimeInterpolation, of_each
 
 
 @dataclass(frozen=True)
 class ForcedSteps:
-    r"""The weak constraint: :math:`x_{i+1} = M_i(x_i) + \eta_i` with :math:`\eta_i \sim N(0, Q_i)`.
+    r"""The weak constraint: :math:`x_{i+1} = M_i(x_i) + \eta_i` with :math:`\eta_i \sim N(0, Q_i)`."""
 
-    `covariance` is Q of each forced component, per unit of time; `steps` holds the steps in which each forcing acts.
-    """
-
-    covariance: Mapping[str, Any]
-    steps: tuple[tuple[int, ...], ...]
+    covariance: Mapping[str, Any]  # Q of each forced component, per second
+    steps: tuple[tuple[int, ...], ...]  # in which each forcing acts
 
 
 @dataclass(frozen=True)
@@ -34,55 +31,27 @@ class Problem:
 
     Specifications (of the model, of covariances) are in physical units and are bound to the grid when the problem is
     solved, at each resolution anew.
-
-    Parameters
-    ----------
-    grid : Grid
-        The grid of the fields.
-    dynamics : specification with ``bind``, or a model
-        The model M.
-    steps : tuple of float
-        The model's steps in seconds from the time of the control; negative backward in time.
-    background : dict of Tensor (window, component, *grid)
-        x_b, with all components of the state.
-    background_error : mapping of str to specification
-        B of each component in the control; the others stay at the background. A specification adds penalties that are
-        not part of its square root to J, as terms of their own.
-    observations : tuple of Observation
-        The observations, each at its own time.
-    model_error : ForcedSteps, optional
-        The weak constraint.
-    held_errors : tuple of str
-        Components of the initial state that are a model error, constant over the window: their prior belongs to the
-        term of J of `model_error`.
-    curvature : mapping of str to Tensor, broadcastable to the component
-        Estimate of the second derivative of J_o by each value of a component. It scales the control, so that a well
-        observed value does not slow down the others, and changes the path, not the minimum.
-    measured : tuple of str
-        Components whose curvature is measured first, along the slope of J: those whose prior is so weak that a step
-        along the slope alone would carry the images off the grid.
-    parameters : tuple of str
-        Components of the initial state that are static parameters, see `xvar.core.parameters`: their prior is a term of
-        J.
-    penalties : tuple of DigitalFilter
-        Terms of J on the trajectory.
-    checkpoint : bool
-        Trade time for memory in the adjoint, see `integrate`.
     """
 
     grid: Grid
-    dynamics: Any
-    steps: tuple[float, ...]
-    background: State
-    background_error: Mapping[str, Any]
+    dynamics: Any  # M: a specification with ``bind``, or a model
+    steps: tuple[float, ...]  # of the model, in seconds from the time of the control; negative backward in time
+    background: State  # x_b, all components of the state
+    background_error: Mapping[str, Any]  # B of each component in the control; the others stay at the background
     observations: tuple[Observation, ...]
     model_error: ForcedSteps | None = None
+    #: Components of the initial state that are a model error, constant over the window; their prior is in its term.
     held_errors: tuple[str, ...] = ()
+    #: Estimate of the second derivative of J_o by each value of a component, broadcastable to it. It scales the
+    #: control, so that a well observed value does not slow down the others, and changes the path, not the minimum.
     curvature: Mapping[str, Tensor] = field(default_factory=dict)
+    #: Components whose curvature is measured first, along the slope of J: those whose prior is so weak that a step
+    #: along the slope alone would carry the images off the grid.
     measured: tuple[str, ...] = ()
+    #: Components of the initial state that are static parameters, see `xvar.core.parameters`; their prior has its term.
     parameters: tuple[str, ...] = ()
-    penalties: tuple[DigitalFilter, ...] = ()
-    checkpoint: bool = False
+    penalties: tuple[DigitalFilter, ...] = ()  # terms of J on the trajectory
+    checkpoint: bool = False  # trade time for memory in the adjoint, see `integrate`
 
     @property
     def like(self) -> Tensor:
@@ -194,8 +163,7 @@ class Prolonged:
 
     def select(self, windows: Tensor) -> Prolonged:
         """Return the operator of some windows of the batch."""
-        part = self.operator.select(windows) if hasattr(self.operator, "select") else self.operator
-        return replace(self, operator=part)
+        return replace(self, operator=of_each("select", self.operator, windows))
 
 
 def frame_steps(times: Sequence[float], longest: float | None = None) -> tuple[float, ...]:

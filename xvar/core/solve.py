@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -12,32 +13,60 @@ from torch import Tensor
 from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
 from xvar.core.cost_history import CostHistory, minimizer_of
-from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.curvature import inverse_hessian
 from xvar.core.dynamics import Forcing, State
-from xvar.core.memory import keep_freed_memory
+from xvar.core.linearisation import CoarseLinearisation, Linearisation
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
 from xvar.errors import Fault, InputError
 
+KEPT = 31 << 20  # bytes of `keep_freed_memory`; glibc adapts its threshold to blocks of up to 32 MiB
+
 
 @dataclass(frozen=True)
 class Analysis:
-    """The analysis of a batch of windows.
+    """The analysis of a batch of windows."""
 
-    `trajectory` holds the state at every step, the first at the time of the control, `increment` :math:`x_a - x_b`
-    there, and `forcing` the model error by step. `cost_background` and `cost_analysis` are the terms of J (window,).
-    `minimum` is that on the full grid, with the evaluations on coarse grids included; `cost` is J on the full grid,
-    where the zero control is the background.
-    """
-
-    trajectory: list[State]
-    increment: State
-    forcing: Forcing
-    cost_background: dict[str, Tensor]
+    trajectory: list[State]  # at every step, the first at the time of the control
+    increment: State  # x_a - x_b there
+    forcing: Forcing  # the model error by step
+    cost_background: dict[str, Tensor]  # terms of J (window,)
     cost_analysis: dict[str, Tensor]
-    minimum: Minimum
-    cost: Cost
+    minimum: Minimum  # on the full grid, with the evaluations on coarse grids included
+    cost: Cost  # J on the full grid, whose zero control is the background
+
+
+class CostOfBatch:
+    """J for a minimiser: fewer windows are evaluated once some have converged; `cost_history` records the terms."""
+
+    def __init__(self, problem: Problem, cost_history: CostHistory | None = None) -> None:
+        self.whole = Cost(problem)
+        self.cost_history = cost_history
+        self._part, self._windows = self.whole, torch.arange(problem.windows)
+        self._coarse: dict[int, Cost] = {}
+
+    def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J and its gradient for some windows of the batch."""
+        callback = None if self.cost_history is None else partial(self.cost_history.note, windows)
+        return self._of(windows).gradient(control, callback)
+
+    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
+        """Return the quadratic about a control of some windows, with the model on a grid of blocks of cells."""
+        cost = self._of(windows)
+        if factor == 1:
+            return Linearisation(cost, control)
+        if factor not in self._coarse:
+            self._coarse[factor] = Cost(self.whole.problem.with_coarse_model(factor))
+        coarse = self._coarse[factor]
+        every = len(windows) == self.whole.problem.windows
+        return CoarseLinearisation(cost, coarse if every else coarse.select(windows), control, factor)
+
+    def _of(self, windows: Tensor) -> Cost:
+        if not torch.equal(windows, self._windows):
+            whole = len(windows) == self.whole.problem.windows
+            self._part = self.whole if whole else self.whole.select(windows)
+            self._windows = windows
+        return self._part
 
 
 def solve(
@@ -48,28 +77,12 @@ def solve(
     coarse: LBFGS | None = None,
     cost_history: CostHistory | None = None,
 ) -> Analysis:
-    """Minimise J for every window of a problem.
+    """Minimise J for every window; one that fails keeps its best iterate, with the reason in ``minimum.reason``.
 
-    Parameters
-    ----------
-    problem : Problem
-    minimizer, coarse : LBFGS, optional
-        Minimisers of J at the last level, and at the levels before. Default of the latter: the former.
-    levels : sequence of int
-        Side of the blocks of averaged cells, level by level; the last is 1. Displacements larger than the structures of
-        the image need coarse levels. Each starts from the analysis of the level before.
-    cost_history : CostHistory, optional
-        Records the terms of J at every evaluation.
-
-    Returns
-    -------
-    Analysis
-        A window that fails keeps its best iterate, with the reason in ``minimum.reason``.
-
-    Raises
-    ------
-    InputError
-        The levels do not divide one another down to 1.
+    `levels` are the sides of the blocks of averaged cells, level by level; each starts from the analysis of the level
+    before. Displacements larger than the structures of the image need coarse levels. The last is minimised by
+    `minimizer`, those before by `coarse`, if given. `cost_history` records the terms of J at every evaluation. Raises
+    InputError if the levels do not divide one another down to 1.
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         expected = "block sides that divide one another down to 1"
@@ -98,3 +111,15 @@ def solve(
             minimum=replace(minimum, evaluations=evaluations),
             cost=cost,
         )
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> None:
+    """Let the GNU C library keep freed memory, up to twice `KEPT`.
+
+    By default glibc returns freed blocks above 128 KiB to the system: every evaluation of J then requests its temporary
+    fields again, zeroed page by page, at the cost of the evaluation itself. The threshold follows the largest block of
+    up to 32 MiB that was freed, see mallopt(3), M_MMAP_THRESHOLD. The block freed here is never touched, and so takes
+    no memory.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)

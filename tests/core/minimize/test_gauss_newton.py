@@ -8,8 +8,8 @@ import torch
 from tests.core.minimize.problems import linear_problem, motion_problem, smooth_problem
 from tests.faults.codes import codes
 from xvar.core.cost import Cost
-from xvar.core.cost_of_batch import CostOfBatch
 from xvar.core.minimize import LBFGS, GaussNewton, Reason
+from xvar.core.solve import CostOfBatch
 from xvar.errors import InputError
 
 

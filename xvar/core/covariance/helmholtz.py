@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 import torch
@@ -32,22 +33,20 @@ class WindowedCovariance(Covariance):
     operator `precise`.
     """
 
-    def __init__(
-        self, periodic: PeriodicVectorCovariance, precise: PeriodicVectorCovariance, shape: Shape, larger: Shape
-    ) -> None:
-        self._periodic, self._precise, self._shape, self._larger = periodic, precise, shape, larger
+    def __init__(self, periodic: PeriodicVectorCovariance, precise: PeriodicVectorCovariance, shape: Shape) -> None:
+        self._periodic, self._precise, self._shape = periodic, precise, shape
         self.dtype, self.device = periodic.dtype, periodic.device
 
     def _inside(self, field: Tensor) -> Tensor:
         return field[..., : self._shape[0], : self._shape[1]].contiguous()
 
     def _padded(self, state: Tensor) -> Tensor:
-        (ny, nx), (rows, columns) = self._shape, self._larger
+        (ny, nx), (rows, columns) = self._shape, self._periodic.shape
         return pad(state, (0, columns - nx, 0, rows - ny))
 
     def control_shape(self, shape: Shape) -> Shape:
         """Return the shape on the larger grid."""
-        return (*shape[:-2], *self._larger)
+        return (*shape[:-2], *self._periodic.shape)
 
     def sqrt(self, control: Tensor) -> Tensor:
         """Apply one inverse Fourier transform for each component, and keep the domain."""
@@ -129,8 +128,10 @@ class Helmholtz(Specification):
         faults.check_choice("edges", edges, ("free", "periodic"), "free")
         faults.raise_if_any()
         Matern(self.std, self.length, self.smoothness).check(grid)
-        larger = grid if edges == "periodic" else self._larger(grid)
-
+        # Twice the distance at which the correlation has fallen to 0.13.
+        distance = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
+        free_edges = edges != "periodic"
+        larger = Grid(with_margin(grid, distance), grid.spacing, edges="periodic") if free_edges else grid
         across, along = self.variances(larger)
 
         def periodic(dtype: torch.dtype, device: Device = None) -> PeriodicVectorCovariance:
@@ -139,9 +140,9 @@ class Helmholtz(Specification):
 
         operator = periodic(dtype, device)
         free: Covariance = operator
-        if larger is not grid:
+        if free_edges:
             precise = operator if dtype == torch.float64 else periodic(torch.float64, device)
-            free = WindowedCovariance(operator, precise, grid.shape, larger.shape)
+            free = WindowedCovariance(operator, precise, grid.shape)
         return with_coast(free, lambda: periodic(torch.float64), larger.shape, grid, self.coast)
 
     def variances(self, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -156,22 +157,18 @@ class Helmholtz(Specification):
         across[0, 0] = along[0, 0] = grid.size * self.mean_std**2
         return across, along
 
-    def _larger(self, grid: Grid) -> Grid:
-        """Return a periodic grid with a margin of twice the distance at which the correlation has fallen to 0.13."""
-        reach = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
-        sizes = zip(grid.shape, grid.spacing, strict=True)
-        shape = tuple(fast_size(n + min(n, math.ceil(reach / d))) for n, d in sizes)
-        return Grid(shape, grid.spacing, edges="periodic")
+
+def with_margin(grid: Grid, distance: float, coarsest: int = 1) -> Shape:
+    """Return the shape of a periodic grid around another, with a margin of a distance in metres, at most the grid's.
+
+    It is a multiple of `coarsest`: whole blocks of so many cells a side.
+    """
+    return tuple(
+        coarsest * fast_size(math.ceil((n + min(n, math.ceil(distance / d))) / coarsest))
+        for n, d in zip(grid.shape, grid.spacing, strict=True)
+    )
 
 
 def fast_size(points: int) -> int:
-    """Return the next even number whose only factors are 2, 3 and 5."""
-    size = points + points % 2
-    while True:
-        rest = size
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return size
-        size += 2
+    """Return the next even number whose only factors are 2, 3 and 5, each of which divides a power of 30."""
+    return next(size for size in count(points + points % 2, 2) if 30 ** size.bit_length() % size == 0)

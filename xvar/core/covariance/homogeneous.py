@@ -62,13 +62,9 @@ class Homogeneous(Specification):
         number = (squares / longest).sqrt()
         variances = _by_rings(number.flatten(), spectrum.flatten()).reshape(number.shape)
         transform = shared_transform(grid.shape, edges, dtype, device)
-        # Waves have a larger variance at a free edge; the scale compensates it.
-        variance = transform.diagonal(variances)
-        if edges in ("zero", "appended_zero"):
-            variance = variance.max()
-        deviation = self.scale * fields.square().mean().sqrt() / variance.sqrt()
-        scale = deviation.reshape(1, 1, *deviation.shape) if deviation.ndim else deviation.reshape(1, 1, 1, 1)
-        return SpectralCovariance(transform, variances, scale, dtype=dtype, device=device)
+        # Waves have a larger variance at a free edge, which the operator compensates.
+        deviation = (self.scale * fields.square().mean().sqrt()).reshape(1, 1, 1, 1)
+        return SpectralCovariance.with_deviation(transform, variances, deviation, dtype=dtype, device=device)
 
     def _check(self, grid: Grid) -> None:
         faults = Faults()

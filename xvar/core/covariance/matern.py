@@ -74,13 +74,9 @@ class Matern(Specification):
         self.check(grid)
         edges = self.edges or grid.edges
         transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)
-        rows, columns = transform.modes
-        variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges))[:rows, :columns]
-        variance = transform.diagonal(variances)
-        if edges in ("zero", "appended_zero"):
-            variance = variance.max()
-        scale = checked_deviation(self.std, grid) / variance.sqrt()
-        return SpectralCovariance(transform, variances, scale, dtype=dtype, device=device)
+        variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges))
+        deviation = checked_deviation(self.std, grid)
+        return SpectralCovariance.with_deviation(transform, variances, deviation, dtype=dtype, device=device)
 
     def spectrum(self, squares: Tensor) -> Tensor:
         r"""Return :math:`(1 + L^2 k^2)^{-(\nu+1)}` from the squared wavenumbers in m-2."""

@@ -45,11 +45,11 @@ class PeriodicVectorCovariance(Covariance):
     def __init__(
         self, along: Tensor, across: Tensor, gradient: Tensor, *, dtype: torch.dtype, device: Device = None
     ) -> None:
-        self._shape = tuple(along.shape)
+        self.shape = tuple(along.shape)
         norm = gradient.abs().square().sum(0).sqrt()
         # A velocity along the conjugate of the symbol a has the divergence a.w.
         unit = torch.where(norm > 0, gradient.conj() / norm.clamp(min=1e-300), torch.zeros_like(gradient))
-        half = self._shape[1] // 2 + 1
+        half = self.shape[1] // 2 + 1
         outer = unit[:, None] * unit[None].conj()
         identity = torch.eye(2, dtype=torch.float64)[:, :, None, None]
 
@@ -67,12 +67,12 @@ class PeriodicVectorCovariance(Covariance):
         return torch.stack((block[0, 0] * u + block[0, 1] * v, block[1, 0] * u + block[1, 1] * v), dim=1)
 
     def _points(self, spectrum: Tensor) -> Tensor:
-        field: Tensor = torch.fft.irfft2(spectrum, s=self._shape, norm="ortho")
+        field: Tensor = torch.fft.irfft2(spectrum, s=self.shape, norm="ortho")
         return field
 
     def sqrt(self, control: Tensor) -> Tensor:
         """Apply one inverse real Fourier transform for each component."""
-        half = self._shape[1] // 2 + 1
+        half = self.shape[1] // 2 + 1
         # The Fourier transform of a Hartley transform is a sum over the two opposite wavenumbers.
         plain, opposite = control[..., :half], _reflected(control)[..., :half]
         spectrum = torch.complex(plain + opposite, opposite - plain) / 2

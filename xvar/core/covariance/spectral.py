@@ -45,6 +45,20 @@ class SpectralCovariance(Covariance):
             self._unscale = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale)).to(device=device, dtype=dtype)
         self.dtype, self.device = dtype, self._deviation.device
 
+    @classmethod
+    def with_deviation(
+        cls, transform: Transform, variances: Tensor, deviation: Tensor, *, dtype: torch.dtype, device: Device
+    ) -> SpectralCovariance:
+        """Return the operator with a standard deviation at each point; with zeros beyond the edges the greatest is it.
+
+        `deviation` is broadcastable to (window, component, y, x).
+        """
+        rows, columns = transform.modes
+        variance = transform.diagonal(variances[..., :rows, :columns])
+        if transform.edges in ("zero", "appended_zero"):
+            variance = variance.max()
+        return cls(transform, variances, deviation / variance.sqrt(), dtype=dtype, device=device)
+
     def control_shape(self, shape: Shape) -> Shape:
         """Return the shape of the wavenumbers of each component."""
         return (*shape[:-2], *self.transform.modes)

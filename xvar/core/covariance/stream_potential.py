@@ -11,7 +11,7 @@ from torch import Tensor
 from xvar.core.conjugate_gradients import truncated_conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
-from xvar.core.covariance.helmholtz import Helmholtz, fast_size
+from xvar.core.covariance.helmholtz import Helmholtz, with_margin
 from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import matern_scale
 from xvar.core.covariance.periodic import difference_symbols
@@ -152,11 +152,8 @@ def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]
 
     It is a whole number of cells at all levels, the coarsest with blocks of `coarsest` cells a side.
     """
-    reach = 2 * length * math.sqrt(8)
-    return tuple(
-        coarsest * fast_size(math.ceil((n + min(n, math.ceil(reach / d))) / coarsest)) * d
-        for n, d in zip(grid.shape, grid.spacing, strict=True)
-    )
+    shape = with_margin(grid, 2 * length * math.sqrt(8), coarsest)
+    return tuple(n * d for n, d in zip(shape, grid.spacing, strict=True))
 
 
 def _directions(symbols: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from xvar.core.checks import check_numbers, check_plane
 from xvar.core.covariance.base import Covariance, Penalty, Specification
-from xvar.core.covariance.penalty import divergence_penalty
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.spectral import SpectralCovariance
 from xvar.core.covariance.transform import DifferenceEdges, laplacian_eigenvalues, shared_transform
@@ -133,3 +134,19 @@ class Tikhonov(Specification):
             check_numbers(self, {"pixel_area": 1e6}, faults)
         check_plane(grid, faults)
         faults.raise_if_any()
+
+
+def divergence_penalty(velocity: Tensor, grid: Grid, weight: float, edges: DifferenceEdges | None = None) -> Tensor:
+    r"""Return :math:`\frac12 \beta \sum (\nabla \cdot w)^2` of each window (window,), by forward differences.
+
+    The velocity (window, 2, y, x) is in m/s, component 0 along x, and :math:`\beta` (`weight`) in s2. The sum runs over
+    the points at which both differences exist: with free edges all but the last row and column, with zeros on all sides
+    one row and one column more. `edges` are those of `Tikhonov`, by default the grid's.
+    """
+    edges = edges or grid.edges
+    beyond = {"free": (0, 0, 0, 0), "zero": (1, 1, 1, 1)}.get(edges, (0, 1, 0, 1))
+    field = pad(velocity, beyond, mode="circular" if edges == "periodic" else "constant")
+    dy, dx = grid.spacing
+    along_x = field[:, 0, :-1].diff(dim=-1) / dx
+    along_y = field[:, 1, :, :-1].diff(dim=-2) / dy
+    return 0.5 * weight * ((along_x + along_y) ** 2).flatten(1).sum(1)

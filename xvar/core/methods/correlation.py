@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xvar.core.methods.motion import observed_mean
+
 REACH = 32  # cells: largest displacement in a frame along x and along y
 NEAR = 2  # cells about the best peak that belong to it
 RIVAL = 0.98  # share of the best peak from which on another one is a rival
@@ -41,7 +43,8 @@ def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Disp
     total = images.new_zeros(len(images), 2 * reach_y + 1, 2 * reach_x + 1)
     pairs, before = 0, None
     for index, time in enumerate(seconds):
-        anomaly = _anomaly(images[:, index]) * taper
+        valid, clean, _, mean = observed_mean(images[:, index])
+        anomaly = torch.where(valid, clean - mean[:, None, None], 0.0) * taper
         norm = anomaly.square().flatten(1).sum(1).sqrt()[:, None, None]
         after = torch.fft.rfft2(anomaly, s=size), norm
         if before is not None and abs(time - seconds[index - 1] - frame) < 1e-3 * frame:
@@ -63,14 +66,6 @@ def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Disp
 
 def _hann(size: int, like: Tensor) -> Tensor:
     return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
-
-
-def _anomaly(image: Tensor) -> Tensor:
-    """Return the deviation (window, y, x) from the mean of what was observed, zero elsewhere."""
-    valid = image.isfinite()
-    clean = torch.where(valid, image, torch.zeros_like(image))
-    mean = clean.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp_min(1)
-    return torch.where(valid, clean - mean[:, None, None], torch.zeros_like(clean))
 
 
 def _has_rival(total: Tensor, x: Tensor, y: Tensor, peak: Tensor) -> Tensor:

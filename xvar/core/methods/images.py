@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-from xvar.core.methods.motion import deviation
+from xvar.core.methods.motion import deviation, observed_mean
 from xvar.core.observation import Component, Compose, Observation, Operator, TimeInterpolation
 from xvar.core.parameters import Calibrated, Parameter
 from xvar.core.problem import Problem
@@ -61,39 +61,19 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Frames:
-    """Images of one component in a batch of windows that share their times.
+    """Images of one component in a batch of windows that share their times."""
 
-    Parameters
-    ----------
-    component : str
-        Key of the state.
-    values : Tensor (window, frame, y, x)
-        The images; NaN where nothing was observed.
-    seconds : sequence of float
-        Time of each image after the beginning of the window.
-    std : Tensor, broadcastable to `values`, optional
-        Standard deviation σ of the error of observation, in the units of what is compared. Default: `share` of the
-        deviation of the window's images.
-    comparison : Comparison
-    share : float
-        See `std`.
-    first : int
-        The first image that is compared: 1 if image 0 is the background.
-    prefix : str
-        Prefix of the names of gain and offset, to distinguish sources.
-    part : int, optional
-        Which variable of the component, if it holds several.
-    """
-
-    component: str
-    values: Tensor
-    seconds: Sequence[float]
+    component: str  # key of the state
+    values: Tensor  # (window, frame, y, x), NaN if nothing was observed
+    seconds: Sequence[float]  # time of each image after the beginning of the window
+    #: Standard deviation σ of the error of observation in the units of what is compared, broadcastable to `values`.
+    #: None: `share` of the deviation of the window's images.
     std: Tensor | None = None
     comparison: Comparison = field(default_factory=Comparison)
     share: float = 0.2
-    first: int = 0
-    prefix: str = ""
-    part: int | None = None
+    first: int = 0  # image that is compared: 1 if image 0 is the background
+    prefix: str = ""  # of the names of gain and offset, to distinguish sources
+    part: int | None = None  # which variable of the component, if it holds several
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -112,14 +92,14 @@ class Frames:
 
     def observations(self) -> tuple[Observation, ...]:
         """Return one observation for each image that is compared."""
-        comparison = self.comparison
-        compared = self.values if comparison.transform is None else comparison.transform(self.values)
+        comparison, transform = self.comparison, self.comparison.transform
+        compared = self.values if transform is None else transform(self.values)
         std = self.scaled_error(compared) if self.std is None else self.std
         std = std.expand(compared.shape)
         return tuple(
             Observation(
                 time=self.seconds[index],
-                operator=self._operator(index),
+                operator=self._image(index) if transform is None else Compose(self._image(index), transform),
                 values=compared[:, index, None],
                 std=std[:, index, None],
                 threshold=comparison.threshold,
@@ -128,11 +108,6 @@ class Frames:
             )
             for index in range(self.first, len(self.seconds))
         )
-
-    def _operator(self, index: int) -> Operator:
-        """From a state to what is compared with an image."""
-        operator, transform = self._image(index), self.comparison.transform
-        return operator if transform is None else Compose(operator, transform)
 
     def _image(self, index: int) -> Operator:
         """From a state to an image, in the units of the variable."""
@@ -194,7 +169,5 @@ def first_known(frames: Tensor) -> Tensor:
     known = frames[:, :1]
     for index in range(1, frames.shape[1]):
         known = torch.where(known.isfinite(), known, frames[:, index, None])
-    valid = known.isfinite()
-    clean = torch.where(valid, known, torch.zeros_like(known))
-    mean = clean.flatten(1).sum(1) / valid.flatten(1).sum(1).clamp_min(1)
+    valid, _, _, mean = observed_mean(known)
     return torch.where(valid, known, mean[:, None, None, None])

@@ -107,14 +107,19 @@ def paths_to_last(motion: Motion, wanted: Sequence[float], grid: Grid, like: Ten
     return found
 
 
+def observed_mean(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the mask of observed values, these with zeros elsewhere, and number and mean of each window (window,)."""
+    valid = values.isfinite()
+    clean = torch.where(valid, values, 0.0)
+    count = valid.flatten(1).sum(1).clamp_min(1)
+    return valid, clean, count, clean.flatten(1).sum(1) / count
+
+
 def deviation(values: Tensor) -> Tensor:
     """Return the standard deviation of the observed values of each window (window, 1, 1, 1)."""
-    valid = values.isfinite()
-    clean = torch.where(valid, values, torch.zeros_like(values)).flatten(1)
-    count = valid.flatten(1).sum(1).clamp_min(1)
-    mean = clean.sum(1) / count
-    variance = torch.where(valid.flatten(1), (clean - mean[:, None]).square(), torch.zeros_like(clean)).sum(1) / count
-    return variance.sqrt()[:, None, None, None]
+    valid, clean, count, mean = observed_mean(values)
+    squares = torch.where(valid.flatten(1), (clean.flatten(1) - mean[:, None]).square(), 0.0)
+    return (squares.sum(1) / count).sqrt()[:, None, None, None]
 
 
 def scale_of(spread: Tensor) -> Tensor:

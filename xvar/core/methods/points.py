@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State, start
-from xvar.core.grid import Grid, block_mean
+from xvar.core.grid import Grid, bind, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.observation import Observation, TimeInterpolation
 
@@ -25,8 +25,7 @@ class Remember:
 
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Remember:
         """Bind the model to a grid."""
-        bound = self.model.bind(grid, dtype=dtype, device=device) if hasattr(self.model, "bind") else self.model
-        return Remember(bound)
+        return Remember(bind(self.model, grid, torch.empty(0, dtype=dtype, device=device)))
 
     def start(self, state: State) -> State:
         """Complete the initial state, which has no step before but itself."""
@@ -94,38 +93,18 @@ class PointValues:
 
 @dataclass(frozen=True)
 class PointTable:
-    """Points of one window, as they were observed.
+    """Points of one window, as they were observed."""
 
-    Parameters
-    ----------
-    time : Tensor (point,)
-        Seconds from the beginning of the window, in float64, all within it.
-    position : Tensor (2, point)
-        Along x and along y, in grid units of the component, which may be staggered.
-    which : Tensor of int (point,)
-        Which of `components` was observed.
-    value, std : Tensor (point,)
-        Observation and standard deviation of its error, in the units of the component.
-    components : tuple of (str, int)
-        Key of the state and index of its component.
-    staggered : tuple of (str, int)
-        Components between the grid points: velocities, which are zero through coasts.
-    time_interpolation : {"linear", "nearest"}
-        Compare a point between two steps with both, or with the nearer one.
-    sampler, threshold
-        See `PointValues` and `Observation`.
-    """
-
-    time: Tensor
-    position: Tensor
-    which: Tensor
-    value: Tensor
-    std: Tensor
-    components: tuple[tuple[str, int], ...]
-    staggered: tuple[tuple[str, int], ...] = ()
-    time_interpolation: TimeInterpolation = "linear"
-    sampler: Sampler = "bilinear"
-    threshold: float | None = None
+    time: Tensor  # (point,), seconds from the beginning of the window, in float64, all within it
+    position: Tensor  # (2, point), along x and along y, in grid units of the component, which may be staggered
+    which: Tensor  # (point,), int: which of `components` was observed
+    value: Tensor  # (point,), in the units of the component
+    std: Tensor  # (point,), standard deviation of the error of observation, likewise
+    components: tuple[tuple[str, int], ...]  # key of the state and index of its component
+    staggered: tuple[tuple[str, int], ...] = ()  # components between the grid points: velocities, zero through coasts
+    time_interpolation: TimeInterpolation = "linear"  # compare a point between two steps with both, or the nearer one
+    sampler: Sampler = "bilinear"  # see `PointValues`
+    threshold: float | None = None  # see `Observation`
 
     @property
     def last(self) -> float:

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from xvar.core.conjugate_gradients import truncated_conjugate_gradients
+from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, dot
 from xvar.core.minimize.result import Minimum, Reason
 from xvar.errors import Fault, InputError
 
+if TYPE_CHECKING:
+    from xvar.core.solve import CostOfBatch
+
 HALVINGS = 10  # of an outer step that does not lower J
-SUFFICIENT_DECREASE = 1e-4  # Armijo: J falls by this share of the linear decrease
-
-
-class Quadratic(Protocol):
-    """Quadratic approximation of J about a control."""
-
-    def product(self, control: Tensor, /) -> Tensor:
-        """Return the Hessian times a control (window, n)."""
-        ...
-
-    def restrict(self, gradient: Tensor, /) -> Tensor:
-        """Return a gradient in the space of the inner loop, which may have fewer dimensions."""
-        ...
-
-    def prolong(self, step: Tensor, /) -> Tensor:
-        """Return a step of the inner loop in the space of the control."""
-        ...
-
-
-class Linearisable(Protocol):
-    """J, its gradient, and its quadratic approximation, for the given windows of the batch."""
-
-    def __call__(self, control: Tensor, windows: Tensor, /) -> tuple[Tensor, Tensor]:
-        """Return J (window,) and its gradient (window, n)."""
-        ...
-
-    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1, /) -> Quadratic:
-        """Return the quadratic about a control, with the model on a grid of blocks of `factor` cells a side."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +73,7 @@ class GaussNewton:
         """Largest number of evaluations of J and its gradient, without the products of the inner loops."""
         return 1 + self.outer * HALVINGS
 
-    def __call__(self, function: Linearisable, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
+    def __call__(self, function: CostOfBatch, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
         """Minimise J; the parameters are those of `LBFGS.__call__`. Each product counts as an evaluation."""
         control = control.clone()
         everything = torch.arange(len(control), device=control.device)
@@ -139,13 +114,13 @@ class GaussNewton:
         return Minimum(control, cost, _norm(gradient), evaluations, reason, history)
 
     def _search(
-        self, function: Linearisable, control: Tensor, cost: Tensor, gradient: Tensor, step: Tensor, windows: Tensor
+        self, function: CostOfBatch, control: Tensor, cost: Tensor, gradient: Tensor, step: Tensor, windows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the largest of the halved steps that lowers J, with an infinite J if none does."""
         moved, slopes = control.clone(), gradient.clone()
         lower = torch.full_like(cost, torch.inf)
         tried = torch.zeros_like(windows)
-        promised = _dot(gradient, step)
+        promised = dot(gradient, step)
         length = 1.0
         for _ in range(HALVINGS):
             open_ = torch.nonzero(~lower.isfinite()).flatten()
@@ -161,10 +136,5 @@ class GaussNewton:
         return moved, lower, slopes, tried
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Return the scalar product of each window, with the same bits alone or in a batch."""
-    return (a * b).sum(1)
-
-
 def _norm(a: Tensor) -> Tensor:
-    return _dot(a, a).sqrt()
+    return dot(a, a).sqrt()

@@ -96,7 +96,7 @@ class _Descent:
         step = self.control.new_tensor([search.step for search in self.searches])[:, None] * self.direction
         trial = self.control + step
         cost, gradient, norm = self._evaluate(trial)
-        numbers = _numbers(cost, _dot(gradient, self.direction), norm)
+        numbers = _numbers(cost, dot(gradient, self.direction), norm)
         fallen = [search.advance(*row) for search, row in zip(self.searches, numbers, strict=True)]
         if any(fallen):
             self.history.append(self.found.new_tensor([search.cost for search in self.every]))
@@ -116,9 +116,9 @@ class _Descent:
         """Return J, its gradient, and the norm of the gradient by v."""
         if self.root is None:
             cost, gradient = self.function(control, self.windows)
-            return cost, gradient, _dot(gradient, gradient).sqrt()
+            return cost, gradient, dot(gradient, gradient).sqrt()
         cost, gradient = self.function(control * self.root, self.windows)
-        return cost, gradient * self.root, _dot(gradient, gradient).sqrt()
+        return cost, gradient * self.root, dot(gradient, gradient).sqrt()
 
     def _leave(self) -> list[int]:
         """Remove the windows that have stopped, keep their controls, and return the rows of the others."""
@@ -141,7 +141,7 @@ class _Descent:
     def _search(self, rows: Iterable[int]) -> None:
         """Start line searches; the directions of windows in the middle of one do not change."""
         self.direction = self.hessian.descent(self.gradient)
-        slopes = _dot(self.gradient, self.direction).tolist()
+        slopes = dot(self.gradient, self.direction).tolist()
         for row in rows:
             search = self.searches[row]
             # Without known curvature, a step of one standard deviation in all.
@@ -299,7 +299,7 @@ class _Search:
             self.reason = Reason.DECREASE
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(a: Tensor, b: Tensor) -> Tensor:
     """Return the scalar product of each window, with the same bits alone or in a batch."""
     return (a * b).sum(1)
 

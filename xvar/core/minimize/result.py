@@ -11,16 +11,11 @@ from torch import Tensor
 class Reason(IntEnum):
     """Reason for the end of the minimisation of a window."""
 
-    GRADIENT = 0
-    """The gradient is small relative to the first."""
-    DECREASE = 1
-    """J hardly falls any more."""
-    PRECISION = 2
-    """No step lowers J: the precision of the numbers is reached."""
-    EVALUATIONS = 3
-    """The number of evaluations has reached its limit."""
-    DIVERGED = 4
-    """J is not finite, at the start or along the line search."""
+    GRADIENT = 0  # the gradient is small relative to the first
+    DECREASE = 1  # J hardly falls any more
+    PRECISION = 2  # no step lowers J: the precision of the numbers is reached
+    EVALUATIONS = 3  # the number of evaluations has reached its limit
+    DIVERGED = 4  # J is not finite, at the start or along the line search
 
     @property
     def converged(self) -> bool:
@@ -30,26 +25,11 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True)
 class Minimum:
-    """The best control of each window.
+    """The best control of each window."""
 
-    Attributes
-    ----------
-    control : Tensor (window, n)
-    cost : Tensor (window,)
-        J there.
-    gradient_norm : Tensor (window,)
-        Euclidean norm of the gradient there.
-    evaluations : Tensor (window,), int64
-        Evaluations of J with its gradient.
-    reason : Tensor (window,), int64
-        A `Reason` each.
-    history : list of Tensor (window,)
-        J at the start and after each iteration; it never grows.
-    """
-
-    control: Tensor
-    cost: Tensor
-    gradient_norm: Tensor
-    evaluations: Tensor
-    reason: Tensor
-    history: list[Tensor]
+    control: Tensor  # (window, n)
+    cost: Tensor  # J there (window,)
+    gradient_norm: Tensor  # Euclidean norm of the gradient there (window,)
+    evaluations: Tensor  # of J with its gradient (window,), int64
+    reason: Tensor  # a `Reason` each (window,), int64
+    history: list[Tensor]  # J at the start and after each iteration (window,); it never grows

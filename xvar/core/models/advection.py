@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from xvar.core.dynamics import State
 from xvar.core.grid import Edges, Grid
-from xvar.core.interpolate import Sampler, identity, sample
+from xvar.core.interpolate import Sampler, sample
+from xvar.core.models.parcels import OnGrid
 
 Departure = Literal["arrival", "end_point", "midpoint", "two_level"]
 Motion = Literal["inertial", "steady"]
@@ -69,29 +70,21 @@ class Advection:
         return SemiLagrangian(self, grid, dtype=dtype, device=device)
 
 
-class SemiLagrangian(nn.Module):
+class SemiLagrangian(OnGrid):
     """`Advection` on a grid: one step of a state with a ``velocity`` (window, 2, y, x) in m/s and tracers."""
 
-    position: Tensor
-    per_metre: Tensor
-
-    def __init__(self, advection: Advection, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.advection = advection
-        here = torch.zeros((), dtype=dtype, device=device)
-        self.register_buffer("position", identity(grid.shape, here))
-        self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
+    settings: Advection
 
     def start(self, state: State) -> State:
         """Return the state with the acceleration over the step before for two levels, zero at first."""
-        if self.advection.departure == "two_level":
+        if self.settings.departure == "two_level":
             return {**state, "acceleration": torch.zeros_like(state["velocity"])}
         return state
 
-    def forward(self, state: State, seconds: float) -> State:
+    def __call__(self, state: State, seconds: float) -> State:
         """Advect every tracer, and an inertial motion, for `seconds`."""
         origin = self.departure_point(state, seconds)
-        inertial = self.advection.motion == "inertial"
+        inertial = self.settings.motion == "inertial"
         carried = [key for key in state if key != "acceleration" and (inertial or key != "velocity")]
         after = self._carry({key: state[key] for key in carried}, origin)
         if not inertial:
@@ -102,26 +95,23 @@ class SemiLagrangian(nn.Module):
 
     def departure_point(self, state: State, seconds: float) -> Tensor:
         """Return the points (window, 2, y, x) in grid units whose parcels reach the grid points after `seconds`."""
-        rule = self.advection.departure
+        rule = self.settings.departure
         pixels = state["velocity"] * (self.per_metre * seconds)
         if rule == "arrival":
-            return self.position - pixels
+            return self.grid_points - pixels
         if rule == "two_level":
             half_step_ahead = state["velocity"] + 0.5 * seconds * state["acceleration"]
             pixels = half_step_ahead * (self.per_metre * seconds)
         share = 1.0 if rule == "end_point" else 0.5
         shift = pixels
-        for _ in range(self.advection.iterations):
-            shift = sample(pixels, self.position - share * shift, "bilinear", self.advection.velocity_edges)
-        return self.position - shift
-
-    def _edges(self, key: str) -> Edges:
-        return self.advection.velocity_edges if key == "velocity" else self.advection.tracer_edges
+        for _ in range(self.settings.iterations):
+            shift = sample(pixels, self.grid_points - share * shift, "bilinear", self.settings.velocity_edges)
+        return self.grid_points - shift
 
     def _carry(self, fields: State, origin: Tensor) -> State:
         """Sample the fields at the departure points, fields with the same edges in one call."""
-        sampler = self.advection.sampler
-        edges = {key: self._edges(key) for key in fields}
+        settings, sampler = self.settings, self.settings.sampler
+        edges = {key: settings.velocity_edges if key == "velocity" else settings.tracer_edges for key in fields}
         if set(edges.values()) == {"free", "zero"} and sampler == "bilinear":
             # A ring of cells around the grid, of zeros or of copies, is equivalent to the two kinds of edges.
             rings = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid, block_mean
-from xvar.core.interpolate import identity, sample
+from xvar.core.interpolate import sample
+from xvar.core.models.parcels import OnGrid
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,17 @@ class Drift:
         return FollowDrift(self, grid, dtype=dtype, device=device)
 
 
-class FollowDrift(nn.Module):
+class FollowDrift(OnGrid):
     """`Drift` on a grid."""
 
-    grid_points: Tensor
-    per_metre: Tensor
-
-    def __init__(self, model: Drift, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.rows = None if model.reach is None else model.reach * grid.shape[0]
-        self.register_buffer("grid_points", identity(grid.shape, torch.zeros((), dtype=dtype, device=device)))
-        self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
+    settings: Drift
 
     def start(self, state: State) -> State:
         """Return the state with the parcels at the grid points, and their velocity in grid units."""
         points = self.grid_points.expand(len(state["velocity"]), -1, -1, -1)
         return {**state, "position": points, "drift": state["velocity"] * self.per_metre}
 
-    def forward(self, state: State, seconds: float) -> State:
+    def __call__(self, state: State, seconds: float) -> State:
         """Move the parcels, backward in time for negative `seconds`, and append those at the grid points."""
         after = dict(state)
         middle = state["velocity"]
@@ -58,12 +52,13 @@ class FollowDrift(nn.Module):
             middle = torch.add(middle, state["model_error"], alpha=0.5 * seconds)
             after["velocity"] = torch.add(state["velocity"], state["model_error"], alpha=seconds)
         position, drift = state["position"], state["drift"]
-        if self.rows is not None:
-            position, drift = position[:, :, -self.rows :], drift[:, :, -self.rows :]
+        if self.settings.reach is not None:
+            followed = slice(-self.settings.reach * self.grid_points.shape[2], None)
+            position, drift = position[:, :, followed], drift[:, :, followed]
         halfway = torch.add(position, drift, alpha=0.5 * seconds)
         drift = sample(middle * self.per_metre, halfway)
         position = torch.add(position, drift, alpha=seconds)
-        if self.rows is not None:
+        if self.settings.reach is not None:
             points = self.grid_points.expand(len(position), -1, -1, -1)
             position = torch.cat([position, points], dim=2)
             drift = torch.cat([drift, after["velocity"] * self.per_metre], dim=2)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid, block_mean
@@ -42,37 +43,39 @@ class Parcels:
         return FollowParcels(self, grid, dtype=dtype, device=device)
 
 
-class FollowParcels(nn.Module):
+class OnGrid:
+    """Settings of a model on a grid, with the grid points (1, 2, y, x) in grid units and the cells in a metre."""
+
+    def __init__(self, settings: Any, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.settings = settings
+        self.grid_points = identity(grid.shape, torch.zeros((), dtype=dtype, device=device))
+        self.per_metre = grid.cells_per_metre(dtype=dtype, device=device)
+
+
+class FollowParcels(OnGrid):
     """`Parcels` on a grid."""
 
-    grid_points: Tensor
-    per_metre: Tensor
-
-    def __init__(self, parcels: Parcels, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__()
-        self.parcels = parcels
-        self.register_buffer("grid_points", identity(grid.shape, torch.zeros((), dtype=dtype, device=device)))
-        self.register_buffer("per_metre", grid.cells_per_metre(dtype=dtype, device=device))
+    settings: Parcels
 
     def start(self, state: State) -> State:
         """Return the state with the parcels at the grid points."""
         return {**state, "position": self.grid_points.expand(state["velocity"].shape[0], -1, -1, -1)}
 
-    def forward(self, state: State, seconds: float) -> State:
+    def __call__(self, state: State, seconds: float) -> State:
         """Move the parcels for `seconds`, backward in time if negative."""
         after = dict(state)
         after["position"] = self.follow(self.mean_velocity(state, seconds), state["position"], seconds)
-        if self.parcels.source is not None:
-            grown = decay_integral(seconds, self.parcels.source)
+        if self.settings.source is not None:
+            grown = decay_integral(seconds, self.settings.source)
             after["tracer"] = torch.add(state["tracer"], state["source"], alpha=grown)
-        for key, lifetime in (("transient", self.parcels.transient), ("source", self.parcels.source)):
+        for key, lifetime in (("transient", self.settings.transient), ("source", self.settings.source)):
             if lifetime is not None:
                 after[key] = state[key] * math.exp(-abs(seconds) / lifetime)
         return after
 
     def mean_velocity(self, state: State, seconds: float) -> Tensor:
         """Return the mean motion over the next `seconds`."""
-        lifetime = self.parcels.transient
+        lifetime = self.settings.transient
         if lifetime is None:
             return state["velocity"]
         return torch.add(state["velocity"], state["transient"], alpha=decay_integral(seconds, lifetime) / seconds)
@@ -82,7 +85,7 @@ class FollowParcels(nn.Module):
         cells = velocity * (self.per_metre * seconds)
         at_grid_points = position.data_ptr() == self.grid_points.data_ptr()
         shift = cells if at_grid_points else sample(cells, position)
-        for _ in range(self.parcels.iterations):
+        for _ in range(self.settings.iterations):
             shift = sample(cells, torch.add(position, shift, alpha=0.5))
         return position + shift
 
