@@ -91,15 +91,8 @@ class DigitalFilter:
     def weights(self, times: Sequence[float]) -> dict[int, float]:
         r"""Return the weight of each state of a trajectory in :math:`x_m - \sum_n h_n x_n`, by its index.
 
-        Parameters
-        ----------
-        times : sequence of float
-            Seconds from the beginning of the window, of the initial state and of that after each step.
-
-        Raises
-        ------
-        InputError
-            If the span does not lie in the window, or its steps do not resolve the cutoff.
+        `times` are those of the initial state and of that after each step, in seconds from the beginning of the window.
+        Raises InputError if the span does not lie in the window, or its steps do not resolve the cutoff.
         """
         span = 2.0 * self.cutoff if self.span is None else float(self.span)
         moments = [abs(time) for time in times]

@@ -29,18 +29,9 @@ class Dynamics(Protocol):
         ...
 
 
-@runtime_checkable
-class Startable(Protocol):
-    """A model that adds components to its initial state, such as the step before."""
-
-    def start(self, state: State, /) -> State:
-        """Complete an initial state."""
-        ...
-
-
 def start(dynamics: Dynamics, state: State) -> State:
-    """Return the initial state, completed by the model if it adds components."""
-    return dynamics.start(state) if isinstance(dynamics, Startable) else state
+    """Return the initial state, completed by a model that adds components, such as the step before."""
+    return dynamics.start(state) if hasattr(dynamics, "start") else state
 
 
 def integrate(
@@ -94,6 +85,15 @@ def trajectory(
         state = start(dynamics, state)
         _, states = integrate(dynamics, state, steps, lambda index, before, after: (after, after), forcing=forcing)
     return [state, *states]
+
+
+def runge_kutta(tendency: Callable[[Tensor], Tensor], values: Tensor, seconds: float) -> Tensor:
+    r"""Advance :math:`\dot x = F(x)` by one step of the classical fourth-order method of Runge and Kutta."""
+    first = tendency(values)
+    second = tendency(torch.add(values, first, alpha=0.5 * seconds))
+    third = tendency(torch.add(values, second, alpha=0.5 * seconds))
+    fourth = tendency(torch.add(values, third, alpha=seconds))
+    return torch.add(values, first + 2 * (second + third) + fourth, alpha=seconds / 6)
 
 
 def between(before: State, after: State, share: float) -> State:

@@ -24,30 +24,14 @@ _PADDING: dict[Edges, int] = {"zero": 0, "free": 1, "periodic": 1}  # of `grid_s
 
 
 def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges: Edges = "free") -> Tensor:
-    """Return the values of a field at positions between its grid points.
+    """Return a field (window, component, y, x) at positions (window, 2, *points), as (window, component, *points).
 
-    Parameters
-    ----------
-    field : Tensor (window, component, y, x)
-        Values on the grid.
-    position : Tensor (window, 2, *points)
-        In grid units, along x and along y; ``points`` are one or two dimensions.
-    sampler : {"bilinear", "cubic", "monotone"}
-        ``bilinear`` is second order and blurs the shortest waves; ``cubic`` is the convolution of Keys with
-        a = -1/2, third order and once differentiable; ``monotone`` is the same limited to the values at the corners of
-        the cell, without new extrema.
-    edges : {"free", "zero", "periodic"}
-        Values outside the grid: the nearest of the edge; zeros beyond one ring of cells; those of the opposite edge.
-
-    Returns
-    -------
-    Tensor (window, component, *points)
-        NaN where a position is not finite.
-
-    References
-    ----------
-    Keys (1981), doi:10.1109/TASSP.1981.1163711; Bermejo and Staniforth (1992),
-    doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2 (the monotone limit).
+    Positions have one or two dimensions of points; one that is not finite gives NaN. The sampler ``bilinear`` is second
+    order and blurs the shortest waves; ``cubic`` is the convolution of Keys (1981, doi:10.1109/TASSP.1981.1163711) with
+    a = -1/2, third order and once differentiable; ``monotone`` is the same limited to the values at the corners of the
+    cell, without new extrema (Bermejo and Staniforth 1992, doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2).
+    Values outside the grid are those of the nearest edge (``free``), zeros beyond one ring of cells (``zero``), or
+    those of the opposite edge (``periodic``).
     """
     if not math.isfinite(position.detach().sum()):  # one pass; an overflowing sum only costs the check below
         # At a NaN `grid_sample` reads, and its adjoint writes, anywhere in memory.

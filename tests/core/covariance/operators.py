@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from xvar.core.covariance import Covariance, Shape
+from xvar.core.covariance import Covariance
+from xvar.core.covariance.base import Shape
 
 
 def dense(operation: Callable[[Tensor], Tensor], shape: Shape) -> Tensor:

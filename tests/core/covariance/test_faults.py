@@ -12,15 +12,15 @@ from xvar.core.covariance import (
     Covariance,
     Diagonal,
     Diffusion,
-    Ensemble,
     Helmholtz,
     Matern,
     Specification,
     StreamPotential,
-    Sum,
     Tikhonov,
 )
 from xvar.core.covariance.balance import Geostrophic
+from xvar.core.covariance.composite import Sum
+from xvar.core.covariance.ensemble import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.core.grid import Grid

@@ -5,7 +5,8 @@ import torch
 
 from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.numerics import random
-from xvar.core.covariance import Covariance, Diagonal, Matern, Sum, Tikhonov, grown
+from xvar.core.covariance import Covariance, Diagonal, Matern, Tikhonov
+from xvar.core.covariance.composite import Sum, grown
 from xvar.core.grid import Grid
 
 GRID = Grid((6, 5), (20e3, 25e3))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xvar.core.interpolate import sample
-from xvar.core.methods.nowcast import Extrapolation, Nowcast, PowerLimit
-from xvar.core.methods.octaves import LongWaves, gaussian_waves
+from xvar.core.methods.nowcast import Extrapolation, Nowcast
+from xvar.core.methods.octaves import LongWaves, Octaves, gaussian_waves
 from xvar.core.methods.past_errors import MERGED, ensemble_octaves, smoothed
 
 CORRELATION = (1e-3, 1 - 1e-5)  # lowest and highest whose logarithms are taken
@@ -83,7 +83,7 @@ class Ensemble:
     times is :math:`\rho(|t - t'|) - \rho(t) \rho(t')`, that of a stationary process given its value at the last image.
     M takes the values of F by rank, which keeps rainless points and the distribution of rain; its square then grows by
     :math:`e^{g \eta - g^2 / 2}`, with η of unit variance, half in a field of `growth_length` cells and half in one
-    number, held over lead times; `PowerLimit` comes last.
+    number, held over lead times; `Octaves.limited` comes last.
 
     `optimism` is added to b: the motion was fitted to the images on which b is measured, the more so the older.
     `exponents` and `growth_exponents` bound b and c, `growth_share` is the share of the measured growth that counts,
@@ -148,7 +148,7 @@ class _Window:
         self.parts = [
             self._part(octave, spectrum, ratio, share) for octave, share in enumerate(octaves.shares().to(rain))
         ]
-        self.limit = PowerLimit(shape, like=rain)
+        self.limit = Octaves(shape, like=rain)
         ratios = rain.new_tensor([settings.power_ratio(float(time)) for time in times])
         self.allowed = ratios[:, None] * self.limit.power(nowcast.carried[:, None])
 
@@ -186,7 +186,7 @@ class _Window:
 
     def _member(self, generator: torch.Generator) -> Tensor:
         rain = self._ranked(self.predictable + self._noise(generator))
-        grown = self.limit.to_power((rain * self._growth(generator))[:, None], self.allowed)[:, 0]
+        grown = self.limit.limited((rain * self._growth(generator))[:, None], self.allowed)[:, 0]
         grown = torch.where(rain > 0, grown.clamp_min(0), torch.zeros_like(grown))
         return torch.where(self.unknown, torch.nan, grown)
 

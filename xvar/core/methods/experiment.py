@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost_history import CostHistory, Minimisation, minimisations
-from xvar.core.covariance import Diagonal, grown
+from xvar.core.covariance import Diagonal
+from xvar.core.covariance.composite import grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Forcing, State, trajectory
 from xvar.core.grid import Grid, bind

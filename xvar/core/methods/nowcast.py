@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xvar.core.covariance.transform import shared_transform
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.methods.image_motion import Transform, backward, forward
@@ -17,7 +18,6 @@ from xvar.core.models.parcels import Parcels, compose_displacements, decay_integ
 
 PATH_ITERATIONS = 2  # of the midpoint of a step
 DRY = 1e-4  # of the standard deviation of the images
-ROUNDS = 2  # of the power limit, before the one that enforces it
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
 
@@ -51,8 +51,8 @@ class Nowcast:
 
     Rain grows only where it rains. Growth adds power at short wavelengths that later frames do not have: the power in
     each octave of wavelength is limited to `sharpness` times that of the image carried without growth, less `fading` in
-    a frame, see `PowerLimit`; negative rain, and rain where none arrives, is then set to zero. If a path begins outside
-    the grid, the last image stays.
+    a frame, see `Octaves.limited`; negative rain, and rain where none arrives, is then set to zero. If a path begins
+    outside the grid, the last image stays.
 
     The forecast of least error has no such limit. Its waves are damped by how long they are predictable,
 
@@ -103,8 +103,7 @@ class Nowcast:
         image = torch.where(known, last, torch.zeros_like(last))
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
-        power_limit = None if self.source is None or self.sharpness is None else PowerLimit(grid.shape, like=last)
-        damping = None if self.damping is None else Damping(grid, self.damping, like=last)
+        octaves = None if self.source is None or self.sharpness is None else Octaves(grid.shape, like=last)
         results = []
         for lead, paths in zip(leads, self._paths(velocity, transient, leads, frame, grid), strict=True):
             carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
@@ -114,16 +113,16 @@ class Nowcast:
                 # Removing power from waves lifts the troughs: where no rain arrives, but for the rounding of paths,
                 # that would be drizzle.
                 wet = (value > DRY * scale[:, None, None, None]) | (self.transform == "none")
-                if power_limit is not None:
-                    value = power_limit(value, carried, self.power_ratio(lead / frame))
+                if octaves is not None:
+                    value = octaves.limited(value, self.power_ratio(lead / frame) * octaves.power(carried))
                 value = torch.where(wet, value, torch.zeros_like(value))
             if self.transform == "square_root":
                 value = value.clamp_min(0)
             outside = ((paths < 0) | (paths > limit)).any(1, keepdim=True)
             # A value that is interpolated between known and unknown points is unknown.
             value = torch.where(outside, last, torch.where(seen > 1 - 1e-4, value, torch.nan))
-            if damping is not None:
-                value = damping(value, lead)
+            if self.damping is not None:
+                value = damped(value, grid, self.damping, lead)
                 value = value.clamp_min(0) if self.transform == "square_root" else value
             results.append((value, outside, carried, paths[:, None]))
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
@@ -165,58 +164,12 @@ class Nowcast:
         return backward(self.transform, grown)
 
 
-class PowerLimit:
-    r"""Limit of the power of a field (y, x) to that of another, by octave of wavelength.
-
-    .. math::
-
-        P_k(a) = \sum_n s_{kn} a_n^2 \le r P_k(b)
-
-    with a and b the cosine spectra of the field and of the reference and s the shares of `Octaves`. An octave with too
-    much power requires the gain :math:`g_k = \min(1, \sqrt{r P_k(b) / P_k(a)})`. In the first rounds a wave between two
-    octaves takes the interpolated gain, which is smooth but exceeds the lesser of the two; in the last round it takes
-    the lesser one, so that the limit holds in every octave, to rounding: :math:`P_k = \sum_n s_{kn} g_n^2 a_n^2 \le
-    g_k^2 P_k(a)`.
-    """
-
-    def __init__(self, shape: tuple[int, ...], *, like: Tensor) -> None:
-        self.octaves = Octaves(shape, like=like)
-        self.transform = self.octaves.transform
-
-    def power(self, field: Tensor) -> Tensor:
-        """Return power of a field (window, 1, y, x) in each octave (window, octave)."""
-        return self.octaves.sums(self.transform.forward(field).square())[:, 0]
-
-    def __call__(self, field: Tensor, reference: Tensor, ratio: float) -> Tensor:
-        """Return the field (window, 1, y, x) without its power above `ratio` times the reference's; its mean stays."""
-        return self.to_power(field, ratio * self.power(reference))
-
-    def to_power(self, field: Tensor, allowed: Tensor) -> Tensor:
-        """Return the field (window, 1, y, x) without its power above that allowed (window, octave)."""
-        spectrum = self.transform.forward(field)
-        mean = spectrum[..., 0, 0].clone()
-        for last in (*[False] * ROUNDS, True):
-            power = self.octaves.sums(spectrum.square())[:, 0]
-            gain = (allowed / power.clamp_min(torch.finfo(power.dtype).tiny)).sqrt().clamp_max(1)
-            low, high = gain[:, self.octaves.lower], gain[:, self.octaves.upper]
-            each = torch.minimum(low, high) if last else torch.lerp(low, high, self.octaves.upper_share)
-            spectrum = spectrum * each[:, None]
-        spectrum[..., 0, 0] = mean
-        return self.transform.inverse(spectrum)
-
-
-class Damping:
-    """Damping of waves in proportion to wavenumber and lead time, see `Nowcast`."""
-
-    def __init__(self, grid: Grid, speed: float, *, like: Tensor) -> None:
-        self.transform = Octaves(grid.shape, like=like).transform
-        axes = (
-            torch.arange(n, dtype=torch.float64) / (2 * n * d) for n, d in zip(grid.shape, grid.spacing, strict=True)
-        )
-        rows, columns = axes
-        self.rate = speed * torch.hypot(rows[:, None], columns)
-
-    def __call__(self, field: Tensor, seconds: float) -> Tensor:
-        """Return the damped field (window, 1, y, x); NaN, which counts as zero, stays."""
-        spectrum = self.transform.forward(torch.nan_to_num(field)) * torch.exp(-seconds * self.rate).to(field)
-        return torch.where(field.isfinite(), self.transform.inverse(spectrum), field)
+def damped(field: Tensor, grid: Grid, speed: float, seconds: float) -> Tensor:
+    """Return a field (window, 1, y, x) with the damping of `Nowcast`; NaN, which counts as zero, stays."""
+    rows, columns = (
+        torch.arange(n, dtype=torch.float64) / (2 * n * d) for n, d in zip(grid.shape, grid.spacing, strict=True)
+    )
+    rate = speed * torch.hypot(rows[:, None], columns)
+    transform = shared_transform(grid.shape, "free", field.dtype, field.device)
+    spectrum = transform.forward(torch.nan_to_num(field)) * torch.exp(-seconds * rate).to(field)
+    return torch.where(field.isfinite(), transform.inverse(spectrum), field)

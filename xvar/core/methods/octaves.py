@@ -10,6 +10,8 @@ from torch import Tensor
 
 from xvar.core.covariance.transform import basis, shared_transform
 
+ROUNDS = 2  # of the limit of power, before the one that enforces it
+
 
 class Octaves:
     r"""Octaves of wavelength on a grid (y, x), and the shares that cosine waves have in them.
@@ -53,6 +55,30 @@ class Octaves:
     def at_waves(self, values: Tensor) -> Tensor:
         """Return values of octaves (..., octave) at each wave (..., y, x), between its octaves by its shares."""
         return torch.lerp(values[..., self.lower], values[..., self.upper], self.upper_share)
+
+    def power(self, field: Tensor) -> Tensor:
+        """Return the power of a field (window, 1, y, x) in each octave (window, octave)."""
+        return self.sums(self.transform.forward(field).square())[:, 0]
+
+    def limited(self, field: Tensor, allowed: Tensor) -> Tensor:
+        r"""Return a field (window, 1, y, x) with no more than some power (window, octave); its mean stays.
+
+        .. math:: P_k(a) = \sum_n s_{kn} a_n^2 \le P_k
+
+        with a the cosine spectrum. An octave with too much power requires the gain :math:`g_k = \min(1, \sqrt{P_k /
+        P_k(a)})`. In the first rounds a wave between two octaves takes the interpolated gain, which is smooth but
+        exceeds the lesser of the two; in the last round it takes the lesser one, so that the limit holds in every
+        octave, to rounding: :math:`\sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
+        """
+        spectrum = self.transform.forward(field)
+        mean = spectrum[..., 0, 0].clone()
+        for last in (*[False] * ROUNDS, True):
+            power = self.sums(spectrum.square())[:, 0]
+            gain = (allowed / power.clamp_min(torch.finfo(power.dtype).tiny)).sqrt().clamp_max(1)
+            lesser = torch.minimum(gain[:, self.lower], gain[:, self.upper])
+            spectrum = spectrum * (lesser if last else self.at_waves(gain))[:, None]
+        spectrum[..., 0, 0] = mean
+        return self.transform.inverse(spectrum)
 
 
 class LongWaves:

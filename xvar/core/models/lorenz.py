@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xvar.core.dynamics import State
-from xvar.core.models.runge_kutta import runge_kutta
+from xvar.core.dynamics import State, runge_kutta
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xvar.core.checks import check_numbers, check_plane
-from xvar.core.dynamics import State
+from xvar.core.dynamics import State, runge_kutta
 from xvar.core.grid import BASINS, Basin, Grid
-from xvar.core.models.runge_kutta import runge_kutta
 from xvar.errors import Faults
 
 Conserved = Literal["energy", "enstrophy"]
