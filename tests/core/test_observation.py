@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,17 +9,29 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import DTYPES, adjoint_error, difference_error, generator, random, smooth, taylor_orders
-from xvar.core.grid import block_mean
-from xvar.core.interpolate import SAMPLERS, sample
-from xvar.core.observation import AtPoints, Component, Compose, Logarithm, Observation, SquareRoot
+from xvar.core.observation import Component, Compose, Logarithm, Observation, SquareRoot
 
 SHAPE = (2, 3, 7, 10)
 DOT_PRODUCT = {torch.float64: 1e-13, torch.float32: 1e-7}
 
 
-def points(windows: int, count: int = 15, seed: int = 1) -> Tensor:
-    """Within the grid and between its points."""
-    return torch.rand(windows, 2, count, generator=generator(seed), dtype=torch.float64) * torch.tensor([[9.0], [6.0]])
+@dataclass(frozen=True)
+class Scaled:
+    """An operator that depends on the window and on the grid."""
+
+    factor: Tensor
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return values * self.factor.to(values.dtype)
+
+    def select(self, windows: Tensor) -> Scaled:
+        return Scaled(self.factor[windows])
+
+    def coarsen(self, factor: int) -> Scaled:
+        return Scaled(self.factor / factor)
+
+
+SCALED = Scaled(torch.tensor([0.5, 2.0]).view(2, 1, 1, 1))
 
 
 OPERATORS: dict[str, Any] = {
@@ -26,9 +39,7 @@ OPERATORS: dict[str, Any] = {
     "part": Component("tracer", (1, 2)),
     "root": Compose(Component("tracer"), SquareRoot(0.1)),
     "logarithm": Compose(Component("tracer"), Logarithm(0.5)),
-    **{f"points-{sampler}": Compose(Component("tracer"), AtPoints(points(2), sampler)) for sampler in SAMPLERS},
-    "common-points": Compose(Component("tracer"), AtPoints(points(1))),
-    "all": Compose(Component("tracer", (0,)), SquareRoot(0.1), AtPoints(points(2)), Logarithm()),
+    "all": Compose(Component("tracer", (0,)), SquareRoot(0.1), SCALED, Logarithm()),
 }
 
 
@@ -90,33 +101,13 @@ def test_the_logarithm_of_nothing_is_nothing() -> None:
     assert (found - torch.tensor([0, 0, math.log(2), math.log(8)], dtype=torch.float64)).abs().max() < 1e-14
 
 
-def test_points_are_the_sampler() -> None:
-    field = smooth(SHAPE, 8)
-    for sampler in SAMPLERS:
-        found = AtPoints(points(2), sampler)(field)
-        assert found.shape == (2, 3, 15)
-        assert torch.equal(found, sample(field, points(2), sampler))
-    assert AtPoints(points(1))(field.float()).dtype == torch.float32
-
-
-def test_points_stay_where_they_are_on_a_coarser_grid() -> None:
-    """A ramp in x and y is seen alike from both grids."""
-    y, x = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(12, dtype=torch.float64)
-    ramp = (2 * x - 3 * y + 1)[None, None]
-    inside = 2 + torch.rand(1, 2, 20, generator=generator(9), dtype=torch.float64) * torch.tensor([[7.0], [3.0]])
-    operator = AtPoints(inside)
-    for factor in (2, 4):
-        assert (operator.coarsen(factor)(block_mean(ramp, factor)) - operator(ramp)).abs().max() < 1e-12
-
-
 def test_composed_operators_are_selected_and_coarsened_each() -> None:
     windows = torch.tensor([1])
-    operator = Compose(Component("tracer"), SquareRoot(), AtPoints(points(2)))
+    operator = Compose(Component("tracer"), SquareRoot(), SCALED)
     state = {"tracer": values()}
     assert torch.equal(operator.select(windows)({"tracer": values()[windows]}), operator(state)[windows])
     assert operator.select(windows).operators[1] is operator.operators[1]
-    coarse = operator.coarsen(2).operators[2].position
-    assert torch.equal(coarse, (points(2) + 0.5) / 2 - 0.5)
+    assert torch.equal(operator.coarsen(2).operators[2].factor, SCALED.factor / 2)
 
 
 def residual_by_hand(threshold: float | None, residual: float) -> float:

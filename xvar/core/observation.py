@@ -1,7 +1,7 @@
 """Observation operators, and observations.
 
 An operator gives the equivalent of the observations from a state. Operators after the first take a tensor, so that
-they compose: ``Compose(Component("tracer"), SquareRoot(), AtPoints(position))``.
+they compose: ``Compose(Component("tracer"), SquareRoot())``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from xvar.core.dynamics import State
 from xvar.core.grid import block_mean
-from xvar.core.interpolate import Sampler, sample
 
 Operator = Callable[[State], Tensor]
 TimeInterpolation = Literal["linear", "nearest"]
@@ -70,27 +69,6 @@ class Logarithm:
     def __call__(self, values: Tensor) -> Tensor:
         """Return the logarithm of each value."""
         return torch.log1p(values.clamp_min(0) / self.scale)
-
-
-@dataclass(frozen=True)
-class AtPoints:
-    """Interpolation to scattered points, from positions (1 or window, 2, point) along x and y in grid units."""
-
-    position: Tensor
-    sampler: Sampler = "bilinear"
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Interpolate (window, component, y, x) to the points."""
-        position = self.position.to(dtype=values.dtype, device=values.device)
-        return sample(values, position.expand(len(values), -1, -1), self.sampler)
-
-    def select(self, windows: Tensor) -> AtPoints:
-        """Return the operator of some windows of the batch."""
-        return self if len(self.position) == 1 else replace(self, position=self.position[windows])
-
-    def coarsen(self, factor: int) -> AtPoints:
-        """Return the same points in units of a grid of blocks of `factor` cells a side."""
-        return replace(self, position=(self.position + 0.5) / factor - 0.5)
 
 
 @dataclass(frozen=True)

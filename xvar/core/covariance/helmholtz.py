@@ -9,68 +9,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from xvar.core.checks import check_numbers
-from xvar.core.conjugate_gradients import conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
-from xvar.core.covariance.linear import linear
 from xvar.core.covariance.matern import Matern, matern_scale
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Device, Grid
 from xvar.errors import Faults
-
-
-class WindowedCovariance(Covariance):
-    r"""A covariance on a larger periodic grid, restricted to a domain at its near edges.
-
-    .. math:: B = P^T B_\mathrm{periodic} P, \qquad B^{1/2} = P^T B_\mathrm{periodic}^{1/2}
-
-    with P the padding with zeros: no point of the domain has a neighbour across an edge, and the statistics are the
-    same at every point. The control lives on the larger grid. The inverse is iterative, with the double-precision
-    operator `precise`.
-    """
-
-    def __init__(self, periodic: PeriodicVectorCovariance, precise: PeriodicVectorCovariance, shape: Shape) -> None:
-        self._periodic, self._precise, self._shape = periodic, precise, shape
-        self.dtype, self.device = periodic.dtype, periodic.device
-
-    def _inside(self, field: Tensor) -> Tensor:
-        return field[..., : self._shape[0], : self._shape[1]].contiguous()
-
-    def _padded(self, state: Tensor) -> Tensor:
-        (ny, nx), (rows, columns) = self._shape, self._periodic.shape
-        return pad(state, (0, columns - nx, 0, rows - ny))
-
-    def control_shape(self, shape: Shape) -> Shape:
-        """Return the shape on the larger grid."""
-        return (*shape[:-2], *self._periodic.shape)
-
-    def sqrt(self, control: Tensor) -> Tensor:
-        """Apply one inverse Fourier transform for each component, and keep the domain."""
-        return self._inside(self._periodic.sqrt(control))
-
-    def sqrt_transpose(self, state: Tensor) -> Tensor:
-        """Return the adjoint of `sqrt`."""
-        return self._periodic.sqrt_transpose(self._padded(state))
-
-    def apply(self, state: Tensor) -> Tensor:
-        """Apply one Fourier transform and its inverse for each component."""
-        return self._inside(self._periodic.apply(self._padded(state)))
-
-    def solve(self, state: Tensor) -> Tensor:
-        """Invert by conjugate gradients, preconditioned by the periodic inverse; NaN for a window if they fail."""
-        return linear(state, self._solve, self._solve)
-
-    def _solve(self, state: Tensor) -> Tensor:
-        solution = conjugate_gradients(
-            lambda x: self._inside(self._precise.apply(self._padded(x))),
-            state.to(torch.float64),
-            lambda x: self._inside(self._precise.solve(self._padded(x))),
-        )
-        return solution.to(state.dtype)
 
 
 @dataclass(frozen=True)
@@ -130,20 +77,15 @@ class Helmholtz(Specification):
         Matern(self.std, self.length, self.smoothness).check(grid)
         # Twice the distance at which the correlation has fallen to 0.13.
         distance = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
-        free_edges = edges != "periodic"
-        larger = Grid(with_margin(grid, distance), grid.spacing, edges="periodic") if free_edges else grid
+        larger = grid if edges == "periodic" else Grid(with_margin(grid, distance), grid.spacing, edges="periodic")
         across, along = self.variances(larger)
+        parts = along.sqrt(), across.sqrt(), difference_symbols(larger)
+        free = PeriodicVectorCovariance(*parts, grid.shape, dtype=dtype, device=device)
 
-        def periodic(dtype: torch.dtype, device: Device = None) -> PeriodicVectorCovariance:
-            symbols = difference_symbols(larger)
-            return PeriodicVectorCovariance(along.sqrt(), across.sqrt(), symbols, dtype=dtype, device=device)
+        def homogeneous() -> Covariance:
+            return PeriodicVectorCovariance(*parts, dtype=torch.float64)
 
-        operator = periodic(dtype, device)
-        free: Covariance = operator
-        if free_edges:
-            precise = operator if dtype == torch.float64 else periodic(torch.float64, device)
-            free = WindowedCovariance(operator, precise, grid.shape)
-        return with_coast(free, lambda: periodic(torch.float64), larger.shape, grid, self.coast)
+        return with_coast(free, homogeneous, larger.shape, grid, self.coast)
 
     def variances(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return the variances of the parts without divergence and without curl, by wavenumber of a periodic grid."""

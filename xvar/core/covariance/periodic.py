@@ -6,8 +6,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from xvar.core.conjugate_gradients import conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape
+from xvar.core.covariance.linear import linear
 from xvar.core.grid import Device, Grid
 
 
@@ -40,12 +43,23 @@ class PeriodicVectorCovariance(Covariance):
     common factor; if both are zero, both components have the variance of `across`. The control is real, in the space of
     the two-dimensional Hartley transform, :math:`v = (\mathrm{Re} - \mathrm{Im}) F x` for white x, so :math:`B^{1/2}`
     costs one inverse real Fourier transform.
+
+    With a `domain` (y, x) at its near edges the operator is that of the states there, :math:`P^T B P` with P the
+    padding with zeros: no point has a neighbour across an edge, and the statistics are the same at every point. The
+    control stays on the periodic grid, and the inverse is iterative, in double precision.
     """
 
     def __init__(
-        self, along: Tensor, across: Tensor, gradient: Tensor, *, dtype: torch.dtype, device: Device = None
+        self,
+        along: Tensor,
+        across: Tensor,
+        gradient: Tensor,
+        domain: Shape | None = None,
+        *,
+        dtype: torch.dtype,
+        device: Device = None,
     ) -> None:
-        self.shape = tuple(along.shape)
+        self.shape, self._domain = tuple(along.shape), tuple(along.shape) if domain is None else domain
         norm = gradient.abs().square().sum(0).sqrt()
         # A velocity along the conjugate of the symbol a has the divergence a.w.
         unit = torch.where(norm > 0, gradient.conj() / norm.clamp(min=1e-300), torch.zeros_like(gradient))
@@ -61,6 +75,11 @@ class PeriodicVectorCovariance(Covariance):
         self._logarithm = torch.where(norm > 0, 2 * along.log(), 2 * across.log()).sum() + 2 * across.log().sum()
         self._logarithm = self._logarithm.to(device=device, dtype=dtype)
         self.dtype, self.device = dtype, self._logarithm.device
+        self._precise: PeriodicVectorCovariance | None = None
+        if self._domain != self.shape:
+            parts = along, across, gradient, domain
+            double = dtype == torch.float64
+            self._precise = self if double else PeriodicVectorCovariance(*parts, dtype=torch.float64, device=device)
 
     def _times(self, block: Tensor, spectrum: Tensor) -> Tensor:
         u, v = spectrum[:, 0], spectrum[:, 1]
@@ -70,25 +89,49 @@ class PeriodicVectorCovariance(Covariance):
         field: Tensor = torch.fft.irfft2(spectrum, s=self.shape, norm="ortho")
         return field
 
+    def _inside(self, field: Tensor) -> Tensor:
+        return field[..., : self._domain[0], : self._domain[1]].contiguous()
+
+    def _transformed(self, state: Tensor) -> Tensor:
+        """Return the Fourier transform of a state on the domain."""
+        (ny, nx), (rows, columns) = self._domain, self.shape
+        return torch.fft.rfft2(pad(state, (0, columns - nx, 0, rows - ny)), norm="ortho")
+
+    def control_shape(self, shape: Shape) -> Shape:
+        """Return the shape on the periodic grid."""
+        return (*shape[:-2], *self.shape)
+
     def sqrt(self, control: Tensor) -> Tensor:
-        """Apply one inverse real Fourier transform for each component."""
+        """Apply one inverse real Fourier transform for each component, and keep the domain."""
         half = self.shape[1] // 2 + 1
         # The Fourier transform of a Hartley transform is a sum over the two opposite wavenumbers.
         plain, opposite = control[..., :half], _reflected(control)[..., :half]
         spectrum = torch.complex(plain + opposite, opposite - plain) / 2
-        return self._points(self._times(self._root, spectrum))
+        return self._inside(self._points(self._times(self._root, spectrum)))
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
         """Apply three Fourier transforms for each component (autograd's adjoint of `sqrt` takes one)."""
-        spectrum = self._times(self._root, torch.fft.rfft2(state, norm="ortho"))
+        spectrum = self._times(self._root, self._transformed(state))
         full = torch.fft.fft2(self._points(spectrum), norm="ortho")
         hartley: Tensor = full.real - full.imag
         return hartley
 
     def solve(self, state: Tensor) -> Tensor:
-        """Apply one Fourier transform and its inverse."""
-        return self._points(self._times(self._precision, torch.fft.rfft2(state, norm="ortho")))
+        """Apply one Fourier transform and its inverse; on a domain only as a preconditioner of conjugate gradients.
 
-    def log_determinant(self, shape: Shape) -> Tensor:
-        """Sum over the blocks."""
-        return self._logarithm.expand(shape[0])
+        These return NaN for a window if they fail.
+        """
+        return self._divide(state) if self._precise is None else linear(state, self._solve, self._solve)
+
+    def _solve(self, state: Tensor) -> Tensor:
+        assert self._precise is not None
+        right = state.to(torch.float64)
+        return conjugate_gradients(self._precise.apply, right, self._precise._divide).to(state.dtype)
+
+    def _divide(self, state: Tensor) -> Tensor:
+        """Return the inverse on the periodic grid."""
+        return self._inside(self._points(self._times(self._precision, self._transformed(state))))
+
+    def log_determinant(self, shape: Shape) -> Tensor | None:
+        """Sum over the blocks; None on a domain."""
+        return None if self._precise is not None else self._logarithm.expand(shape[0])
