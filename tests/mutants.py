@@ -30,9 +30,8 @@ MUTATED = (
 )
 #: Tests beside those that mirror a file, and of what is built upon it.
 NEAR = {
-    "cf/positions": "test_points", "cf/directions": "test_geographic", "cf/scan_angles": "test_products",
-    "cf/repeated_positions": "test_products", "cf/quantities": "test_quantities", "cf/quality": "test_untidy_files",
-    "cf/detection": "test_odim faults/test_c_units", "cf/size": "faults/test_d_grids faults/test_g_hostile",
+    "cf/geodesy": "test_points test_geographic", "cf/quality": "test_untidy_files",
+    "cf/kinds": "test_odim faults/test_c_units", "cf/size": "faults/test_d_grids faults/test_g_hostile",
     "cf/grid_mapping": "cf/test_conventions",
     "core/covariance/stencil": "core/covariance/test_diffusion core/covariance/test_tikhonov",
     "core/covariance/spectral": "core/covariance/test_matern core/covariance/test_tikhonov",
@@ -52,7 +51,7 @@ BUILT = {
     "test_check_record test_odim",
     "cf/geodesy": "cf/grid test_geographic faults/test_d_grids",
     "cf/alignment": "faults/test_d_grids faults/test_a_time",
-    "cf/amounts": "faults/test_c_units", "quality/radiometer": "faults/test_b_values", "cf/names": "test_products",
+    "quality/radiometer": "faults/test_b_values",
     "cf": "test_products test_untidy_files",
     "core/covariance": "core/covariance core/test_control test_check_covariance core/test_currents",
     "core": "core/test_linear_gaussian core/test_experiment core/minimize/test_gauss_newton core/test_parameters "

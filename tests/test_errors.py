@@ -34,16 +34,21 @@ PACKAGE = pathlib.Path(xvar.__file__).parent
 
 
 def stated_codes() -> list[tuple[str, ast.expr | None]]:
-    """Return place and code of each call that makes a fault."""
+    """Return place and code of each call that makes a fault, and of each mapping that has the fields of one."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            fields: dict[object, ast.expr] = {}
             if isinstance(node, ast.Call):
-                name, keywords = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
-                if None in keywords:  # of a call that hands its own keywords on
+                name, fields = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+                if None in fields and "code" not in fields:  # of a call that passes its own keywords
                     continue
-                if name == "Fault" or ((name == "InputError" or name.endswith(".add")) and "found" in keywords):
-                    found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", keywords.get("code")))
+                if name != "Fault" and name != "InputError" and not name.endswith(".add"):
+                    continue
+            elif isinstance(node, ast.Dict):
+                fields = {getattr(key, "value", None): value for key, value in zip(node.keys, node.values, strict=True)}
+            if {"found", "expected"} <= set(fields) or (isinstance(node, ast.Call) and name == "Fault"):
+                found.append((f"{path.relative_to(PACKAGE)}:{node.lineno}", fields.get("code")))
     return found
 
 

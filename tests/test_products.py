@@ -207,7 +207,7 @@ def test_scan_angles_are_metres_times_the_height_of_the_satellite() -> None:
 def test_space_around_the_disk_is_to_be_cropped() -> None:
     record, *_ = goes()
     beyond = record.assign_coords(y=("y", record["y"].values + 0.08, record["y"].attrs))
-    with pytest.raises(xvar.InputError, match="crop what lies outside of the Earth's disk"):
+    with pytest.raises(xvar.InputError, match="crop to the Earth's disk"):
         beyond.var4d.assimilate()
 
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from tests.faults.codes import raised
 from tests.faults.images import warm
 from xvar.cf.grid import HorizontalGrid
-from xvar.cf.quantities import spelled
 from xvar.cf.times import parse_duration
-from xvar.cf.units import convert
+from xvar.cf.units import convert, spelled
 from xvar.errors import AnalysisWarning, Faults, InputError, InputWarning
 from xvar.plan.bridge import Bridge
 from xvar.quality.values import Screen, fill_value, undeclared_fill

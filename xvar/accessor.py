@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.quantities import without_quantities
+from xvar.cf.units import without_quantities
 from xvar.errors import Fault, InputError, refuse_unknown
 
 if TYPE_CHECKING:

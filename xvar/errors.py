@@ -131,9 +131,9 @@ def require(package: str, extra: str, what: str, otherwise: str = "") -> Any:
 
 
 def nearest(word: object, known: Iterable[object], otherwise: str) -> str:
-    """Return the fix of an unknown word: the most similar of the known ones, else `otherwise`."""
-    names = {str(name): name for name in known}
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    """Return the fix of an unknown word: the most similar of the known ones, in any case, else `otherwise`."""
+    names = {str(name).lower(): name for name in known}
+    close = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 

@@ -449,7 +449,7 @@ def test_ranges_stay_with_coordinates_of_their_type_alone(key) -> None:
     for bound in (value, dates if key.endswith("range") else dates[0]):
         result = to_cf(xr.Dataset(coords={"v": ("v", dates, {key: bound})}), xr.Dataset(), action="make")
         assert key not in result["v"].attrs
-        assert any(note.startswith(key) for note in mended(result))
+        assert any(key in note for note in mended(result))
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i2", "f4"])

@@ -165,8 +165,7 @@ def test_what_was_done_is_told_in_its_order() -> None:
     np.testing.assert_array_equal(record.array.values[1], values[0])
     np.testing.assert_array_equal(record.array.values[0], values[1])
     assert "step_of_input" in record.array.coords
-    with pytest.raises(InputError, match="sort=True"):
-        read(dataset, "sst")
+    raised(lambda: read(dataset, "sst"), "time-unordered")
 
 
 def test_what_the_user_states_reaches_the_record() -> None:
@@ -177,11 +176,9 @@ def test_what_the_user_states_reaches_the_record() -> None:
     np.testing.assert_array_equal(masked.land, mask)
     assert any("the mask that was given" in note for note in masked.notes)
     named = dataset.rename(sst="u")
-    with pytest.raises(InputError, match="one of the output's own"):
-        read(named)
+    raised(lambda: read(named), "name-taken", variable="u")
     assert read(named, own_model=True).name == "u"
-    with pytest.raises(InputError, match="'gone'"):
-        read(dataset, "gone")
+    raised(lambda: read(dataset, "gone"), "unknown-variable", variable="gone")
 
 
 def test_the_grid_mapping_is_that_of_the_dataset() -> None:
@@ -237,12 +234,10 @@ def test_values_that_cannot_be_read_are_told_with_their_file(error, source, monk
     monkeypatch.setattr(xr.DataArray, "load", broken)
     with pytest.raises(InputError) as caught:
         read(dataset)
-    words = f"{error.__name__}: {error('half a chunk')}"
-    assert str(caught.value) == (
-        f"variable 'sst': found {'' if source is None else '/data/warm.nc: '}values that cannot be read: {words}; "
-        "expected a file whose values can be read; fix: copy or download it again, or choose the frames that can be "
-        "read, ds.isel(time=...)"
-    )
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.variable) == ("unreadable-values", "sst")
+    for words in (source or "the data", error.__name__, "half a chunk"):
+        assert words in fault.found
 
 
 def test_every_fault_of_a_record_is_told_at_once() -> None:

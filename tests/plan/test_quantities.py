@@ -8,7 +8,7 @@ import xarray as xr
 
 import xvar
 from tests.faults.images import rainy, small, warm
-from xvar.cf.quantities import spelled, without_quantities
+from xvar.cf.units import spelled, without_quantities
 
 pytest.importorskip("pint_xarray")
 pytest.importorskip("cf_xarray.units")  # teaches pint the units of CF, such as m s-1

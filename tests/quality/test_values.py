@@ -10,9 +10,8 @@ import xvar
 from tests.faults.codes import codes
 from tests.records import storm
 from xvar.errors import Fault, Faults, InputError
-from xvar.quality.control import QualityControl
+from xvar.quality.control import QualityControl, check_values
 from xvar.quality.rules import Rule, read_quality
-from xvar.quality.screening import check_values
 from xvar.quality.values import Screen, check_plausible, highest_code, out_of_range, undeclared_fill
 
 

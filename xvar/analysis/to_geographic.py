@@ -9,7 +9,7 @@ import xarray as xr
 from xvar.analysis.forecast import read_analysis
 from xvar.cf.axes import Axes
 from xvar.cf.conventions import to_cf
-from xvar.cf.directions import axis_directions
+from xvar.cf.grid import axis_directions
 from xvar.cf.metadata import attributes
 from xvar.errors import Faults
 from xvar.plan.configuration import Configuration

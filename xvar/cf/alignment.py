@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, in_memory, is_number, plane_of
-from xvar.cf.grid.line import TOLERANCE_DOUBLE, TOLERANCE_SINGLE
+from xvar.cf.axes import Axes, check_extra, is_number, plane_of
+from xvar.cf.grid.coordinates import scaled, tolerance_of
 from xvar.cf.units import length_factor
 from xvar.errors import Faults
 
@@ -29,25 +28,17 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
         own = plane_of(field)
         if own is not None:
             field = field.rename({old: new for old, new in zip(own, plane, strict=True) if old != new})
-    missing = [str(dim) for dim in plane if dim not in field.dims]
-    for dim, size in field.sizes.items():
-        if dim not in plane and size > 1 and not missing:
-            faults.add(
-                code="extra-dimension",
-                variable=label,
-                dimension=dim,
-                found=f"an extra dimension {str(dim)!r} of size {size}",
-                expected=f"dimensions ({axes.y}, {axes.x})",
-                fix=f"choose one, isel({dim}=0)",
-            )
+    missing = [repr(str(dim)) for dim in plane if dim not in field.dims]
     if missing:
         faults.add(
             code="missing-dimension",
             variable=label,
-            found=f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(map(repr, missing))}",
+            found=f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(missing)}",
             expected=f"dimensions ({axes.y}, {axes.x})",
             fix="rename its dimensions, or give their coordinates attrs['axis'] = 'Y' and 'X'",
         )
+        return None
+    check_extra(field, plane, label, faults)
     if len(faults) > count:
         return None
     field = field.isel({dim: 0 for dim in field.dims if dim not in plane}, drop=True).transpose(*plane)
@@ -72,27 +63,24 @@ def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults,
 def _order(
     field: xr.DataArray, like: xr.DataArray, dim: Hashable, faults: Faults, label: str
 ) -> NDArray[np.intp] | None:
-    """Index in the field of each point of the record along one dimension; None if one of them has no coordinate."""
-    if any(dim not in array.coords for array in (field, like)):
+    """Return the index in the field of each point of the record along a dimension; None without both coordinates."""
+    pair = [array.coords[dim] for array in (field, like) if dim in array.coords]
+    if len(pair) < 2 or not all(map(is_number, pair)):
         return None
-    pair = [array.coords[dim] for array in (field, like)]
-    if not all(is_number(part) for part in pair):
-        return None
-    theirs, ours = (_position(part) for part in pair)
+    theirs, ours = map(scaled, pair)
     step = float(np.abs(np.diff(ours)).min())
-    turn = 360.0 if _is_longitude(pair[1]) else np.inf
     shifted = theirs
-    if np.isfinite(turn):
+    if _is_longitude(pair[1]):
         # The numbering of the record, whichever the field has.
         middle = 0.5 * (float(ours.min()) + float(ours.max()))
-        shifted = middle + (theirs - middle + turn / 2) % turn - turn / 2
+        shifted = middle + (theirs - middle + 180.0) % 360.0 - 180.0
     order = np.argsort(shifted, kind="stable")[np.argsort(np.argsort(ours, kind="stable"), kind="stable")]
     difference = float(np.abs(shifted[order] - ours).max())
-    single = any(part.dtype.itemsize <= 4 for part in pair if part.dtype.kind == "f")
-    tolerance = (TOLERANCE_SINGLE if single else TOLERANCE_DOUBLE) * step
+    tolerance = tolerance_of(*pair) * step
     if difference <= tolerance:
         return order
-    units = _units(pair[1])
+    units = str(pair[1].attrs.get("units", "")).strip()
+    units = " m" if length_factor(units) is not None else f" {units}".rstrip()
     ranges = f"{theirs.min():g} to {theirs.max():g}{units} against {ours.min():g} to {ours.max():g}{units}"
     apart = shifted.min() > ours.max() or shifted.max() < ours.min()
     faults.add(
@@ -107,17 +95,6 @@ def _order(
     return None
 
 
-def _position(coordinate: Any) -> NDArray[np.float64]:
-    """Values, lengths in metres."""
-    factor = length_factor(str(coordinate.attrs.get("units", "")))
-    return np.asarray(in_memory(coordinate), dtype=np.float64) * (1.0 if factor is None else factor)
-
-
-def _units(coordinate: Any) -> str:
-    units = str(coordinate.attrs.get("units", "")).strip()
-    return " m" if length_factor(units) is not None else f" {units}".rstrip()
-
-
-def _is_longitude(coordinate: Any) -> bool:
+def _is_longitude(coordinate: xr.DataArray) -> bool:
     units = str(coordinate.attrs.get("units", "")).lower()
     return coordinate.attrs.get("standard_name") == "longitude" or "east" in units or str(coordinate.name)[:3] == "lon"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import xarray as xr
 
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
 from xvar.cf.units import are_convertible, normalise_units
-from xvar.errors import Faults
+from xvar.errors import Faults, nearest
 
 #: Rows and columns below which no motion can be found: the stencil of a cubic sampler.
 MINIMUM_POINTS = 4
@@ -81,16 +80,6 @@ def is_date(coordinate: xr.DataArray) -> bool:
     return coordinate.dtype == object and coordinate.size > 0 and hasattr(coordinate.values.flat[0], "calendar")
 
 
-def _has_repeated_dims(variable: xr.Variable | xr.DataArray) -> bool:
-    return len(set(variable.dims)) != len(variable.dims)
-
-
-def _closest(name: object, names: Iterable[Hashable]) -> str | None:
-    folded = {str(candidate).lower(): str(candidate) for candidate in names}
-    match = difflib.get_close_matches(str(name).lower(), list(folded), n=1, cutoff=0.5)
-    return folded[match[0]] if match else None
-
-
 def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
     """Return T, Y, X or Z of a 1-D coordinate by cf_xarray's criteria, or by its dates."""
     units = normalise_units(str(coordinate.attrs.get("units")))
@@ -104,39 +93,26 @@ def _axis_by_attributes(coordinate: xr.DataArray) -> str | None:
 def _by_criteria(attrs: Mapping[str, Any], *keys: str) -> str | None:
     from cf_xarray.criteria import coordinate_criteria
 
-    return next(
-        (
-            axis
-            for key in keys
-            for name, axis in _CRITERIA.items()
-            if str(attrs.get(key)) in coordinate_criteria[name].get(key, ())
-        ),
-        None,
-    )
+    known = ((axis, key, coordinate_criteria[name].get(key, ())) for key in keys for name, axis in _CRITERIA.items())
+    return next((axis for axis, key, values in known if str(attrs.get(key)) in values), None)
 
 
 def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
     """Return the dimensions that may be each of T, Y, X: stated by attributes, else by name."""
-    stated: dict[Hashable, str] = {}
+    stated: dict[Hashable, str | None] = {}
     for dim in array.dims:
         along = [array.coords[dim]] if dim in array.coords else []
         along += [c for name, c in array.coords.items() if name != dim and c.dims == (dim,)]
-        for coordinate in along:
-            axis = _axis_by_attributes(coordinate)
-            if axis is not None:
-                stated[dim] = axis
-                break
+        stated[dim] = next(filter(None, map(_axis_by_attributes, along)), None)
+    unstated = [dim for dim in array.dims if stated[dim] is None]
     result: dict[str, list[Hashable]] = {}
     for axis, names in _NAMES.items():
-        dims = [dim for dim in array.dims if stated.get(dim) == axis]
-        if not dims:
-            dims = [dim for dim in array.dims if dim not in stated and str(dim).lower() in names]
+        dims = [dim for dim in array.dims if stated[dim] == axis]
+        dims = dims or [dim for dim in unstated if str(dim).lower() in names]
         if not dims and axis == "T":  # durations, as decoders of GRIB name the steps of a forecast
-            dims = [dim for dim in array.dims if dim not in stated and array[dim].dtype.kind == "m"]
-        if len(dims) > 1:
-            # A dimension of one value is not what a sequence runs along.
-            dims = [dim for dim in dims if array.sizes[dim] > 1] or dims
-        result[axis] = dims
+            dims = [dim for dim in unstated if array[dim].dtype.kind == "m"]
+        # A dimension of one value is not what a sequence runs along.
+        result[axis] = [dim for dim in dims if array.sizes[dim] > 1] or dims
     return result
 
 
@@ -148,15 +124,13 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
     """
     found = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
-    count = len(faults)
     for axis, word in _WORDS.items():
         choices = found[axis]
         if len(choices) > 1:
-            names = ", ".join(repr(str(dim)) for dim in choices)
             faults.add(
                 code="axis-ambiguous",
                 variable=array.name,
-                found=f"several dimensions that may be {word}: {names}",
+                found=f"several dimensions that may be {word}: {_quoted(choices)}",
                 expected=f"one {word} dimension",
                 fix=f"choose one value of the others, isel({choices[-1]}=0), or set coordinate attrs['axis']",
             )
@@ -166,12 +140,16 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
                 variable=array.name,
                 found=f"no {word} dimension among ({dims})",
                 expected=f"a dimension with axis={axis!r}, a CF standard_name, or a name such as "
-                + ", ".join(repr(name) for name in _NAMES[axis][:3]),
+                + _quoted(_NAMES[axis][:3]),
                 fix=f"rename the dimension, or set attrs['axis'] = {axis!r} on its coordinate",
             )
-    if len(faults) > count:
+    if any(len(choices) != 1 for choices in found.values()):
         return None
     return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
+
+
+def _quoted(names: Iterable[Hashable]) -> str:
+    return ", ".join(repr(str(name)) for name in names)
 
 
 def plane_of(array: xr.DataArray) -> tuple[Hashable, Hashable] | None:
@@ -187,35 +165,19 @@ def is_number(variable: xr.Variable | xr.DataArray) -> bool:
 
 def _linked(dataset: xr.Dataset) -> set[str]:
     """Return the names that other variables link: grid mappings, bounds, ancillary variables, areas."""
-    names: set[str] = set()
-    for variable in dataset.variables.values():
-        for link in _LINKS:
-            value = attribute(variable, link)
-            if isinstance(value, str):
-                names.update(word for word in re.split(r"[\s:]+", value) if word)
-    return names
+    values = (attribute(variable, link) for variable in dataset.variables.values() for link in _LINKS)
+    return {word for value in values if isinstance(value, str) for word in re.split(r"[\s:]+", value) if word}
 
 
 def _is_mask(name: Hashable, array: xr.DataArray) -> bool:
-    attrs = array.attrs
-    flagged = "flag_values" in attrs or "flag_masks" in attrs
-    named = str(attrs.get("standard_name")) in _MASK_STANDARD_NAMES
+    flagged = "flag_values" in array.attrs or "flag_masks" in array.attrs
+    named = str(array.attrs.get("standard_name")) in _MASK_STANDARD_NAMES
     return flagged or named or bool(_MASK_NAMES.search(str(name).lower()))
 
 
 def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:
     standard = str(array.attrs.get("standard_name", ""))
-    if standard:
-        return bool(_VELOCITY.search(standard))
-    return bool(_VELOCITY_NAMES.match(str(name).lower()))
-
-
-def _call_with(candidates: list[Hashable]) -> str:
-    """Return a call with the first candidate whose name the output leaves free, or with one renamed."""
-    free = [key for key in candidates if str(key) not in NAMES | NAMES_OF_FIELDS]
-    if free:
-        return f'assimilate("{free[0]}")'
-    return f'rename one, ds.rename({{"{candidates[0]}": "image"}}).var4d.assimilate("image")'
+    return bool(_VELOCITY.search(standard) if standard else _VELOCITY_NAMES.match(str(name).lower()))
 
 
 def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) -> Hashable | None:
@@ -224,30 +186,32 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
     Coordinates, bounds, grid mappings, masks, text and linked variables are no candidates; components of velocity are
     left aside if that leaves one variable.
     """
-    usable = [key for key, variable in dataset.data_vars.items() if not _has_repeated_dims(variable)]
-    if name is not None:
-        if name in dataset.data_vars:
-            if name in usable:
-                return name
-            faults.add(
-                code="repeated-dimension",
-                variable=name,
-                found=f"dimensions {dataset[name].dims}, one of them twice",
-                expected="a variable with time, y and x dimensions",
-                fix="choose another variable",
-            )
-            return None
-        closest = _closest(name, usable)
-        known = ", ".join(repr(str(key)) for key in usable) or "none"
+    usable = [key for key, array in dataset.data_vars.items() if len(set(array.dims)) == array.ndim]
+    if name is None:
+        return _only_variable(dataset, usable, faults)
+    if name in usable:
+        return name
+    if name in dataset.data_vars:
+        faults.add(
+            code="repeated-dimension",
+            variable=name,
+            found=f"dimensions {dataset[name].dims}, one of them twice",
+            expected="a variable with time, y and x dimensions",
+            fix="choose another variable",
+        )
+    else:
         faults.add(
             code="unknown-variable",
             variable=name,
-            found=f"no variable of that name; the data variables are {known}",
+            found=f"no variable of that name; the data variables are {_quoted(usable) or 'none'}",
             expected="the name of a data variable",
-            fix=f'did you mean assimilate("{closest}")?' if closest else "give one of these names",
+            fix=nearest(name, map(str, usable), "give one of these names"),
         )
-        return None
+    return None
 
+
+def _only_variable(dataset: xr.Dataset, usable: list[Hashable], faults: Faults) -> Hashable | None:
+    """Return the only variable that may be a sequence of images; None if a fault was added."""
     linked = _linked(dataset)
     candidates: list[Hashable] = []
     rejected: list[str] = []
@@ -258,7 +222,7 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
                 rejected.append(f"{str(key)!r} is {array.dtype}")
         elif str(key) in linked or _is_mask(key, array):
             continue
-        elif not all(len(dims) for dims in _classify(array).values()):
+        elif not all(_classify(array).values()):
             rejected.append(f"{str(key)!r} has dimensions {tuple(str(dim) for dim in array.dims)}")
         else:
             candidates.append(key)
@@ -267,32 +231,29 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
         if len(one) == 1:
             return one[0]
     if candidates:
-        names = ", ".join(repr(str(key)) for key in candidates)
+        # A name that the output leaves free, or else a new one.
+        free = [key for key in scalars or candidates if str(key) not in NAMES | NAMES_OF_FIELDS]
+        renamed = f'rename one, ds.rename({{"{(scalars or candidates)[0]}": "image"}}).var4d.assimilate("image")'
         faults.add(
             code="variable-ambiguous",
-            found=f"{len(candidates)} variables with time, y and x dimensions: {names}",
+            found=f"{len(candidates)} variables with time, y and x dimensions: {_quoted(candidates)}",
             expected="the name of one of them",
-            fix=_call_with(scalars or candidates),
+            fix=f'assimilate("{free[0]}")' if free else renamed,
         )
-    else:
-        single = next((key for key in usable if is_number(dataset[key]) and _is_single_image(dataset[key])), None)
-        faults.add(
-            code="variable-missing",
-            found="no numeric variable with time, y and x dimensions"
-            + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
-            expected="one data variable (time, y, x)",
-            fix=f"{str(single)!r} is one image, and motion is what changes between images: give all files of the "
-            "record, or xarray.concat(images, 'time')"
-            if single is not None
-            else 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
-        )
+        return None
+    planes = [key for key in usable if dataset[key].ndim == 2 and is_number(dataset[key])]
+    images = [key for key in planes if plane_of(dataset[key]) is not None]
+    faults.add(
+        code="variable-missing",
+        found="no numeric variable with time, y and x dimensions"
+        + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
+        expected="one data variable (time, y, x)",
+        fix=f"{str(images[0])!r} is one image, and motion is what changes between images: give all files of the "
+        "record, or xarray.concat(images, 'time')"
+        if images
+        else 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
+    )
     return None
-
-
-def _is_single_image(array: xr.DataArray) -> bool:
-    """Return True for a variable with y and x and no other dimension."""
-    found = _classify(array)
-    return array.ndim == 2 and not found["T"] and bool(found["Y"]) and bool(found["X"])
 
 
 def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray | None:
@@ -302,58 +263,6 @@ def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray |
     one become scalar coordinates.
     """
     count = len(faults)
-    _check_values(array, faults)
-    order = (axes.time, axes.y, axes.x)
-    single: dict[Hashable, int] = {}
-    for dim, size in array.sizes.items():
-        if dim in order:
-            continue
-        if size == 1:
-            single[dim] = 0
-            continue
-        faults.add(
-            code="extra-dimension",
-            variable=array.name,
-            dimension=dim,
-            found=f"an extra dimension {str(dim)!r} of size {size}",
-            expected=f"dimensions ({', '.join(str(name) for name in order)})",
-            fix=_one_of(array, dim),
-        )
-    for label, dim in (("rows", axes.y), ("columns", axes.x)):
-        if array.sizes[dim] < MINIMUM_POINTS:
-            faults.add(
-                code="grid-too-small",
-                variable=array.name,
-                dimension=dim,
-                found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
-                expected=f"at least {MINIMUM_POINTS}",
-                fix="give a larger domain",
-            )
-    if len(faults) > count:
-        return None
-    return array.isel(single).transpose(*order)
-
-
-def _one_of(array: xr.DataArray, dim: Hashable) -> str:
-    """Return the line that chooses one of several images: of levels, the one nearest the surface."""
-    if dim not in array.coords:
-        return f"choose one, ds = ds.isel({dim}=0)"
-    level = array.coords[dim]
-    if not is_number(level) or not np.isfinite(level.values).all():
-        return f"choose one, ds = ds.isel({dim}=0)"
-    standard, units = (str(level.attrs.get(key, "")) for key in ("standard_name", "units"))
-    if standard.startswith("atmosphere_") or "pressure" in standard or are_convertible(units, "Pa"):
-        nearest = int(level.values.argmax())
-    elif level.attrs.get("positive") in ("up", "down") or level.attrs.get("axis") == "Z" or standard in _VERTICAL:
-        # Depths, heights and the ocean's own coordinates are zero at the surface, whichever way they count.
-        nearest = int(np.abs(level.values).argmin())
-    else:
-        return f"choose one, ds = ds.isel({dim}=0)"
-    value = f"{float(level.values[nearest]):g} {units}".strip()
-    return f"choose one, ds = ds.isel({dim}={nearest}) for that nearest the surface ({value})"
-
-
-def _check_values(array: xr.DataArray, faults: Faults) -> None:
     if not is_number(array):
         faults.add(
             code="not-numeric",
@@ -363,7 +272,7 @@ def _check_values(array: xr.DataArray, faults: Faults) -> None:
             fix="choose a variable of numbers, or convert this one",
         )
     packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
-    if packed and isinstance(array.dtype, np.dtype) and array.dtype.kind in "iu":
+    if packed and is_number(array) and array.dtype.kind != "f":
         faults.add(
             code="not-decoded",
             variable=array.name,
@@ -371,3 +280,55 @@ def _check_values(array: xr.DataArray, faults: Faults) -> None:
             expected="decoded values",
             fix="open with mask_and_scale=True, or ds = xarray.decode_cf(ds)",
         )
+    order = (axes.time, axes.y, axes.x)
+    check_extra(array, order, str(array.name), faults)
+    check_points(array, axes, MINIMUM_POINTS, faults)
+    if len(faults) > count:
+        return None
+    return array.isel({dim: 0 for dim in array.dims if dim not in order}).transpose(*order)
+
+
+def check_extra(array: xr.DataArray, order: tuple[Hashable, ...], label: str, faults: Faults) -> None:
+    """Add a fault for each dimension beside those in `order` with more than one value."""
+    for dim, size in array.sizes.items():
+        if dim not in order and size != 1:
+            faults.add(
+                code="extra-dimension",
+                variable=label,
+                dimension=dim,
+                found=f"an extra dimension {str(dim)!r} of size {size}",
+                expected=f"dimensions ({', '.join(map(str, order))})",
+                fix=_one_of(array, dim),
+            )
+
+
+def check_points(array: xr.DataArray, axes: Axes, minimum: int, faults: Faults) -> None:
+    """Add a fault for each direction with too few points."""
+    for label, dim in (("rows", axes.y), ("columns", axes.x)):
+        if array.sizes[dim] < minimum:
+            faults.add(
+                code="grid-too-small",
+                variable=array.name,
+                dimension=dim,
+                found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
+                expected=f"at least {minimum}",
+                fix="give a larger domain",
+            )
+
+
+def _one_of(array: xr.DataArray, dim: Hashable) -> str:
+    """Return the line that chooses one of several images: of levels, the one nearest the surface."""
+    first = f"choose one, ds = ds.isel({dim}=0)"
+    level = array[dim]
+    if not is_number(level) or not np.isfinite(level.values).all():
+        return first
+    standard, units = (str(level.attrs.get(key, "")) for key in ("standard_name", "units"))
+    if standard.startswith("atmosphere_") or "pressure" in standard or are_convertible(units, "Pa"):
+        surface = int(level.values.argmax())
+    elif level.attrs.get("positive") in ("up", "down") or level.attrs.get("axis") == "Z" or standard in _VERTICAL:
+        # Depths, heights and the ocean's own coordinates are zero at the surface, whichever way they count.
+        surface = int(np.abs(level.values).argmin())
+    else:
+        return first
+    value = f"{float(level.values[surface]):g} {units}".strip()
+    return f"choose one, ds = ds.isel({dim}={surface}) for that nearest the surface ({value})"

@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import pathlib
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ _ENCODED = frozenset(
         *("CLASS", "NAME", "REFERENCE_LIST", "DIMENSION_LIST", "_NCProperties"),
     }
 )
-_TYPED = frozenset({"flag_values", "flag_masks", "valid_min", "valid_max", "valid_range", "actual_range"})
+_BOUNDS = frozenset({"valid_min", "valid_max", "valid_range", "actual_range"})
+_TYPED = _BOUNDS | {"flag_values", "flag_masks"}
 _LINKS = ("ancillary_variables", "bounds", "climatology", "cell_measures", "formula_terms", "time")
 
 #: Units that a standard name needs, of the names that files of rain and sea temperature are known to misuse.
@@ -47,10 +48,11 @@ _CANONICAL = {
     "equivalent_reflectivity_factor": "dBZ",
 }
 
-_POSITION = {
-    "degrees_north": ("latitude", "latitude", "Y"),
-    "degrees_east": ("longitude", "longitude", "X"),
-}
+# Units of a position, its standard name and axis.
+_POSITION = (
+    (re.compile(r"degrees?_?(north|N)"), "latitude", "Y"),
+    (re.compile(r"degrees?_?(east|E)"), "longitude", "X"),
+)
 _STANDARD_NAME = re.compile(r"^[a-z][a-z0-9_]*( (standard_error|detection_minimum))?$")
 _ATTRIBUTE_NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 
@@ -66,13 +68,11 @@ def to_cf(dataset: xr.Dataset, source: xr.Dataset, *, action: str, configuration
     result = _with_grid_mapping(result, source, notes)
     present = {str(name) for name in result.variables}
     mappings = {str(v.attrs["grid_mapping"]) for v in result.data_vars.values() if "grid_mapping" in v.attrs}
-    for name in list(result.variables):
-        variable = result.variables[name]
-        if str(name) in mappings:
-            continue
-        is_coordinate = name in result.coords
-        variable.attrs = _attributes(name, variable, present, is_coordinate, notes)
-        _complete(name, variable, is_coordinate, notes)
+    for name, variable in result.variables.items():
+        if str(name) not in mappings:
+            is_coordinate = name in result.coords
+            variable.attrs = _attributes(name, variable, present, is_coordinate, notes)
+            _complete(name, variable, is_coordinate, notes)
     result.attrs = _global_attributes(dataset, source, action, configuration, notes)
     return for_writing(result)
 
@@ -97,30 +97,24 @@ def for_writing(dataset: xr.Dataset) -> xr.Dataset:
 def _without_text(dataset: xr.Dataset, notes: list[str]) -> xr.Dataset:
     """Return a shallow copy with attributes of its own, without text variables and repeated dimensions."""
     result = dataset.copy(deep=False)
-    drop = []
     for name, variable in dataset.variables.items():
         repeated = len(set(variable.dims)) != len(variable.dims)
         if repeated or _is_text(variable):
-            drop.append(name)
+            result = result.drop_vars([name])
             if not isinstance(attribute(variable, "grid_mapping_name"), str):
                 why = "a repeated dimension" if repeated else "text, which strict CF does not take here"
                 notes.append(f"{printable(name)} dropped: {why}")
-    result = result.drop_vars(drop)
-    for name in list(result.variables):
-        if result.variables[name].dtype == bool:
+        elif variable.dtype == bool:
             flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "false true"}
-            result[name] = result[name].astype(np.int8).assign_attrs({**flags, **result[name].attrs})
-    for name in list(result.variables):
-        result.variables[name].attrs = dict(result.variables[name].attrs)
+            result[name] = result[name].astype(np.int8).assign_attrs({**flags, **variable.attrs})
+    for variable in result.variables.values():
+        variable.attrs = dict(variable.attrs)
     return result
 
 
 def _is_text(variable: xr.Variable) -> bool:
-    kind = variable.dtype.kind
-    if kind in "SU":
-        return True
-    if kind != "O":
-        return False
+    if variable.dtype.kind != "O":
+        return variable.dtype.kind in "SU"
     # Objects that are dates of a calendar of their own are no text; dates are never lazy.
     return variable.size == 0 or variable.chunks is not None or not hasattr(variable.values.flat[0], "calendar")
 
@@ -159,33 +153,24 @@ def _attributes(
     """Return attributes that strict CF accepts, with links to present variables only."""
     result: dict[str, Any] = {}
     for key, value in variable.attrs.items():
-        text = str(key)
+        text, kept, why = str(key), _usable(value), type(value).__name__
         if text in _ENCODED:
             continue
         if not _ATTRIBUTE_NAME.match(text):
-            notes.append(f"attribute {printable(text)} of {printable(name)} dropped: no name of CF")
-            continue
-        if text in _LINKS:
-            kept = _present_links(text, str(value), present)
-            if kept is None:
-                notes.append(f"{text} of {printable(name)} dropped: {printable(value)} is not in the output")
-                continue
-            value = kept
-        elif text in ("valid_min", "valid_max", "valid_range", "actual_range"):
+            kept, why = None, "no name of CF"
+        elif text in _LINKS:
+            kept, why = _usable(_present_links(text, str(value), present)), f"{printable(value)} is not in the output"
+        elif text in _BOUNDS and (not is_coordinate or _is_time(variable) or np.asarray(value).dtype != variable.dtype):
             # They bound the packed or observed values of the input; xarray would mask by them what was analysed.
-            if not is_coordinate or _is_time(variable) or np.asarray(value).dtype != variable.dtype:
-                notes.append(f"{text} of {printable(name)} dropped: it stood for the values of the input")
-                continue
+            kept, why = None, "it bounds the values of the input"
         elif text == "cell_methods" and not _methods_known(str(value), variable, present):
-            notes.append(f"cell_methods of {printable(name)} dropped: {printable(value)}")
-            continue
-        usable = _usable(value)
-        if text in _TYPED and np.asarray(value if usable is None else usable).dtype.kind not in "iuf":
-            usable = None
-        if usable is None:
-            notes.append(f"attribute {text} of {printable(name)} dropped: {type(value).__name__}")
-            continue
-        result[text] = usable
+            kept, why = None, printable(value)
+        elif text in _TYPED and np.asarray(value if kept is None else kept).dtype.kind not in "iuf":
+            kept = None
+        if kept is None:
+            notes.append(f"attribute {printable(text)} of {printable(name)} dropped: {why}")
+        else:
+            result[text] = kept
     return result
 
 
@@ -210,21 +195,15 @@ def _usable(value: Any) -> Any:
     """Return a value that NetCDF and Zarr both hold, or None."""
     if isinstance(value, (bool, np.bool_)):
         return int(value)
-    if isinstance(value, str):
-        return printable(value, keep="\n")
-    if isinstance(value, bytes):
-        return printable(value.decode("utf-8", "replace"), keep="\n")
-    if isinstance(value, (int, float, np.number)):
-        return value
+    if isinstance(value, (str, bytes)):
+        return printable(value if isinstance(value, str) else value.decode("utf-8", "replace"), keep="\n")
     try:
         array = np.asarray(value)
     except ValueError:
         return None
     if array.dtype.kind in "iuf" and array.ndim <= 1:
-        return array if isinstance(value, np.ndarray) else value
-    if array.dtype.kind == "U" and array.ndim <= 1:
-        return [printable(word) for word in array.ravel()]
-    return None
+        return value
+    return [printable(word) for word in array.ravel()] if array.dtype.kind == "U" and array.ndim <= 1 else None
 
 
 def _is_time(variable: xr.Variable) -> bool:
@@ -234,13 +213,12 @@ def _is_time(variable: xr.Variable) -> bool:
 
 def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
     """Add units, standard names and units_metadata that strict CF requires."""
-    attrs = variable.attrs
-    label = printable(name)
+    attrs, label = variable.attrs, printable(name)
     if _is_time(variable):
-        if variable.attrs.get("standard_name") not in ("time", "forecast_reference_time"):
+        if attrs.get("standard_name") not in ("time", "forecast_reference_time"):
             attrs["standard_name"] = "forecast_reference_time" if name == "forecast_reference_time" else "time"
         attrs.pop("units", None)
-        if variable.ndim != 1 or variable.dims != (name,):
+        if variable.dims != (name,):
             attrs.pop("axis", None)
         if _calendar(variable) in _LEAP_SECOND_CALENDARS and "units_metadata" not in attrs:
             attrs["units_metadata"] = "leap_seconds: unknown"
@@ -248,51 +226,51 @@ def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes:
     elif variable.dtype.kind == "m":
         attrs.pop("units", None)
     else:
-        _fix_units(label, variable, notes)
-        _fix_standard_name(label, variable, is_coordinate, notes)
+        _fix_units(label, attrs, notes)
+        if not (is_coordinate and _complete_position(label, variable, notes)):
+            _check_standard_name(label, attrs, notes)
     if "long_name" not in attrs and "standard_name" not in attrs:
         attrs["long_name"] = label.replace("_", " ").strip() or "variable"
 
 
-def _fix_units(label: str, variable: xr.Variable, notes: list[str]) -> None:
-    attrs = variable.attrs
+def _fix_units(label: str, attrs: dict[Any, Any], notes: list[str]) -> None:
     if "units" not in attrs:
         return
     given = str(attrs["units"])
     fixed = normalise_units(given)
-    if is_parsable(fixed):
-        if fixed != given and not same_units(fixed, given):
-            attrs["units"] = fixed
-            notes.append(f"units of {label}: {printable(given)!r} written as {fixed!r}")
-        else:
-            attrs["units"] = given
-        units = attrs["units"]
-        if are_convertible(units, "K"):
-            attrs.setdefault("units_metadata", "temperature: on_scale")
+    if not is_parsable(fixed):
+        del attrs["units"]
+        notes.append(f"units of {label} dropped: {printable(given)!r} is none of UDUNITS")
         return
-    del attrs["units"]
-    notes.append(f"units of {label} dropped: {printable(given)!r} is none of UDUNITS")
+    attrs["units"] = given if same_units(fixed, given) else fixed
+    if attrs["units"] != given:
+        notes.append(f"units of {label}: {printable(given)!r} written as {fixed!r}")
+    if are_convertible(fixed, "K"):
+        attrs.setdefault("units_metadata", "temperature: on_scale")
 
 
-def _fix_standard_name(label: str, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
-    attrs = variable.attrs
-    name = attrs.get("standard_name")
-    units = attrs.get("units")
-    if is_coordinate and units is not None:
-        for spelling, (standard, long_name, axis) in _POSITION.items():
-            if re.fullmatch(rf"degrees?_?({spelling[8:]}|{spelling[8].upper()})", str(units)):
-                if "standard_name" not in attrs:
-                    attrs["standard_name"] = standard
-                    notes.append(f"standard_name of {label}: {standard}")
-                attrs.setdefault("long_name", long_name)
-                if variable.ndim == 1 and label in map(str, variable.dims):
-                    attrs.setdefault("axis", axis)
-                return
-    if name is None:
+def _complete_position(label: str, variable: xr.Variable, notes: list[str]) -> bool:
+    """Add the names of latitude and longitude; return False for other coordinates."""
+    for units, standard, axis in _POSITION:
+        if units.fullmatch(str(variable.attrs.get("units"))):
+            if "standard_name" not in variable.attrs:
+                variable.attrs["standard_name"] = standard
+                notes.append(f"standard_name of {label}: {standard}")
+            variable.attrs.setdefault("long_name", standard)
+            if variable.ndim == 1 and label in map(str, variable.dims):
+                variable.attrs.setdefault("axis", axis)
+            return True
+    return False
+
+
+def _check_standard_name(label: str, attrs: dict[Any, Any], notes: list[str]) -> None:
+    """Drop a standard name that CF does not have, or has for other units."""
+    if "standard_name" not in attrs:
         return
-    canonical = _CANONICAL.get(str(name).split(" ")[0])
+    name, units = str(attrs["standard_name"]), attrs.get("units")
+    canonical = _CANONICAL.get(name.split(" ")[0])
     # A decoder of GRIB writes "unknown" if its tables have no standard name.
-    if not _STANDARD_NAME.match(str(name)) or str(name) == "unknown":
+    if not _STANDARD_NAME.match(name) or name == "unknown":
         why = "no standard name of CF"
     elif canonical is not None and units is not None and not are_convertible(str(units), canonical):
         why = f"it needs units of {canonical}, not {units}"
@@ -310,48 +288,28 @@ def _calendar(variable: xr.Variable) -> str:
 
 
 def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
-    """Return an encoding without anything of the encoding of the input."""
-    kind = variable.dtype.kind
+    """Return an encoding without anything of the encoding of the input.
+
+    Times are whole units since an epoch of their own calendar: exact, and independent of other variables.
+    """
     if _is_time(variable):
-        return _time_encoding(variable)
-    if kind == "m":
-        return {"units": "seconds", "dtype": _exact_type(variable, np.timedelta64(1, "s")), "_FillValue": None}
-    if is_coordinate or kind in "iu":
+        values, units, missing = in_memory(variable), "seconds", False
+        if values.dtype.kind == "M":
+            missing = bool(np.isnat(values).any())
+            dates = values[~np.isnat(values)]
+            finer = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+            units = next((name for unit, name in finer.items() if (dates.astype(f"M8[{unit}]") == dates).all()), units)
+        elif any(date.microsecond for date in values.flat):
+            units = "microseconds"
+        number = {"dtype": np.dtype(np.float64 if missing else np.int64), "_FillValue": np.nan if missing else None}
+        return {"calendar": _calendar(variable), "units": f"{units} since 1970-01-01 00:00:00", **number}
+    if variable.dtype.kind == "m":
+        values = in_memory(variable)
+        whole = not np.isnat(values).any() and not (values % np.timedelta64(1, "s")).astype(np.int64).any()
+        return {"units": "seconds", "dtype": np.dtype(np.int64 if whole else np.float64), "_FillValue": None}
+    if is_coordinate or variable.dtype.kind in "iu":
         return {"dtype": variable.dtype, "_FillValue": None}
     return {"dtype": variable.dtype, "_FillValue": variable.dtype.type(np.nan)}
-
-
-def _exact_type(variable: xr.Variable, unit: np.timedelta64) -> np.dtype[Any]:
-    values = in_memory(variable)
-    whole = not np.isnat(values).any() and not (values % unit).astype(np.int64).any()
-    return np.dtype(np.int64 if whole else np.float64)
-
-
-def _time_encoding(variable: xr.Variable) -> dict[str, Any]:
-    """Return whole units since an epoch of its own calendar: exact, and independent of other variables."""
-    values = in_memory(variable)
-    units = "seconds"
-    encoding: dict[str, Any] = {"calendar": _calendar(variable), "_FillValue": None}
-    missing = False
-    if values.dtype.kind == "M":
-        missing = bool(np.isnat(values).any())
-        dates = values[~np.isnat(values)]
-        finer = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-        units = next((name for unit, name in finer.items() if (dates.astype(f"M8[{unit}]") == dates).all()), units)
-    elif any(date.microsecond for date in values.flat):
-        units = "microseconds"
-    encoding["units"] = f"{units} since 1970-01-01 00:00:00"
-    encoding["dtype"] = np.dtype(np.float64 if missing else np.int64)
-    if missing:
-        encoding["_FillValue"] = np.nan
-    return encoding
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("xvar")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def identity(source: xr.Dataset) -> str:
@@ -366,27 +324,26 @@ def identity(source: xr.Dataset) -> str:
 def _global_attributes(
     dataset: xr.Dataset, source: xr.Dataset, action: str, configuration: str | None, notes: list[str]
 ) -> dict[str, Any]:
-    merged: Mapping[Hashable, Any] = {**source.attrs, **dataset.attrs}
     result: dict[str, Any] = {}
-    for key, value in merged.items():
+    for key, value in {**source.attrs, **dataset.attrs}.items():
         text = str(key)
         if text in _ENCODED or text in ("Conventions", "history", "grid_mapping"):
             continue
         usable = _usable(value) if _ATTRIBUTE_NAME.match(text) else None
         if usable is None:
             notes.append(f"global attribute {printable(text)} dropped: {type(value).__name__}")
-            continue
-        result[text] = usable
-    version = _version()
-    result.setdefault("title", f"xvar {printable(action)}")
-    result.setdefault("source", f"xvar {version}")
-    result["Conventions"] = CONVENTIONS
+        else:
+            result[text] = usable
+    try:
+        program = f"xvar {importlib.metadata.version('xvar')}"
+    except importlib.metadata.PackageNotFoundError:
+        program = "xvar unknown"
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    entry = f"{stamp} xvar {version}: {printable(action)} of {identity(source)}"
+    entry = f"{stamp} {program}: {printable(action)} of {identity(source)}"
     if configuration:
         entry += f"; configuration: {printable(configuration)}"
     if notes:
         entry += f"; changed for {CONVENTIONS}: " + "; ".join(dict.fromkeys(printable(note) for note in notes))
     before = printable(dataset.attrs.get("history", source.attrs.get("history", "")), keep="\n").strip()
-    result["history"] = f"{before}\n{entry}" if before else entry
-    return result
+    completed = {"Conventions": CONVENTIONS, "history": f"{before}\n{entry}" if before else entry}
+    return {"title": f"xvar {printable(action)}", "source": program} | result | completed

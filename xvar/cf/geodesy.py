@@ -1,4 +1,4 @@
-"""Distances and directions on the sphere and by a map projection."""
+"""Distances, directions and positions on the sphere and by a map projection."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ FIGURE = ("earth_radius", "semi_major_axis", "reference_ellipsoid_name", "crs_wk
 
 # Degrees; a projection that bends no angle by more is conformal: one map factor serves both directions.
 _CONFORMAL = 1e-3
+
+#: Largest number of Gauss-Newton steps, each of which doubles the digits of a position; its accuracy, and the distance
+#: beyond the edge that is rounding, in cells.
+STEPS, CLOSE, SLACK = 20, 1e-9, 1e-6
 
 # Share of the spacing at which a neighbour gives the direction of an axis.
 _NEARBY = 1e-2
@@ -47,33 +51,21 @@ def to_nodes(segments: Floats, axis: int) -> Floats:
     return np.moveaxis(np.concatenate([segments[:1], inner, segments[-1:]]), 0, axis)
 
 
-def mapping_attributes(dataset_or_array: xr.Dataset | xr.DataArray, name: str) -> dict[str, Any] | None:
+def mapping_attributes(holder: xr.Dataset | xr.DataArray, name: str | None) -> dict[str, Any] | None:
     """Return the attributes of a grid mapping variable; its value, of any type, is not read."""
-    if isinstance(dataset_or_array, xr.Dataset):
-        found = dataset_or_array.variables.get(name)
-        return None if found is None else dict(found.attrs)
-    coordinate = dataset_or_array.coords.get(name)
-    return None if coordinate is None else dict(coordinate.attrs)
+    found = (holder.variables if isinstance(holder, xr.Dataset) else holder.coords).get(name)
+    return None if found is None else dict(found.attrs)
 
 
 def mapping_name(array: xr.DataArray) -> str | None:
     """Return the name of the grid mapping variable of an array (of the extended form, the first)."""
     value = attribute(array, "grid_mapping")
-    if not isinstance(value, str) or not value.split():
-        return None
-    return value.split()[0].rstrip(":")
+    return value.split()[0].rstrip(":") if isinstance(value, str) and value.split() else None
 
 
-def projection_of(array: xr.DataArray, mapping: Mapping[str, Any] | xr.Dataset | None) -> Any | None:
-    """Return the projection of a variable if it is present and can be read."""
-    if isinstance(mapping, xr.Dataset):
-        name = mapping_name(array)
-        attributes = None if name is None else mapping_attributes(mapping, name)
-    elif mapping is not None:
-        attributes = dict(mapping)
-    else:
-        name = mapping_name(array)
-        attributes = None if name is None else mapping_attributes(array, name)
+def projection_of(array: xr.DataArray, dataset: xr.Dataset | None) -> Any | None:
+    """Return the projection of a variable, from a Dataset or its own coordinates, if it is present and can be read."""
+    attributes = mapping_attributes(array if dataset is None else dataset, mapping_name(array))
     return None if not attributes else projection(attributes)
 
 
@@ -83,35 +75,39 @@ def projection(attributes: Mapping[str, Any]) -> Any | None:
     # Without a figure of the Earth CF leaves it open and pyproj takes WGS 84: a PROJ string that states it is better.
     stated = any(key in attributes for key in FIGURE)
     if ("grid_mapping_name" in attributes or "crs_wkt" in attributes) and (stated or text is None):
-        reference = _from_cf(tuple((key, tuple(np.ravel(value).tolist())) for key, value in attributes.items()))
+        reference = _read(tuple((key, tuple(np.ravel(value).tolist())) for key, value in attributes.items()))
         if reference is not None:
             return reference
-    return None if text is None else _from_text(str(text))
+    return None if text is None else _read(str(text))
 
 
 # Reading one takes a third of a second, and every call on a file reads the same.
-@functools.lru_cache(maxsize=32)
-def _from_cf(attributes: tuple[tuple[str, tuple[Any, ...]], ...]) -> Any | None:
-    import pyproj
-
-    alone = {key: value[0] if len(value) == 1 else value for key, value in attributes}
-    return _read(pyproj.CRS.from_cf, alone)
-
-
-@functools.lru_cache(maxsize=32)
-def _from_text(text: str) -> Any | None:
-    import pyproj
-
-    return _read(pyproj.CRS.from_user_input, text)
-
-
-def _read(reader: Callable[[Any], Any], description: Any) -> Any | None:
+@functools.lru_cache(maxsize=64)
+def _read(description: str | tuple[tuple[str, tuple[Any, ...]], ...]) -> Any | None:
+    """Return the reference system of a PROJ string, or of the attributes of CF."""
     import pyproj
 
     try:
-        return reader(description)
+        if isinstance(description, str):
+            return pyproj.CRS.from_user_input(description)
+        return pyproj.CRS.from_cf({key: value[0] if len(value) == 1 else value for key, value in description})
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
         return None
+
+
+def _geographic(crs: Any) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
+    """Return the function from x and y on a map, in metres or degrees of a rotated pole, to longitude and latitude."""
+    import pyproj
+
+    # The projection of the map alone, on its own ellipsoid: a change of datum has no part in lengths.
+    inverse = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+    scale = 1.0 if crs.is_geographic or not crs.axis_info else 1.0 / float(crs.axis_info[0].unit_conversion_factor)
+
+    def transform(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        longitude, latitude = inverse.transform(x * scale, y * scale)
+        return np.asarray(longitude), np.asarray(latitude)
+
+    return transform
 
 
 def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
@@ -122,32 +118,18 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
     import pyproj
 
     grid_x, grid_y = np.meshgrid(x, y)
-    shape = grid_x.shape
-    # The projection of the map alone, on its own ellipsoid: a change of datum has no part in lengths.
-    geographic = crs.geodetic_crs
-    inverse = pyproj.Transformer.from_crs(crs, geographic, always_xy=True)
-    per_metre = 1.0 / float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
-
-    def geographic_of(map_x: Floats, map_y: Floats) -> tuple[Floats, Floats]:
-        longitude, latitude = inverse.transform(map_x * per_metre, map_y * per_metre)
-        return np.asarray(longitude), np.asarray(latitude)
-
-    longitude, latitude = geographic_of(grid_x, grid_y)
+    transform = _geographic(crs)
+    longitude, latitude = transform(grid_x, grid_y)
     if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
         return None
-    wide_y = np.broadcast_to(spacing_y[:, None], shape)
-    wide_x = np.broadcast_to(spacing_x[None, :], shape)
     factors = pyproj.Proj(crs).get_factors(longitude, latitude)
-    scale = np.asarray(factors.meridional_scale)
     if np.abs(factors.angular_distortion).max() < _CONFORMAL:
-        return np.stack([wide_y / scale, wide_x / scale])
+        return np.asarray(np.stack(np.broadcast_arrays(spacing_y[:, None], spacing_x)) / factors.meridional_scale)
     # Not conformal, or a singular point: geodesics of one spacing, centred on each point.
-    geod = crs.get_geod()
     lengths = []
     for half_y, half_x in ((spacing_y[:, None] / 2, 0.0), (0.0, spacing_x[None, :] / 2)):
-        first = geographic_of(grid_x - half_x, grid_y - half_y)
-        second = geographic_of(grid_x + half_x, grid_y + half_y)
-        lengths.append(np.asarray(geod.inv(*first, *second)[2]).reshape(shape))
+        first, second = (transform(grid_x + side * half_x, grid_y + side * half_y) for side in (-1, 1))
+        lengths.append(np.asarray(crs.get_geod().inv(*first, *second)[2]).reshape(grid_x.shape))
     result = np.stack(lengths)
     return result if bool(np.isfinite(result).all() and (result > 0).all()) else None
 
@@ -157,27 +139,25 @@ def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
 
     Coordinates y (y,) and x (x,) are in metres, or in degrees of a rotated pole. None if the grid leaves the domain.
     """
-    import pyproj
-
     grid_x, grid_y = np.meshgrid(x, y)
-    inverse = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-    per_unit = 1.0 if crs.is_geographic or not crs.axis_info else 1 / float(crs.axis_info[0].unit_conversion_factor)
-    geod = crs.get_geod()
-    here = inverse.transform(grid_x * per_unit, grid_y * per_unit)
-    vectors = []
+    transform = _geographic(crs)
+    here = transform(grid_x, grid_y)
     # Far enough for geodesics to be exact, near enough for a straight line on the map to be one.
-    for along_x, along_y in ((_NEARBY, 0.0), (0.0, _NEARBY)):
-        step_x, step_y = (
-            share * float(np.abs(np.diff(axis)).min()) * per_unit for share, axis in ((along_x, x), (along_y, y))
-        )
-        azimuths = []
-        for side in (1.0, -1.0):
-            there = inverse.transform(grid_x * per_unit + side * step_x, grid_y * per_unit + side * step_y)
-            azimuths.append(np.deg2rad(geod.inv(*here, *there)[0]))
-        east, north = (trigonometric(azimuths[0]) - trigonometric(azimuths[1]) for trigonometric in (np.sin, np.cos))
-        vectors.append(np.stack([east, north]) / np.hypot(east, north))
+    near_x, near_y = (_NEARBY * float(np.abs(np.diff(axis)).min()) for axis in (x, y))
+    vectors = []
+    for step_x, step_y in ((near_x, 0.0), (0.0, near_y)):
+        sides = (transform(grid_x + side * step_x, grid_y + side * step_y) for side in (1.0, -1.0))
+        ahead, behind = (np.deg2rad(crs.get_geod().inv(*here, *there)[0]) for there in sides)
+        vector = np.stack([np.sin(ahead) - np.sin(behind), np.cos(ahead) - np.cos(behind)])
+        vectors.append(vector / np.hypot(*vector))
     result = np.stack(vectors)
     return result if bool(np.isfinite(result).all()) else None
+
+
+def unit_vectors(latitude: Floats, longitude: Floats) -> Floats:
+    """Return the vectors (3, ...) from the centre of the sphere to positions in degrees."""
+    phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
+    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
 
 
 def directions_of_positions(latitude: Floats, longitude: Floats) -> Floats:
@@ -186,7 +166,7 @@ def directions_of_positions(latitude: Floats, longitude: Floats) -> Floats:
     Latitude and longitude (y, x) are in degrees. The error is of second order in the spacing.
     """
     phi, lam = np.deg2rad(latitude), np.deg2rad(longitude)
-    position = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)])
+    position = unit_vectors(latitude, longitude)
     east = np.stack([-np.sin(lam), np.cos(lam), np.zeros_like(lam)])
     north = np.stack([-np.sin(phi) * np.cos(lam), -np.sin(phi) * np.sin(lam), np.cos(phi)])
     vectors = []
@@ -195,3 +175,54 @@ def directions_of_positions(latitude: Floats, longitude: Floats) -> Floats:
         components = np.stack([(along * east).sum(0), (along * north).sum(0)])
         vectors.append(components / np.hypot(*components))
     return np.stack(vectors)
+
+
+def along_line(coordinate: Floats, where: Floats) -> Floats:
+    """Return the position in an ascending 1-D coordinate, in steps of its index; NaN beyond its ends."""
+    return np.interp(where, coordinate, np.arange(coordinate.size), left=np.nan, right=np.nan)
+
+
+def on_curvilinear(latitude: Floats, longitude: Floats, north: Floats, east: Floats) -> Floats:
+    r"""Return the positions (2, point), x and y in grid units, of points on a grid of 2-D latitude and longitude.
+
+    Between four grid points the grid is bilinear in the unit vectors of its points; the position is the zero of the
+    component along the grid of
+
+    .. math:: r(i, j) = \frac{p(i, j)}{|p(i, j)|} - p_0
+
+    by Gauss-Newton steps from the nearest grid point (k-d tree). `latitude` and `longitude` (y, x) are finite, `north`
+    and `east` (point,) in degrees, longitudes in any turn. NaN outside the grid, or if a coordinate is NaN.
+    """
+    from scipy.spatial import cKDTree
+
+    nodes, points = unit_vectors(latitude, longitude), unit_vectors(north, east)
+    ny, nx = latitude.shape
+    found = np.full((2, points.shape[1]), np.nan)
+    known = np.isfinite(points).all(axis=0)
+    target = points[:, known]
+    nearest = cKDTree(nodes.reshape(3, -1).T).query(target.T)[1].astype(int)
+    place = np.stack([nearest % nx, nearest // nx]).astype("float64")
+    for _ in range(STEPS):
+        column = np.clip(np.floor(place[0]), 0, nx - 2).astype(int)
+        row = np.clip(np.floor(place[1]), 0, ny - 2).astype(int)
+        p, q = place[0] - column, place[1] - row
+        a, b = nodes[:, row, column], nodes[:, row, column + 1]
+        c, d = nodes[:, row + 1, column], nodes[:, row + 1, column + 1]
+        here = (1 - q) * ((1 - p) * a + p * b) + q * ((1 - p) * c + p * d)
+        along_x, along_y = (1 - q) * (b - a) + q * (d - c), (1 - p) * (c - a) + p * (d - b)
+        # The chord lies below the sphere: compare directions.
+        residual = target * (here * target).sum(0) - here
+        xx, yy, xy = (along_x**2).sum(0), (along_y**2).sum(0), (along_x * along_y).sum(0)
+        rx, ry = (along_x * residual).sum(0), (along_y * residual).sum(0)
+        determinant = xx * yy - xy**2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = np.stack([(yy * rx - xy * ry) / determinant, (xx * ry - xy * rx) / determinant])
+        step = np.clip(step, -2.0, 2.0)
+        # At most a cell beyond the edge: points farther away are outside.
+        place = np.clip(place + step, -1.0, [[nx], [ny]])
+        if not (np.abs(np.nan_to_num(step)) > CLOSE).any():
+            break
+    edge = np.array([[nx - 1.0], [ny - 1.0]])
+    inside = ((place >= -SLACK) & (place <= edge + SLACK)).all(axis=0)
+    found[:, known] = np.where(inside, np.clip(place, 0.0, edge), np.nan)
+    return found

@@ -21,36 +21,29 @@ _COMMON = frozenset(
     }
 )
 
-_POINT = ("latitude_of_projection_origin", "longitude_of_projection_origin")
+_NORTH, _EAST = "latitude_of_projection_origin", "longitude_of_projection_origin"
+_MERIDIAN, _PARALLEL, _SCALE = "longitude_of_central_meridian", "standard_parallel", "scale_factor_at_projection_origin"
 
 #: The mappings of CF (appendix F) and the attributes that each has beside the common ones.
-_MAPPINGS: dict[str, frozenset[str]] = {
-    name: frozenset(own)
-    for name, own in {
-        "albers_conical_equal_area": ("standard_parallel", "longitude_of_central_meridian", _POINT[0]),
-        "azimuthal_equidistant": _POINT,
-        "geostationary": (*_POINT, "perspective_point_height", "sweep_angle_axis", "fixed_angle_axis"),
-        "lambert_azimuthal_equal_area": _POINT,
-        "lambert_conformal_conic": ("standard_parallel", "longitude_of_central_meridian", _POINT[0]),
-        "lambert_cylindrical_equal_area": (
-            *("longitude_of_central_meridian", "standard_parallel", "scale_factor_at_projection_origin"),
-        ),
-        "latitude_longitude": (),
-        "mercator": ("longitude_of_projection_origin", "standard_parallel", "scale_factor_at_projection_origin"),
-        "oblique_mercator": (*_POINT, "azimuth_of_central_line", "scale_factor_at_projection_origin"),
-        "orthographic": _POINT,
-        "polar_stereographic": (
-            *("straight_vertical_longitude_from_pole", "latitude_of_projection_origin", "standard_parallel"),
-            "scale_factor_at_projection_origin",
-        ),
-        "rotated_latitude_longitude": (
-            *("grid_north_pole_latitude", "grid_north_pole_longitude", "north_pole_grid_longitude"),
-        ),
-        "sinusoidal": ("longitude_of_projection_origin",),
-        "stereographic": (*_POINT, "scale_factor_at_projection_origin"),
-        "transverse_mercator": (*("scale_factor_at_central_meridian", "longitude_of_central_meridian", _POINT[0]),),
-        "vertical_perspective": (*_POINT, "perspective_point_height"),
-    }.items()
+_MAPPINGS: dict[str, tuple[str, ...]] = {
+    "albers_conical_equal_area": (_PARALLEL, _MERIDIAN, _NORTH),
+    "azimuthal_equidistant": (_NORTH, _EAST),
+    "geostationary": (_NORTH, _EAST, "perspective_point_height", "sweep_angle_axis", "fixed_angle_axis"),
+    "lambert_azimuthal_equal_area": (_NORTH, _EAST),
+    "lambert_conformal_conic": (_PARALLEL, _MERIDIAN, _NORTH),
+    "lambert_cylindrical_equal_area": (_MERIDIAN, _PARALLEL, _SCALE),
+    "latitude_longitude": (),
+    "mercator": (_EAST, _PARALLEL, _SCALE),
+    "oblique_mercator": (_NORTH, _EAST, "azimuth_of_central_line", _SCALE),
+    "orthographic": (_NORTH, _EAST),
+    "polar_stereographic": ("straight_vertical_longitude_from_pole", _NORTH, _PARALLEL, _SCALE),
+    "rotated_latitude_longitude": (
+        *("grid_north_pole_latitude", "grid_north_pole_longitude", "north_pole_grid_longitude"),
+    ),
+    "sinusoidal": (_EAST,),
+    "stereographic": (_NORTH, _EAST, _SCALE),
+    "transverse_mercator": ("scale_factor_at_central_meridian", _MERIDIAN, _NORTH),
+    "vertical_perspective": (_NORTH, _EAST, "perspective_point_height"),
 }
 
 
@@ -66,13 +59,9 @@ def rewritten(attributes: Mapping[str, Any], notes: list[str], name: str) -> xr.
         notes.append(f"grid mapping {name} completed as {made['grid_mapping_name']}")
         kept.update(made)
     own = _MAPPINGS[str(kept["grid_mapping_name"])]
-    result: dict[str, Any] = {}
-    for key, value in kept.items():
-        if key not in _COMMON and key not in own:
-            if key not in ("coordinates", "_FillValue", "units"):
-                notes.append(f"attribute {key} of {name} dropped: no attribute of {kept['grid_mapping_name']}")
-            continue
-        result[key] = _plain(value)
+    result = {key: _plain(value) for key, value in kept.items() if key in _COMMON or key in own}
+    foreign = [key for key in kept if key not in {*result, "coordinates", "_FillValue", "units"}]
+    notes.extend(f"attribute {key} of {name} dropped: no attribute of {kept['grid_mapping_name']}" for key in foreign)
     if reference is not None and not any(key in result for key in FIGURE) and reference.ellipsoid is not None:
         ellipsoid = reference.ellipsoid
         if ellipsoid.semi_major_metre == ellipsoid.semi_minor_metre:

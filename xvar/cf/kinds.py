@@ -1,25 +1,35 @@
-"""Kind of a variable, by which defaults are chosen, and the evidence that a temperature is that of a sea."""
+"""Kind of a variable, by which defaults are chosen: its evidence, physical limits, and codes of radars."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
-from xvar.cf.units import are_convertible, is_parsable, normalise_units, rain_rate_factor
+from xvar.cf.axes import attribute
+from xvar.cf.units import are_convertible, convert, is_parsable, normalise_units, rain_rate_factor
 
 Kind = Literal["rain", "reflectivity", "sea_temperature", "temperature", "other"]
 
-_WORDS: dict[Kind, frozenset[str]] = {
-    "rain": frozenset(
-        {
-            *("rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe"),
-            *("rainfallrate", "rainc", "rainnc"),
-        }
-    ),
-    "reflectivity": frozenset({"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"}),
-    "temperature": frozenset({"temperature", "sst", "temp", "thetao", "tos", "theta", "potemp"}),
+#: Limits in mm h-1 (38 mm fell within a minute once), dBZ and K; and of any variable.
+RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
+ANYTHING = (-1e15, 1e15)
+
+#: dBZ that represents "nothing detected" if the value in the file is outside the physical limits.
+NOTHING = -32.0
+
+_NODATA = ("nodata", "_Nodata", "what_nodata")
+_UNDETECT = ("undetect", "_Undetect", "what_undetect")
+
+_WORDS: dict[Kind, set[str]] = {
+    "rain": {
+        *("rain", "rainfall", "precip", "precipitation", "rainrate", "rr", "acrr", "tp", "pr", "qpe"),
+        *("rainfallrate", "rainc", "rainnc"),
+    },
+    "reflectivity": {"reflectivity", "dbz", "dbzh", "zh", "refl", "reflectivities", "cref"},
+    "temperature": {"temperature", "sst", "temp", "thetao", "tos", "theta", "potemp"},
 }
 _TEMPERATURE = re.compile(r"(^|_)temperature($|_at_|_of_)")
 
@@ -144,3 +154,72 @@ def _units_allow(label: Kind, units: object) -> bool:
     if label == "temperature":
         return are_convertible(spelling, "K")
     return spelling == "dBZ" or are_convertible(spelling, "1")
+
+
+def physical_limits(kind: Kind, units: str, interval: float | None) -> tuple[float, float]:
+    """Return the lowest and highest possible value in `units`; `interval` is that of an amount of rain, in seconds."""
+    if kind == "rain":
+        factor = rain_rate_factor(units, interval)
+        if factor is not None:
+            return RAIN_RATE[0] / factor, RAIN_RATE[1] / factor
+    elif kind == "reflectivity" and units == "dBZ":
+        return REFLECTIVITY
+    elif kind in ("sea_temperature", "temperature") and are_convertible(units, "K"):
+        low, high = (float(convert(limit, "K", units)) for limit in TEMPERATURE)
+        return low, high
+    return ANYTHING
+
+
+def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes: list[str]) -> xr.DataArray:
+    """Return values with nodata missing, and undetect a value: no rain, or the least reflectivity.
+
+    `limits` are the physical limits in the units of the variable; `notes` receives the changes. Lazy values stay lazy.
+    """
+    if kind not in ("rain", "reflectivity"):
+        return array
+    result = array
+    nodata, undetect = (_value(array, names) for names in (_NODATA, _UNDETECT))
+    if nodata is not None:
+        result = result.where(~_is(array, nodata))
+        notes.append(f"nodata of {nodata:g} taken as missing")
+    if undetect is not None:
+        seen = undetect if limits[0] <= undetect <= limits[1] else NOTHING
+        least = 0.0 if kind == "rain" else seen
+        if least != undetect:
+            result = result.where(~_is(array, undetect), np.asarray(least, dtype=result.dtype)[()])
+        notes.append(f"undetect of {undetect:g} is {least:g}: looked at, and nothing seen")
+    return result.assign_attrs(array.attrs) if result is not array else array
+
+
+def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
+    """Return the value of the highest code of a packed radar image if the file declares no missing value.
+
+    In the units of the variable; None if the file is not packed into unsigned integers, or declares a missing value.
+    """
+    encoding = array.encoding
+    code = np.dtype(encoding["dtype"]) if encoding.get("dtype") is not None else None
+    if kind not in ("rain", "reflectivity") or code is None or code.kind != "u" or "scale_factor" not in encoding:
+        return None
+    declared = ("_FillValue", "missing_value", "valid_range", "valid_max", *_NODATA, *_UNDETECT)
+    if any(attribute(array, name) is not None for name in declared):
+        return None
+    return _physical(float(np.iinfo(code).max), array)
+
+
+def _value(array: xr.DataArray, names: tuple[str, ...]) -> float | None:
+    """Return the decoded value of a code that the file declares under one of some names."""
+    for name in names:
+        code: Any = attribute(array, name)
+        if isinstance(code, (int, float, np.number)) and np.isfinite(code):
+            return _physical(float(code), array)
+    return None
+
+
+def _physical(code: float, array: xr.DataArray) -> float:
+    scale, offset = (array.encoding.get(name, neutral) for name, neutral in (("scale_factor", 1), ("add_offset", 0)))
+    return code * float(scale) + float(offset)
+
+
+def _is(array: xr.DataArray, value: float) -> xr.DataArray:
+    """Return a mask, True at values equal to `value`, to the rounding of single precision."""
+    return abs(array - value) <= 1e-6 * max(abs(value), 1.0)

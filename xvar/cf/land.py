@@ -29,11 +29,7 @@ _BY_NAME = {
 
 
 def find_land(
-    dataset: xr.Dataset,
-    array: xr.DataArray,
-    axes: Axes,
-    land: Hashable | xr.DataArray | None,
-    faults: Faults,
+    dataset: xr.Dataset, array: xr.DataArray, axes: Axes, land: Hashable | xr.DataArray | None, faults: Faults
 ) -> tuple[Mask | None, str]:
     """Return the land points (y, x) in the order of the file, or None, and the origin of the mask for the output.
 
@@ -45,9 +41,16 @@ def find_land(
     """
     if isinstance(land, xr.DataArray):
         return _stated(land, array, axes, faults, "the mask that was given")
-    if isinstance(land, str) and land == "never_valid" and land not in dataset.variables:
-        return _never_valid(array, axes)
-    if land is not None and land not in dataset.variables:
+    if land is not None and land in dataset.variables:
+        return _stated(dataset[land], array, axes, faults, f"variable {str(land)!r}")
+    if land == "never_valid":
+        never = ~_ever_valid(array, axes)
+        if not never.any():
+            return None, "no land: every point has a value in some frame"
+        if never.all():  # a fault of its own, reported elsewhere
+            return None, "no land: no point has a value"
+        return never, _statement(never, "never valid in the record")
+    if land is not None:
         faults.add(
             code="land-unknown",
             variable=land,
@@ -56,8 +59,6 @@ def find_land(
             fix=nearest(land, ["never_valid", *map(str, dataset.variables)], 'land="never_valid"'),
         )
         return None, "no land"
-    if land is not None:
-        return _stated(dataset[land], array, axes, faults, f"variable {str(land)!r}")
     if kind(array) in ("rain", "reflectivity"):
         return None, "no land: radar echoes move over it"
     for name in dataset.variables:
@@ -84,22 +85,11 @@ def _ever_valid(array: xr.DataArray, axes: Axes) -> Mask:
     return np.asarray(finite.any(others).transpose(axes.y, axes.x).values)
 
 
-def _never_valid(array: xr.DataArray, axes: Axes) -> tuple[Mask | None, str]:
-    land = ~_ever_valid(array, axes)
-    if not land.any():
-        return None, "no land: every point has a value in some frame"
-    if land.all():  # a fault of its own, reported elsewhere
-        return None, "no land: no point has a value"
-    return land, _statement(land, "never valid in the record")
-
-
 def _of_file(mask: xr.DataArray, array: xr.DataArray, axes: Axes) -> Mask | None:
-    """Land by a mask on the grid of the variable that states its meaning and has both land and water."""
-    plane = {axes.y, axes.x}
-    extra = set(mask.dims) - plane
-    if mask.name == array.name or not plane <= set(mask.dims) or len(set(mask.dims)) < mask.ndim:
-        return None
-    if any(dim != axes.time and mask.sizes[dim] > 1 for dim in extra):
+    """Return land by a mask on the grid of the variable that states its meaning and has both land and water."""
+    extra = set(mask.dims) - {axes.y, axes.x}
+    in_plane = len(set(mask.dims)) == mask.ndim == len(extra) + 2
+    if mask.name == array.name or not in_plane or any(mask.sizes[dim] > 1 for dim in extra - {axes.time}):
         return None
     land = land_by_flags(mask)
     if land is None:
@@ -144,8 +134,8 @@ def land_by_flags(mask: xr.DataArray) -> xr.DataArray | None:
 def _stated(
     mask: xr.DataArray, array: xr.DataArray, axes: Axes, faults: Faults, origin: str
 ) -> tuple[Mask | None, str]:
-    """Land by the mask that the user names or gives; a fault if its meaning is not clear."""
-    land = mask.astype(bool) if mask.dtype == bool else land_by_flags(mask)
+    """Return land by the mask that the user names or gives; add a fault if its meaning is not clear."""
+    land = mask if mask.dtype == bool else land_by_flags(mask)
     if land is None and str(mask.name).lower() in _BY_NAME and is_number(mask):
         one_or_zero = bool(in_memory((mask.isnull() | mask.isin([0, 1])).all()))
         land = mask == _BY_NAME[str(mask.name).lower()] if one_or_zero else None
@@ -162,10 +152,8 @@ def _stated(
     if plane <= set(land.dims):
         land = land.all([dim for dim in land.dims if dim not in plane])
     found = on_grid(land, array, axes, faults, str(mask.name or "land"))
-    if found is None:
-        return None, "no land"
-    values = np.asarray(in_memory(found))
-    if values.all():
+    values = None if found is None else np.asarray(in_memory(found))
+    if values is not None and values.all():
         faults.add(
             code="land-everywhere",
             variable=mask.name,
@@ -174,7 +162,7 @@ def _stated(
             fix="check the meaning of its values, land=~mask",
         )
         return None, "no land"
-    return values, _statement(values, origin)
+    return values, "no land" if values is None else _statement(values, origin)
 
 
 def _statement(land: Mask, origin: str) -> str:

@@ -19,6 +19,8 @@ ORIGINS = ("inside_domain", "last_frame")
 
 _OCEAN_SURFACE = re.compile(r"^(sea_surface|surface_sea_water)_?(skin|subskin|foundation)?_?(temperature|salinity)?$")
 _OCEAN = re.compile(r"(sea_water_.*(temperature|salinity)|_in_sea_water$|^sea_water_(temperature|salinity))")
+_COMPASS = {"u": "eastward", "v": "northward"}
+_AXIS = {"u": "x", "v": "y"}
 _OCEAN_SURFACE_NAMES = re.compile(r"(^|_)(sst|sss|analysed_sst|tos)($|_)|sea_?surface_?(temp|sal)", re.IGNORECASE)
 
 
@@ -157,25 +159,16 @@ def flag_attributes(meanings: tuple[str, ...]) -> dict[str, Any]:
     return {"flag_values": np.arange(len(meanings), dtype=np.int8), "flag_meanings": " ".join(meanings)}
 
 
-def velocity_standard_name(
-    component: str, *, variable: str = "", standard_name: str | None = None, grid_kind: str = "projected"
-) -> str | None:
-    """Return the CF standard name of the motion `component` "u" or "v", or None if it has none: only water has one.
-
-    On geographic grids x is east and y north. The name of the variable counts if it has no standard name.
-    """
+def _velocity_name(component: str, variable: str, standard_name: str | None, grid_kind: str) -> str | None:
+    """Return the standard name of a motion: water alone has one. A variable without a standard name counts by name."""
     name = (standard_name or "").split(" ")[0]
-    if name:
-        surface, ocean = bool(_OCEAN_SURFACE.match(name)), bool(_OCEAN.search(name))
-    else:
-        surface, ocean = bool(_OCEAN_SURFACE_NAMES.search(variable)), False
-    if not surface and not ocean:
+    surface = bool(_OCEAN_SURFACE.match(name) if name else _OCEAN_SURFACE_NAMES.search(variable))
+    if not surface and not _OCEAN.search(name):
         return None
     prefix = "surface_" if surface else ""
     if grid_kind == "geographic":
-        direction = {"u": "eastward", "v": "northward"}[component]
-        return f"{prefix}{direction}_sea_water_velocity"
-    return f"{prefix}sea_water_{ {'u': 'x', 'v': 'y'}[component] }_velocity"
+        return f"{prefix}{_COMPASS[component]}_sea_water_velocity"
+    return f"{prefix}sea_water_{_AXIS[component]}_velocity"
 
 
 def attributes(
@@ -194,10 +187,9 @@ def attributes(
     Differences of a temperature are marked as such. KeyError if the table has no such row.
     """
     entry = _TABLE.get(name)
-    if entry is None:
-        prefix = next((prefix for prefix in _TERMS if name.startswith(prefix)), name)
-        if prefix != name:
-            entry = _Entry(_TERMS[prefix].format(term=name.removeprefix(prefix).replace("_", " ")))
+    prefix = next((prefix for prefix in _TERMS if name.startswith(prefix)), name)
+    if entry is None and prefix != name:
+        entry = _Entry(_TERMS[prefix].format(term=name.removeprefix(prefix).replace("_", " ")))
     if entry is None:
         message = f"no output variable {name!r} in the table of metadata"
         raise KeyError(message)
@@ -211,24 +203,11 @@ def attributes(
         result.update(flag_attributes(entry.flags))
     if own and entry.units is None and any(are_convertible(own, known) for known in ("K", "K s-1")):
         result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
-    if name in ("u", "v"):
-        result.update(_motion(name, variable, standard_name, kind, grid_kind))
-    result.update(extra)
-    return result
-
-
-def _motion(name: str, variable: str, standard_name: str | None, kind: str, grid_kind: str) -> dict[str, str]:
-    direction = {
-        ("u", True): "eastward",
-        ("v", True): "northward",
-        ("u", False): "towards increasing x",
-        ("v", False): "towards increasing y",
-    }[name, grid_kind == "geographic"]
-    known = (
-        None
-        if kind in ("rain", "reflectivity")
-        else velocity_standard_name(name, variable=variable, standard_name=standard_name, grid_kind=grid_kind)
-    )
-    what = {"rain": "rain echoes", "reflectivity": "radar echoes"}.get(kind, variable or "the images")
-    long_name = f"motion of {what}, {direction}"
-    return {"long_name": long_name} if known is None else {"long_name": long_name, "standard_name": known}
+    if name in _AXIS:
+        moved = {"rain": "rain echoes", "reflectivity": "radar echoes"}.get(kind)
+        direction = _COMPASS[name] if grid_kind == "geographic" else f"towards increasing {_AXIS[name]}"
+        result["long_name"] = f"motion of {moved or variable or 'the images'}, {direction}"
+        known = _velocity_name(name, variable, standard_name, grid_kind)
+        if known is not None and moved is None:
+            result["standard_name"] = known
+    return result | extra

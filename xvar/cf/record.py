@@ -10,21 +10,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.amounts import interval_of
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
-from xvar.cf.detection import detected, undeclared_nodata
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
-from xvar.cf.kinds import Kind, kind_and_reason
+from xvar.cf.grid.coordinates import in_metres, positions_of_one_frame
+from xvar.cf.kinds import Kind, detected, kind_and_reason, physical_limits, undeclared_nodata
 from xvar.cf.land import find_land
-from xvar.cf.limits import physical_limits
-from xvar.cf.names import without_clash
-from xvar.cf.quantities import without_quantities
-from xvar.cf.repeated_positions import positions_of_one_frame
-from xvar.cf.scan_angles import in_metres
+from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
 from xvar.cf.size import check_size
-from xvar.cf.times import Times, read_times
-from xvar.cf.units import normalise_units, units_of
+from xvar.cf.times import Times, interval_of, read_times
+from xvar.cf.units import normalise_units, units_of, without_quantities
 from xvar.errors import Faults
+
+#: Dimensions of an analysis, a forecast and scores, beside those of the grid.
+DIMENSIONS = ("window", "step", "interval", "stage", "lead_time", "threshold")
 
 #: Attributes with text in CF.
 TEXT = frozenset(
@@ -38,24 +36,19 @@ TEXT = frozenset(
 
 @dataclass(frozen=True)
 class Record:
-    """A sequence of images (time, y, x) on a grid in metres, in ascending order of time.
-
-    `units` have CF's spelling, `land` (y, x) is True on land, `notes` are findings and assumptions for the output.
-    `interval` are the seconds over which an amount fell (`xvar.cf.amounts.interval_of`), `nodata` is the value of the
-    highest code of a packed image that declares no missing value.
-    """
+    """A sequence of images (time, y, x) on a grid in metres, in ascending order of time."""
 
     name: Hashable
     array: xr.DataArray
     axes: Axes
     times: Times
     grid: HorizontalGrid
-    units: str
+    units: str  # in CF's spelling
     kind: Kind
-    land: NDArray[np.bool_] | None
-    notes: tuple[str, ...]
-    interval: float | None = None
-    nodata: float | None = None
+    land: NDArray[np.bool_] | None  # (y, x), True on land
+    notes: tuple[str, ...]  # findings and assumptions for the output
+    interval: float | None = None  # seconds over which an amount fell, see `interval_of`
+    nodata: float | None = None  # value of the highest code of a packed image that declares no missing value
 
     @property
     def cadence(self) -> float:
@@ -82,27 +75,18 @@ def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Data
 
 def with_text(dataset: xr.Dataset) -> xr.Dataset:
     """Return a Dataset with text attributes if CF has text there: numeric units become text, others are left out."""
-    wrong = [
-        name
-        for name, variable in dataset.variables.items()
-        if any(not isinstance(variable.attrs[key], str) for key in TEXT & set(variable.attrs))
-    ]
-    if not wrong:
-        return dataset
-    result = dataset.copy(deep=False)
-    for name in wrong:
-        variable = result.variables[name]
-        plain = {key: _text(value) if key in TEXT else value for key, value in variable.attrs.items()}
-        if isinstance(variable.attrs.get("units"), (int, float, np.number)):
-            plain["units"] = f"{variable.attrs['units']:g}"
-        variable.attrs = {key: value for key, value in plain.items() if value is not None}
+    result = dataset
+    for name, variable in dataset.variables.items():
+        wrong = {key: value for key, value in variable.attrs.items() if key in TEXT and not isinstance(value, str)}
+        if not wrong:
+            continue
+        result = dataset.copy(deep=False) if result is dataset else result
+        texts = {key: value.decode("utf-8", "replace") for key, value in wrong.items() if isinstance(value, bytes)}
+        if isinstance(wrong.get("units"), (int, float, np.number)):
+            texts["units"] = f"{wrong['units']:g}"
+        kept = {key: texts.get(key, value) for key, value in variable.attrs.items() if key in texts or key not in wrong}
+        result.variables[name].attrs = kept
     return result
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, str) else None
 
 
 def read_record(
@@ -162,17 +146,53 @@ def read_record(
     return Record(name, image, axes, times, grid, own_units, what, mask, tuple(notes), interval, nodata)
 
 
+def without_clash(
+    array: xr.DataArray, axes: Axes, faults: Faults, notes: list[str], *, own_model: bool = False
+) -> xr.DataArray:
+    """Return a variable (time, y, x) whose coordinates have names that the output leaves free; `notes` receives others.
+
+    A decoder of GRIB adds a scalar ``step`` to each field, and ``step`` is a dimension of an analysis: it becomes
+    ``step_of_input``. The variable and the dimensions of the grid are named in calls: a clash of these is a fault. A
+    state of the user's own model may have a ``u``.
+    """
+    taken, fields = {*DIMENSIONS, *NAMES}, set() if own_model else NAMES_OF_FIELDS
+    for dim, names, what, new in (
+        (axes.y, DIMENSIONS, "dimension of the grid", "y"),
+        (axes.x, DIMENSIONS, "dimension of the grid", "x"),
+        (None, taken | fields, "variable", "image"),
+    ):
+        name = str(array.name if dim is None else dim)
+        if name in names:
+            faults.add(
+                code="name-taken",
+                variable=array.name,
+                dimension=dim,
+                found=f"a {what} with the name {name!r}, which is one of the output's own",
+                expected=f"another name: the analysis keeps it beside {', '.join(DIMENSIONS)}",
+                fix=f'rename it, ds.rename({{"{name}": "{new}"}})',
+            )
+    clashing = {
+        name: f"{name}_of_input"
+        for name, part in array.coords.items()
+        if name not in array.dims and axes.time not in part.dims and str(name) in taken | NAMES_OF_FIELDS
+    }
+    if not clashing:
+        return array
+    words = ", ".join(f"{str(name)!r} as {new!r}" for name, new in clashing.items())
+    notes.append(f"coordinates that are also names of the output: {words}")
+    return array.rename(clashing)
+
+
 def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.DataArray | None:
     """Return an image read from its file; add a fault if the file is broken."""
     try:
         return image.load()
     except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
-        source = dataset.encoding.get("source")
-        where = "" if source is None else f"{source}: "
+        source = dataset.encoding.get("source", "the data")
         faults.add(
             code="unreadable-values",
             variable=image.name,
-            found=f"{where}values that cannot be read: {type(error).__name__}: {error}",
+            found=f"{source}: values that cannot be read: {type(error).__name__}: {error}",
             expected="a file whose values can be read",
             fix="copy or download it again, or choose the frames that can be read, ds.isel(time=...)",
         )

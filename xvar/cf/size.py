@@ -35,28 +35,28 @@ def available_memory() -> float:
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     """Add a fault and return False if a record, or one window of it, does not fit into memory; values are not read."""
-    have = available_memory()
-    rows, columns = array.sizes[axes.y], array.sizes[axes.x]
-    where = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
+    have, rows, columns = available_memory(), array.sizes[axes.y], array.sizes[axes.x]
+    points = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
+    machine = f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine"
     window = 4.0 * WORKING_FIELDS * rows * columns
+    whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if window > have:
         faults.add(
             code="grid-too-large",
             variable=array.name,
-            found=f"a grid of {where}: one window needs about {window / _GIGABYTE:.3g} GB",
-            expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine",
+            found=f"a grid of {points}: one window needs about {window / _GIGABYTE:.3g} GB",
+            expected=machine,
             fix=f"a part of the grid at a time, ds.isel({axes.y}=slice(0, 1000), {axes.x}=slice(0, 1000)), or a coarser"
             f" one, ds.coarsen({axes.y}=4, {axes.x}=4, boundary='trim').mean()",
         )
-        return False
-    whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
-    if not is_lazy(array) and whole > have:
+    elif not is_lazy(array) and whole > have:
         faults.add(
             code="record-too-large",
             variable=array.name,
-            found=f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {where})",
-            expected=f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine, or lazy data",
+            found=f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {points})",
+            expected=f"{machine}, or lazy data",
             fix=f"open it lazily, xarray.open_dataset(path, chunks={{{str(axes.time)!r}: 10}})",
         )
-        return False
-    return True
+    else:
+        return True
+    return False

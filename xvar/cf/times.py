@@ -1,10 +1,12 @@
-"""Times of the frames in seconds, by the calendar of their own coordinate, and durations that a user writes."""
+"""Times of the frames by their own calendar, the interval of an amount of rain, durations that a user writes."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import re
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,55 +14,52 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, is_date
+from xvar.cf.axes import Axes, attribute, in_memory, is_date
+from xvar.cf.units import convert, is_parsable
 from xvar.errors import Faults
 
-#: Of the time between frames: rounding below this is none that a motion would show.
-_PRECISION = 0.01
+#: Share of the time between frames below which a deviation is rounding, and shows in no motion.
+ROUNDING = 0.01
+
+#: First digits of a number that spells a date.
+_CENTURIES = ("18", "19", "20", "21")
+
+_INTERVAL = re.compile(r"\b(?:time|\w*time\w*)\s*:\s*sum\b[^:()]*\(\s*interval\s*:\s*(?P<count>[\d.]+)\s*(?P<unit>\w+)")
 
 
 @dataclass(frozen=True)
 class Times:
-    """Times (time,) of the frames of a record, ascending datetime64 or cftime, and `seconds` since the first.
+    """Times (time,) of the frames of a record."""
 
-    `order` are the indices that sort the frames, None if they are sorted; `note` is the change for the history, or
-    empty.
-    """
-
-    values: NDArray[Any]
-    seconds: NDArray[np.float64]
-    order: NDArray[np.intp] | None = field(default=None)
-    note: str = ""
-
-
-#: With which a number begins that spells a date.
-_CENTURIES = ("18", "19", "20", "21")
+    values: NDArray[Any]  # ascending datetime64 or cftime
+    seconds: NDArray[np.float64]  # since the first
+    order: NDArray[np.intp] | None = None  # indices that sort the frames; None if they are sorted
+    note: str = ""  # the change for the history
 
 
 def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = False) -> Times | None:
     """Return the times of the frames: decoded, complete, unique and ascending, or sorted; None if a fault was added."""
     dim = axes.time
     coordinate = _time_coordinate(array, dim)
-    where: dict[str, Any] = {"variable": array.name, "dimension": dim}
     if coordinate is None:
         faults.add(
             code="time-missing",
-            **where,
+            variable=array.name,
+            dimension=dim,
             found=f"no time coordinate on dimension {str(dim)!r}",
             expected="a coordinate of dates (datetime64 or cftime)",
             fix=f"ds.assign_coords({dim}=pandas.date_range(...))",
         )
         return None
-    if coordinate.name != dim:
-        where["variable"] = coordinate.name
-    values = _dates(coordinate, where, faults)
+    place: dict[str, Any] = {"variable": array.name if coordinate.name == dim else coordinate.name, "dimension": dim}
+    values = _dates(coordinate, place, faults)
     if values is None:
         return None
     missing = np.flatnonzero(pd.isnull(values))
     if missing.size:
         faults.add(
             code="time-missing-value",
-            **where,
+            **place,
             index=int(missing[0]),
             found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
             expected="a date for every frame",
@@ -70,17 +69,17 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
     if values.size < 2:
         faults.add(
             code="too-few-frames",
-            **where,
+            **place,
             found=f"needs >= 2 frames, got {values.size}",
             expected="at least 2 frames: motion is what changes between frames",
             fix="give a longer record",
         )
         return None
-    _check_precision(coordinate, values, where, faults)
-    return _ordered(values, dim, where, faults, sort)
+    _check_precision(coordinate, values, place, faults)
+    return _ordered(values, dim, place, faults, sort)
 
 
-def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict[str, Any], faults: Faults) -> None:
+def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], place: dict[str, Any], faults: Faults) -> None:
     """Refuse times of a file that keeps too few digits of them to distinguish frames."""
     dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
     if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:
@@ -92,18 +91,17 @@ def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], where: dict
     numbers = [cftime.date2num(date + datetime.timedelta(days=day), str(units)) for day in (0, 1)]
     digits = float(np.spacing(np.dtype(dtype).type(numbers[0]))) * 86400 / float(numbers[1] - numbers[0])
     cadence = float(np.median(np.abs(np.diff(_seconds(values)))))
-    if digits > _PRECISION * cadence:
+    if digits > ROUNDING * cadence:
         faults.add(
             code="time-rounded",
-            **where,
-            found=f"times that the file keeps as {np.dtype(dtype)} of {str(units)!r}: rounded to {digits:g} s, for "
-            f"frames {cadence:g} s apart",
-            expected=f"times to {_PRECISION:.0%} of the time between frames",
-            fix=f"ds.assign_coords({where['dimension']}=pandas.date_range(...)), or write them in float64",
+            **place,
+            found=f"{np.dtype(dtype)} times of {str(units)!r}: rounded to {digits:g} s, frames are {cadence:g} s apart",
+            expected=f"times to {ROUNDING:.0%} of the time between frames",
+            fix=f"ds.assign_coords({place['dimension']}=pandas.date_range(...)), or write them in float64",
         )
 
 
-def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults: Faults, sort: bool) -> Times | None:
+def _ordered(values: NDArray[Any], dim: Hashable, place: dict[str, Any], faults: Faults, sort: bool) -> Times | None:
     count = len(faults)
     order = np.argsort(values, kind="stable")
     ranked = values[order]
@@ -111,7 +109,7 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
         first, second = sorted((int(order[position]), int(order[position + 1])))
         faults.add(
             code="time-repeated",
-            **where,
+            **place,
             index=second,
             found=f"time {date_text(values[first])} twice, at indices {first} and {second}",
             expected="each time once",
@@ -120,13 +118,12 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
     steps = np.flatnonzero(values[1:] < values[:-1])
     if steps.size and not sort:
         index = int(steps[0]) + 1
-        descending = steps.size == values.size - 1
+        words = "descending times" if steps.size == values.size - 1 else "times out of order"
         faults.add(
             code="time-unordered",
-            **where,
+            **place,
             index=index,
-            found=("descending times" if descending else "times out of order")
-            + f": {date_text(values[index])} at index {index} comes after {date_text(values[index - 1])}",
+            found=f"{words}: {date_text(values[index])} at index {index} after {date_text(values[index - 1])}",
             expected="ascending times",
             fix=f"sort=True, or ds.sortby({str(dim)!r})",
         )
@@ -138,33 +135,26 @@ def _ordered(values: NDArray[Any], dim: Hashable, where: dict[str, Any], faults:
     return Times(ranked, _seconds(ranked), order, f"frames sorted by {dim}: {moved} of {order.size} moved")
 
 
-def calendar_of(values: NDArray[Any]) -> str:
-    """Return the calendar of dates; datetime64 is of the standard one."""
-    if values.dtype.kind == "M":
-        return "standard"
-    calendar = str(values.flat[0].calendar)
-    return "standard" if calendar in ("gregorian", "proleptic_gregorian") else calendar
-
-
 def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, label: str) -> None:
     """Add a fault if a field has a time of another calendar than the times of a record."""
     for coordinate in filter(is_date, field.coords.values()):
-        theirs, ours = calendar_of(np.asarray(coordinate.values)), calendar_of(times)
+        names = [xr.DataArray(values).dt.calendar for values in (coordinate.values, times)]
+        theirs, ours = (re.sub("^(proleptic_)?gregorian$", "standard", name) for name in names)
         if theirs != ours:
             faults.add(
                 code="calendar-differs",
                 variable=label,
                 dimension=coordinate.name,
-                found=f"calendar {theirs!r}, where the record has {ours!r}",
+                found=f"calendar {theirs!r}; the record has {ours!r}",
                 expected="one calendar in a call",
-                fix=f"convert_calendar({ours!r}), or drop_vars({str(coordinate.name)!r}) where it stands for any time",
+                fix=f"convert_calendar({ours!r}), or drop_vars({str(coordinate.name)!r}) if it holds at any time",
             )
 
 
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     """Return the coordinate named as the time dimension, unless it holds durations; else the one of dates."""
     own: xr.DataArray | None = None
-    if dim in array.coords:  # get() makes one up where there is none
+    if dim in array.coords:  # get() makes one up
         own = array.coords[dim]
         if own.dtype.kind != "m":
             return own
@@ -174,46 +164,27 @@ def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     return dated[0] if len(dated) == 1 else own
 
 
-def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> NDArray[Any] | None:
+def _dates(coordinate: xr.DataArray, place: dict[str, Any], faults: Faults) -> NDArray[Any] | None:
     """Return the values of a coordinate of dates; add a fault for any other."""
     dtype, label = coordinate.dtype, str(coordinate.name)
-    units = coordinate.attrs.get("units")
-    if isinstance(dtype, np.dtype) and dtype.kind == "M":
+    # Types of pandas are none of numpy; the index gives their elements.
+    kind = dtype.kind if isinstance(dtype, np.dtype) else "O"
+    if kind == "M":
         return np.asarray(coordinate.values)
-    if isinstance(dtype, np.dtype) and dtype.kind == "m":
-        since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and is_date(c)]
-        start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
-        faults.add(
-            code="time-not-dates",
-            **where,
-            found=f"durations, first {pd.Timedelta(coordinate.values.flat[0])}",
-            expected="dates",
-            fix=f"ds = ds.assign_coords({label}={start} + ds[{label!r}])" + ("" if since else ", or since when it is"),
-        )
+    if kind in "iuf":
+        found, expected, fix = _undecoded(coordinate)
+        faults.add(code="time-not-decoded", **place, found=found, expected=expected, fix=fix)
         return None
-    if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
-        digits = _digits_of_dates(coordinate)
-        if units is None and digits is not None:
-            found = f"{dtype} times that spell dates, first {int(coordinate.values.flat[0])}"
-            fix = f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values.astype('int64').astype(str), "
-            fix += f"format={digits!r})"
-            expected = "datetime64, or cftime dates of one calendar"
-        elif units is None:
-            found = f"{dtype} times without units"
-            fix = f"ds[{label!r}].attrs['units'] = 'seconds since 2020-01-01'; ds = xarray.decode_cf(ds)"
-            expected = "dates: time has no CF units; decode_times?"
-        elif _decodable(str(units), coordinate):
-            found, fix = f"{dtype} times that are not decoded, units {str(units)!r}", "ds = xarray.decode_cf(ds)"
-            expected = "decoded dates"
-        else:
-            found, fix = f"time units {str(units)!r}, which cannot be decoded", "write attrs['units'] and decode again"
-            expected = "units such as 'seconds since 1970-01-01'"
-        faults.add(code="time-not-decoded", **where, found=found, expected=expected, fix=fix)
-        return None
-    # Of the types of pandas, which numpy knows not, the index gives the elements.
+    expected = "datetime64 without a time zone (UTC), or cftime dates of one calendar"
+    fix = f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values, utc=True).tz_localize(None)"
     values = np.asarray(list(coordinate.to_index()), dtype=object)
     first = values.flat[0] if values.size else None
-    if first is not None and hasattr(first, "calendar"):
+    if kind == "m":
+        since = [str(name) for name, c in coordinate.coords.items() if c.ndim == 0 and is_date(c)]
+        start = f"ds[{since[0]!r}]" if len(since) == 1 else "numpy.datetime64('2020-01-01')"
+        found, expected = f"durations, first {pd.Timedelta(coordinate.values.flat[0])}", "dates"
+        fix = f"ds = ds.assign_coords({label}={start} + ds[{label!r}])" + ("" if since else ", or since when it is")
+    elif hasattr(first, "calendar"):
         calendars = {str(getattr(value, "calendar", None)) for value in values.flat if not pd.isnull(value)}
         if len(calendars) == 1:
             return values
@@ -222,14 +193,25 @@ def _dates(coordinate: xr.DataArray, where: dict[str, Any], faults: Faults) -> N
         found = f"times with a time zone ({dtype}), first {first}"
     else:
         found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"
-    faults.add(
-        code="time-not-dates",
-        **where,
-        found=found,
-        expected="datetime64 without a time zone (UTC), or cftime dates of one calendar",
-        fix=f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values, utc=True).tz_localize(None)",
-    )
+    faults.add(code="time-not-dates", **place, found=found, expected=expected, fix=fix)
     return None
+
+
+def _undecoded(coordinate: xr.DataArray) -> tuple[str, str, str]:
+    """Return what was found in a coordinate of numbers, what was expected, and the fix."""
+    dtype, times, units = coordinate.dtype, f"ds[{str(coordinate.name)!r}]", coordinate.attrs.get("units")
+    fix, digits = "ds = xarray.decode_cf(ds)", None if units is not None else _digits_of_dates(coordinate)
+    if digits is not None:
+        found = f"{dtype} times that spell dates, first {int(coordinate.values.flat[0])}"
+        fix = f"{times} = pandas.to_datetime({times}.values.astype('int64').astype(str), format={digits!r})"
+        return found, "datetime64, or cftime dates of one calendar", fix
+    if units is None:
+        expected = "dates: time has no CF units; decode_times?"
+        return f"{dtype} times without units", expected, f"{times}.attrs['units'] = 'seconds since 2020-01-01'; {fix}"
+    if _decodable(str(units), coordinate):
+        return f"{dtype} times that are not decoded, units {str(units)!r}", "decoded dates", fix
+    found = f"time units {str(units)!r}, which cannot be decoded"
+    return found, "units such as 'seconds since 1970-01-01'", "write attrs['units'] and decode again"
 
 
 def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
@@ -274,26 +256,48 @@ def date_text(value: Any) -> str:
 
 def parse_duration(value: object, name: str, faults: Faults) -> float | None:
     """Return a positive duration in seconds of a timedelta or a text such as "15min"; None with a fault for others."""
-    seconds: float | None = None
-    if isinstance(value, datetime.timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, np.timedelta64):
+    known = isinstance(value, datetime.timedelta) or (isinstance(value, str) and bool(re.search(r"[^\W\d_]|:", value)))
+    if isinstance(value, np.timedelta64):
         # Months and years have no length in seconds, and a bare count has no unit.
-        if np.datetime_data(value.dtype)[0] not in ("Y", "M", "generic") and not np.isnat(value):
-            seconds = float(value / np.timedelta64(1, "s"))
-    elif isinstance(value, str) and any(c.isalpha() or c == ":" for c in value):
-        try:
-            # NaN for "NaT", which the check below refuses.
-            seconds = float(pd.Timedelta(value).total_seconds())
-        except ValueError:
-            seconds = None
+        known = np.datetime_data(value.dtype)[0] not in ("Y", "M", "generic")
+    span: Any = value if known else None
+    seconds: float | None = None
+    with contextlib.suppress(ValueError):
+        # NaN for None and "NaT", which the check below refuses.
+        seconds = float(pd.Timedelta(span).total_seconds())
     if seconds is not None and seconds > 0:
         return seconds
-    found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
     faults.add(
         code="duration-invalid",
-        found=found,
+        found=f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else ""),
         expected='a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64',
         fix=f'write it with its unit, {name}="30min"',
     )
     return None
+
+
+def interval_of(
+    array: xr.DataArray, time: Hashable, seconds: NDArray[np.float64], dataset: xr.Dataset | None = None
+) -> float | None:
+    """Return the seconds over which each value of an amount fell, None if nothing states them.
+
+    ``cell_methods`` state them (``time: sum (interval: 5 minutes)``), else the bounds of time in `dataset`, else the
+    time between frames if that is regular; a missing frame makes no other irregular. `seconds` are those of frames.
+    """
+    stated = _INTERVAL.search(str(attribute(array, "cell_methods") or ""))
+    if stated is not None and is_parsable(stated["unit"]):
+        return float(convert(float(stated["count"]), stated["unit"], "s"))
+    own = array.coords.get(time)
+    name = None if own is None else attribute(own, "bounds")
+    if dataset is not None and name in dataset.variables:
+        bounds = in_memory(dataset[name])
+        if not is_date(dataset[name]) or bounds.ndim != 2 or bounds.shape[1] != 2:
+            return None
+        widths = (bounds[:, 1] - bounds[:, 0]).astype("m8[us]") / np.timedelta64(1, "s")
+        first = float(widths[0])
+        return first if first > 0 and bool((np.abs(widths - first) <= ROUNDING * first).all()) else None
+    steps = np.diff(seconds)
+    cadence = float(np.median(steps))
+    parts = steps / cadence
+    regular = np.abs(parts - np.round(parts)) <= ROUNDING * np.maximum(np.round(parts), 1)
+    return cadence if bool((regular & (parts > 0.5)).all()) else None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 
 from xvar.errors import Faults
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 #: kg m-3; makes a mass of water over an area a depth.
 DENSITY_OF_LIQUID_WATER = 1000.0
@@ -20,43 +18,30 @@ DENSITY_OF_LIQUID_WATER = 1000.0
 ACCEPTED = "for example 'mm h-1' or '0.01 mm (5 min)-1' (rain), 'dBZ', 'degree_Celsius' or 'K', 'm', '1'"
 
 # UDUNITS reads 'degree Celsius' as an angle times a temperature (0.01745 K rad), 'C' as coulomb and 'F' as farad, and
-# does not read 'degrees East' at all. What stands here is what files are known to write, folded to lower case with
+# does not read 'degrees East' at all. These are the spellings that files are known to have, folded to lower case with
 # single spaces; anything else is left as it is.
 _SPELLINGS = {
-    **dict.fromkeys(
-        (
-            *("celsius", "degree celsius", "degrees celsius", "deg celsius", "degcelsius", "degrees_celsius"),
-            *("deg c", "degree c", "degrees c", "deg. c", "deg_c", "c", "° c", "ºc", "º c", "oc", "centigrade"),
-            *("degree centigrade", "degrees centigrade", "celcius", "degree celcius", "degrees celcius"),
-        ),
-        "degree_Celsius",
-    ),
-    **dict.fromkeys(("kelvin", "kelvins", "degree kelvin", "degrees kelvin", "deg k", "degree k", "degrees k"), "K"),
-    **dict.fromkeys(
-        ("degree fahrenheit", "degrees fahrenheit", "deg f", "degrees f", "f", "fahrenheit"), "degree_Fahrenheit"
-    ),
-    **dict.fromkeys(
-        (
-            *("degrees east", "degree east", "deg east", "degrees e", "degree e", "deg e", "degrees-east"),
-            *("decimal degrees east", "decimal_degrees_east", "°e", "° e", "degrees_longitude", "deg_east"),
-        ),
-        "degrees_east",
-    ),
-    **dict.fromkeys(
-        (
-            *("degrees north", "degree north", "deg north", "degrees n", "degree n", "deg n", "degrees-north"),
-            *("decimal degrees north", "decimal_degrees_north", "°n", "° n", "degrees_latitude", "deg_north"),
-        ),
-        "degrees_north",
-    ),
-    **dict.fromkeys(("decimal degrees", "decimal_degrees"), "degrees"),
-    **dict.fromkeys(("meters", "meter", "metre", "metres", "mtr"), "m"),
-    **dict.fromkeys(("kilometers", "kilometer", "kilometre", "kilometres", "kms"), "km"),
-    **dict.fromkeys(("millimeters", "millimeter", "millimetre", "millimetres"), "mm"),
-    **dict.fromkeys(("meter per second", "meters per second", "metres per second", "meter/second"), "m s-1"),
-    **dict.fromkeys(("mm per hour", "mm/hr.", "mmh-1", "mmh", "mmhr", "mm per hr", "millimeters per hour"), "mm h-1"),
-    **dict.fromkeys(("dbz", "db z", "dbz.", "decibel z"), "dBZ"),
-    **dict.fromkeys(("psu", "practical salinity units", "practical salinity unit"), "1e-3"),
+    spelling: units
+    for units, spellings in {
+        "degree_Celsius": "celsius|degree celsius|degrees celsius|deg celsius|degcelsius|degrees_celsius|deg c|"
+        "degree c|degrees c|deg. c|deg_c|c|° c|ºc|º c|oc|centigrade|degree centigrade|degrees centigrade|celcius|"
+        "degree celcius|degrees celcius",
+        "K": "kelvin|kelvins|degree kelvin|degrees kelvin|deg k|degree k|degrees k",
+        "degree_Fahrenheit": "degree fahrenheit|degrees fahrenheit|deg f|degrees f|f|fahrenheit",
+        "degrees_east": "degrees east|degree east|deg east|degrees e|degree e|deg e|degrees-east|decimal degrees east|"
+        "decimal_degrees_east|°e|° e|degrees_longitude|deg_east",
+        "degrees_north": "degrees north|degree north|deg north|degrees n|degree n|deg n|degrees-north|"
+        "decimal degrees north|decimal_degrees_north|°n|° n|degrees_latitude|deg_north",
+        "degrees": "decimal degrees|decimal_degrees",
+        "m": "meters|meter|metre|metres|mtr",
+        "km": "kilometers|kilometer|kilometre|kilometres|kms",
+        "mm": "millimeters|millimeter|millimetre|millimetres",
+        "m s-1": "meter per second|meters per second|metres per second|meter/second",
+        "mm h-1": "mm per hour|mm/hr.|mmh-1|mmh|mmhr|mm per hr|millimeters per hour",
+        "dBZ": "dbz|db z|dbz.|decibel z",
+        "1e-3": "psu|practical salinity units|practical salinity unit",
+    }.items()
+    for spelling in spellings.split("|")
 }
 
 # UDUNITS reads 'mm/5min' as (mm / 5) min, a depth times a time.
@@ -169,7 +154,8 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
     Missing or unreadable units, and a statement that contradicts the file, are faults.
     """
     given = units_override if units_override is not None else array.attrs.get("units")
-    if given is None or not str(given).strip():
+    fixed, own = (normalise_units("" if text is None else str(text)) for text in (given, array.attrs.get("units")))
+    if not fixed:
         faults.add(
             code="units-missing",
             variable=array.name,
@@ -177,9 +163,7 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
             expected=f"units that UDUNITS reads, {ACCEPTED}",
             fix='state them, units="..."',
         )
-        return None
-    fixed = normalise_units(str(given))
-    if not is_parsable(fixed):
+    elif not is_parsable(fixed):
         faults.add(
             code="units-unreadable",
             variable=array.name,
@@ -187,22 +171,35 @@ def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) ->
             expected=ACCEPTED,
             fix='state them, units="..."',
         )
-        return None
-    own = normalise_units(str(array.attrs.get("units")))
-    if units_override is not None and is_parsable(own) and not same_units(own, fixed):
+    elif units_override is not None and is_parsable(own) and not same_units(own, fixed):
+        label = f"ds[{str(array.name)!r}]"
+        rain = own == "dBZ" and rain_rate_factor(fixed, 1.0) is not None
+        hint = f", reflectivity is analysed as it is; rain is xvar.rain_rate({label})" if rain else ""
         faults.add(
             code="units-contradicted",
             variable=array.name,
             found=f"units={units_override!r} for a variable in {own!r}",
-            expected="units= only where the file states none: it asserts, and converts nothing",
-            fix=_contradiction(str(array.name), own, fixed),
+            expected="units= only if the file states none: it asserts, and converts nothing",
+            fix=f"leave units= out{hint}; if the file is wrong, {label}.attrs['units'] = {fixed!r}",
         )
-        return None
-    return fixed
+    else:
+        return fixed
+    return None
 
 
-def _contradiction(name: str, own: str, stated: str) -> str:
-    correct = f"where the file is wrong, ds[{name!r}].attrs['units'] = {stated!r}"
-    if own == "dBZ" and rain_rate_factor(stated, 1.0) is not None:
-        return f"leave units= out, reflectivity goes as it is; rain is xvar.rain_rate(ds[{name!r}]); {correct}"
-    return f"leave units= out; {correct}"
+def without_quantities(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset of plain arrays, with the units of pint quantities in their attributes; lazy data stay lazy."""
+    plain = {}
+    for name, variable in dataset.variables.items():
+        held: Any = variable._data  # what is lazy stays so
+        if hasattr(held, "magnitude") and hasattr(held, "units"):  # a pint.Quantity, without importing pint
+            plain[name] = variable.copy(data=held.magnitude, deep=False)
+            plain[name].attrs = {**variable.attrs, "units": spelled(held.units)}
+    coordinates = {name: plain.pop(name) for name in list(plain) if name in dataset.coords}
+    return dataset.assign(plain).assign_coords(coordinates) if plain or coordinates else dataset
+
+
+def spelled(units: Any) -> str:
+    """Return units of pint in a spelling that UDUNITS reads."""
+    text = str(units).replace(" ** ", "^")
+    return "1" if text == "dimensionless" else text

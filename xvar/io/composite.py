@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.detection import NOTHING
+from xvar.cf.kinds import NOTHING
 from xvar.errors import Fault, InputError
 
 #: Objects of ODIM that are an image on a map.

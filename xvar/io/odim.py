@@ -10,9 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.detection import detected
-from xvar.cf.kinds import kind
-from xvar.cf.limits import physical_limits
+from xvar.cf.kinds import detected, kind, physical_limits
 from xvar.errors import Fault, InputError, require
 from xvar.io.composite import OBJECTS, image_on_map, object_of, open_composite
 from xvar.io.formats import HDF5

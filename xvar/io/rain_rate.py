@@ -6,8 +6,7 @@ from typing import Literal
 
 import xarray as xr
 
-from xvar.cf.quantities import without_quantities
-from xvar.cf.units import are_convertible, normalise_units, rain_rate_factor
+from xvar.cf.units import are_convertible, normalise_units, rain_rate_factor, without_quantities
 from xvar.errors import Fault, InputError, printable
 
 

@@ -16,8 +16,8 @@ from xvar.plan.experiment.record import read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.options import Options
 from xvar.plan.windows import windows_of
+from xvar.quality.control import screen_record
 from xvar.quality.rules import read_quality
-from xvar.quality.screening import screen_record
 
 
 @dataclass(frozen=True)

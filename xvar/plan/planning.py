@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from xvar.cf.quantities import without_quantities
 from xvar.cf.record import Record
+from xvar.cf.units import without_quantities
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background

@@ -1,15 +1,15 @@
-"""Artefacts of imaging radiometers: cold rims of clouds, broken lines of the scanner."""
+"""Artefacts of imaging radiometers: cold rims of clouds, broken lines of the scanner, stripes of its detectors."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+import xarray as xr
 from numpy.typing import NDArray
 
-Floats = NDArray[Any]
-Mask = NDArray[np.bool_]
+from xvar.cf.axes import Axes, in_memory, is_lazy
+from xvar.cf.kinds import Kind
+from xvar.errors import InputWarning, warn
+from xvar.quality.values import Floats, Mask
 
 #: Width of the rim of a cloud in pixels, and deviations by which it is colder than the pixel usually is.
 RIM, COLD = 3, 6.0
@@ -24,6 +24,14 @@ BROKEN, ALONG = 6.0, 20
 #: Lines within which another frame has no such line of the same sign: a filament moves on, it does not vanish.
 REACH = 8
 
+#: Least deviation between lines, over that of pixels, of stripes: of four seas without stripes the worst has 0.37, with
+#: stripes of 0.05 K it is 0.9.
+STRIPED = 0.6
+#: Greatest correlation of the differences of neighbouring lines of stripes: smooth fields do not alternate.
+ALTERNATING = -0.3
+#: Fewest lines of an image, and the lines over which the fix keeps the mean.
+LINES, DETECTORS = 16, 16
+
 #: Deviation of a normal distribution over its median absolute deviation.
 NORMAL = 1.4826
 
@@ -33,6 +41,8 @@ def cloud_rims(window: Floats) -> Mask:
 
     A cloud is what is missing in some frames only. Usual is the median over the frames, of two the warmer.
     """
+    from scipy import ndimage
+
     missing = ~np.isfinite(window)
     clouds = missing & ~missing.all(axis=0)
     times = (~missing).sum(axis=0)
@@ -46,8 +56,9 @@ def cloud_rims(window: Floats) -> Mask:
     deviation = NORMAL * float(np.nanmedian(np.abs(anomaly[:, often])))
     if deviation == 0:
         return np.zeros(window.shape, dtype=bool)
-    rims = _extreme(clouds, RIM, np.max)
-    clear = _extreme(np.where(rims | missing, np.inf, window).min(axis=0), CLEAR, np.min)
+    rims = ndimage.maximum_filter(clouds, (1, 2 * RIM + 1, 2 * RIM + 1), mode="nearest")
+    clear = np.where(rims | missing, np.inf, window).min(axis=0)
+    clear = ndimage.minimum_filter(clear, 2 * CLEAR + 1, mode="nearest")
     with np.errstate(invalid="ignore"):
         cold = (anomaly < -COLD * deviation) & (window < clear - COLDER * deviation)
     return np.asarray(rims & cold & np.isfinite(clear))
@@ -102,10 +113,45 @@ def line_differences(frame: Floats) -> tuple[Floats, float]:
     return result, NORMAL * float(np.nanmedian(np.abs(differences[known])))
 
 
-def _extreme(fields: Floats, half: int, reduce: Any) -> Any:
-    """Return the extreme value of fields (..., y, x) in a box around each pixel, cut off at the edges."""
-    for axis in (-2, -1):
-        width = [(half, half) if i == fields.ndim + axis else (0, 0) for i in range(fields.ndim)]
-        padded = np.pad(fields, width, mode="edge")  # the edge is in the box anyway
-        fields = reduce(sliding_window_view(padded, 2 * half + 1, axis=axis), axis=-1)
-    return fields
+def stripe_notes(array: xr.DataArray, axes: Axes, kind: Kind) -> list[str]:
+    """Warn of stripes along rows or columns of temperature images in memory, and return notes for the output.
+
+    Stripes that persist from frame to frame slow the motion across them, others scatter it: on hourly temperature of
+    a coast (deviation 0.9 K) stripes of 0.05 K cost a fifth of the accuracy of the currents, of 0.2 K most of it.
+    """
+    if kind != "sea_temperature" or is_lazy(array):
+        return []
+    notes = []
+    frames = in_memory(array).astype("float64")
+    frames = np.where(np.isfinite(frames), frames, np.nan)
+    for across, along, values in ((axes.y, axes.x, frames), (axes.x, axes.y, frames.transpose(0, 2, 1))):
+        found = [size for size in map(stripes, values) if size > 0]
+        if 2 * len(found) <= len(values):
+            continue
+        label = f"ds[{str(array.name)!r}]"
+        text = (
+            f"stripes along {str(along)!r} of about {np.median(found):.2g} {array.attrs.get('units', '')}".strip()
+            + f" in {len(found)} of {len(values)} frames"
+        )
+        mean = f".rolling({across}={DETECTORS}, center=True, min_periods=1).mean()"
+        notes.append(text)
+        warn(
+            f"variable {array.name!r}: {text}, which the motion follows as part of the image; fix: "
+            f"steps = ({label} - {label}.shift({across}=1)).median({str(along)!r}); "
+            f"offsets = (steps - steps{mean}).cumsum({str(across)!r}); {label} = {label} - (offsets - offsets{mean})",
+            InputWarning,
+        )
+    return notes
+
+
+def stripes(image: NDArray[np.float64]) -> float:
+    """Return the standard deviation of the offsets of the lines (y,) of an image; zero without stripes."""
+    apart, pixels = line_differences(image)
+    known = np.isfinite(apart)
+    both = known[:-1] & known[1:]
+    if np.count_nonzero(known) < LINES or not both.any():
+        return 0.0
+    usual = NORMAL * float(np.median(np.abs(apart[known])))
+    alternate = (apart[:-1] * apart[1:])[both].mean() < ALTERNATING * np.mean(apart[known] ** 2)
+    # A line and the mean of two others: the variances of independent offsets add up to one and a half.
+    return usual / np.sqrt(1.5) if alternate and usual > STRIPED * pixels else 0.0

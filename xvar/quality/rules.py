@@ -57,12 +57,7 @@ RULES = (
     Rule("fill_value", "an undeclared fill value, such as -9999, far from all other values", values.fill_value),
     Rule("range", f"values beyond the physical limits: {LIMITS}", values.out_of_range),
     Rule("highest_code", f"the highest code of {PACKED}", values.highest_code, ECHOES),
-    _artefact(
-        "dry_frames",
-        "frames without any echo between frames of rain",
-        lambda frames: radar.dry_frames(frames)[:, None, None],
-        *ECHOES,
-    ),
+    _artefact("dry_frames", "frames without any echo between frames of rain", radar.dry_frames, *ECHOES),
     _artefact("ground_echoes", "isolated echoes that stand still while others move", radar.ground_echoes, *ECHOES),
     _artefact(
         "blocked_sectors",
@@ -111,28 +106,20 @@ def read_quality(option: Any, kind: Kind, faults: Faults, *, images: bool = True
     switches = _switches(option, faults)
     if switches is None:
         return ()
+    own = [one.name for one in RULES if kind in one.kinds]
     for name, used in switches.items():
+        code, expected, fix = "", f"rules among {', '.join(own)}", f"leave {name!r} out"
         if name not in NAMES:
-            faults.add(
-                code="unknown-rule",
-                found=f"quality={option!r} with the rule {name!r}",
-                expected=f"rules among {', '.join(NAMES)}",
-                fix=nearest(name, NAMES, f"quality={{{NAMES[2]!r}: False}}"),
-            )
-        elif used and kind not in rule(name).kinds:
-            faults.add(
-                code="rule-of-other-kind",
-                found=f"quality={option!r} with the rule {name!r}, for a variable of kind {kind!r}",
-                expected=f"rules among {', '.join(one.name for one in RULES if kind in one.kinds)}",
-                fix=f"leave {name!r} out",
-            )
+            code, expected = "unknown-rule", f"rules among {', '.join(NAMES)}"
+            fix = nearest(name, NAMES, f"quality={{{NAMES[2]!r}: False}}")
+        elif used and name not in own:
+            code = "rule-of-other-kind"
         elif not used and rule(name).required:
-            faults.add(
-                code="required-rule",
-                found=f"quality={option!r}, without the rule {name!r}",
-                expected=f"rules without {name!r}, which is always in use",
-                fix=f"leave {name!r} out; strict=True raises if there are {rule(name).doc}",
-            )
+            code, expected = "required-rule", f"rules without {name!r}, which is always in use"
+            fix += f"; strict=True raises if there are {rule(name).doc}"
+        if code:
+            found = f"quality={option!r} {'with' if used else 'without'} the rule {name!r}, for kind {kind!r}"
+            faults.add(code=code, found=found, expected=expected, fix=fix)
     whole = option is None or isinstance(option, Mapping) or not any(switches.values())
     return tuple(
         one

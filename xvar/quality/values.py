@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xvar.cf.kinds import Kind
-from xvar.cf.limits import ANYTHING, physical_limits
+from xvar.cf.kinds import ANYTHING, Kind, physical_limits
 from xvar.cf.record import Record
 from xvar.cf.units import rain_rate_factor
 from xvar.errors import Faults
@@ -126,102 +125,82 @@ def check_plausible(values: Floats, screen: Screen, rules: frozenset[str], fault
 
     `rules` are the names of the rules in use: without "fill_value" or "range" their faults are not looked for.
     """
-    before = len(faults)
-    for needed, check in (
-        ("fill_value", _check_fill),
-        (None, _check_negative),
-        ("range", _check_units),
-        (None, _check_total),
-    ):
-        if len(faults) == before and (needed is None or needed in rules):
-            check(values, screen, faults)
-    return len(faults) > before
+    found = chain(_wrong_values(values, screen, rules), _wrong_quantity(values, screen, rules))
+    fault = next(found, None)
+    if fault is not None:
+        faults.add(variable=screen.variable, **fault)
+    return fault is not None
 
 
-def check_left(valid: int, left: int, frames: int, screen: Screen, faults: Faults) -> None:
-    """Add a fault if the rules left none of the finite values; `valid` of them were in the frames before."""
-    if left == 0:
-        faults.add(
-            code="no-values",
-            variable=screen.variable,
-            found=f"no finite value in {frames} frames"
-            if valid == 0
-            else f"{valid} values in {frames} frames, and none within {screen.low:g} to {screen.high:g} {screen.units}",
-            expected="at least one observed value",
-            fix="check the fill values of the file and the selection",
-        )
+def check_left(values: Floats, kept: Floats, screen: Screen, faults: Faults) -> bool:
+    """Add a fault and return False if the rules kept none of the finite values."""
+    if np.isfinite(kept).any():
+        return True
+    valid, limits = np.count_nonzero(np.isfinite(values)), f"{screen.low:g} to {screen.high:g} {screen.units}"
+    faults.add(
+        code="no-values",
+        variable=screen.variable,
+        found=f"{valid} values in {len(values)} frames, and none within {limits}"
+        if valid
+        else f"no finite value in {len(values)} frames",
+        expected="at least one observed value",
+        fix="check the fill values of the file and the selection",
+    )
+    return False
 
 
-def _check_units(values: Floats, screen: Screen, faults: Faults) -> None:
-    """Refuse values most of which are beyond the limits: those of another unit."""
+def _wrong_values(values: Floats, screen: Screen, rules: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Yield the faults of single values: an undeclared fill value, negative rain."""
+    label = f"ds[{screen.variable!r}]"
+    fill = undeclared_fill(values) if "fill_value" in rules else None
+    # Values beyond the limits of reflectivity are a radar's nodata and undetect: rejected, with a warning.
+    if fill is not None and (screen.kind != "reflectivity" or screen.low <= fill <= screen.high):
+        wrong = values == _own(fill, values.dtype)
+        yield {
+            "code": "fill-value",
+            "index": first_index(wrong),
+            "found": f"{int(wrong.sum())} values of {fill:g}: an undeclared _FillValue {fill:g}?",
+            "expected": "NaN if nothing was observed",
+            "fix": f"{label} = {label}.where({label} != {fill:g})",
+        }
+    wrong = np.isfinite(values) & (values < 0)
+    if screen.kind == "rain" and wrong.any():
+        yield {
+            "code": "negative-rain",
+            "index": first_index(wrong),
+            "found": f"{int(wrong.sum())} negative values, the least {float(values[wrong].min()):g}",
+            "expected": "rain of zero or more",
+            "fix": f"{label} = {label}.clip(min=0), or {label} = {label}.where({label} >= 0) if they mean missing",
+        }
+
+
+def _wrong_quantity(values: Floats, screen: Screen, rules: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Yield the faults of all values together: those of another unit, rain accumulated since some time before."""
+    label = f"ds[{screen.variable!r}]"
     known = values[np.isfinite(values) & (values != 0)].astype("float64")
     known = known[np.abs(known) < ANYTHING[1]]
     beyond = known[(known < screen.low) | (known > screen.high)]
     # One number at many points is an undeclared fill value.
-    if beyond.size < max(2.0, MOST * known.size, MANY * values.size) or beyond.min() == beyond.max():
+    many = beyond.size >= max(2.0, MOST * known.size, MANY * values.size) and beyond.min() != beyond.max()
+    if "range" in rules and many:
+        yield {
+            "code": "values-of-other-units",
+            "found": f"{beyond.size} of {known.size} values other than zero beyond {screen.low:g} to "
+            f"{screen.high:g} {screen.units}, the physical limits; their median is {float(np.median(known)):g}",
+            "expected": f"values in {screen.units}",
+            "fix": f"write the units that they are in, {label}.attrs['units'] = \"...\"",
+        }
+    if not screen.amount or len(values) < 3 or any((after < before).any() for before, after in pairwise(values)):
         return
-    faults.add(
-        code="values-of-other-units",
-        variable=screen.variable,
-        found=f"{beyond.size} of {known.size} values other than zero beyond {screen.low:g} to "
-        f"{screen.high:g} {screen.units}, the physical limits; their median is {float(np.median(known)):g}",
-        expected=f"values in {screen.units}",
-        fix=f"write the units that they are in, ds[{screen.variable!r}].attrs['units'] = \"...\"",
-    )
-
-
-def _check_fill(values: Floats, screen: Screen, faults: Faults) -> None:
-    """Refuse undeclared fill values; those that radars write for nodata and undetect are rejected with a warning."""
-    fill = undeclared_fill(values)
-    if fill is None or (screen.kind == "reflectivity" and not screen.low <= fill <= screen.high):
-        return
-    wrong = values == _own(fill, values.dtype)
-    label = f"ds[{screen.variable!r}]"
-    faults.add(
-        code="fill-value",
-        variable=screen.variable,
-        index=first_index(wrong),
-        found=f"{int(wrong.sum())} values of {fill:g}: an undeclared _FillValue {fill:g}?",
-        expected="NaN if nothing was observed",
-        fix=f"{label} = {label}.where({label} != {fill:g})",
-    )
-
-
-def _check_negative(values: Floats, screen: Screen, faults: Faults) -> None:
-    wrong = np.isfinite(values) & (values < 0)
-    if screen.kind != "rain" or not wrong.any():
-        return
-    label = f"ds[{screen.variable!r}]"
-    faults.add(
-        code="negative-rain",
-        variable=screen.variable,
-        index=first_index(wrong),
-        found=f"{int(wrong.sum())} negative values, the least {float(values[wrong].min()):g}",
-        expected="rain of zero or more",
-        fix=f"{label} = {label}.clip(min=0), or {label} = {label}.where({label} >= 0) if they mean missing",
-    )
-
-
-def _check_total(values: Floats, screen: Screen, faults: Faults) -> None:
-    """Refuse rain that is accumulated since some time before: its total does not move."""
-    if not screen.amount or len(values) < 3:
-        return
-    growing = 1.0
-    for before, after in pairwise(values):
-        if bool((after < before).any()):
-            return
-        growing = min(growing, float(np.mean(after > before)))
-    if growing < GROWING:
-        return
-    label = f"ds[{screen.variable!r}]"
-    faults.add(
-        code="accumulated-rain",
-        variable=screen.variable,
-        found=f"amounts that decrease at no point in {len(values)} frames, and grow at {growing:.0%} of the points or "
-        "more in each: a total since some time before?",
-        expected="what fell between one frame and the next",
-        fix=f"{label} = {label}.diff({str(screen.time)!r})",
-    )
+    growing = min(float(np.mean(after > before)) for before, after in pairwise(values))
+    if growing >= GROWING:  # a total does not move
+        yield {
+            "code": "accumulated-rain",
+            "found": f"amounts that decrease at no point in {len(values)} frames, and grow at {growing:.0%} of the "
+            "points or more in each: a total since some time before?",
+            "expected": "rain between one frame and the next",
+            "fix": f"{label} = {label}.diff({str(screen.time)!r})",
+        }
 
 
 def _own(fill: float, dtype: np.dtype[Any]) -> Any:

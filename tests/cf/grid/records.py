@@ -38,6 +38,11 @@ def metres(y, x, units="m", **attrs) -> xr.DataArray:
     return on(y, x, {"units": units}, {"units": units}).assign_attrs(attrs)
 
 
+def held(mapping: dict[str, object]) -> xr.Dataset:
+    """Return a Dataset with a grid mapping variable."""
+    return xr.Dataset({"crs": ((), 0, mapping)})
+
+
 def grid(array, axes=AXES, **options):
     faults = Faults()
     result = horizontal_grid(array, axes, faults, **options)

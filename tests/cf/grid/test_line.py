@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.cf.grid.records import grid, metres, refusal
-from xvar.cf.grid.line import ascends, coordinate_line
+from xvar.cf.grid.coordinates import ascends, coordinate_line, metres_per_unit
 from xvar.errors import Faults
 
 
@@ -52,9 +52,10 @@ def test_no_order_of_coordinates(values):
 
 
 def line(values: object, factor: float = 1.0, dtype: str = "f8"):
-    coordinate = xr.DataArray(np.asarray(values, dtype), dims="d", name="c")
+    attrs = {"units": f"{factor:g} m"}
+    coordinate = xr.DataArray(np.asarray(values, dtype), dims="d", name="c", attrs=attrs)
     faults = Faults()
-    found = coordinate_line(coordinate, factor, faults)
+    found = coordinate_line(coordinate, faults)
     assert (found is None) is (len(faults) == 1)
     return found
 
@@ -110,8 +111,15 @@ def test_steps_may_change_little_by_little_as_much_as_they_like(growth) -> None:
     # A row that is missing is found where it is.
     without = np.delete(np.cumsum([0.0, *steps]), 6)
     faults = Faults()
-    assert coordinate_line(xr.DataArray(without, dims="d", name="c"), 1.0, faults) is None
+    assert coordinate_line(xr.DataArray(without, dims="d", name="c"), faults) is None
     assert faults.first.index == (5 if growth > 1 else 6)
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"), [("m", 1.0), ("km", 1e3), ("kilometers", 1e3), ("100 m", 100.0), ("degrees", 1)]
+)
+def test_metres_in_a_unit(units, factor) -> None:
+    assert metres_per_unit(xr.DataArray(np.arange(3.0), dims="d", attrs={"units": units})) == factor
 
 
 def test_the_direction_of_a_line() -> None:

@@ -12,7 +12,7 @@ import pyproj
 import pytest
 import xarray as xr
 
-from tests.cf.grid.records import STEREOGRAPHIC
+from tests.cf.grid.records import STEREOGRAPHIC, held
 from tests.cf.places import places
 from xvar.cf.axes import Axes
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
@@ -148,10 +148,10 @@ DISK |= {"grid_mapping_name": "orthographic", "earth_radius": 6371e3}
          [('latitude-out-of-range', 'phi')]),
         (plane(**there((1, 3))), {},
          [('position-repeated', 'rain', None, (0, 3))]),
-        (both(), {"mapping": {**STEREOGRAPHIC, "standard_parallel": 90.0}},
+        (both(), {"mapping": held({**STEREOGRAPHIC, "standard_parallel": 90.0})},
          [('mapping-inconsistent', 'rain')]),
         # On a map
-        (lines(1e7 * ROWS, 1e7 * COLUMNS, grid_mapping="crs"), {"mapping": DISK},
+        (lines(1e7 * ROWS, 1e7 * COLUMNS, grid_mapping="crs"), {"mapping": held(DISK)},
          [('mapping-domain', 'rain')]),
     ],
 )  # fmt: skip
@@ -178,13 +178,14 @@ AS_THEY_ARE = "from x and y as they are: not checked against a map projection, s
     ("array", "options", "kind", "description"),
     [
         (lines(ROWS, COLUMNS), {}, "projected", f"{AS_THEY_ARE}there is no grid mapping"),
-        (lines(1e5 * ROWS, 1e5 * COLUMNS, grid_mapping="crs"), {"mapping": STEREOGRAPHIC}, "projected",
+        (lines(1e5 * ROWS, 1e5 * COLUMNS, grid_mapping="crs"), {"mapping": held(STEREOGRAPHIC)}, "projected",
          "from x and y by the map factor of 'crs' (0.933 to 0.9357)"),
         (degrees(ROWS, COLUMNS), {}, "geographic", f"from latitude and longitude {SPHERE}"),
         (degrees(ROWS, 60 * COLUMNS), {}, "geographic",
          f"from latitude and longitude {SPHERE}, columns around the globe"),
         (plane(), {}, "curvilinear", f"from 2-D latitude and longitude, great circles {SPHERE}"),
-        (both(), {"mapping": STEREOGRAPHIC}, "projected", f"from 2-D latitude and longitude, great circles {SPHERE}"),
+        (both(), {"mapping": held(STEREOGRAPHIC)}, "projected",
+         f"from 2-D latitude and longitude, great circles {SPHERE}"),
         (plane(), {"dx": 1, "dy": 2.5}, "index", "dx = 1 m, dy = 2.5 m as stated in the call"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ import xarray as xr
 from tests.cf.grid.records import STEREOGRAPHIC, grid, metres, on, plane_of, refusal
 from tests.cf.outputs import FILES
 from tests.cf.test_axes import images
+from tests.faults.codes import raised
 from xvar.cf.axes import Axes
 from xvar.cf.grid.coordinates import measured
 
@@ -37,7 +38,7 @@ def test_no_coordinates():
 
 def test_one_row():
     """Fault 55."""
-    assert "1 point along 'y'" in refusal(metres(np.array([0.0]), np.arange(6.0)))
+    raised(lambda: grid(metres(np.array([0.0]), np.arange(6.0))), "grid-too-small", dimension="y")
 
 
 def test_latitude_along_x():

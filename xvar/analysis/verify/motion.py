@@ -12,8 +12,8 @@ import xarray as xr
 from xvar.analysis.verify.truth import read_truth
 from xvar.cf.axes import find_axes, is_number
 from xvar.cf.conventions import identity, to_cf
+from xvar.cf.grid.coordinates import in_metres
 from xvar.cf.metadata import attributes
-from xvar.cf.scan_angles import in_metres
 from xvar.errors import Faults
 
 BY_WINDOW, POOLED = ("window", "step"), ("step",)

@@ -11,9 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, canonical, find_axes, is_number
+from xvar.cf.grid.coordinates import in_metres, positions_of_one_frame
 from xvar.cf.kinds import Kind, kind
-from xvar.cf.repeated_positions import positions_of_one_frame
-from xvar.cf.scan_angles import in_metres
 from xvar.cf.times import read_times
 from xvar.cf.units import are_convertible, convert, length_factor, normalise_units, rain_rate_factor
 from xvar.errors import Faults

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.cf.geodesy import along_line, on_curvilinear
 from xvar.cf.grid.coordinates import measured
-from xvar.cf.positions import along_line, on_curvilinear
 from xvar.core.methods.points import PointTable
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, is_lazy
 from xvar.cf.grid import horizontal_grid
-from xvar.cf.quantities import without_quantities
 from xvar.cf.record import Record
 from xvar.cf.times import Times, parse_duration
-from xvar.cf.units import normalise_units
+from xvar.cf.units import normalise_units, without_quantities
 from xvar.errors import Faults
 from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule

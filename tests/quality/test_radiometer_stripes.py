@@ -9,7 +9,7 @@ import xarray as xr
 from tests.quality.test_radiometer import sea
 from xvar.cf.axes import Axes
 from xvar.errors import InputWarning
-from xvar.quality.stripes import stripe_notes, stripes
+from xvar.quality.radiometer import stripe_notes, stripes
 
 
 def striped(deviation: float = 0.2, side: int = 40) -> np.ndarray:

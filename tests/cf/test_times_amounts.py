@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.faults.images import rainy
-from xvar.cf.amounts import interval_of
+from xvar.cf.times import interval_of
 
 REGULAR = np.arange(4) * 300.0
 

@@ -13,8 +13,8 @@ from tests.faults.images import rainy, warm
 from tests.quality.test_values import ECHO, OTHER, WARM, as_array, default, frames
 from xvar.cf.record import Record, read_record
 from xvar.errors import Faults, InputWarning
+from xvar.quality.control import check_values, screen_record
 from xvar.quality.rules import read_quality
-from xvar.quality.screening import check_values, screen_record
 from xvar.quality.values import Screen
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from tests.faults.images import warm
 from xvar.cf.times import Times
 from xvar.errors import InputWarning
-from xvar.quality.cadence import lateness, shifted_frames
+from xvar.quality.control import lateness, shifted_frames
 
 
 @pytest.mark.parametrize("count", [4, 5, 40])

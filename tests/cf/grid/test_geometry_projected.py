@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cf.grid.records import STEREOGRAPHIC, grid, metres, plane_of, refusal
+from tests.cf.grid.records import STEREOGRAPHIC, grid, held, metres, plane_of, refusal
 from xvar.cf.axes import Axes
 from xvar.cf.geodesy import EARTH_RADIUS
 from xvar.errors import InputWarning
@@ -41,7 +41,7 @@ def test_map_factor_is_the_one_of_the_formula():
     crs = pyproj.CRS.from_cf(STEREOGRAPHIC)
     latitude = plane_of(crs, y, x)["latitude"][1]
     factor = (1 + np.sin(np.deg2rad(60))) / (1 + np.sin(np.deg2rad(latitude)))
-    result = grid(metres(y / 1e3, x / 1e3, "km", grid_mapping="crs"), mapping=STEREOGRAPHIC)
+    result = grid(metres(y / 1e3, x / 1e3, "km", grid_mapping="crs"), mapping=held(STEREOGRAPHIC))
     np.testing.assert_allclose(result.metric[0], 2e4 / factor, rtol=1e-9)
     np.testing.assert_allclose(result.metric[1], 2e4 / factor, rtol=1e-9)
 
@@ -50,7 +50,7 @@ def test_mapping_that_is_not_conformal():
     """Equal-area: the two directions have factors of their own, by geodesics of the ellipsoid."""
     mapping = pyproj.CRS.from_epsg(3035).to_cf()
     y, x = 2.3e6 + 1e4 * np.arange(5), 6.3e6 + 1e4 * np.arange(6)
-    result = grid(metres(y, x, grid_mapping="crs"), mapping=mapping)
+    result = grid(metres(y, x, grid_mapping="crs"), mapping=held(mapping))
     back = pyproj.Transformer.from_crs(3035, 4258, always_xy=True)
     here, there = back.transform(x[2], y[2]), back.transform(x[3], y[2])
     assert result.metric[1, 2, 2] == pytest.approx(pyproj.Geod(ellps="GRS80").inv(*here, *there)[2], rel=1e-3)
@@ -60,7 +60,7 @@ def test_mapping_that_is_not_conformal():
 def test_mapping_of_the_dataset_and_of_a_coordinate():
     dataset = metres(np.arange(5) * 1e3, np.arange(6) * 1e3, grid_mapping="crs").to_dataset()
     dataset["crs"] = ((), b"", STEREOGRAPHIC)
-    expected = grid(dataset["rain"], mapping=STEREOGRAPHIC)
+    expected = grid(dataset["rain"], mapping=held(STEREOGRAPHIC))
     assert "map factor" in expected.description
     np.testing.assert_array_equal(grid(dataset["rain"], mapping=dataset).metric, expected.metric)
     array = dataset.set_coords("crs")["rain"]
@@ -70,7 +70,7 @@ def test_mapping_of_the_dataset_and_of_a_coordinate():
 def test_missing_or_unreadable_mapping_leaves_x_and_y():
     """Fault 57."""
     array = metres(np.arange(5) * 1e3, np.arange(6) * 1e3, grid_mapping="crs")
-    for mapping in (None, {"grid_mapping_name": "flat_disc"}, xr.Dataset()):
+    for mapping in (None, held({"grid_mapping_name": "flat_disc"}), xr.Dataset()):
         with pytest.warns(InputWarning, match="'rain'.*grid mapping 'crs' is missing"):
             result = grid(array, mapping=mapping)
         assert result.spacing == (1e3, 1e3)
@@ -81,7 +81,7 @@ def test_coordinates_outside_the_projection():
     mapping = {"grid_mapping_name": "orthographic", "latitude_of_projection_origin": 0.0}
     mapping |= {"longitude_of_projection_origin": 0.0, "earth_radius": EARTH_RADIUS}
     assert "outside the domain" in refusal(
-        metres(np.arange(5) * 1e7, np.arange(6) * 1e7, grid_mapping="crs"), mapping=mapping
+        metres(np.arange(5) * 1e7, np.arange(6) * 1e7, grid_mapping="crs"), mapping=held(mapping)
     )
 
 
@@ -110,13 +110,13 @@ def test_stretched_coordinates_without_a_map(stretched):
 def test_a_mapping_of_latitude_and_longitude_is_none_of_x_and_y():
     array = metres(np.arange(5) * 1e3, np.arange(6) * 1e3, grid_mapping="crs")
     with pytest.warns(InputWarning, match="'crs' is missing or unreadable"):
-        found = grid(array, mapping={"grid_mapping_name": "latitude_longitude", "earth_radius": 6371e3})
+        found = grid(array, mapping=held({"grid_mapping_name": "latitude_longitude", "earth_radius": 6371e3}))
     assert found.metric is None
 
 
 def test_the_spacing_by_a_map_is_the_mean_of_its_metric():
     y, x = 1.8e6 + 1e3 * np.arange(5), 2e3 * np.arange(6)
-    found = grid(metres(y, x, grid_mapping="crs"), mapping=STEREOGRAPHIC)
+    found = grid(metres(y, x, grid_mapping="crs"), mapping=held(STEREOGRAPHIC))
     assert found.spacing == (found.metric[0].mean(), found.metric[1].mean())
     low, high = (float(f"{value:.4g}") for value in (1e3 / found.metric[0].max(), 1e3 / found.metric[0].min()))
     assert found.description == f"from x and y by the map factor of 'crs' ({low:g} to {high:g})"

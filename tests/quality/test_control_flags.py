@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from xvar.cf.axes import Axes
-from xvar.quality.flags import quality_notes
+from xvar.quality.control import quality_notes
 
 DIMS = ("t", "y", "x")
 AXES = Axes(*DIMS)

@@ -7,7 +7,7 @@ import pyproj
 import pytest
 
 from tests.cf.grid.records import STEREOGRAPHIC
-from xvar.cf.positions import along_line, on_curvilinear
+from xvar.cf.geodesy import along_line, on_curvilinear
 
 SIDE, STEP = 12, 1e4
 BACK = pyproj.Transformer.from_crs(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xvar.cf.detection import NOTHING, detected, undeclared_nodata
+from xvar.cf.kinds import NOTHING, detected, undeclared_nodata
 
 DBZ, ANY = (-130.0, 130.0), (0.0, 3000.0)
 

@@ -1,0 +1,299 @@
+"""Geometry of a grid: its spacing in metres, by the kind of the grid, and the directions of its axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xvar.cf import geodesy
+from xvar.cf.axes import Axes, in_memory
+from xvar.cf.geodesy import EARTH_RADIUS, Floats, mapping_name
+from xvar.cf.grid.coordinates import (
+    Line,
+    ascends,
+    coordinate_along,
+    coordinate_line,
+    measured,
+    plane_coordinates,
+    scaled,
+)
+from xvar.errors import Faults, InputWarning, warn
+
+GridKind = Literal["projected", "geographic", "curvilinear", "index"]
+
+#: Rows beyond this latitude have columns less than 2 % as wide as at the equator.
+HIGHEST_LATITUDE = 89.0
+
+#: Lengths by the mapping and by latitude and longitude that differ more than any choice of ellipsoid explains.
+INCONSISTENT = 0.02
+
+#: Neighbours so many times farther apart than most are none: one of them has a wrong position.
+FARTHEST = 50.0
+
+_SPHERE = f"on a sphere of {EARTH_RADIUS / 1e3:g} km"
+
+
+@dataclass(frozen=True)
+class HorizontalGrid:
+    """A horizontal grid in metres, with its local spacing (dy, dx) as a metric (2, ny, nx) unless it is uniform."""
+
+    shape: tuple[int, int]  # (ny, nx)
+    spacing: tuple[float, float]  # (dy, dx), representative, positive, metres
+    metric: Floats | None  # true metres with both coordinates ascending
+    ascending: tuple[bool, bool]  # y and x along the index in the file
+    kind: GridKind  # geographic axes run east and north; all others are relative to the grid
+    periodic_x: bool  # the columns go once around the Earth
+    description: str  # the origin of the metres
+
+    @classmethod
+    def of_metric(
+        cls, metric: Floats, ascending: tuple[bool, bool], kind: GridKind, description: str, *, periodic_x: bool = False
+    ) -> HorizontalGrid:
+        """Return a grid of local spacing (2, ny, nx), which its mean represents."""
+        spacing = (float(metric[0].mean()), float(metric[1].mean()))
+        return cls((metric.shape[1], metric.shape[2]), spacing, metric, ascending, kind, periodic_x, description)
+
+
+def stated_grid(array: xr.DataArray, axes: Axes, faults: Faults, dx: Any, dy: Any) -> HorizontalGrid | None:
+    """Spacing as the user states it; the coordinates, if any, give the direction alone."""
+    count = len(faults)
+    for label, value in (("dx", dx), ("dy", dy)):
+        try:
+            valid = not isinstance(value, bool) and 0 < float(value) < np.inf
+        except (TypeError, ValueError):
+            valid = False
+        if not valid:
+            faults.add(
+                code="spacing-invalid",
+                found=f"{label}={value!r}",
+                expected="both dx= and dy=, positive metres",
+                fix="dx=1000.0, dy=1000.0",
+            )
+    if len(faults) > count:
+        return None
+    ascending = []
+    for coordinate in (coordinate_along(array, dim) for dim in (axes.y, axes.x)):
+        direction = True if coordinate is None else ascends(coordinate)
+        if coordinate is not None and direction is None:
+            coordinate_line(coordinate, faults)
+        ascending.append(direction is not False)
+    if len(faults) > count:
+        return None
+    shape, spacing = (array.sizes[axes.y], array.sizes[axes.x]), (float(dy), float(dx))
+    description = f"dx = {spacing[1]:g} m, dy = {spacing[0]:g} m as stated in the call"
+    return HorizontalGrid(shape, spacing, None, (ascending[0], ascending[1]), "index", False, description)
+
+
+def geographic_grid(
+    y: xr.DataArray, x: xr.DataArray, faults: Faults, *, rotated: bool = False
+) -> HorizontalGrid | None:
+    """Spacing on the sphere, R dlat and R cos(lat) dlon; of a rotated pole relative to the grid."""
+    count = len(faults)
+    _check_latitudes(y, faults)
+    rows, columns = coordinate_line(y, faults), _columns(x, faults)
+    if rows is None or columns is None or len(faults) > count:
+        return None
+    periodic = columns.uniform and abs(columns.extent - 360) < 0.5 * columns.step
+    degree = np.deg2rad(1.0) * EARTH_RADIUS
+    metric = np.stack(
+        np.broadcast_arrays(
+            (degree * rows.spacing)[:, None],
+            degree * np.cos(np.deg2rad(rows.values))[:, None] * columns.spacing[None, :],
+        )
+    )
+    name = "rotated latitude and longitude" if rotated else "latitude and longitude"
+    return HorizontalGrid.of_metric(
+        metric,
+        (rows.ascending, columns.ascending),
+        "curvilinear" if rotated else "geographic",
+        f"from {name} {_SPHERE}" + (", columns around the globe" if periodic else ""),
+        periodic_x=periodic,
+    )
+
+
+def _check_latitudes(y: xr.DataArray, faults: Faults) -> None:
+    latitudes = np.asarray(in_memory(y), dtype=np.float64)
+    highest = float(np.nanmax(np.abs(latitudes))) if latitudes.size else 0.0
+    if highest > 90 + 1e-6:
+        index = int(np.nanargmax(np.abs(latitudes)))
+        faults.add(
+            code="latitude-out-of-range",
+            variable=y.name,
+            dimension=y.dims[0],
+            index=index,
+            found=f"latitude {latitudes[index]:g} at index {index}: |lat| > 90",
+            expected="latitudes between -90 and 90",
+            fix="latitude and longitude may be swapped: check which coordinate belongs to which dimension",
+        )
+    elif highest > HIGHEST_LATITUDE:
+        faults.add(
+            code="pole",
+            variable=y.name,
+            dimension=y.dims[0],
+            found=f"rows at |lat| = {highest:g}",
+            expected=f"|lat| <= {HIGHEST_LATITUDE:g}: columns of a latitude-longitude grid meet at the pole",
+            fix=f"ds.where(abs(ds[{str(y.name)!r}]) <= {HIGHEST_LATITUDE:g}, drop=True), or a polar projection",
+        )
+
+
+def _columns(x: xr.DataArray, faults: Faults) -> Line | None:
+    """Return longitudes without the step of 360 degrees at which the numbering starts again."""
+    values = in_memory(x)
+    steps = np.diff(np.asarray(values, dtype=np.float64))
+    if steps.size > 1 and ((steps > 0).all() or (steps < 0).all()) and np.abs(steps).max() > 180:
+        name = str(x.name)
+        other = f"(ds[{name!r}] + 180) % 360 - 180" if values.max() > 180 else f"ds[{name!r}] % 360"
+        faults.add(
+            code="longitude-wrapped",
+            variable=x.name,
+            dimension=x.dims[0],
+            found=f"longitudes {float(values.min()):g} to {float(values.max()):g} in sorted order, with a gap of half "
+            "the globe or more between two columns: an area across the meridian at which the numbering starts, sorted",
+            expected="columns from west to east",
+            fix=f"ds = ds.assign_coords({{{name!r}: {other}}}).sortby({name!r})",
+        )
+        return None
+    if np.isfinite(values).all() and (np.abs(steps) > 180).any():
+        # In the file's own precision, so that the tolerance for rounding stays the one of that precision.
+        x = x.copy(data=np.unwrap(values.astype(np.float64), period=360.0).astype(values.dtype))
+    columns = coordinate_line(x, faults)
+    if columns is not None and columns.extent > 360 * (1 + 1e-6) and columns.extent - 360 > 0.5 * columns.step:
+        faults.add(
+            code="longitude-repeated",
+            variable=x.name,
+            dimension=x.dims[0],
+            found=f"longitudes over {columns.values[-1] - columns.values[0]:g} degrees: columns that repeat others",
+            expected="each longitude once, less than 360 degrees from first to last",
+            fix=f"ds.isel({x.dims[0]}=slice(None, -1))",
+        )
+        return None
+    return columns
+
+
+def projected_grid(
+    array: xr.DataArray, lines: tuple[Line, Line], ascending: tuple[bool, bool], faults: Faults, reference: Any | None
+) -> HorizontalGrid | None:
+    """Spacing by the map if it can be read, else by the coordinates as they are."""
+    rows, columns = lines
+    name = mapping_name(array)
+    if reference is not None:
+        metric = _by_mapping(lines, reference)
+        if metric is None:
+            faults.add(
+                code="mapping-domain",
+                variable=array.name,
+                found=f"x and y outside the domain of the grid mapping {name!r}",
+                expected="coordinates that belong to the mapping",
+                fix="check the units of x and y and the grid mapping, crop to the Earth's disk, or drop its attribute",
+            )
+            return None
+        factors = rows.step / metric[0]
+        description = f"from x and y by the map factor of {name!r} ({factors.min():.4g} to {factors.max():.4g})"
+        return HorizontalGrid.of_metric(metric, ascending, "projected", description)
+    why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
+    unchecked = f"not checked against a map projection, since {why}"
+    if name is not None:  # the file states a projection, and it is lost: distances may be some percent off
+        warn(
+            f"variable {array.name!r}: x and y taken as true metres, {unchecked}; add the variable that the attribute "
+            "grid_mapping names, or drop the attribute",
+            InputWarning,
+        )
+    description = f"from x and y as they are: {unchecked}"
+    if not (rows.uniform and columns.uniform):
+        metric = np.stack(np.broadcast_arrays(rows.spacing[:, None], columns.spacing[None, :]))
+        return HorizontalGrid.of_metric(metric, ascending, "projected", description)
+    shape = (rows.values.size, columns.values.size)
+    return HorizontalGrid(shape, (rows.step, columns.step), None, ascending, "projected", False, description)
+
+
+def _by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
+    """Return the true spacing (2, y, x) by the local factor of a map; None outside of it."""
+    rows, columns = lines
+    return geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
+
+
+def curvilinear_grid(
+    array: xr.DataArray,
+    plane: tuple[Floats, Floats],
+    lines: tuple[Line, Line] | None,
+    ascending: tuple[bool, bool],
+    faults: Faults,
+    reference: Any | None,
+) -> HorizontalGrid | None:
+    """Spacing by great circles, to check the spacing of the grid mapping, if there is one."""
+    metric = geodesy.neighbour_spacing(*plane)
+    metric = metric[:, :: 1 if ascending[0] else -1, :: 1 if ascending[1] else -1].copy()
+    repeated = metric.min() <= 0
+    distance = -metric if repeated else metric / np.median(metric, axis=(1, 2), keepdims=True)
+    if repeated or distance.max() > FARTHEST:
+        axis, row, column = (int(index) for index in np.unravel_index(int(distance.argmax()), metric.shape))
+        faults.add(
+            code="position-repeated" if repeated else "position-outlier",
+            variable=array.name,
+            index=(row, column),
+            found="neighbouring points at the same latitude and longitude"
+            if repeated
+            else f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours; most are "
+            f"{np.median(metric[axis]) / 1e3:.4g} km apart",
+            expected="a position of its own for every point" if repeated else "smooth 2-D latitude and longitude",
+            fix="correct the 2-D latitude and longitude, or drop them and state dx=, dy=",
+        )
+        return None
+    by_map = None if lines is None or reference is None else _by_mapping(lines, reference)
+    difference = 0.0 if by_map is None else float(np.abs(by_map / metric - 1).max())
+    if difference > INCONSISTENT:
+        faults.add(
+            code="mapping-inconsistent",
+            variable=array.name,
+            found=f"the mapping {mapping_name(array)!r} differs by {difference:.1%} from 2-D latitude and longitude",
+            expected=f"spacings that agree to {INCONSISTENT:.0%}",
+            fix="correct the grid mapping or the coordinates, or drop the one that is wrong",
+        )
+        return None
+    kind: GridKind = "curvilinear" if lines is None else "projected"
+    return HorizontalGrid.of_metric(
+        metric, ascending, kind, f"from 2-D latitude and longitude, great circles {_SPHERE}"
+    )
+
+
+def axis_directions(
+    array: xr.DataArray, axes: Axes, grid: HorizontalGrid, faults: Faults, *, mapping: xr.Dataset | None = None
+) -> Floats | None:
+    r"""Return unit vectors (axis, component, y, x) along increasing x and y, towards east and north; None with a fault.
+
+    A motion :math:`u\, e_x + v\, e_y`, of which u and v are metres a second along each axis, has the components
+
+    .. math:: u_{east} = u\, e_x^{east} + v\, e_y^{east}, \qquad u_{north} = u\, e_x^{north} + v\, e_y^{north}
+
+    also if the axes are not at right angles. Directions are those of the grid mapping if it can be read, else of 2-D
+    latitude and longitude, in the order of the file.
+    """
+    if grid.kind == "geographic":
+        return np.array(np.broadcast_to(np.eye(2)[:, :, None, None], (2, 2, *grid.shape)), dtype=np.float64)
+    y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
+    quantities = (measured(y), measured(x))
+    reference = geodesy.projection_of(array, mapping)
+    if y is not None and x is not None and reference is not None:
+        fits = quantities == (("angle", "angle") if reference.is_geographic else ("length", "length"))
+        by_map = geodesy.projected_directions(reference, scaled(y), scaled(x)) if fits else None
+        if by_map is not None:
+            return by_map
+    count = len(faults)
+    plane = plane_coordinates(array, axes, faults)
+    if plane is not None:
+        signs = np.array([1.0 if up else -1.0 for up in reversed(grid.ascending)])
+        return np.asarray(geodesy.directions_of_positions(*plane) * signs[:, None, None, None])
+    if len(faults) == count:
+        name = mapping_name(array)
+        faults.add(
+            code="north-unknown",
+            variable=array.name,
+            found="a grid without the direction of north: no 2-D latitude and longitude, and "
+            + ("no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"),
+            expected="a readable grid mapping, or 2-D latitude and longitude",
+            fix="add the coordinates before the analysis, ds.assign_coords(lat=(('y', 'x'), ...), lon=...)",
+        )
+    return None
