@@ -9,7 +9,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 def printable(text: object, *, keep: str = "") -> str:
@@ -197,3 +199,9 @@ class Faults:
         """Raise InputError with all faults, if any."""
         if self._found:
             raise InputError(*self._found)
+
+    def require(self, read: Result | None) -> Result:
+        """Return what was read; raise InputError with all faults, if any."""
+        self.raise_if_any()
+        assert read is not None
+        return read

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial as bound
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +34,30 @@ PARTS = ("transient", "growth", "power_limit")
 KINDS: tuple[Kind, ...] = ("sharp", "mean")
 #: Longest forecast of xvar's own methods and models, in frames: 12 hours of 5-minute radar images.
 HORIZON = 144
+#: Code of a fault -> what is expected, and the fix.
+_FAULTS = {
+    "variable-missing": (
+        "every variable that assimilate() wrote",
+        "analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
+    ),
+    "model-not-stated": ("the model of the forecast: one of your own is in no file", "forecast(lead, dynamics=model)"),
+    "lead-too-short": (
+        "a lead of at least one step",
+        'a longer lead, or a shorter one of every=, such as every="5min"',
+    ),
+    "lead-too-long": (
+        f"a lead of at most {HORIZON} frames, {{longest:g}} s",
+        'forecast("{longest:g}s"), or a model of your own, forecast(lead, dynamics=model)',
+    ),
+    "part-unknown": (
+        f"parts of the forecast: {', '.join(PARTS)}",
+        'such as without="growth", or without=("transient", "growth")',
+    ),
+    "members-invalid": ("a number of members, at least 2", "members=20"),
+    "seed-invalid": ("a whole number from 0", "seed=0"),
+    "seed-without-members": ("a seed of an ensemble", "members=20, seed={seed!r}"),
+    "members-of-mean": ("members of the sharp forecast", 'forecast(lead, members=20).mean("member", keep_attrs=True)'),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +84,6 @@ class _Options:
         kind = "" if self.kind == "sharp" else f", kind {self.kind}"
         members = "" if self.members is None else f", {self.members} members from seed {self.seed}"
         return kind + members + "".join(f", without {part}" for part in self.without)
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Return the global attributes of the forecast."""
-        return {"forecast_kind": self.kind} | ({} if self.members is None else {"forecast_seed": self.seed})
 
 
 def forecast(
@@ -154,26 +172,24 @@ def forecast(
     horizon = parse_duration(lead, "lead", faults)
     step = None if every is None else parse_duration(every, "every", faults)
     options = _read_options(kind, members, seed, without, faults)
-    faults.raise_if_any()
-    assert analysed is not None
-    assert horizon is not None
+    analysed, horizon = faults.require(analysed), faults.require(horizon)
     configuration = analysed.configuration
     by_model = dynamics is not None or configuration.has_state
     model = _model(configuration, dynamics, faults) if by_model else None
     leads = _leads(horizon, step, configuration.frame, faults, limited=model is None or _is_of_xvar(model))
-    if by_model and model is not None:
-        _refuse_with_model(options, faults)
-        names = [name for parts in _components(data, analysed, model).values() for name in parts]
-        _refuse_missing(data, [*names, *configuration.parameters], faults)
-    elif not by_model:
-        _refuse_unmeasured(options, configuration, faults)
-        faults.raise_if_any()
-        _refuse_missing(data, _written(configuration, options), faults)
+    _refuse_options(options, configuration, faults, by_model=by_model)
+    if by_model:
+        names = [*_state(data, analysed, model), *configuration.parameters]
+    else:
+        names = _read_from_images(configuration, options)
+    for name in names:
+        if name not in data:
+            _refuse(faults, "variable-missing", "an analysis without it", variable=name)
     faults.raise_if_any()
     fields = _integrate(data, analysed, leads, model) if by_model else _extrapolate(data, analysed, leads, options)
     result = _labelled(data, analysed, leads, fields)
     if not by_model:
-        result.attrs |= options.attributes
+        result.attrs |= {"forecast_kind": options.kind} | ({} if members is None else {"forecast_seed": options.seed})
     return to_cf(result, data, action=f'forecast("{configuration.variable}", {horizon:g} s{options.words})')
 
 
@@ -183,132 +199,6 @@ def _with_windows(data: xr.Dataset) -> xr.Dataset:
         return data
     moments = {name: data[name].expand_dims("window") for name in ("time", "forecast_reference_time")}
     return data.drop_vars("window", errors="ignore").expand_dims("window").assign_coords(moments)
-
-
-def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[str], faults: Faults) -> _Options:
-    """Check the options of the extrapolation."""
-    if kind not in KINDS:
-        faults.check_choice("kind", kind, KINDS, "sharp")
-    if members is not None and (not _is_whole(members) or members < 2):
-        faults.add(
-            code="members-invalid",
-            found=f"members={members!r}",
-            expected="a number of members, at least 2",
-            fix="members=20",
-        )
-    if seed is not None and (not _is_whole(seed) or seed < 0):
-        faults.add(code="seed-invalid", found=f"seed={seed!r}", expected="a whole number from 0", fix="seed=0")
-    if seed is not None and members is None:
-        faults.add(
-            code="seed-without-members",
-            found=f"seed={seed!r} without members=",
-            expected="a seed of an ensemble",
-            fix=f"members=20, seed={seed!r}",
-        )
-    if kind == "mean" and members is not None:
-        faults.add(
-            code="members-of-mean",
-            found=f'members={members!r} with kind="mean"',
-            expected="members of the sharp forecast",
-            fix='forecast(lead, members=20).mean("member", keep_attrs=True)',
-        )
-    names = (without,) if isinstance(without, str) or not isinstance(without, Iterable) else tuple(without)
-    for name in names:
-        if name not in PARTS:
-            faults.add(
-                code="part-unknown",
-                found=f"without={name!r}",
-                expected=f"parts of the forecast: {', '.join(PARTS)}",
-                fix='such as without="growth", or without=("transient", "growth")',
-            )
-    parts = tuple(part for part in PARTS if part in names)
-    return _Options(kind, parts, members, 0 if seed is None else seed)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _leads(horizon: float, step: float | None, frame: float, faults: Faults, *, limited: bool) -> tuple[float, ...]:
-    """Return the lead times in seconds."""
-    step = frame if step is None else step
-    count = math.floor(horizon / step + 1e-6)
-    if count < 1:
-        faults.add(
-            code="lead-too-short",
-            found=f"lead of {horizon:g} s, less than the {step:g} s between forecasts",
-            expected="a lead of at least one step",
-            fix='a longer lead, or a shorter one of every=, such as every="5min"',
-        )
-    if limited and horizon > HORIZON * frame * (1 + 1e-6):
-        faults.add(
-            code="lead-too-long",
-            found=f"lead of {horizon:g} s, {horizon / frame:.0f} times the {frame:g} s between frames",
-            expected=f"a lead of at most {HORIZON} frames, {HORIZON * frame:g} s",
-            fix=f'forecast("{HORIZON * frame:g}s"), or a model of your own, forecast(lead, dynamics=model)',
-        )
-        return ()
-    return tuple(step * (index + 1) for index in range(count))
-
-
-def _is_of_xvar(model: Any) -> bool:
-    """Return whether a model is one of xvar's for images."""
-    from xvar.core.models.advection import Advection
-
-    return isinstance(model, Advection)
-
-
-def _refuse_with_model(options: _Options, faults: Faults) -> None:
-    """Refuse options of the extrapolation for a forecast by a model."""
-    given = {
-        "without": options.without or None,
-        "kind": None if options.kind == "sharp" else options.kind,
-        "members": options.members,
-    }
-    for name, value in given.items():
-        if value is not None:
-            faults.add(
-                code="option-of-images",
-                found=f"{name}={value!r} with a forecast by a model",
-                expected="the extrapolation of images, which alone has it",
-                fix=f"leave out {name}=",
-            )
-
-
-def _refuse_unmeasured(options: _Options, configuration: Configuration, faults: Faults) -> None:
-    """Refuse the forecast of least error and ensembles of variables for which they were not measured."""
-    if configuration.kind == "rain":
-        return
-    given = [] if options.kind == "sharp" else [f"kind={options.kind!r}"]
-    given += [] if options.members is None else [f"members={options.members}"]
-    for option in given:
-        faults.add(
-            code="of-rain-alone",
-            variable=configuration.variable,
-            found=f"{option} of a variable that is no rain but {configuration.kind}",
-            expected="rain, the only variable for which it is measured",
-            fix=f"leave out {option.partition('=')[0]}=",
-        )
-
-
-def _written(configuration: Configuration, options: _Options) -> list[str]:
-    """Return the variables of an analysis of images that a forecast reads."""
-    names = [f"{configuration.variable}_observed", configuration.variable, "u", "v", "image_scale", "status"]
-    names += [] if configuration.transient is None else ["u_transient", "v_transient", "growth"]
-    return names + ([] if options.members is None else ["octave_correlation", "growth_error"])
-
-
-def _refuse_missing(data: xr.Dataset, names: Sequence[str], faults: Faults) -> None:
-    """Refuse an analysis without a variable that it wrote."""
-    for name in names:
-        if name not in data:
-            faults.add(
-                code="variable-missing",
-                variable=name,
-                found="an analysis without it",
-                expected="every variable that assimilate() wrote",
-                fix="analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
-            )
 
 
 def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
@@ -324,50 +214,95 @@ def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
     return None if grid is None else Analysed(configuration, grid, plane)
 
 
+def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[str], faults: Faults) -> _Options:
+    """Check the options of the extrapolation."""
+    faults.check_choice("kind", kind, KINDS, "sharp")
+    drawn, seeded = members is not None, seed is not None
+    found = {
+        "members-invalid": drawn and not _is_whole(members, 2) and f"members={members!r}",
+        "seed-invalid": seeded and not _is_whole(seed, 0) and f"seed={seed!r}",
+        "seed-without-members": seeded and not drawn and f"seed={seed!r} without members=",
+        "members-of-mean": kind == "mean" and drawn and f'members={members!r} with kind="mean"',
+    }
+    for code, text in found.items():
+        if text:
+            _refuse(faults, code, text, seed=seed)
+    names = (without,) if isinstance(without, str) or not isinstance(without, Iterable) else tuple(without)
+    for name in names:
+        if name not in PARTS:
+            _refuse(faults, "part-unknown", f"without={name!r}")
+    return _Options(kind, tuple(part for part in PARTS if part in names), members, seed or 0)
+
+
+def _refuse(faults: Faults, code: str, found: str, variable: str | None = None, **values: Any) -> None:
+    """Add a fault of the table."""
+    expected, fix = (text.format(**values) for text in _FAULTS[code])
+    faults.add(code=code, variable=variable, found=found, expected=expected, fix=fix)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= least)
+
+
+def _leads(horizon: float, step: float | None, frame: float, faults: Faults, *, limited: bool) -> tuple[float, ...]:
+    """Return the lead times in seconds."""
+    step = frame if step is None else step
+    count = math.floor(horizon / step + 1e-6)
+    if count < 1:
+        _refuse(faults, "lead-too-short", f"lead of {horizon:g} s, less than the {step:g} s between forecasts")
+    if limited and horizon > HORIZON * frame * (1 + 1e-6):
+        found = f"lead of {horizon:g} s, {horizon / frame:.0f} times the {frame:g} s between frames"
+        _refuse(faults, "lead-too-long", found, longest=HORIZON * frame)
+        return ()
+    return tuple(step * (index + 1) for index in range(count))
+
+
 def _model(configuration: Configuration, dynamics: Any, faults: Faults) -> Any:
     """Return the model of the forecast."""
     model = configuration.model() if dynamics is None else dynamics
     if isinstance(model, str):
         model = named_models().get(model, model)
     if model is None or isinstance(model, str):
-        faults.add(
-            code="model-not-stated",
-            found=f"dynamics={dynamics!r} for an analysis by {configuration.dynamics}",
-            expected="the model of the forecast: one of your own is in no file",
-            fix="forecast(lead, dynamics=model)",
-        )
+        _refuse(faults, "model-not-stated", f"dynamics={dynamics!r} for an analysis by {configuration.dynamics}")
     return model
 
 
-def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], model: Any) -> dict[str, xr.DataArray]:
-    """Return the variables of the state at all leads, by the model."""
-    configuration, plane = analysed.configuration, analysed.plane
-    components = _components(data, analysed, model)
-    state = [_at_end(data, name) for parts in components.values() for name in parts]
-    held = {name: data[name].ndim > 1 for name in configuration.parameters}
-    solve = bound(
-        integrate_windows,
-        grid=analysed.grid,
-        model=model,
-        components=components,
-        leads=leads,
-        frame=configuration.frame,
-        dtype=configuration.dtype,
-        device=configuration.device,
-        parameters=held,
-    )
-    fields = [*state, *(data[name] for name in held)]
-    results = xr.apply_ufunc(
-        solve if len(state) > 1 else bound(_only, solve),
-        *(field.drop_vars(list(field.coords)) for field in fields),
-        input_core_dims=[*[plane] * len(state), *(plane if is_field else () for is_field in held.values())],
-        output_core_dims=[("lead_time", *plane)] * len(state),
-        dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {"lead_time": len(leads)}, "allow_rechunk": True},
-        output_dtypes=[configuration.dtype] * len(state),
-    )
-    names = tuple(name for parts in components.values() for name in parts)
-    return dict(zip(names, results if len(names) > 1 else (results,), strict=True))
+def _is_of_xvar(model: Any) -> bool:
+    """Return whether a model is one of xvar's for images."""
+    from xvar.core.models.advection import Advection
+
+    return isinstance(model, Advection)
+
+
+def _refuse_options(options: _Options, configuration: Configuration, faults: Faults, *, by_model: bool) -> None:
+    """Refuse options of images for a model, and those that were measured for rain alone for another variable."""
+    if not by_model and configuration.kind == "rain":
+        return
+    given: dict[str, Any] = {"kind": None if options.kind == "sharp" else options.kind, "members": options.members}
+    fault: dict[str, Any] = {
+        "code": "of-rain-alone",
+        "variable": configuration.variable,
+        "expected": "rain, the only variable for which it is measured",
+    }
+    of = f"of a variable that is no rain but {configuration.kind}"
+    if by_model:
+        given = {"without": options.without or None, **given}
+        fault = {"code": "option-of-images", "expected": "the extrapolation of images, which alone has it"}
+        of = "with a forecast by a model"
+    for name, value in given.items():
+        if value is not None:
+            faults.add(found=f"{name}={value!r} {of}", fix=f"leave out {name}=", **fault)
+
+
+def _read_from_images(configuration: Configuration, options: _Options) -> list[str]:
+    """Return the variables of an analysis of images that a forecast reads."""
+    names = [f"{configuration.variable}_observed", configuration.variable, "u", "v", "image_scale", "status"]
+    names += [] if configuration.transient is None else ["u_transient", "v_transient", "growth"]
+    return names + (["octave_correlation", "growth_error"] if options.members and configuration.kind == "rain" else [])
+
+
+def _state(data: xr.Dataset, analysed: Analysed, model: Any) -> list[str]:
+    return [name for parts in _components(data, analysed, model).values() for name in parts]
 
 
 def _components(data: xr.Dataset, analysed: Analysed, model: Any) -> dict[str, tuple[str, ...]]:
@@ -382,75 +317,94 @@ def _components(data: xr.Dataset, analysed: Analysed, model: Any) -> dict[str, t
     return {name: (name,) for name in (configuration.variable, "u", "v")}
 
 
-def _only(solve: Any, *fields: NDArray[Any]) -> NDArray[Any]:
-    """Return the one result of a model of one variable."""
-    (result,) = solve(*fields)
-    return np.asarray(result)
+def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], model: Any) -> dict[str, xr.Variable]:
+    """Return the variables of the state at all leads, by the model."""
+    configuration = analysed.configuration
+    names = _state(data, analysed, model)
+    solve = bound(
+        integrate_windows,
+        model=model,
+        components=_components(data, analysed, model),
+        parameters={name: data[name].ndim > 1 for name in configuration.parameters},
+    )
+    fields = [*(_at_end(data, name) for name in names), *(data[name] for name in configuration.parameters)]
+    dims = ("lead_time", *analysed.plane)
+    results = _by_window(solve, fields, analysed, leads, [dims] * len(names), [configuration.dtype] * len(names))
+    return dict(zip(names, results, strict=True))
 
 
 def _extrapolate(
     data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], options: _Options
-) -> dict[str, xr.DataArray]:
-    """Extrapolate images, window by window if the analysis is lazy."""
-    configuration, plane = analysed.configuration, analysed.plane
-    name, windows = configuration.variable, np.arange(data.sizes["window"])
+) -> dict[str, xr.Variable]:
+    """Extrapolate images."""
+    configuration, name = analysed.configuration, analysed.configuration.variable
     # Holes of the last image are filled by what the motion brought there from earlier ones.
     fields = {"observed": data[f"{name}_observed"].fillna(_at_end(data, name))}
     fields |= {part: _at_end(data, part) for part in ("u", "v")}
     nothing = xr.zeros_like(fields["u"])
     fading = ("u_transient", "v_transient", "growth")
     fields |= {part: nothing if configuration.transient is None else data[part] for part in fading}
-    nowcast = _without(configuration.nowcast(), options)
     if "transient" in options.without:
         fields |= {part: fields[part] - fields[f"{part}_transient"] for part in ("u", "v")}
-    fields |= {part: data[part] for part in ("image_scale", "status")} | {
-        "number": xr.DataArray(windows, dims="window")
-    }
-    core_dims: list[tuple[Hashable, ...]] = [*[plane] * 6, (), (), ()]
-    ensemble = None
+    fields |= {part: data[part] for part in ("image_scale", "status")}
+    fields["number"] = xr.DataArray(np.arange(data.sizes["window"]), dims="window")
+    dims, ensemble = ("lead_time", *analysed.plane), None
     if options.members is not None:
         from xvar.core.methods.ensemble import Ensemble
 
         ensemble = Ensemble(options.members)
         fields |= {part: data[part] for part in ("octave_correlation", "growth_error")}
         fields["seed"] = xr.DataArray(window_seeds(data["forecast_reference_time"].values, options.seed), dims="window")
-        core_dims += [("age", "octave"), ("age",), ()]
-    solve = bound(
-        extrapolate_windows,
+    solve = bound(extrapolate_windows, nowcast=_nowcast(configuration, options), ensemble=ensemble)
+    outputs = [dims if ensemble is None else ("member", *dims), dims]
+    types = [configuration.dtype, "int8"]
+    images, outside = _by_window(solve, fields.values(), analysed, leads, outputs, types, members=options.members)
+    return {name: images, "origin": outside}
+
+
+def _by_window(
+    solve: Callable[..., tuple[NDArray[Any], ...]],
+    fields: Iterable[xr.DataArray],
+    analysed: Analysed,
+    leads: tuple[float, ...],
+    outputs: Sequence[tuple[Hashable, ...]],
+    types: list[str],
+    members: int | None = None,
+) -> tuple[xr.Variable, ...]:
+    """Call a function of arrays (window, ...) and return its results, lazy if the analysis is."""
+    configuration = analysed.configuration
+    call = bound(
+        solve,
         grid=analysed.grid,
-        nowcast=nowcast,
         leads=leads,
         frame=configuration.frame,
         dtype=configuration.dtype,
         device=configuration.device,
-        ensemble=ensemble,
     )
-    steps = ("lead_time", *plane)
-    sizes = {"lead_time": len(leads)} | ({} if options.members is None else {"member": options.members})
-    images, outside = xr.apply_ufunc(
-        solve,
-        *(field.drop_vars(list(field.coords)) for field in fields.values()),
-        input_core_dims=core_dims,
-        output_core_dims=[steps if ensemble is None else ("member", *steps), steps],
+    arrays = [field.variable for field in fields]
+    sizes = {"lead_time": len(leads)} | ({} if members is None else {"member": members})
+    results = xr.apply_ufunc(
+        call if len(outputs) > 1 else lambda *values: call(*values)[0],
+        *arrays,
+        input_core_dims=[[dim for dim in array.dims if dim != "window"] for array in arrays],
+        output_core_dims=outputs,
         dask="parallelized",
         dask_gufunc_kwargs={"output_sizes": sizes, "allow_rechunk": True},
-        output_dtypes=[configuration.dtype, "int8"],
+        output_dtypes=types,
     )
-    return {name: images, "origin": outside}
+    return results if len(outputs) > 1 else (results,)
 
 
-def _without(nowcast: Nowcast, options: _Options) -> Nowcast:
+def _nowcast(configuration: Configuration, options: _Options) -> Nowcast:
     """Return the extrapolation of a kind, without the parts that are left out."""
     from xvar.core.methods.nowcast import MEAN_DAMPING
 
+    nowcast = configuration.nowcast()
     if options.kind == "mean":
         nowcast = replace(nowcast, sharpness=None, damping=MEAN_DAMPING)
-    return replace(
-        nowcast,
-        transient=None if "transient" in options.without else nowcast.transient,
-        source=None if "growth" in options.without else nowcast.source,
-        sharpness=None if "power_limit" in options.without else nowcast.sharpness,
-    )
+    fields = {"transient": "transient", "growth": "source", "power_limit": "sharpness"}
+    left_out: dict[str, Any] = {fields[part]: None for part in options.without}
+    return replace(nowcast, **left_out)
 
 
 def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
@@ -464,16 +418,17 @@ def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def _labelled(
-    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], fields: Mapping[str, xr.DataArray]
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], fields: Mapping[str, xr.Variable]
 ) -> xr.Dataset:
     configuration, plane = analysed.configuration, analysed.plane
     reference = data["forecast_reference_time"]
-    kept = {key: part for key, part in data.coords.items() if set(part.dims) <= set(plane)}
+    ahead = np.round(np.array(leads) * 1e9).astype("timedelta64[ns]")
+    durations = ahead if reference.dtype.kind == "M" else ahead.astype("timedelta64[us]").astype(object)
     mapping = {key: part for key, part in data[configuration.variable].attrs.items() if key == "grid_mapping"}
     coordinates: dict[Hashable, Any] = {
-        **kept,
-        "lead_time": ("lead_time", np.array(leads) * np.timedelta64(10**9, "ns"), attributes("lead_time")),
-        "time": (("window", "lead_time"), valid_times(reference.values, leads), dict(data["time"].attrs)),
+        **{key: part for key, part in data.coords.items() if set(part.dims) <= set(plane)},
+        "lead_time": ("lead_time", ahead, attributes("lead_time")),
+        "time": (("window", "lead_time"), reference.values[:, None] + durations, dict(data["time"].attrs)),
         "forecast_reference_time": ("window", reference.values, dict(reference.attrs)),
     }
     members = fields[configuration.variable].sizes.get("member")
@@ -484,12 +439,3 @@ def _labelled(
         attrs[configuration.variable]["ancillary_variables"] = "origin"
     variables = {name: (field.dims, field.data, attrs[name]) for name, field in fields.items()}
     return xr.Dataset(variables, coordinates, dict(data.attrs))
-
-
-def valid_times(reference: NDArray[Any], leads: tuple[float, ...]) -> NDArray[Any]:
-    """Return times (window, lead) by the calendar of the reference times (window,)."""
-    if reference.dtype.kind == "M":
-        steps = np.round(np.array(leads) * 1e9).astype("timedelta64[ns]")
-        return np.asarray(reference[:, None] + steps)
-    steps = np.array([datetime.timedelta(seconds=lead) for lead in leads], dtype=object)
-    return np.asarray(reference[:, None] + steps)

@@ -19,12 +19,15 @@ _MADE_BY: dict[Output, tuple[str, str]] = {
 def configuration_of(data: xr.Dataset, *needed: str, output: Output = "analysis") -> Configuration:
     """Return the configuration of the call that made an output, an analysis or a forecast.
 
-    InputError if the attribute ``xvar_configuration`` or one of the `needed` variables or dimensions is missing.
+    InputError if the attribute ``xvar_configuration`` or one of the `needed` variables or dimensions is missing;
+    ``{variable}`` in them is the name of the variable.
     """
-    missing = [name for name in needed if name not in data and name not in data.dims]
-    lacking = [f"the attribute {ATTRIBUTE}"] if ATTRIBUTE not in data.attrs else missing
-    if lacking:
+    known = Configuration.from_json(data.attrs[ATTRIBUTE]) if ATTRIBUTE in data.attrs else None
+    names = [] if known is None else [name.format(variable=known.variable) for name in needed]
+    missing = [name for name in names if name not in data and name not in data.dims]
+    if known is None or missing:
         expected, fix = _MADE_BY[output]
         code = "not-an-analysis" if output == "analysis" else "not-a-forecast"
-        raise InputError(Fault(f"a Dataset without {', '.join(lacking)}", expected, fix, code=code))
-    return Configuration.from_json(data.attrs[ATTRIBUTE])
+        found = f"a Dataset without {', '.join(missing) or f'the attribute {ATTRIBUTE}'}"
+        raise InputError(Fault(found, expected, fix, code=code))
+    return known

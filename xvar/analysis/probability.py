@@ -14,10 +14,8 @@ from xvar.analysis.verify.events import make_events
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes
 from xvar.cf.units import rain_rate_factor
-from xvar.errors import Faults
+from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import ATTRIBUTE, Configuration
-
-MILLIMETRES = "mm"
 
 
 def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
@@ -60,14 +58,10 @@ def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
     limits = xr.DataArray(np.array(events.limits, dtype=members.dtype), dims="threshold")
     share = (members >= limits).mean("member", dtype=members.dtype).where(members.notnull().all("member"))
     share = share.transpose("threshold", *(dim for dim in members.dims if dim != "member"))
-    coordinate = (
-        "threshold",
-        np.array(events.thresholds),
-        attributes("threshold", units=events.units, kind=configuration.kind),
-    )
     own = f"probability_of_{name}_above_threshold"
     result = _labelled(data, own, share, attributes("event_probability", variable=name))
-    result = result.assign_coords(threshold=coordinate)
+    attrs = attributes("threshold", units=events.units, kind=configuration.kind)
+    result["threshold"] = ("threshold", np.array(events.thresholds), attrs)
     result = result.squeeze("threshold") if np.ndim(above) == 0 else result
     return to_cf(result, data, action=f'probability("{name}", above={above})')
 
@@ -95,14 +89,8 @@ def quantiles(data: xr.Dataset, levels: Sequence[float] = (0.1, 0.5, 0.9)) -> xr
     name = _with_members(data).variable
     chosen = np.atleast_1d(np.asarray(levels))
     if chosen.ndim != 1 or chosen.dtype.kind not in "iuf" or not ((chosen >= 0) & (chosen <= 1)).all():
-        faults = Faults()
-        faults.add(
-            code="levels-invalid",
-            found=f"levels={levels!r}",
-            expected="numbers from 0 to 1",
-            fix="levels=(0.1, 0.5, 0.9)",
-        )
-        faults.raise_if_any()
+        fix = "levels=(0.1, 0.5, 0.9)"
+        raise InputError(Fault(f"levels={levels!r}", "numbers from 0 to 1", fix, code="levels-invalid"))
     members = data[name]
     values = members.quantile(chosen, "member", skipna=False).astype(members.dtype)
     result = _labelled(data, name, values, dict(members.attrs))
@@ -136,41 +124,27 @@ def accumulation(data: xr.Dataset) -> xr.Dataset:
     rain = data[name]
     factor = rain_rate_factor(str(rain.attrs.get("units", "1")), configuration.interval)
     if configuration.kind != "rain" or factor is None:
-        faults = Faults()
-        faults.add(
-            code="rain-without-rate",
-            variable=name,
-            found=f"{configuration.kind} in {rain.attrs.get('units', 'no units')!r}",
-            expected="a rate of rain, or an amount over a known interval",
-            fix=f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it",
-        )
-        faults.raise_if_any()
-    assert factor is not None
+        found = f"{configuration.kind} in {rain.attrs.get('units', 'no units')!r}"
+        expected = "a rate of rain, or an amount over a known interval"
+        fix = f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it"
+        raise InputError(Fault(found, expected, fix, name, code="rain-without-rate"))
     hours = (data["lead_time"] / np.timedelta64(3600, "s")).drop_vars(list(data["lead_time"].coords))
     steps = hours.copy(data=np.diff(hours.values, prepend=0.0))
     amount = (rain * (steps * factor).astype(rain.dtype)).cumsum("lead_time", skipna=False)
     own = f"{name}_accumulation"
-    result = _labelled(
-        data, own, amount.transpose(*rain.dims), attributes("accumulation", variable=name, units=MILLIMETRES)
-    )
+    attrs = attributes("accumulation", variable=name, units="mm")
+    result = _labelled(data, own, amount.transpose(*rain.dims), attrs)
     result.attrs[ATTRIBUTE] = replace(configuration, variable=own, kind="other", interval=None).to_json()
     return to_cf(result, data, action=f'accumulation("{name}")')
 
 
 def _with_members(data: xr.Dataset) -> Configuration:
     """Return the configuration of a forecast with members."""
-    configuration = configuration_of(data, "lead_time", output="forecast")
-    configuration_of(data, configuration.variable, output="forecast")
-    if "member" not in data[configuration.variable].dims:
-        faults = Faults()
-        faults.add(
-            code="members-missing",
-            variable=configuration.variable,
-            found="a forecast without members",
-            expected="an ensemble",
-            fix='analysis.var4d.forecast("30min", members=20)',
-        )
-        faults.raise_if_any()
+    configuration = configuration_of(data, "lead_time", "{variable}", output="forecast")
+    name = configuration.variable
+    if "member" not in data[name].dims:
+        fix = 'analysis.var4d.forecast("30min", members=20)'
+        raise InputError(Fault("a forecast without members", "an ensemble", fix, name, code="members-missing"))
     return configuration
 
 

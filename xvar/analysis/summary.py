@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
 from xvar.cf.metadata import STATUS
@@ -57,32 +56,25 @@ def summary(data: xr.Dataset) -> Summary:
         If `data` is no analysis.
     """
     configuration = configuration_of(data, "status")
-    lines = [
-        *_windows(data, configuration),
-        *_cost(data, configuration),
-        *_observations(data),
-        *_motion(data),
-        *_choices(data, configuration),
-    ]
-    return Summary("\n".join(lines))
+    parts = (_windows, _cost, _observations, _motion, _choices)
+    return Summary("\n".join(line for part in parts for line in part(data, configuration)))
 
 
 def _windows(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
     status = np.atleast_1d(data["status"].values)
     windows, frames = _count(status.size, "window"), _count(data.sizes.get("step", 1), "frame")
     yield f"{configuration.variable} ({configuration.kind}): {windows} of {frames}"
-    method = getattr(configuration, "method", None)
-    if method is not None:
-        yield f"method: {method}"
-    times = data["time"].values.ravel()
-    times = times[~np.isnat(times)] if times.dtype.kind == "M" else times[times != np.array(None)]
+    yield f"method: {configuration.method}"
+    times = data["time"].values[data["time"].notnull().values]
     if times.size:
-        every = f", a frame each {_duration(configuration.frame)}"
-        yield f"times: {_moment(times.min())} to {_moment(times.max())}{every}"
+        first, last = (str(moment).partition(".")[0] for moment in (times.min(), times.max()))
+        yield f"times: {first} to {last}, a frame each {_duration(configuration.frame)}"
     for code, word in enumerate(STATUS):
         which = np.flatnonzero(status == code)
         if which.size:
-            named = "" if which.size == status.size else f" ({_listed(which)})"
+            more = f" and {which.size - LISTED} more" if which.size > LISTED else ""
+            listed = f"window{'s' if which.size > 1 else ''} " + ", ".join(map(str, which[:LISTED])) + more
+            named = "" if which.size == status.size else f" ({listed})"
             remedy = f": {REMEDIES[word]}" if word in REMEDIES else ""
             yield f"{which.size} {_words(word)}{named}{remedy}"
 
@@ -110,7 +102,7 @@ def _cost(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
             yield f"2 J over the number of observations: {_span(ratio, '.3g')} ({words})"
 
 
-def _observations(data: xr.Dataset) -> Iterator[str]:
+def _observations(data: xr.Dataset, _configuration: Configuration) -> Iterator[str]:
     for name in ("evaluations", "number_of_observations"):
         if name in data:
             yield f"{_words(name)} in a window: {_span(data[name].values, ',.0f')}"
@@ -128,7 +120,7 @@ def _observations(data: xr.Dataset) -> Iterator[str]:
         yield "observations: " + ", ".join(f"{count} {_words(word)}" for word, count in counts if count)
 
 
-def _motion(data: xr.Dataset) -> Iterator[str]:
+def _motion(data: xr.Dataset, _configuration: Configuration) -> Iterator[str]:
     if {"u", "v"} <= set(data.data_vars):
         speed = np.hypot(data["u"].values, data["v"].values)
         speed = speed[np.isfinite(speed)]
@@ -169,20 +161,11 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _listed(which: NDArray[np.intp]) -> str:
-    more = f" and {which.size - LISTED} more" if which.size > LISTED else ""
-    return f"window{'s' if which.size > 1 else ''} " + ", ".join(str(index) for index in which[:LISTED]) + more
-
-
 def _duration(seconds: float) -> str:
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:g} {unit}"
     return f"{seconds:g} s"
-
-
-def _moment(value: object) -> str:
-    return str(value).partition(".")[0]
 
 
 def _span(values: Any, form: str = ".4g") -> str:

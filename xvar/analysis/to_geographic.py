@@ -58,40 +58,29 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     'surface_eastward_sea_water_velocity'
     """
     faults = Faults()
-    analysed = read_analysis(data, faults)
-    faults.raise_if_any()
-    assert analysed is not None
+    analysed = faults.require(read_analysis(data, faults))
     configuration, plane = analysed.configuration, analysed.plane
     observed = data[f"{configuration.variable}_observed"]
     axes = Axes(time="window", y=plane[0], x=plane[1])
-    directions = axis_directions(observed, axes, analysed.grid, faults, mapping=data)
-    faults.raise_if_any()
-    assert directions is not None
+    directions = faults.require(axis_directions(observed, axes, analysed.grid, faults, mapping=data))
     result = data.copy()
     for suffix in VECTORS:
-        pair = [f"{name}{suffix}" for name in "uv"]
-        if not set(pair) <= set(data.data_vars):
+        if not {f"u{suffix}", f"v{suffix}"} <= set(data.data_vars):
             continue
-        u, v = (data[name] for name in pair)
+        u, v = (data[f"{name}{suffix}"] for name in "uv")
         for component, word in enumerate(COMPONENTS):
             x, y = (xr.DataArray(directions[axis, component].astype(u.dtype), dims=plane) for axis in (0, 1))
-            turned = (x * u + y * v).transpose(*u.dims)
-            result[f"{word}{suffix}"] = turned.assign_attrs(_attributes(data, configuration, "uv"[component], suffix))
+            attrs = {key: value for key, value in (u, v)[component].attrs.items() if key in ("units", "grid_mapping")}
+            named = (
+                {"long_name": f"{VECTORS[suffix]}, {word}"} if suffix else _names("uv"[component], data, configuration)
+            )
+            result[f"{word}{suffix}"] = (x * u + y * v).transpose(*u.dims).assign_attrs(attrs | named)
     return to_cf(result, data, action="to_geographic()")
 
 
-def _attributes(data: xr.Dataset, configuration: Configuration, component: str, suffix: str) -> dict[str, Any]:
-    """Return the attributes of the component along the grid, renamed by its direction."""
-    own = data[f"{component}{suffix}"].attrs
-    name = configuration.variable
-    known = attributes(
-        component,
-        variable=name,
-        kind=configuration.kind,
-        grid_kind="geographic",
-        standard_name=data[name].attrs.get("standard_name"),
-    )
-    kept = {key: own[key] for key in ("units", "grid_mapping") if key in own}
-    if not suffix:
-        return {**kept, **{key: known[key] for key in ("long_name", "standard_name") if key in known}}
-    return {**kept, "long_name": f"{VECTORS[suffix]}, {COMPONENTS['uv'.index(component)]}"}
+def _names(component: str, data: xr.Dataset, configuration: Configuration) -> dict[str, Any]:
+    """Return the names of the motion towards east or north."""
+    variable, kind = configuration.variable, configuration.kind
+    standard_name = data[variable].attrs.get("standard_name")
+    found = attributes(component, variable=variable, kind=kind, grid_kind="geographic", standard_name=standard_name)
+    return {key: found[key] for key in ("long_name", "standard_name") if key in found}

@@ -56,8 +56,7 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     faults = Faults()
     analysed = read_analysis(data, faults)
     horizon = None if lead is None else parse_duration(lead, "lead", faults)
-    faults.raise_if_any()
-    assert analysed is not None
+    analysed = faults.require(analysed)
     grid, frame = analysed.grid, analysed.configuration.frame
     lifetime = analysed.configuration.nowcast().transient
     last = data.isel(window=window, step=-1)
@@ -109,15 +108,8 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
 
     values: NDArray[Any] = np.ma.filled(np.ma.asarray(images, dtype="float32"), np.nan)
     if values.ndim != 3 or len(values) < 2:
-        raise InputError(
-            Fault(
-                variable="images",
-                found=f"shape {values.shape}",
-                expected="two images or more, (time, y, x)",
-                fix="pysteps_motion(rates[-4:])",
-                code="too-few-images",
-            )
-        )
+        expected, fix = "two images or more, (time, y, x)", "pysteps_motion(rates[-4:])"
+        raise InputError(Fault(f"shape {values.shape}", expected, fix, "images", code="too-few-images"))
     values = values[-DEFAULT_FRAMES:]
     times = np.datetime64("2000-01-01", "ns") + np.arange(len(values)) * np.timedelta64(FRAME, "s")
     record = xr.Dataset({"rain": (("time", "y", "x"), values, {"units": units})}, {"time": times})

@@ -9,7 +9,7 @@ import xarray as xr
 from xvar.analysis.verify.events import SCALE, THRESHOLDS
 from xvar.analysis.verify.forecasts import verify_forecast
 from xvar.analysis.verify.motion import verify_motion
-from xvar.errors import Faults
+from xvar.errors import Fault, InputError
 
 __all__ = ["SCALE", "THRESHOLDS", "verify"]
 
@@ -114,12 +114,7 @@ def verify(
         return verify_forecast(data, truth, thresholds, scale)
     if "step" in data.dims and {"u", "v"} <= set(data.data_vars):
         return verify_motion(data, truth)
-    faults = Faults()
-    faults.add(
-        code="not-a-result",
-        found=f"a Dataset with dimensions ({', '.join(map(str, data.dims))}), neither a forecast nor an analysis",
-        expected="a forecast (window, lead_time, y, x), or an analysis with u and v (window, step, y, x)",
-        fix='ds.var4d.assimilate().var4d.forecast("30min").var4d.verify(ds)',
-    )
-    faults.raise_if_any()
-    raise AssertionError
+    found = f"a Dataset with dimensions ({', '.join(map(str, data.dims))}), neither a forecast nor an analysis"
+    expected = "a forecast (window, lead_time, y, x), or an analysis with u and v (window, step, y, x)"
+    fix = 'ds.var4d.assimilate().var4d.forecast("30min").var4d.verify(ds)'
+    raise InputError(Fault(found, expected, fix, code="not-a-result"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+
+from xvar.analysis.verify.labels import EACH_WINDOW
 
 if TYPE_CHECKING:
     from xvar.analysis.verify.forecasts import Comparison
@@ -16,6 +18,14 @@ Array = NDArray[Any]
 
 #: Scores that are also given for each window.
 BY_WINDOW = ("crps", "crps_fair", "rmse", "bias", "spread", "brier", "number_of_pairs")
+#: Means over the points of a window and lead time -> their dimensions beside these two.
+MEANS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("crps", "crps_fair", "square", "bias", "variance", "mae_last"), ()),
+    "rank": ("rank",),
+    "brier": ("threshold",),
+    "forecasts": ("threshold", "probability"),
+    "hits": ("threshold", "probability"),
+}
 
 
 def ensemble_scores(given: Comparison) -> dict[str, xr.DataArray]:
@@ -23,30 +33,30 @@ def ensemble_scores(given: Comparison) -> dict[str, xr.DataArray]:
 
     The means that scores are made of are taken in each window and lead time, and pooled by the number of their pairs.
     """
-    windows, members, leads = (given.forecast.sizes[dim] for dim in ("window", "member", "lead_time"))
-    limits = given.events.limits
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
-        ("crps", "crps_fair", "square", "bias", "variance", "mae_last"), ()
-    )
-    shapes |= {"rank": (members + 1,), "brier": (len(limits),), "forecasts": (len(limits), members + 1)}
-    shapes |= {"hits": shapes["forecasts"]}
-    means = {name: np.full((windows, leads, *shape), np.nan) for name, shape in shapes.items()}
-    pairs, ranked = np.zeros((windows, leads), dtype=np.int64), np.zeros((windows, leads), dtype=np.int64)
+    sizes, limits = dict(given.forecast.sizes), given.events.limits
+    sizes |= {"threshold": len(limits), "rank": sizes["member"] + 1, "probability": sizes["member"] + 1}
+    shapes = {name: {dim: sizes[dim] for dim in ("window", "lead_time", *own)} for name, own in MEANS.items()}
+    means = {name: xr.DataArray(np.full([*shape.values()], np.nan), dims=[*shape]) for name, shape in shapes.items()}
+    pairs, ranked = (xr.zeros_like(means["crps"], dtype=np.int64) for _ in range(2))
     for window, lead, forecast, truth, last in _cases(given):
         pairs[window, lead] = truth.size
         differ = (forecast != truth).any(axis=0)
         ranked[window, lead] = differ.sum()
         for name, value in _means(forecast, truth, last, limits, differ).items():
             means[name][window, lead] = value
-    fields = {}
-    for suffix, pooled in (("", True), ("_by_window", False)):
-        dims = ("lead_time",) if pooled else ("window", "lead_time")
-        for name, (values, own) in _from_means(means, pairs, ranked, members, pooled=pooled).items():
-            if (pooled or name in BY_WINDOW) and (limits or own[:1] != ("threshold",)):
-                fields[f"{name}{suffix}"] = xr.DataArray(values, dims=(*dims, *own))
+    pooled = {name: _pooled(part, ranked if name == "rank" else pairs) for name, part in means.items()}
+    fields = _scores(pooled, pairs.sum("window"), sizes["member"])
+    by_window = _scores(means, pairs, sizes["member"])
+    fields |= {f"{name}{EACH_WINDOW}": by_window[name] for name in BY_WINDOW}
     if given.persistence is None:
         del fields["crps_skill"]
-    return fields
+    return {name: part for name, part in fields.items() if limits or "threshold" not in part.dims}
+
+
+def _pooled(mean: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
+    """Return the mean over windows, weighted by their pairs."""
+    weighted = (mean * weights).where(weights > 0, 0).transpose(*mean.dims)
+    return weighted.sum("window", skipna=False) / weights.sum("window")
 
 
 def _cases(given: Comparison) -> Iterator[tuple[int, int, Array, Array, Array]]:
@@ -89,43 +99,34 @@ def _means(
     return means
 
 
-def _from_means(
-    means: dict[str, Array], pairs: Array, ranked: Array, members: int, *, pooled: bool
-) -> dict[str, tuple[Array, tuple[str, ...]]]:
-    """Return scores and their dimensions after lead time."""
-
-    def mean(name: str) -> Array:
-        if not pooled:
-            return means[name]
-        weights = ranked if name == "rank" else pairs
-        weights = weights.reshape(weights.shape + (1,) * (means[name].ndim - 2))
-        return np.asarray(np.where(weights > 0, means[name] * weights, 0).sum(axis=0) / weights.sum(axis=0))
-
+def _scores(means: Mapping[str, Any], pairs: xr.DataArray, members: int) -> dict[str, xr.DataArray]:
+    """Return scores from means, pooled or of each window."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        rmse = np.sqrt(mean("square"))
-        spread = np.sqrt((members + 1) / members * mean("variance"))
-        rank, forecasts, hits = mean("rank"), mean("forecasts"), mean("hits")
-        rate = hits.sum(axis=-1)
+        rmse = np.sqrt(means["square"])
+        spread = np.sqrt((members + 1) / members * means["variance"])
+        forecasts, hits = means["forecasts"], means["hits"]
+        rate = hits.sum("probability", skipna=False)
         return {
-            "crps": (mean("crps"), ()),
-            "crps_fair": (mean("crps_fair"), ()),
-            "crps_skill": (1 - mean("crps") / mean("mae_last"), ()),
-            "rmse": (rmse, ()),
-            "bias": (mean("bias"), ()),
-            "spread": (spread, ()),
-            "spread_over_error": (spread / rmse, ()),
-            "rank_histogram": (rank, ("rank",)),
-            "reliability_index": (np.abs(rank - 1 / (members + 1)).sum(axis=-1), ()),
-            "brier": (mean("brier"), ("threshold",)),
-            "brier_skill": (1 - mean("brier") / (rate * (1 - rate)), ("threshold",)),
-            "roc_area": (_roc_area(forecasts - hits, hits), ("threshold",)),
-            "observed_frequency": (hits / forecasts, ("threshold", "probability")),
-            "forecast_frequency": (forecasts, ("threshold", "probability")),
-            "number_of_pairs": (pairs.sum(axis=0) if pooled else pairs, ()),
+            "crps": means["crps"],
+            "crps_fair": means["crps_fair"],
+            "crps_skill": 1 - means["crps"] / means["mae_last"],
+            "rmse": rmse,
+            "bias": means["bias"],
+            "spread": spread,
+            "spread_over_error": spread / rmse,
+            "rank_histogram": means["rank"],
+            "reliability_index": np.abs(means["rank"] - 1 / (members + 1)).sum("rank", skipna=False),
+            "brier": means["brier"],
+            "brier_skill": 1 - means["brier"] / (rate * (1 - rate)),
+            "roc_area": _roc_area(forecasts - hits, hits),
+            "observed_frequency": hits / forecasts,
+            "forecast_frequency": forecasts,
+            "number_of_pairs": pairs,
         }
 
 
-def _roc_area(false: Array, hits: Array) -> Array:
+def _roc_area(false: xr.DataArray, hits: xr.DataArray) -> xr.DataArray:
     """Return the area under the ROC curve from frequencies (..., probability) of non-events and events."""
-    below = np.cumsum(false, axis=-1) - false / 2  # with half of the ties
-    return np.asarray((hits * below).sum(axis=-1) / (hits.sum(axis=-1) * false.sum(axis=-1)))
+    below = false.cumsum("probability", skipna=False) - false / 2  # with half of the ties
+    area, events, others = (part.sum("probability", skipna=False) for part in (hits * below, hits, false))
+    return area / (events * others)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.units import length_factor, rain_rate_factor
@@ -46,12 +45,8 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
     if values.size == 0:
         return Events(note="no scores of events: no thresholds")
     if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        faults.add(
-            code="thresholds-invalid",
-            found=f"thresholds={thresholds!r}",
-            expected="finite numbers",
-            fix=f"thresholds={THRESHOLDS}, or leave it out",
-        )
+        found, fix = f"thresholds={thresholds!r}", f"thresholds={THRESHOLDS}, or leave it out"
+        faults.add(code="thresholds-invalid", found=found, expected="finite numbers", fix=fix)
         return Events()
     chosen = tuple(float(value) for value in dict.fromkeys(values.tolist()))
     if configuration.kind != "rain":
@@ -60,13 +55,10 @@ def make_events(thresholds: Sequence[float], units: str, configuration: Configur
         return Events(chosen, units, chosen)
     factor = rain_rate_factor(units, configuration.interval)
     if factor is None:
-        faults.add(
-            variable=name,
-            code="rain-without-rate",
-            found=f"units {units!r}, of which no rain rate can be made for thresholds in {RATE}",
-            expected="a rate, or an amount over an interval that is regular or stated",
-            fix=f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it; thresholds=()",
-        )
+        found = f"units {units!r}, of which no rain rate can be made for thresholds in {RATE}"
+        expected = "a rate, or an amount over an interval that is regular or stated"
+        fix = f"ds[{name!r}].attrs['cell_methods'] = 'time: sum (interval: 5 minutes)' states it; thresholds=()"
+        faults.add(code="rain-without-rate", variable=name, found=found, expected=expected, fix=fix)
         return Events()
     # A value that equals the threshold in single precision is an event.
     return Events(chosen, RATE, tuple(value / factor * (1 - 2.0**-22) for value in chosen))
@@ -83,33 +75,20 @@ def parse_length(value: float | str, name: str, faults: Faults) -> float:
     elif isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         metres = float(value)
     if not (np.isfinite(metres) and metres > 0):
-        faults.add(
-            code="not-a-length",
-            found=f"{name}={value!r}",
-            expected="a length such as '10km', or metres",
-            fix=f"{name}='10km'",
-        )
+        expected = "a length such as '10km', or metres"
+        faults.add(code="not-a-length", found=f"{name}={value!r}", expected=expected, fix=f"{name}='10km'")
         return np.nan
     return metres
 
 
-def square(metres: float, grid: HorizontalGrid) -> tuple[int, int] | None:
-    """Return rows and columns of a square, at least one; None if the grid is smaller."""
+def square(metres: float, grid: HorizontalGrid, faults: Faults, *, stated: bool) -> tuple[int, int] | None:
+    """Return rows and columns of a square, at least one; None if the grid is smaller, a fault if it was stated."""
     rows, columns = (max(1, round(metres / step)) for step in grid.spacing)
-    return None if rows > grid.shape[0] or columns > grid.shape[1] else (rows, columns)
-
-
-def refuse_scale(metres: float, grid: HorizontalGrid, faults: Faults) -> None:
-    """Add the fault of a square that does not fit into the grid."""
-    height, width = (size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
-    faults.add(
-        code="scale-too-large",
-        found=f"a scale of {metres:g} m on a grid of {height:g} m by {width:g} m",
-        expected="squares that fit into the grid",
-        fix=f"scale={min(height, width) / 4:.3g}",
-    )
-
-
-def exceed(values: xr.DataArray, paired: xr.DataArray, limit: float) -> xr.DataArray:
-    """Return True at events, False at points without a pair."""
-    return (values >= limit) & paired
+    if rows <= grid.shape[0] and columns <= grid.shape[1]:
+        return rows, columns
+    if stated:
+        height, width = (size * step for size, step in zip(grid.shape, grid.spacing, strict=True))
+        found = f"a scale of {metres:g} m on a grid of {height:g} m by {width:g} m"
+        expected, fix = "squares that fit into the grid", f"scale={min(height, width) / 4:.3g}"
+        faults.add(code="scale-too-large", found=found, expected=expected, fix=fix)
+    return None

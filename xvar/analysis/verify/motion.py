@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from xvar.analysis.verify.truth import read_truth
+from xvar.analysis.verify.labels import EACH_WINDOW, label_scores
+from xvar.analysis.verify.truth import read_truth, refuse_missing
 from xvar.cf.axes import find_axes, is_number
 from xvar.cf.conventions import identity, to_cf
 from xvar.cf.grid.coordinates import in_metres
 from xvar.cf.metadata import attributes
-from xvar.errors import Faults
+from xvar.errors import Fault, Faults, InputError
 
 BY_WINDOW, POOLED = ("window", "step"), ("step",)
 
@@ -27,30 +29,38 @@ _NAMES = {"u": ("u", "uo", "ugos", "water_u"), "v": ("v", "vo", "vgos", "water_v
 
 def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Dataset:
     """Return the scores of an analysed motion, see `xvar.analysis.verify.verify`."""
-    faults = Faults()
     if not isinstance(truth, xr.Dataset):
-        faults.add(
-            code="truth-not-a-dataset",
-            found="a DataArray as the truth of a motion",
-            expected="a Dataset with the true u and v",
-            fix="verify(ds), or verify a forecast",
-        )
-        faults.raise_if_any()
-    assert isinstance(truth, xr.Dataset)
+        found, fix = "a DataArray as the truth of a motion", "verify(ds), or verify a forecast"
+        raise InputError(Fault(found, "a Dataset with the true u and v", fix, code="truth-not-a-dataset"))
     if "window" not in data.dims:
         data = data.expand_dims("window")
-    axes = find_axes(data["u"].isel(window=0, step=0, drop=True).expand_dims("time"), faults)
-    faults.raise_if_any()
-    assert axes is not None
     times = data["time"].drop_vars(list(data["time"].coords))
     if "window" not in times.dims:
         times = times.expand_dims(window=data.sizes["window"])
     moments = times.transpose(*BY_WINDOW).values
+    motion, true, without = _compared(data, truth, moments)
+    fields: dict[str, xr.DataArray] = {}
+    for suffix, kept in (("", POOLED), (EACH_WINDOW, BY_WINDOW)):
+        fields |= {f"{name}{suffix}": part.transpose(*kept) for name, part in _scores(motion, true, kept).items()}
+    fields["number_without_truth"] = xr.DataArray(without.sum(axis=0), dims=POOLED)
+    coordinates: dict[Hashable, Any] = {"time": (BY_WINDOW, moments, dict(data["time"].attrs))}
+    scored = label_scores(data, fields, coordinates, attributes)
+    return to_cf(scored, data, action=f"verify of the motion against {identity(truth)}")
+
+
+def _compared(
+    data: xr.Dataset, truth: xr.Dataset, moments: NDArray[Any]
+) -> tuple[xr.DataArray, xr.DataArray, NDArray[np.bool_]]:
+    """Return the motion and the true one (component, window, step, y, x), NaN unless both are known.
+
+    The third array marks the times (window, step) that the truth lacks.
+    """
+    faults = Faults()
+    axes = faults.require(find_axes(data["u"].isel(window=0, step=0, drop=True).expand_dims("time"), faults))
     pairs = []
     without = np.zeros(moments.shape, dtype=bool)
-    for component in ("u", "v"):
+    for component, turned in (("u", "eastward"), ("v", "northward")):
         variable = _true_component(truth, component, data, faults)
-        turned = {"u": "eastward", "v": "northward"}[component]
         name = turned if variable is not None and _is_geographic(variable) and turned in data else component
         own = data[name].transpose(*BY_WINDOW, axes.y, axes.x)
         known = None if variable is None else read_truth(variable, own, axes, "m s-1", faults, steady=True)
@@ -59,39 +69,14 @@ def verify_motion(data: xr.Dataset, truth: xr.Dataset | xr.DataArray) -> xr.Data
             pairs.append((np.asarray(own.values, dtype=np.float64), known.at(moments)))
     faults.raise_if_any()
     missing = ~np.isfinite(sum(values + true for values, true in pairs))
-    motion, true = (
-        xr.DataArray(
-            np.where(missing, np.nan, np.stack([pair[side] for pair in pairs])),
-            dims=("component", *BY_WINDOW, "y", "x"),
-        )
-        for side in (0, 1)
-    )
-    if bool(missing.all()):
-        faults.add(
-            code="no-common-point",
-            found="no point and time at which both the motion and the truth are known",
-            expected="true velocities at the times of the analysis",
-            fix="a truth that covers the analysis, or one without time",
-        )
-        faults.raise_if_any()
-    fields: dict[Hashable, Any] = {}
-    for suffix, kept in (("", POOLED), ("_by_window", BY_WINDOW)):
-        for name, part in _scores(motion, true, kept).items():
-            attrs = attributes(name)
-            if suffix:
-                attrs["long_name"] += ", in each window"
-            fields[name + suffix] = (kept, part.transpose(*kept).values, attrs)
-    fields["number_without_truth"] = (POOLED, without.sum(axis=0), attributes("number_without_truth"))
-    coordinates = {
-        "time": (BY_WINDOW, moments, dict(data["time"].attrs)),
-        "forecast_reference_time": (
-            "window",
-            np.atleast_1d(data["forecast_reference_time"].values),
-            dict(data["forecast_reference_time"].attrs),
-        ),
-    }
-    scored = xr.Dataset(fields, coordinates, dict(data.attrs))
-    return to_cf(scored, data, action=f"verify of the motion against {identity(truth)}")
+    if missing.all():
+        found = "no point and time at which both the motion and the truth are known"
+        expected = "true velocities at the times of the analysis"
+        fix = "a truth that covers the analysis, or one without time"
+        raise InputError(Fault(found, expected, fix, code="no-common-point"))
+    fields = (np.where(missing, np.nan, np.stack(side)) for side in zip(*pairs, strict=True))
+    motion, true = (xr.DataArray(field, dims=("component", *BY_WINDOW, "y", "x")) for field in fields)
+    return motion, true, without
 
 
 def _is_geographic(true: xr.DataArray) -> bool:
@@ -108,14 +93,9 @@ def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults:
     if len(found) != 1:
         found = [key for name in _NAMES[component] for key in numbers if str(key) == name][:1]
     if not found:
-        known = ", ".join(repr(str(key)) for key in numbers) or "none"
-        faults.add(
-            variable=component,
-            code="truth-variable-missing",
-            found=f"a truth without it; its data variables are {known}",
-            expected=f"a velocity by its standard name, or a variable {component!r}",
-            fix="rename the true velocities to 'u' and 'v', ds.rename(...)",
-        )
+        expected = f"a velocity by its standard name, or a variable {component!r}"
+        fix = "rename the true velocities to 'u' and 'v', ds.rename(...)"
+        refuse_missing(component, numbers, expected, fix, faults)
         return None
     variable = in_metres(truth, found[0], [])[found[0]]
     turned = "towards increasing" not in str(data[component].attrs.get("long_name", "")) or "eastward" in data

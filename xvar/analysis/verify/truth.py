@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,11 @@ from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import read_times
 from xvar.cf.units import are_convertible, convert, length_factor, normalise_units, rain_rate_factor
 from xvar.errors import Faults
+from xvar.plan.configuration import Configuration
 
 #: Of the spacing: what is farther apart is another point.
 TOLERANCE = 1e-2
+INTERPOLATE = "truth.interp_like(forecast), or the forecast of a record on the grid of the truth"
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,13 @@ class Truth:
         if needed.size:
             values = np.asarray(self.frames[needed].values, dtype=np.float64)
             values[~np.isfinite(values)] = np.nan
-            result[indices >= 0] = self._converted(values)[place]
+            given, wanted = self.units
+            if self.rate is not None:
+                values = values * self.rate
+            elif given != wanted:
+                values = np.asarray(convert(values, given, wanted))
+            result[indices >= 0] = values[place]
         return result
-
-    def _converted(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        if self.rate is not None:
-            return values * self.rate
-        given, wanted = self.units
-        return values if given == wanted else np.asarray(convert(values, given, wanted))
 
 
 def keys(times: NDArray[Any]) -> NDArray[Any]:
@@ -83,7 +84,7 @@ def read_truth(
     `units` are those of the result `like`, `frame` the seconds over which amounts of rain fell. With `steady`, a truth
     without time is valid at all times. Other points, units and times are faults.
     """
-    timeless = "time" not in array.dims and _is_plane(array)
+    timeless = "time" not in array.dims and sum(size > 1 for size in array.shape) == 2
     if timeless and ("time" in array.coords or steady):
         array = array.expand_dims("time")
     own = find_axes(array, faults)
@@ -97,10 +98,6 @@ def read_truth(
     if frame_of is None or order is None or given is None:
         return None
     return Truth(frames.isel(dict(zip((own.y, own.x), order, strict=True))), frame_of, always, (given, units), rate)
-
-
-def _is_plane(array: xr.DataArray) -> bool:
-    return sum(size > 1 for size in array.shape) == 2
 
 
 def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] | None:
@@ -132,46 +129,32 @@ def _order(
 ) -> NDArray[np.intp]:
     """Return the index in the truth of each point along one dimension."""
     size = like.sizes[ours]
-    where: dict[str, Any] = {"variable": truth.name, "dimension": theirs}
+    where: dict[str, Any] = {"code": "other-points", "fix": INTERPOLATE, "variable": truth.name, "dimension": theirs}
     if theirs not in truth.coords or ours not in like.coords:
         if truth.sizes[theirs] != size:
-            faults.add(
-                **where,
-                code="other-points",
-                found=f"{truth.sizes[theirs]} points without a coordinate",
-                expected=f"the {size} points of the result",
-                fix="cut the truth to the same points",
-            )
+            where["fix"] = "cut the truth to the same points"
+            found, expected = f"{truth.sizes[theirs]} points without a coordinate", f"the {size} points of the result"
+            faults.add(**where, found=found, expected=expected)
         return np.arange(size)
     wanted, have = (_position(array[dim]) for array, dim in ((like, ours), (truth, theirs)))
-    turn = 360.0 if "degree" in str(like[ours].attrs.get("units", "")) else np.inf
-    order, difference = _nearest(have, wanted, turn)
-    step = float(np.abs(np.diff(wanted)).min()) if size > 1 else 1.0
     own = str(like[ours].attrs.get("units", "")).strip()
-    units = own if length_factor(own) is None else "m"
+    distance = np.abs(have[None, :] - wanted[:, None])
+    if "degree" in own:
+        distance = np.minimum(distance % 360, 360 - distance % 360)
+    difference = float(distance.min(axis=1).max())
+    step = float(np.abs(np.diff(wanted)).min()) if size > 1 else 1.0
     if not difference <= TOLERANCE * step:
-        faults.add(
-            **where,
-            code="other-points",
-            found=f"other points than those of the result: they differ by up to {difference:g} {units}",
-            expected=f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing",
-            fix="truth.interp_like(forecast), or the forecast of a record on the grid of the truth",
-        )
-    return order
+        units = own if length_factor(own) is None else "m"
+        found = f"other points than those of the result: they differ by up to {difference:g} {units}"
+        expected = f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing"
+        faults.add(**where, found=found, expected=expected)
+    return np.asarray(distance.argmin(axis=1))
 
 
 def _position(coordinate: xr.DataArray) -> NDArray[np.float64]:
     """Return the values of a coordinate, lengths in metres."""
     factor = length_factor(str(coordinate.attrs.get("units", "")))
     return np.asarray(coordinate.values, dtype=np.float64) * (1.0 if factor is None else factor)
-
-
-def _nearest(have: NDArray[np.float64], wanted: NDArray[np.float64], turn: float) -> tuple[NDArray[np.intp], float]:
-    """Return the index of the nearest point of `have` for each of `wanted`, and the largest distance."""
-    distance = np.abs(have[None, :] - wanted[:, None])
-    if np.isfinite(turn):
-        distance = np.minimum(distance % turn, turn - distance % turn)
-    return distance.argmin(axis=1), float(distance.min(axis=1).max())
 
 
 def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults) -> None:
@@ -184,13 +167,9 @@ def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, 
         largest = float(np.minimum(difference, 360 - difference).max())
         step = float(np.abs(np.diff(pair[1], axis=0)).mean() + np.abs(np.diff(pair[1], axis=1)).mean())
         if not largest <= TOLERANCE * step:
-            faults.add(
-                variable=truth.name,
-                code="other-points",
-                found=f"other points than those of the result: their {name} differs by up to {largest:g} degrees",
-                expected="a truth at the same points",
-                fix="truth.interp_like(forecast), or the forecast of a record on the grid of the truth",
-            )
+            found = f"other points than those of the result: their {name} differs by up to {largest:g} degrees"
+            expected = "a truth at the same points"
+            faults.add(code="other-points", variable=truth.name, found=found, expected=expected, fix=INTERPOLATE)
 
 
 def _of_two_dimensions(array: xr.DataArray, standard_name: str, axes: Axes) -> NDArray[np.float64] | None:
@@ -225,7 +204,21 @@ def _units(
     return None, None
 
 
-def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: Faults) -> xr.DataArray | None:
+def true_frames(
+    truth: xr.Dataset | xr.DataArray,
+    configuration: Configuration,
+    like: xr.DataArray,
+    axes: Axes,
+    faults: Faults,
+    frame: float | None,
+) -> Truth | None:
+    """Find and read the truth of a forecast; see `read_truth`."""
+    variable = _find_truth(truth, configuration.variable, configuration.kind, faults)
+    units = str(like.attrs.get("units", "1"))
+    return None if variable is None else read_truth(variable, like, axes, units, faults, frame=frame)
+
+
+def _find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: Faults) -> xr.DataArray | None:
     """Return the true variable of the same name, or the only one of the same kind; a DataArray is used as it is.
 
     A truth with none, or several, is a fault.
@@ -238,12 +231,13 @@ def find_truth(truth: xr.Dataset | xr.DataArray, name: str, what: Kind, faults: 
     alike = [key for key in numbers if kind(truth[key], truth).removeprefix("sea_") == what.removeprefix("sea_")]
     if len(alike) == 1 and what != "other":
         return in_metres(truth, alike[0], [])[alike[0]]
-    known = ", ".join(repr(str(key)) for key in numbers) or "none"
-    faults.add(
-        variable=name,
-        code="truth-variable-missing",
-        found=f"a truth without it; its data variables are {known}",
-        expected="a variable of the same name, or one of its kind",
-        fix="give the variable itself, verify(truth[...])",
-    )
+    expected, fix = "a variable of the same name, or one of its kind", "give the variable itself, verify(truth[...])"
+    refuse_missing(name, numbers, expected, fix, faults)
     return None
+
+
+def refuse_missing(name: str, numbers: Iterable[Hashable], expected: str, fix: str, faults: Faults) -> None:
+    """Add the fault of a truth that has other variables, `numbers`, than the one that is compared."""
+    known = ", ".join(repr(str(key)) for key in numbers) or "none"
+    found = f"a truth without it; its data variables are {known}"
+    faults.add(code="truth-variable-missing", variable=name, found=found, expected=expected, fix=fix)
