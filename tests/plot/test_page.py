@@ -48,14 +48,14 @@ def test_a_window_has_its_forecast_observations_and_scores() -> None:
     assert captions == ["analysis", "analysis", "forecast +5 min", "forecast +15 min"]
     np.testing.assert_allclose(shown.film.observed[5], radar["rain"][5])
     assert np.mean(shown.arrows[0]["x_end"] - shown.arrows[0]["x"]) > 0  # eastwards
-    assert (shown.scores.forecast < shown.scores.persistence).all()
+    assert (shown.scores["rmse"] < shown.scores["rmse_persistence"]).all()
 
 
 def test_the_default_record_is_the_last_frames_of_the_windows() -> None:
     shown = Record(analysis()).window(0)
     seen = np.isfinite(shown.film.observed).any(axis=(1, 2))
     assert list(np.flatnonzero(seen)) == [3, 6]  # the ends of both windows
-    assert np.isfinite(shown.scores.forecast).sum() == 1
+    assert shown.scores["rmse"].notnull().sum() == 1
 
 
 def test_orientation_and_colours_are_those_of_matplotlib() -> None:

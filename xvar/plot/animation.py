@@ -17,8 +17,8 @@ from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import Canvas, make_canvas, new_figure
 from xvar.plot.colours import field_scale
-from xvar.plot.facets import check_index
-from xvar.plot.forecasts import observed_at, select
+from xvar.plot.facets import check_index, select
+from xvar.plot.forecasts import observed_at
 from xvar.plot.times import last_step, lead_label, moment, seconds_of
 from xvar.plot.vectors import Pair, components, draw_arrows, draw_key, typical_speed
 
@@ -88,9 +88,8 @@ def animation(
     """
     from matplotlib.animation import FuncAnimation
 
-    configuration = configuration_of(data)
+    configuration = configuration_of(data, "{variable}", "lead_time" if "lead_time" in data.dims else "step")
     name = configuration.variable
-    configuration_of(data, name, *(() if "lead_time" in data.dims else ("step",)))
     index = check_index(window, "window", data.sizes.get("window", 1))
     data = select(data, "member", member)
     canvas = make_canvas(data[name], data, configuration)
@@ -158,9 +157,8 @@ def make_film(
     times.append(one["time"].values)
     fields.append((one[name].where(one["origin"] == 0) if "origin" in one else one[name]).values)
     valid = np.concatenate(times)
-    leads = np.array([seconds_of(when - reference) for when in valid])
     observed = None if truth is None else observed_at(valid, truth, one[name], configuration)
-    return Film(valid, leads, np.concatenate(fields), observed, motion)
+    return Film(valid, seconds_of(valid - reference), np.concatenate(fields), observed, motion)
 
 
 def write_animation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class Canvas:
     def panel_size(self, side: float) -> tuple[float, float]:
         """Width and height of a panel with the given longer side."""
         return side * min(1.0, self.shape_ratio), side / max(1.0, self.shape_ratio)
+
+    def moving(self, data: xr.Dataset) -> NDArray[np.bool_]:
+        """Points (y, x) where motion is known, the same in every window and step."""
+        first = data["u"].isel({"window": 0, "step": 0}, missing_dims="ignore").transpose(*self.dims)
+        return np.asarray(np.isfinite(first.values))
 
     def places(self, ax: Axes) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]:
         """Return x and y in the units of the axes, and the `transform` if the axes have another projection."""
@@ -127,13 +133,9 @@ def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configurat
     around = ("window", "step", "interval", "member", "lead_time")
     field = array.isel(dict.fromkeys(around, 0), missing_dims="ignore")
     faults = Faults()
-    axes = find_axes(field.expand_dims("time"), faults)
-    faults.raise_if_any()
-    assert axes is not None
+    axes = faults.require(find_axes(field.expand_dims("time"), faults))
     names = AxisNames(time="window", y=axes.y, x=axes.x)
-    grid = horizontal_grid(field, names, faults, configuration.dx, configuration.dy, mapping=data)
-    faults.raise_if_any()
-    assert grid is not None
+    grid = faults.require(horizontal_grid(field, names, faults, configuration.dx, configuration.dy, mapping=data))
     dims = (axes.y, axes.x)
     located = all(dim in field.coords for dim in dims)
     if grid.kind == "geographic" and located:
@@ -141,7 +143,7 @@ def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configurat
         stretch = float(1 / max(np.cos(np.deg2rad(latitude.mean())), 0.05))
         middle = float((longitude.min() + longitude.max()) / 2)
         labels = ("latitude (degrees north)", "longitude (degrees east)")
-        return Canvas(latitude, longitude, dims, labels, stretch, _geographic(middle), origin=middle)
+        return Canvas(latitude, longitude, dims, labels, stretch, _cartopy("PlateCarree", middle), origin=middle)
     y, x = (_kilometres(field, dim, step) for dim, step in zip(dims, grid.spacing, strict=True))
     labels = (f"{axes.y} (km)", f"{axes.x} (km)")
     return Canvas(y, x, dims, labels, projection=_projected(field, data, y, x) if located else None, scale=1e3)
@@ -154,13 +156,9 @@ def _kilometres(field: xr.DataArray, dim: Hashable, step: float) -> NDArray[np.f
     return np.asarray(field[dim].values, dtype=np.float64) * factor / 1e3
 
 
-def _geographic(middle: float) -> Any:
-    """Return latitude and longitude as a map, cut on the opposite meridian."""
-    if find_spec("cartopy") is None:
-        return None
-    from cartopy.crs import PlateCarree
-
-    return PlateCarree(central_longitude=middle)
+def _cartopy(name: str, *arguments: Any) -> Any:
+    """Return a projection of cartopy; None if it is not installed."""
+    return None if find_spec("cartopy") is None else resolve_name(f"cartopy.crs:{name}")(*arguments)
 
 
 def _projected(field: xr.DataArray, data: xr.Dataset, y: NDArray[np.float64], x: NDArray[np.float64]) -> Any:
@@ -168,11 +166,11 @@ def _projected(field: xr.DataArray, data: xr.Dataset, y: NDArray[np.float64], x:
     name = mapping_name(field)
     attributes = None if name is None else mapping_attributes(data, name) or mapping_attributes(field, name)
     reference = None if attributes is None else projection(attributes)
-    if reference is None or not reference.is_projected or find_spec("cartopy") is None:
+    if reference is None or not reference.is_projected:
         return None
-    from cartopy.crs import Projection
-
-    result = Projection(reference.to_wkt())
+    result = _cartopy("Projection", reference.to_wkt())
+    if result is None:
+        return None
     margin = 50 * max(np.ptp(y), np.ptp(x))  # metres: a twentieth of the longer side
     low_x, high_x, low_y, high_y = (1e3 * limit for limit in (x.min(), x.max(), y.min(), y.max()))
     result.bounds = (low_x - margin, high_x + margin, low_y - margin, high_y + margin)

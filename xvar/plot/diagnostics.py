@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xvar.errors import Fault, InputError
 from xvar.plot.canvas import own_axes
 from xvar.plot.colours import in_symbols
-from xvar.plot.forecasts import select
+from xvar.plot.facets import select
 from xvar.plot.times import seconds_of, unit_of_time
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
         raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", fix, code="unknown-score"))
     ax = own_axes(ax)
     array, persistence = scores[score], scores.get(f"{score}_persistence")
-    seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])
+    seconds = seconds_of(scores["lead_time"])
     length, unit = unit_of_time(float(seconds.max(initial=0.0)))
     times = seconds / length
     dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}

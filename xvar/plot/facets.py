@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
-from xvar.plot.canvas import Canvas, own_axes
+from xvar.plan.configuration import Configuration
+from xvar.plot.canvas import Canvas, make_canvas, own_axes
 from xvar.plot.colours import Scale
+from xvar.plot.times import moment
+from xvar.plot.vectors import Pair, draw_arrows, draw_key, typical_speed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +28,7 @@ LABEL = 24  # characters beside the colour bar of one row of panels that fit in 
 class Panels:
     """Axes of a picture: the object for the user, and each panel with the index of its field beside y and x."""
 
+    canvas: Canvas
     result: Any  # Axes or FacetGrid
     shown: list[tuple[Axes, dict[Hashable, int]]]
 
@@ -35,28 +40,35 @@ class Panels:
     def __iter__(self) -> Iterator[Axes]:
         return (ax for ax, _ in self.shown)
 
-    def fields(self, array: xr.DataArray | xr.Dataset) -> Iterator[Any]:
-        """Select the part of an array or a Dataset that each panel shows."""
-        return (array.isel(index, missing_dims="ignore") for _, index in self.shown)
+    def values(self, array: xr.DataArray) -> list[NDArray[Any]]:
+        """Return the part of an array that each panel shows, (y, x) or a scalar."""
+        parts = (array.isel(index, missing_dims="ignore") for _, index in self.shown)
+        return [part.transpose(*self.canvas.dims, missing_dims="ignore").values for part in parts]
 
-    def prepare(self, canvas: Canvas) -> None:
-        """Set limits and labels of all panels, the latter on the outer sides."""
-        if self.single:
-            canvas.prepare(self.result)
-            return
-        grid, visible = self.result.axs, set(self)
-        for (row, column), ax in np.ndenumerate(grid):
-            below = row + 1 < grid.shape[0] and grid[row + 1, column] in visible
-            ax.set_visible(ax in visible)
-            if ax in visible:
-                canvas.prepare(ax, left=column == 0, bottom=not below)
+    def pairs(self, u: xr.DataArray, v: xr.DataArray, factor: float = 1.0) -> list[Pair]:
+        """Return the vectors that each panel shows, in double precision."""
+        return list(zip(*(self.values(part.astype("float64") * factor) for part in (u, v)), strict=True))
 
-    def bar(self, mesh: Any, scale: Scale) -> None:
-        """Draw one colour bar for all panels."""
+    def moments(self, data: xr.Dataset, name: str) -> list[str]:
+        """Return the time of each panel by a coordinate, empty without it."""
+        return [moment(time) for time in self.values(data[name])] if name in data.coords else [""] * len(self.shown)
+
+    def images(self, fields: Sequence[NDArray[Any]], scale: Scale, moving: Sequence[NDArray[np.bool_]]) -> None:
+        """Draw a field in each panel, its land and the points without a value, and one colour bar for all."""
+        for ax, values, known in zip(self, fields, moving, strict=True):
+            mesh = self.canvas.image(ax, values * scale.factor, **scale.style)
+            self.canvas.ground(ax, known, np.isfinite(values))
         rows = 1 if self.single else self.result.axs.shape[0]
         fits = self.single or len(scale.label) < LABEL * rows
         label = scale.label if fits else scale.label.replace(" (", "\n(")
         self.shown[0][0].figure.colorbar(mesh, ax=list(self), label=label, shrink=0.85, **scale.bar)
+
+    def arrows(self, pairs: Sequence[Pair], units: str) -> None:
+        """Draw arrows in each panel, of one scale, and their legend."""
+        typical = typical_speed(pairs)
+        for ax, pair in zip(self, pairs, strict=True):
+            arrows = draw_arrows(ax, self.canvas, *pair, typical)
+        draw_key(ax, arrows, typical, units, figure=not self.single)
 
     def titles(self, text: str, times: list[str]) -> None:
         """Set the title of the picture, and the time of each panel."""
@@ -70,7 +82,8 @@ class Panels:
 
 def make_panels(
     array: xr.DataArray,
-    canvas: Canvas,
+    data: xr.Dataset,
+    configuration: Configuration,
     at: dict[str, int],
     *,
     ax: Axes | None = None,
@@ -84,6 +97,7 @@ def make_panels(
     `at` has the index along the dimensions without panels. Raise InputError if `col` or `row` is no dimension of the
     array or is given beside `ax`, or an index is out of range.
     """
+    canvas = make_canvas(array, data, configuration)
     others = [dim for dim in array.dims if dim not in canvas.dims]
     facets = [dim for dim in (row, col) if dim is not None]
     for dim in facets:
@@ -97,7 +111,8 @@ def make_panels(
     fixed = {dim: check_index(at.get(str(dim), -1), dim, array.sizes[dim]) for dim in others if dim not in facets}
     if not facets:
         ax = own_axes(ax, canvas)
-        return Panels(ax, [(ax, fixed)])
+        canvas.prepare(ax)
+        return Panels(canvas, ax, [(ax, fixed)])
     from xarray.plot.facetgrid import FacetGrid
 
     aspect = float(np.clip(canvas.shape_ratio, 0.4, 2.5))
@@ -105,7 +120,14 @@ def make_panels(
     grid: Any = FacetGrid(array, col=col, row=row, col_wrap=col_wrap, **style)
     grid.fig.set_layout_engine("compressed")
     indices = (dict(zip(facets, index, strict=True)) for index in np.ndindex(*(array.sizes[dim] for dim in facets)))
-    return Panels(grid, [(axes, {**fixed, **index}) for axes, index in zip(grid.axs.flat, indices, strict=False)])
+    shown = [(axes, {**fixed, **index}) for axes, index in zip(grid.axs.flat, indices, strict=False)]
+    visible = {axes for axes, _ in shown}
+    for (number, column), axes in np.ndenumerate(grid.axs):
+        below = number + 1 < len(grid.axs) and grid.axs[number + 1, column] in visible
+        axes.set_visible(axes in visible)
+        if axes in visible:
+            canvas.prepare(axes, left=column == 0, bottom=not below)
+    return Panels(canvas, grid, shown)
 
 
 def check_index(index: int, dim: Hashable, size: int) -> int:
@@ -115,3 +137,8 @@ def check_index(index: int, dim: Hashable, size: int) -> int:
         place: dict[str, Any] = {"dimension": str(dim), "index": index}
         raise InputError(Fault(f"{dim} {index}", expected, f"{dim}=-1", **place, code="index-out-of-range"))
     return index % size
+
+
+def select(data: xr.Dataset, dim: str, index: int) -> xr.Dataset:
+    """Return one window or member of an output; raise InputError if the index is out of range."""
+    return data.isel({dim: check_index(index, dim, data.sizes.get(dim, 1))}, missing_dims="ignore")

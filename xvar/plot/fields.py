@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,9 @@ import xarray as xr
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import make_canvas
 from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, speed_scale
 from xvar.plot.facets import SIZE, Panels, make_panels
-from xvar.plot.times import lead_label, moment, seconds_of, unit_of_time
-from xvar.plot.vectors import components, draw_arrows, draw_key, typical_speed
+from xvar.plot.times import lead_label, seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,20 +69,12 @@ def field(
         expected = f"one of {', '.join(fields)}"
         raise InputError(Fault(f"no variable {name!r}", expected, "leave it out", code="unknown-variable"))
     array = data[name]
-    canvas = make_canvas(array, data, configuration)
     at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time, "member": member}
-    panels = make_panels(array, canvas, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
-    values = [part.transpose(*canvas.dims).values for part in panels.fields(array)]
-    scale = _scale(array, values, configuration)
-    panels.prepare(canvas)
-    moving = None
-    if "u" in data:  # the same points in every window and step
-        first = data["u"].isel({"window": 0, "step": 0}, missing_dims="ignore")
-        moving = np.isfinite(first.transpose(*canvas.dims).values)
-    for axes, part in zip(panels, values, strict=True):
-        mesh = canvas.image(axes, part * scale.factor, **scale.style)
-        canvas.ground(axes, np.isfinite(part) if moving is None else moving, np.isfinite(part))
-    panels.bar(mesh, scale)
+    panels = make_panels(array, data, configuration, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
+    values = panels.values(array)
+    known = panels.canvas.moving(data) if "u" in data else None
+    moving = [np.isfinite(part) if known is None else known for part in values]
+    panels.images(values, _scale(array, values, configuration), moving)
     title = fill(str(array.attrs.get("long_name", name.replace("_", " "))), 48)
     panels.titles(title, _times(data, panels))
     return panels.result
@@ -105,21 +95,26 @@ def _times(data: xr.Dataset, panels: Panels) -> list[str]:
     """Return the time, or the lead time, of each panel."""
     index = panels.shown[0][1]
     if "lead_time" in index:
-        leads = [seconds_of(lead) for lead in panels.fields(data["lead_time"])]
-        return [lead_label(seconds, seconds) for seconds in leads]
+        return [lead_label(seconds, seconds) for seconds in seconds_of(panels.values(data["lead_time"]))]
     name = "forcing_time" if "interval" in index else "time" if "step" in index else "forecast_reference_time"
-    if name not in data.coords:
-        return [""] * len(panels.shown)
-    return [moment(time.values) for time in panels.fields(data[name])]
+    return panels.moments(data, name)
 
 
-def innovation(data: xr.Dataset, **options: Any) -> Any:
-    r"""Draw the innovations of a window, observation minus background :math:`y_k - H(x_b)`.
+def _departure(what: str, estimate: str, symbol: str) -> Callable[..., Any]:
+    """Return the picture of observation minus an estimate."""
+
+    def draw(data: xr.Dataset, **options: Any) -> Any:
+        name = f"{configuration_of(data).variable}_{what}"
+        _require(data, name, f"ds.var4d.assimilate(save=({what!r},))")
+        return field(data, name, **_facet_over("step", options))
+
+    draw.__name__ = draw.__qualname__ = what
+    draw.__doc__ = rf"""Draw the {what}s of a window, observation minus {estimate} :math:`y_k - H({symbol})`.
 
     Parameters
     ----------
     data : Dataset
-        An analysis with ``save=("innovation",)``.
+        An analysis with ``save=("{what}",)``.
     **options
         ``window``, ``step``, ``ax``, ``col``, ``row``, ``col_wrap`` and ``size``, as for `xvar.plot.motion`; without
         `step`, `ax`, `col` and `row` there is a panel for each frame of the window.
@@ -133,35 +128,11 @@ def innovation(data: xr.Dataset, **options: Any) -> Any:
     InputError
         If the analysis was made without them.
     """
-    return _departure(data, "innovation", **options)
+    return draw
 
 
-def residual(data: xr.Dataset, **options: Any) -> Any:
-    r"""Draw the residuals of a window, observation minus analysis :math:`y_k - H(x_a)`.
-
-    Parameters
-    ----------
-    data : Dataset
-        An analysis with ``save=("residual",)``.
-    **options
-        As for `xvar.plot.innovation`.
-
-    Returns
-    -------
-    matplotlib Axes or xarray FacetGrid
-
-    Raises
-    ------
-    InputError
-        If the analysis was made without them.
-    """
-    return _departure(data, "residual", **options)
-
-
-def _departure(data: xr.Dataset, what: str, **options: Any) -> Any:
-    name = f"{configuration_of(data).variable}_{what}"
-    _require(data, name, f"ds.var4d.assimilate(save=({what!r},))")
-    return field(data, name, **_facet_over("step", options))
+innovation = _departure("innovation", "background", "x_b")
+residual = _departure("residual", "analysis", "x_a")
 
 
 def _facet_over(dim: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -236,18 +207,11 @@ def forcing(data: xr.Dataset, **options: Any) -> Any:
 def _vectors(data: xr.Dataset, suffix: str, factor: float, units: str, title: str, options: dict[str, Any]) -> Any:
     """Draw arrows over their length."""
     u, v = (data[f"{component}{suffix}"] for component in "uv")
-    canvas = make_canvas(u, data, configuration_of(data))
     at = {dim: options.pop(dim, -1) for dim in ("window", "interval")}
-    panels = make_panels(u, canvas, at, **options)
-    pairs = [components(*parts, canvas, factor) for parts in zip(panels.fields(u), panels.fields(v), strict=True)]
+    panels = make_panels(u, data, configuration_of(data), at, **options)
+    pairs = panels.pairs(u, v, factor)
     lengths = [np.hypot(*pair) for pair in pairs]
-    scale, typical = speed_scale(lengths, f"{title} ({units})"), typical_speed(pairs)
-    panels.prepare(canvas)
-    for axes, pair, length in zip(panels, pairs, lengths, strict=True):
-        mesh = canvas.image(axes, length, **scale.style)
-        canvas.ground(axes, np.isfinite(pair[0]))
-        arrows = draw_arrows(axes, canvas, *pair, typical)
-    panels.bar(mesh, scale)
-    draw_key(panels.shown[-1][0], arrows, typical, units, figure=not panels.single)
+    panels.images(lengths, speed_scale(lengths, f"{title} ({units})"), [np.isfinite(length) for length in lengths])
+    panels.arrows(pairs, units)
     panels.titles(title, _times(data, panels))
     return panels.result

@@ -9,13 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
-from xvar.analysis.verify.truth import find_truth, read_truth
+from xvar.analysis.verify.truth import true_frames
 from xvar.cf.axes import Axes as AxisNames
 from xvar.errors import Faults
 from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import make_canvas, new_figure
 from xvar.plot.colours import field_scale
-from xvar.plot.facets import check_index
+from xvar.plot.facets import select
 from xvar.plot.fields import field
 from xvar.plot.times import lead_label, moment, seconds_of
 
@@ -81,7 +81,7 @@ def forecast(
         figure = new_figure(figsize=(width * len(leads) + 1.7, height * len(rows) + 0.9), layout="compressed")
     drawn = figure.subplots(len(rows), len(leads), sharex=True, sharey=True, squeeze=False, subplot_kw=canvas.subplot)
     scale = field_scale((values for _, values in rows), one[name], configuration)
-    seconds = [seconds_of(lead) for lead in one["lead_time"].values]
+    seconds = seconds_of(one["lead_time"])
     mesh: Any = None
     for row, (label, fields) in enumerate(rows):
         for column, values in enumerate(fields):
@@ -101,11 +101,6 @@ def forecast(
     return figure
 
 
-def select(data: xr.Dataset, dim: str, index: int) -> xr.Dataset:
-    """Return one window or member of an output; raise InputError if the index is out of range."""
-    return data.isel({dim: check_index(index, dim, data.sizes.get(dim, 1))}, missing_dims="ignore")
-
-
 def observed_at(
     times: NDArray[Any], truth: xr.Dataset | xr.DataArray, like: xr.DataArray, configuration: Configuration
 ) -> NDArray[Any]:
@@ -114,11 +109,5 @@ def observed_at(
     Raise InputError if the truth does not fit the forecast.
     """
     faults = Faults()
-    variable = find_truth(truth, configuration.variable, configuration.kind, faults)
-    faults.raise_if_any()
-    assert variable is not None
-    units, axes = str(like.attrs.get("units", "1")), AxisNames("time", *like.dims[1:])
-    known = read_truth(variable, like, axes, units, faults, frame=configuration.frame)
-    faults.raise_if_any()
-    assert known is not None
-    return known.at(times)
+    axes = AxisNames("time", *like.dims[1:])
+    return faults.require(true_frames(truth, configuration, like, axes, faults, configuration.frame)).at(times)

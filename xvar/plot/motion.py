@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Faults
-from xvar.plot.canvas import make_canvas
 from xvar.plot.colours import draw_wheel, field_scale, known, motion_colours
-from xvar.plot.facets import SIZE, make_panels
-from xvar.plot.times import last_step, moment
-from xvar.plot.vectors import Pair, components, draw_arrows, draw_key, draw_streamlines, typical_speed
+from xvar.plot.facets import SIZE, Panels, make_panels
+from xvar.plot.times import last_step
+from xvar.plot.vectors import draw_streamlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,49 +78,44 @@ def motion(
     faults = Faults()
     faults.check_choice("style", style, STYLES, "arrows")
     faults.raise_if_any()
-    canvas = make_canvas(data["u"], data, configuration)
     at = {"window": window, "step": step}
-    panels = make_panels(data["u"], canvas, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
-    pairs: list[Pair] = []
-    images: list[NDArray[Any]] = []
-    times = []
-    observed, name = f"{configuration.variable}_observed", configuration.variable
+    panels = make_panels(data["u"], data, configuration, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
+    images = _images(data, configuration.variable, panels, at_end="step" not in (col, row))
+    pairs = panels.pairs(data["u"], data["v"])
+    moving = [np.isfinite(u) for u, _ in pairs]
+    if style == "colours":
+        rim = fastest or _rim(known(np.hypot(*pair) for pair in pairs))
+        for axes, pair, mask in zip(panels, pairs, moving, strict=True):
+            panels.canvas.image(axes, motion_colours(*pair, rim))
+            panels.canvas.ground(axes, mask)
+        draw_wheel(axes, rim)
+    elif image:
+        panels.images(images, field_scale(images, data[configuration.variable], configuration), moving)
+    else:
+        for axes, mask in zip(panels, moving, strict=True):
+            panels.canvas.ground(axes, mask, np.zeros_like(mask))
+    if style == "arrows":
+        panels.arrows(pairs, "m/s")
+    elif style == "streamlines":
+        for axes, pair in zip(panels, pairs, strict=True):
+            draw_streamlines(axes, panels.canvas, *pair)
+    panels.titles(str(data["u"].attrs.get("long_name", "motion")).split(",")[0], panels.moments(data, "time"))
+    return panels.result
+
+
+def _images(data: xr.Dataset, name: str, panels: Panels, *, at_end: bool) -> list[NDArray[Any]]:
+    """Return the image of each panel, at the end of a window as it was observed.
+
+    With `at_end` a panel whose step is beyond the last frame of a shorter window shows that frame.
+    """
+    images = []
     for _, index in panels.shown:
         end = last_step(data, index.get("window", 0)) if "step" in index else 0
-        if "step" in index and "step" not in (col, row):
+        if "step" in index and at_end:
             index["step"] = min(index["step"], end)
-        part = data.isel(index, missing_dims="ignore")
-        pairs.append(components(part["u"], part["v"], canvas))
-        # At the end of a window the image as it was observed.
-        under = observed if index.get("step", end) == end and observed in part else name
-        images.append(part[under].transpose(*canvas.dims).values)
-        times.append(moment(part["time"].values) if "time" in part.coords else "")
-    panels.prepare(canvas)
-    scale, typical = field_scale(images, data[name], configuration), typical_speed(pairs)
-    rim = fastest or _rim(known(np.hypot(*pair) for pair in pairs))
-    for axes, pair, values in zip(panels, pairs, images, strict=True):
-        moving = np.isfinite(pair[0])
-        if style == "colours":
-            canvas.image(axes, motion_colours(*pair, rim))
-            canvas.ground(axes, moving)
-        elif image:
-            mesh = canvas.image(axes, values * scale.factor, **scale.style)
-            canvas.ground(axes, moving, np.isfinite(values))
-        else:
-            canvas.ground(axes, moving, np.zeros_like(moving))
-        if style == "arrows":
-            arrows = draw_arrows(axes, canvas, *pair, typical)
-        elif style == "streamlines":
-            draw_streamlines(axes, canvas, *pair)
-    last = panels.shown[-1][0]
-    if style == "colours":
-        draw_wheel(last, rim)
-    elif image:
-        panels.bar(mesh, scale)
-    if style == "arrows":
-        draw_key(last, arrows, typical, "m/s", figure=not panels.single)
-    panels.titles(str(data["u"].attrs.get("long_name", "motion")).split(",")[0], times)
-    return panels.result
+        observed = f"{name}_observed" if index.get("step", end) == end and f"{name}_observed" in data else name
+        images.append(data[observed].isel(index, missing_dims="ignore").transpose(*panels.canvas.dims).values)
+    return images
 
 
 def _rim(speeds: NDArray[Any]) -> float:

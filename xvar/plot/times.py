@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 
 def last_step(data: xr.Dataset, window: int = 0) -> int:
@@ -22,9 +23,9 @@ def moment(value: Any) -> str:
     return "" if pd.isnull(value) else f"{str(value).replace('T', ' ')[:16]} UTC"
 
 
-def seconds_of(lead: Any) -> float:
-    """Return a lead time in seconds."""
-    return float(np.asarray(lead) / np.timedelta64(1, "s"))
+def seconds_of(leads: Any) -> NDArray[np.float64]:
+    """Return lead times in seconds."""
+    return np.asarray(np.asarray(leads) / np.timedelta64(1, "s"), dtype=np.float64)
 
 
 def unit_of_time(longest: float) -> tuple[float, str]:

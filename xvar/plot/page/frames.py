@@ -13,11 +13,9 @@ from xvar.analysis.forecast import forecast
 from xvar.analysis.outputs import configuration_of
 from xvar.analysis.verify import verify
 from xvar.errors import InputError
-from xvar.plan.configuration import Configuration
 from xvar.plot.animation import Film, make_film
-from xvar.plot.canvas import Canvas, make_canvas
-from xvar.plot.colours import Scale, field_scale
-from xvar.plot.times import seconds_of, unit_of_time
+from xvar.plot.canvas import make_canvas
+from xvar.plot.colours import field_scale
 from xvar.plot.vectors import Pair, coarsen, components, typical_speed
 
 SEVERAL = 8  # windows that the colours are chosen from
@@ -25,23 +23,12 @@ ARROWS = 16  # along the longer side
 
 
 @dataclass(frozen=True)
-class Scores:
-    """RMSE by lead time, NaN without a truth."""
-
-    lead: NDArray[np.float64]
-    unit: str
-    forecast: NDArray[np.float64]
-    persistence: NDArray[np.float64]
-    label: str
-
-
-@dataclass(frozen=True)
 class Shown:
-    """Images of one window, an arrow table for each, and scores (None if nothing was observed after the window)."""
+    """Images of one window, a table of arrows for each, and scores, None if nothing was observed after the window."""
 
     film: Film
     arrows: list[dict[str, NDArray[np.float64]]]  # tails x, y and heads x_end, y_end on the canvas, speed in m/s
-    scores: Scores | None
+    scores: xr.Dataset | None
 
 
 class Record:
@@ -51,18 +38,16 @@ class Record:
     """
 
     def __init__(self, analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> None:
-        self.configuration: Configuration = configuration_of(analysis)
+        self.configuration = configuration_of(analysis, "{variable}", "u", "v", "{variable}_observed")
         name = self.name = self.configuration.variable
-        configuration_of(analysis, name, "u", "v", f"{name}_observed")
         self.analysis = analysis if "window" in analysis.dims else analysis.expand_dims("window")
         self.windows = self.analysis.sizes["window"]
-        self.canvas: Canvas = make_canvas(self.analysis["u"], analysis, self.configuration)
-        first = self.analysis["u"].isel(window=0, step=0).transpose(*self.canvas.dims)
-        self.moving: NDArray[np.bool_] = np.isfinite(first.values)
+        self.canvas = make_canvas(self.analysis["u"], analysis, self.configuration)
+        self.moving = self.canvas.moving(analysis)
         self.truth = observed_frames(self.analysis, name) if truth is None else truth
         some = np.unique(np.linspace(0, self.windows - 1, SEVERAL).round().astype(int))
         observed = self.analysis[f"{name}_observed"]
-        self.scale: Scale = field_scale([observed.isel(window=some).values], observed, self.configuration)
+        self.scale = field_scale([observed.isel(window=some).values], observed, self.configuration)
 
     def window(self, index: int) -> Shown:
         """Return one window, with a forecast as long as the window."""
@@ -83,20 +68,13 @@ class Record:
         arrows = {"x": x, "y": y, "x_end": x + u * length, "y_end": y + v * length / self.canvas.aspect, "speed": speed}
         return {name: values[speed > 0] for name, values in arrows.items()}
 
-    def _scores(self, one: xr.Dataset, film: Film) -> Scores | None:
+    def _scores(self, one: xr.Dataset, film: Film) -> xr.Dataset | None:
         analysed = film.times[film.leads <= 0]
         try:
             scores = verify(forecast(one, analysed[-1] - analysed[0]), self.truth)
         except InputError:  # no frame in common
             return None
-        rmse = scores["rmse"]
-        if not np.isfinite(rmse.values).any():
-            return None
-        seconds = np.array([seconds_of(lead) for lead in scores["lead_time"].values])
-        length, unit = unit_of_time(float(seconds.max()))
-        persistence = scores.get("rmse_persistence", rmse * np.nan)
-        label = f"RMSE ({rmse.attrs.get('units', '1')})"
-        return Scores(seconds / length, unit, rmse.values, persistence.values, label)
+        return scores if scores["rmse"].notnull().any() else None
 
 
 def observed_frames(analysis: xr.Dataset, name: str) -> xr.DataArray:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xvar.errors import printable
 from xvar.plot.canvas import HIDDEN, LAND, edges
 from xvar.plot.page.frames import Record, Shown
-from xvar.plot.times import moment
+from xvar.plot.times import moment, seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from bokeh.document import Document
@@ -172,10 +172,13 @@ class _Pictures:
             self.scores.data = {"lead": [], "forecast": [], "persistence": []}
             self.skill.title.text = "no frame was observed after this window"
             return
-        self.scores.data = {"lead": scores.lead, "forecast": scores.forecast, "persistence": scores.persistence}
+        rmse, seconds = scores["rmse"], seconds_of(scores["lead_time"])
+        length, unit = unit_of_time(float(seconds.max()))
+        persistence = scores.get("rmse_persistence", rmse * np.nan)
+        self.scores.data = {"lead": seconds / length, "forecast": rmse.values, "persistence": persistence.values}
         self.skill.title.text = "error by lead time, this window"
-        self.skill.xaxis.axis_label = f"lead time ({scores.unit})"
-        self.skill.yaxis.axis_label = scores.label
+        self.skill.xaxis.axis_label = f"lead time ({unit})"
+        self.skill.yaxis.axis_label = f"RMSE ({rmse.attrs.get('units', '1')})"
 
 
 def _plane(name: str, title: str, **options: Any) -> Any:
@@ -198,12 +201,9 @@ def _mapper(record: Record) -> tuple[Any, dict[float, float] | None]:
     if norm is None:
         low, high = record.scale.style["vmin"], record.scale.style["vmax"]
         return LinearColorMapper(palette=palette, low=low, high=max(high, low + 1e-6), nan_color=TRANSPARENT), None
-    limits = list(norm.boundaries)
-    low_colour = to_hex(colours.get_under())
-    mapper = LinearColorMapper(
-        palette=palette, low=0, high=len(limits) - 1, low_color=low_colour, nan_color=TRANSPARENT
-    )
-    return mapper, {float(number): float(limit) for number, limit in enumerate(limits[:-1])}
+    ticks = {float(number): float(limit) for number, limit in enumerate(norm.boundaries[:-1])}
+    under = to_hex(colours.get_under())
+    return LinearColorMapper(palette=palette, low=0, high=len(ticks), low_color=under, nan_color=TRANSPARENT), ticks
 
 
 def _classes(record: Record, values: NDArray[Any]) -> NDArray[Any]:
