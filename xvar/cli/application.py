@@ -24,10 +24,10 @@ from xvar.cli.parameters import (
     Output,
     Overwrite,
     Trusted,
-    Truth,
     configurable,
     options_of_table,
 )
+from xvar.cli.pictures import animate, plot, view
 from xvar.cli.terminal import complain, note, say
 from xvar.cli.wording import in_shell
 from xvar.errors import AnalysisWarning, InputError, InputWarning
@@ -111,11 +111,6 @@ def _split(inputs: Sequence[str]) -> tuple[list[str], str | None]:
     return list(inputs[:-1]), last
 
 
-def _stated(**options: Any) -> dict[str, Any]:
-    """Return the options that were stated: the functions have the defaults of others."""
-    return {name: value for name, value in options.items() if value not in (None, ())}
-
-
 @application.command(
     epilog="Examples: xvar assimilate radar.nc -o analysis.nc; "
     "xvar assimilate 'sst_*.nc' analysed_sst -o currents.zarr --window 3D"
@@ -142,15 +137,13 @@ def assimilate(
 
     from xvar.execution.batches import WindowError
     from xvar.execution.workers import WorkerError
-    from xvar.io.writing import check_target
     from xvar.runs import Interrupted, run
 
-    if str(output) != "-":
-        check_target(output, overwrite=True)  # an existing file may be the beginning of this run
     files, variable = _split(inputs)
     began = time.perf_counter()
     try:
-        with opened(files, group, trusted=trusted) as record, outgoing(output) as target:
+        # An existing file may be the beginning of this run.
+        with outgoing(output, overwrite=True) as target, opened(files, group, trusted=trusted) as record:
             report = run(
                 record.assign_attrs({ATTRIBUTE: as_toml(context)}),
                 target,
@@ -231,7 +224,6 @@ def status(
 )
 @configurable
 def forecast(
-    context: typer.Context,  # noqa: ARG001
     analysis: Analysis,
     output: Output,
     lead: Annotated[str, typer.Option(help="How far ahead, such as 30min.")] = "30min",
@@ -248,11 +240,9 @@ def forecast(
 ) -> None:
     """Extrapolate the last images of an analysis."""
     from xvar.analysis.forecast import forecast as call
-    from xvar.io.writing import check_target, write
+    from xvar.io.writing import write
 
-    if str(output) != "-":
-        check_target(output, overwrite=overwrite)
-    with opened([analysis], trusted=trusted) as analysed, outgoing(output) as target:
+    with outgoing(output, overwrite=overwrite) as target, opened([analysis], trusted=trusted) as analysed:
         result = call(
             analysed,
             lead,
@@ -270,11 +260,9 @@ def forecast(
 def geographic(analysis: Analysis, output: Output, trusted: Trusted = False, overwrite: Overwrite = False) -> None:
     """Add the motion towards east and north to an analysis on any grid."""
     from xvar.analysis.to_geographic import to_geographic
-    from xvar.io.writing import check_target, write
+    from xvar.io.writing import write
 
-    if str(output) != "-":
-        check_target(output, overwrite=overwrite)
-    with opened([analysis], trusted=trusted) as analysed, outgoing(output) as target:
+    with outgoing(output, overwrite=overwrite) as target, opened([analysis], trusted=trusted) as analysed:
         write(to_geographic(analysed), target, overwrite=overwrite)
     note(f"{output}: eastward and northward added")
 
@@ -282,7 +270,6 @@ def geographic(analysis: Analysis, output: Output, trusted: Trusted = False, ove
 @application.command(epilog="Example: xvar verify forecast.nc radar.nc --threshold 0.5 --threshold 5")
 @configurable
 def verify(
-    context: typer.Context,  # noqa: ARG001
     result: Annotated[str, typer.Argument(metavar="FORECAST", help="What `xvar forecast` wrote, or an analysis.")],
     truth: Annotated[list[str], typer.Argument(metavar="TRUTH...", help="The observed record, a file or several.")],
     output: Annotated[
@@ -304,85 +291,20 @@ def verify(
     if output is not None:
         check_target(output, overwrite=overwrite)
     with opened([result], trusted=trusted) as compared, opened(truth, trusted=trusted) as observed:
-        scores = call(compared, observed, **_stated(thresholds=tuple(threshold or ()), scale=scale))
+        given = {"thresholds": tuple(threshold or ()), "scale": scale}
+        # The function has the defaults of what was not stated.
+        scores = call(compared, observed, **{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
     if output is not None:
         write(scores, output, overwrite=overwrite)
     (print_json if as_json else print_scores)(scores)
 
 
-@application.command(
+application.command(
     epilog="Examples: xvar plot analysis.nc -o motion.png --style colours; "
     "xvar plot forecast.nc radar.nc -o forecast.png --kind forecast"
-)
-@configurable
-def plot(
-    context: typer.Context,  # noqa: ARG001
-    source: Annotated[str, typer.Argument(metavar="FILE", help="An analysis, a forecast or scores.")],
-    truth: Truth = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PICTURE", help="What to write: .png, .pdf, .svg.")
-    ] = Path("picture.png"),
-    kind: Annotated[
-        str,
-        typer.Option(
-            help="motion, field, innovation, residual, increment, forcing, cost, cost_history, forecast or skill."
-        ),
-    ] = "motion",
-    style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
-    window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
-    col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
-    variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
-    score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, ...")] = None,
-    trusted: Trusted = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Draw an analysis, a forecast or scores into a picture."""
-    from xvar.cli.pictures import draw
-
-    options = _stated(style=style, window=window, col=col, variable=variable, score=score)
-    draw(source, truth or (), output, kind, options, overwrite=overwrite, trusted=trusted)
-    note(output)
-
-
-@application.command(epilog="Example: xvar animate analysis.nc radar.nc -o storm.gif --lead 30min")
-@configurable
-def animate(
-    context: typer.Context,  # noqa: ARG001
-    analysis: Annotated[str, typer.Argument(metavar="FILE", help="What `xvar assimilate` or `forecast` wrote.")],
-    truth: Truth = None,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg (the extra film)."),
-    ] = Path("film.gif"),
-    lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
-    window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
-    frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
-    trusted: Trusted = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Show what was observed beside the analysis and its forecast, as an animation."""
-    from xvar.cli.pictures import animate as call
-
-    options = {"window": window, "lead": lead, "frames_per_second": frames_per_second}
-    call(analysis, truth or (), output, options, overwrite=overwrite, trusted=trusted)
-    note(output)
-
-
-@application.command(epilog="Example: xvar view analysis.nc radar.nc")
-def view(
-    analysis: Analysis,
-    truth: Truth = None,
-    port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
-    trusted: Trusted = False,
-) -> None:
-    """Look at an analysis and its forecast on a page of this machine, until Ctrl-C.
-
-    The address holds a random token: other users of the machine cannot open the page without it.
-    """
-    from xvar.cli.pictures import look
-
-    look(analysis, truth or (), port=port, browser=browser, trusted=trusted)
+)(plot)
+application.command(epilog="Example: xvar animate analysis.nc radar.nc -o storm.gif --lead 30min")(animate)
+application.command(epilog="Example: xvar view analysis.nc radar.nc")(view)
 
 
 @application.command(epilog="Example: xvar info radar.nc")
@@ -391,12 +313,16 @@ def info(
     inputs: Inputs, group: Group = None, trusted: Trusted = False, as_json: AsJson = False, **options: Any
 ) -> None:
     """Print how a file is read: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
-    from xvar.cli.information import facts
+    from xvar.analysis.summary import summary
+    from xvar.check import describe
     from xvar.cli.tables import print_facts
+    from xvar.plan.configuration import ATTRIBUTE as CONFIGURATION
 
     files, variable = _split(inputs)
     with opened(files, group, trusted=trusted) as record:
-        print_facts(facts(record, variable, **options), as_json=as_json)
+        is_analysis = CONFIGURATION in record.attrs and "status" in record
+        facts = {"analysis": summary(record).splitlines()} if is_analysis else describe(record, variable, **options)
+        print_facts(facts, as_json=as_json)
 
 
 @application.command(epilog="Example: xvar check radar.nc. Exit codes: 0 all passed, 1 a test failed, 2 unusable.")

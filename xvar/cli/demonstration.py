@@ -37,12 +37,7 @@ def demonstrate() -> None:
     print_scores(verify(predicted, radar))
     where = write(analysis, ANALYSIS, overwrite=True)
     say(f"\nThe analysis is in {where.resolve()}")
-    picture = _draw(analysis)
-    say(
-        f"The picture of the motion over the rain is in {picture.resolve()}"
-        if picture
-        else "No picture without matplotlib: pip install 'xvar[plot]' brings it."
-    )
+    say(_draw(analysis))
     say("Your own file: xvar info FILE, then xvar assimilate FILE -o analysis.nc")
 
 
@@ -55,14 +50,14 @@ def _motion(analysis: xr.Dataset) -> str:
     return f"{np.hypot(u, v):.0f} m/s towards the {direction}"
 
 
-def _draw(analysis: xr.Dataset) -> Path | None:
+def _draw(analysis: xr.Dataset) -> str:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return None
+        return "No picture without matplotlib: pip install 'xvar[plot]' brings it."
     from xvar.plot import motion
 
     figure = Figure(figsize=(7.5, 6.5), layout="constrained")
     motion(analysis, ax=figure.subplots())
     figure.savefig(PICTURE, dpi=130)
-    return Path(PICTURE)
+    return f"The picture of the motion over the rain is in {Path(PICTURE).resolve()}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 from xvar.errors import Fault, InputError
+from xvar.io.writing import check_target
 
 PIPE = "-"
 
@@ -39,12 +40,13 @@ def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> 
 
 
 @contextmanager
-def outgoing(path: Path) -> Iterator[Path]:
+def outgoing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield the path to write to; output for ``-`` is sent when complete.
 
-    InputError if standard output is a terminal.
+    InputError if the path cannot be written, or standard output is a terminal.
     """
     if str(path) != PIPE:
+        check_target(path, overwrite=overwrite)
         yield path
         return
     if sys.stdout.isatty():

@@ -54,16 +54,19 @@ FLAGS = tuple(name for name, option in OPTIONS.items() if option.flag)
 
 
 def configurable(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command ``--config`` and ``--show-config``; its first parameter is the context."""
+    """Give a command ``--config`` and ``--show-config``, and its context if it has a parameter for that."""
+    wanted = {"context"} & set(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def command(context: typer.Context, config: Path | None, show_config: bool, **given: Any) -> None:  # noqa: ARG001
         if show_config:
             typer.echo(as_toml(context), nl=False)
         else:
-            function(context, **given)
+            function(**dict.fromkeys(wanted, context), **given)
 
-    return _with_parameters(command, function, {"config": (_Config, None), "show_config": (_ShowConfig, False)})
+    empty = inspect.Parameter.empty
+    added = {"context": (typer.Context, empty), "config": (_Config, None), "show_config": (_ShowConfig, False)}
+    return _with_parameters(command, function, added)
 
 
 def options_of_table(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -75,8 +78,7 @@ def options_of_table(*names: str) -> Callable[[Callable[..., None]], Callable[..
             stated = {name: value(OPTIONS[name], given.pop(name)) for name in names}
             function(*arguments, **given, **{name: found for name, found in stated.items() if found is not None})
 
-        parameters = {name: (_annotation(OPTIONS[name]), _default(OPTIONS[name])) for name in names}
-        return _with_parameters(command, function, parameters, first=True)
+        return _with_parameters(command, function, {name: _annotation(OPTIONS[name]) for name in names}, first=True)
 
     return decorate
 
@@ -94,21 +96,12 @@ def value(option: Option, given: Any) -> Any:
     return given
 
 
-def _kind(option: Option) -> type:
-    kind = option.type.partition(" ")[0].strip(",")
-    return {"bool": bool, "float": float, "sequence": list}.get(kind, str)
-
-
-def _annotation(option: Option) -> Any:
-    kind, flag = _kind(option), f"--{option.name.replace('_', '-')}"
-    about = typer.Option(flag, help=option.flag)
-    if kind is list:
-        return Annotated[list[str] | None, about]
-    return Annotated[bool, about] if kind is bool else Annotated[kind | None, about]
-
-
-def _default(option: Option) -> Any:
-    return False if _kind(option) is bool else None
+def _annotation(option: Option) -> tuple[Any, Any]:
+    """Return the annotation and the default of the flag of an option."""
+    about = typer.Option(f"--{option.name.replace('_', '-')}", help=option.flag)
+    kinds = {"bool": bool, "float": float | None, "sequence": list[str] | None}
+    kind: Any = kinds.get(option.type.partition(" ")[0].strip(","), str | None)
+    return Annotated[kind, about], False if kind is bool else None
 
 
 def _with_parameters(
@@ -124,7 +117,7 @@ def _with_parameters(
     own = [
         parameter.replace(annotation=hints[name], kind=keyword)
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name not in added
     ]
     more = [inspect.Parameter(name, keyword, annotation=hint, default=usual) for name, (hint, usual) in added.items()]
     required = [one for one in own if one.default is one.empty]

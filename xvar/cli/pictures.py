@@ -1,4 +1,4 @@
-"""``xvar plot``, ``animate`` and ``view``: pictures from a shell."""
+"""Pictures from a shell: the commands ``plot``, ``animate`` and ``view``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import xarray as xr
 
 from xvar.cli.inputs import opened
-from xvar.cli.terminal import say
+from xvar.cli.parameters import Analysis, Overwrite, Trusted, Truth, configurable
+from xvar.cli.terminal import note, say
 from xvar.errors import Fault, InputError
 from xvar.io.writing import check_target
 
@@ -33,7 +35,7 @@ FILMS = (".gif", ".mp4")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
-def need(extra: str, module: str) -> None:
+def _need(extra: str, module: str) -> None:
     """Raise InputError with the line that installs an extra, if it is missing."""
     from importlib.util import find_spec
 
@@ -43,30 +45,38 @@ def need(extra: str, module: str) -> None:
 
 
 @contextmanager
-def _both(source: str, truth: Sequence[str], *, trusted: bool) -> Iterator[tuple[xr.Dataset, xr.Dataset | None]]:
-    """Open an output, and the observed record if there is one."""
+def _both(source: str, truth: Sequence[str] | None, *, trusted: bool) -> Iterator[tuple[xr.Dataset, xr.Dataset | None]]:
+    """Open an output, and the observed record if there is one, and draw without a display."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
     with ExitStack() as stack:
         data = stack.enter_context(opened([source], trusted=trusted))
         yield data, stack.enter_context(opened(truth, trusted=trusted)) if truth else None
 
 
-def draw(
-    source: str,
-    truth: Sequence[str],
-    output: Path,
-    kind: str,
-    options: dict[str, Any],
-    *,
-    overwrite: bool,
-    trusted: bool,
+@configurable
+def plot(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="An analysis, a forecast or scores.")],
+    truth: Truth = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PICTURE", help="What to write: .png, .pdf, .svg.")
+    ] = Path("picture.png"),
+    kind: Annotated[str, typer.Option(help=f"{', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}.")] = "motion",
+    style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
+    window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
+    col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
+    variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
+    score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, ...")] = None,
+    trusted: Trusted = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Draw a picture of an analysis, a forecast or scores into `output`, whole or not at all; `kind` is one of `KINDS`.
-
-    `truth` are files of the observed record, below a forecast.
-    """
-    need("plot", "matplotlib")
+    """Draw an analysis, a forecast or scores into a picture."""
+    _need("plot", "matplotlib")
     if kind not in KINDS:
         raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
+    given = {"style": style, "window": window, "col": col, "variable": variable, "score": score}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in KINDS[kind]:
             known = ", ".join(f"--{option}" for option in KINDS[kind]) or "none"
@@ -76,9 +86,6 @@ def draw(
         found = f"an observed record beside --kind {kind}"
         raise InputError(Fault(found, "that of a forecast", "--kind forecast", code="option-misplaced"))
     check_target(output, overwrite=overwrite, suffixes=PICTURES, usual=", ".join(PICTURES))
-    import matplotlib as mpl
-
-    mpl.use("agg")  # nothing is shown, and no display is needed
     with _both(source, truth, trusted=trusted) as (data, observed):
         made = getattr(data.var4d.plot, kind)(*([] if observed is None else [observed]), **options)
         figure = getattr(made, "fig", None) or getattr(made, "figure", None) or made
@@ -86,30 +93,49 @@ def draw(
             whole = Path(folder) / output.name
             figure.savefig(whole, dpi=DOTS)
             whole.replace(output)
+    note(output)
 
 
+@configurable
 def animate(
-    source: str, truth: Sequence[str], output: Path, options: dict[str, Any], *, overwrite: bool, trusted: bool
+    source: Annotated[str, typer.Argument(metavar="FILE", help="What `xvar assimilate` or `forecast` wrote.")],
+    truth: Truth = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg (the extra film)."),
+    ] = Path("film.gif"),
+    lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
+    window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
+    frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
+    trusted: Trusted = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Write an animation of one window; its options are `window`, `lead` and `frames_per_second`."""
-    need("plot", "matplotlib")
-    import matplotlib as mpl
-
-    mpl.use("agg")
+    """Show what was observed beside the analysis and its forecast, as an animation."""
+    _need("plot", "matplotlib")
     from xvar.plot import animation, check_film, write_animation
 
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)
     with _both(source, truth, trusted=trusted) as (data, observed):
-        film = animation(data, observed, window=options["window"], lead=options["lead"])
-        write_animation(film, output, frames_per_second=options["frames_per_second"])
+        film = animation(data, observed, window=window, lead=lead)
+        write_animation(film, output, frames_per_second=frames_per_second)
+    note(output)
 
 
-def look(source: str, truth: Sequence[str], *, port: int, browser: bool, trusted: bool) -> None:
-    """Serve the page until interrupted."""
-    need("view", "bokeh")
-    need("plot", "matplotlib")
+def view(
+    analysis: Analysis,
+    truth: Truth = None,
+    port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    trusted: Trusted = False,
+) -> None:
+    """Look at an analysis and its forecast on a page of this machine, until Ctrl-C.
+
+    The address holds a random token: other users of the machine cannot open the page without it.
+    """
+    _need("view", "bokeh")
+    _need("plot", "matplotlib")
     from xvar.plot.page import serve
 
-    with _both(source, truth, trusted=trusted) as (data, observed):
+    with _both(analysis, truth, trusted=trusted) as (data, observed):
         serve(data, observed, port=port, browser=browser, say=lambda address: say(f"{address} (Ctrl-C ends)"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from xvar.cli.terminal import say
@@ -39,13 +39,9 @@ def console() -> Console:
 
 def print_scores(scores: xr.Dataset) -> None:
     """Print a row for each score and its persistence, a column for each lead time or step."""
-    along = "lead_time" if "lead_time" in scores.dims else "step"
-    table = Table()
-    table.add_column("lead time" if along == "lead_time" else along)
-    for index in range(scores.sizes[along]):
-        table.add_column(
-            lead_text(scores[along].values[index]) if along == "lead_time" else str(index), justify="right"
-        )
+    by_lead = "lead_time" in scores.dims
+    heads = map(lead_text, scores["lead_time"].values) if by_lead else map(str, range(scores.sizes["step"]))
+    table = Table("lead time" if by_lead else "step", *(Column(head, justify="right") for head in heads))
     for name, (heading, decimals) in PLAIN.items():
         if name in scores:
             _add_rows(table, heading, scores, name, decimals)
@@ -110,23 +106,11 @@ def print_json(scores: xr.Dataset) -> None:
             values = values / np.timedelta64(1, "s")
         elif values.dtype.kind not in "iuf":
             values = values.astype(str)
-        fields[str(name)] = {"dims": list(part.dims), "units": _units(part), "values": _plain(values)}
+        if values.dtype.kind == "f":
+            values = np.where(np.isfinite(values), values.astype(object), np.array(None))
+        units = "s" if part.dtype.kind == "m" else part.attrs.get("units")
+        fields[str(name)] = {"dims": list(part.dims), "units": units, "values": values.tolist()}
     say(json.dumps(fields))
-
-
-def _units(part: xr.Variable) -> str | None:
-    return "s" if part.dtype.kind == "m" else part.attrs.get("units")
-
-
-def _plain(values: Any) -> Any:
-    listed = values.tolist()
-
-    def clean(item: Any) -> Any:
-        if isinstance(item, list):
-            return [clean(part) for part in item]
-        return None if isinstance(item, float) and not np.isfinite(item) else item
-
-    return clean(listed)
 
 
 def print_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
