@@ -4,21 +4,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-from numpy.typing import NDArray
 
 from xvar.cf.units import without_quantities
 from xvar.errors import Fault, InputError, refuse_unknown
 
 if TYPE_CHECKING:
-    from xvar.analysis.summary import Summary
-    from xvar.check import Examination
     from xvar.plot import Plot
-
-_ASSIMILATE = "xvar.assimilation:assimilate"
 
 
 def _plain(data: Any) -> Any:
@@ -38,14 +34,18 @@ def _plain(data: Any) -> Any:
     return without_quantities(data) if isinstance(data, xr.Dataset) else data
 
 
-def _forward(function: str, data: Any, *arguments: Any, **options: Any) -> Any:
-    """Call a function, "module:name", if it has the options."""
-    _check_options(function, options, f"{function.rpartition(':')[2]}()")
-    return resolve_name(function)(_plain(data), *map(_plain, arguments), **options)
+def _method(function: str, about: str, *, options_of: str | None = None) -> Callable[..., Any]:
+    """Return a method that forwards to a function, "module:name", if that, or `options_of`, has the options."""
+    name = "check" if options_of else function.rpartition(":")[2]
 
+    def method(self: _Accessor, *arguments: Any, **options: Any) -> Any:
+        known = inspect.signature(resolve_name(options_of or function)).parameters
+        refuse_unknown(options, list(known)[1:], f"{name}()")
+        return resolve_name(function)(_plain(self._data), *map(_plain, arguments), **options)
 
-def _check_options(function: str, options: dict[str, Any], call: str) -> None:
-    refuse_unknown(options, list(inspect.signature(resolve_name(function)).parameters)[1:], call)
+    method.__name__, method.__qualname__ = name, f"DatasetAccessor.{name}"
+    method.__doc__ = f"{about}, see `{function.replace(':', '.')}`."
+    return method
 
 
 class _Accessor:
@@ -54,60 +54,32 @@ class _Accessor:
     def __init__(self, data: Any) -> None:
         self._data = data
 
-    def assimilate(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Analyse the record in windows, see `xvar.assimilation.assimilate`."""
-        return _forward(_ASSIMILATE, self._data, *arguments, **options)
-
-    def check(self, *arguments: Any, **options: Any) -> Examination:
-        """Check the record with a twin experiment, see `xvar.check.record`; options are those of `assimilate`."""
-        _check_options(_ASSIMILATE, options, "check()")
-        return resolve_name("xvar.check:record")(_plain(self._data), *arguments, **options)
+    assimilate = _method("xvar.assimilation:assimilate", "Analyse the record in windows")
+    check = _method(
+        "xvar.check:record",
+        "Check the record with a twin experiment; options are those of `assimilate`",
+        options_of="xvar.assimilation:assimilate",
+    )
 
 
 @xr.register_dataset_accessor("var4d")
 class DatasetAccessor(_Accessor):
     """4D-Var on a Dataset: a record of images, an analysis or a forecast."""
 
-    def forecast(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Forecast from an analysis, see `xvar.analysis.forecast.forecast`."""
-        return _forward("xvar.analysis.forecast:forecast", self._data, *arguments, **options)
-
-    def probability(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Return the probability of events from members, see `xvar.analysis.probability.probability`."""
-        return _forward("xvar.analysis.probability:probability", self._data, *arguments, **options)
-
-    def quantiles(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Return quantiles of the members, see `xvar.analysis.probability.quantiles`."""
-        return _forward("xvar.analysis.probability:quantiles", self._data, *arguments, **options)
-
-    def accumulation(self) -> xr.Dataset:
-        """Return the rain from the end of the window, see `xvar.analysis.probability.accumulation`."""
-        return _forward("xvar.analysis.probability:accumulation", self._data)
-
-    def verify(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Compare with the truth, see `xvar.analysis.verify.verify`."""
-        return _forward("xvar.analysis.verify:verify", self._data, *arguments, **options)
-
-    def to_geographic(self) -> xr.Dataset:
-        """Add the motion towards east and north, see `xvar.analysis.to_geographic.to_geographic`."""
-        return _forward("xvar.analysis.to_geographic:to_geographic", self._data)
-
-    def to_pysteps(self, *arguments: Any, **options: Any) -> NDArray[Any]:
-        """Return the motion for nowcasts of pysteps, see `xvar.analysis.to_pysteps.to_pysteps`."""
-        return _forward("xvar.analysis.to_pysteps:to_pysteps", self._data, *arguments, **options)
-
-    def series(self, *arguments: Any, **options: Any) -> xr.Dataset:
-        """Join the windows of an analysis into one record (time, y, x), see `xvar.analysis.series.series`."""
-        return _forward("xvar.analysis.series:series", self._data, *arguments, **options)
-
-    def summary(self) -> Summary:
-        """Summarise an analysis in a few lines, see `xvar.analysis.summary.summary`."""
-        return _forward("xvar.analysis.summary:summary", self._data)
+    forecast = _method("xvar.analysis.forecast:forecast", "Forecast from an analysis")
+    probability = _method("xvar.analysis.probability:probability", "Return the probability of events from members")
+    quantiles = _method("xvar.analysis.probability:quantiles", "Return quantiles of the members")
+    accumulation = _method("xvar.analysis.probability:accumulation", "Return the rain from the end of the window")
+    verify = _method("xvar.analysis.verify:verify", "Compare with the truth")
+    to_geographic = _method("xvar.analysis.to_geographic:to_geographic", "Add the motion towards east and north")
+    to_pysteps = _method("xvar.analysis.to_pysteps:to_pysteps", "Return the motion for nowcasts of pysteps")
+    series = _method("xvar.analysis.series:series", "Join the windows of an analysis into one record (time, y, x)")
+    summary = _method("xvar.analysis.summary:summary", "Summarise an analysis in a few lines")
 
     @property
     def plot(self) -> Plot:
         """Pictures, see `xvar.plot`."""
-        return _forward("xvar.plot:Plot", self._data)
+        return resolve_name("xvar.plot:Plot")(_plain(self._data))
 
 
 @xr.register_dataarray_accessor("var4d")
