@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from xvar.cli.inputs import opened, outgoing
+from xvar.cli.inputs import opened, opened_record, outgoing
 from xvar.cli.options_file import ATTRIBUTE, as_toml
 from xvar.cli.parameters import (
     FLAGS,
@@ -102,15 +101,6 @@ def _quiet_libraries(command: Any) -> None:
     warnings.showwarning = show
 
 
-def _split(inputs: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return the files, and the variable if the last word is no file."""
-    last = inputs[-1]
-    is_file = last == "-" or Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
-    if len(inputs) == 1 or is_file:
-        return list(inputs), None
-    return list(inputs[:-1]), last
-
-
 @application.command(
     epilog="Examples: xvar assimilate radar.nc -o analysis.nc; "
     "xvar assimilate 'sst_*.nc' analysed_sst -o currents.zarr --window 3D"
@@ -139,11 +129,13 @@ def assimilate(
     from xvar.execution.workers import WorkerError
     from xvar.runs import Interrupted, run
 
-    files, variable = _split(inputs)
     began = time.perf_counter()
     try:
         # An existing file may be the beginning of this run.
-        with outgoing(output, overwrite=True) as target, opened(files, group, trusted=trusted) as record:
+        with (
+            outgoing(output, overwrite=True) as target,
+            opened_record(inputs, group, trusted=trusted) as (record, variable),
+        ):
             report = run(
                 record.assign_attrs({ATTRIBUTE: as_toml(context)}),
                 target,
@@ -318,8 +310,7 @@ def info(
     from xvar.cli.tables import print_facts
     from xvar.plan.configuration import ATTRIBUTE as CONFIGURATION
 
-    files, variable = _split(inputs)
-    with opened(files, group, trusted=trusted) as record:
+    with opened_record(inputs, group, trusted=trusted) as (record, variable):
         is_analysis = CONFIGURATION in record.attrs and "status" in record
         facts = {"analysis": summary(record).splitlines()} if is_analysis else describe(record, variable, **options)
         print_facts(facts, as_json=as_json)
@@ -339,8 +330,7 @@ def check(
     """Print how a file is read, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
 
-    files, variable = _split(inputs)
-    with opened(files, group, trusted=trusted) as data:
+    with opened_record(inputs, group, trusted=trusted) as (data, variable):
         examination = examine(data, variable, **options)
     say(examination.to_json() if as_json else in_shell(str(examination), context.command))
     if not examination.passed:

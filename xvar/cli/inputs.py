@@ -40,6 +40,18 @@ def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> 
 
 
 @contextmanager
+def opened_record(
+    inputs: Sequence[str], group: str | None, *, trusted: bool
+) -> Iterator[tuple[xr.Dataset, str | None]]:
+    """Open files as one record; the last word is its variable if it is no file."""
+    last = inputs[-1]
+    is_file = last == PIPE or Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
+    files, variable = (inputs, None) if len(inputs) == 1 or is_file else (inputs[:-1], last)
+    with opened(files, group, trusted=trusted) as record:
+        yield record, variable
+
+
+@contextmanager
 def outgoing(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yield the path to write to; output for ``-`` is sent when complete.
 

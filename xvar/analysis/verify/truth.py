@@ -93,11 +93,15 @@ def read_truth(
         return None
     always = timeless and "time" not in array.coords
     frame_of = {} if always else _frames(frames, own, faults)
-    order = _same_points(frames, own, like, axes, faults)
+    count = len(faults)
+    order = {theirs: _order(frames, theirs, like, ours, faults) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))}
+    frames = frames.isel(order)
+    if len(faults) == count:
+        _same_plane(frames, own, like, axes, faults)
     given, rate = _units(array, like, units, frame, faults)
-    if frame_of is None or order is None or given is None:
+    if frame_of is None or given is None or len(faults) > count:
         return None
-    return Truth(frames.isel(dict(zip((own.y, own.x), order, strict=True))), frame_of, always, (given, units), rate)
+    return Truth(frames, frame_of, always, (given, units), rate)
 
 
 def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] | None:
@@ -110,18 +114,6 @@ def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] 
         return None
     order = range(read.values.size) if read.order is None else read.order
     return {key: int(index) for key, index in zip(keys(read.values), order, strict=True)}
-
-
-def _same_points(
-    truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults
-) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
-    """Return row and column of the truth for each row and column of the result."""
-    count = len(faults)
-    order = [_order(truth, theirs, like, ours, faults) for theirs, ours in ((own.y, axes.y), (own.x, axes.x))]
-    if len(faults) > count:
-        return None
-    _same_plane(truth.isel(dict(zip((own.y, own.x), order, strict=True))), own, like, axes, faults)
-    return None if len(faults) > count else (order[0], order[1])
 
 
 def _order(
@@ -159,26 +151,22 @@ def _position(coordinate: xr.DataArray) -> NDArray[np.float64]:
 
 def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults) -> None:
     """Compare 2-D latitudes and longitudes, if both have them."""
-    for name in ("latitude", "longitude"):
-        pair = [_of_two_dimensions(array, name, ax) for array, ax in ((truth, own), (like, axes))]
-        if pair[0] is None or pair[1] is None:
-            continue
-        difference = np.abs(pair[0] - pair[1]) % 360
+    theirs, ours = (
+        {
+            part.attrs.get("standard_name"): part.transpose(plane.y, plane.x).values.astype(np.float64)
+            for part in array.coords.values()
+            if set(part.dims) == {plane.y, plane.x} and is_number(part)
+        }
+        for array, plane in ((truth, own), (like, axes))
+    )
+    for name in {"latitude", "longitude"} & set(theirs) & set(ours):
+        difference = np.abs(theirs[name] - ours[name]) % 360
         largest = float(np.minimum(difference, 360 - difference).max())
-        step = float(np.abs(np.diff(pair[1], axis=0)).mean() + np.abs(np.diff(pair[1], axis=1)).mean())
+        step = float(sum(np.abs(np.diff(ours[name], axis=axis)).mean() for axis in (0, 1)))
         if not largest <= TOLERANCE * step:
             found = f"other points than those of the result: their {name} differs by up to {largest:g} degrees"
             expected = "a truth at the same points"
             faults.add(code="other-points", variable=truth.name, found=found, expected=expected, fix=INTERPOLATE)
-
-
-def _of_two_dimensions(array: xr.DataArray, standard_name: str, axes: Axes) -> NDArray[np.float64] | None:
-    found = [
-        part.transpose(axes.y, axes.x).values
-        for part in array.coords.values()
-        if part.attrs.get("standard_name") == standard_name and set(part.dims) == {axes.y, axes.x}
-    ]
-    return np.asarray(found[0], dtype=np.float64) if len(found) == 1 else None
 
 
 def _units(
