@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ import xarray as xr
 from xvar.cli.inputs import opened
 from xvar.cli.parameters import Analysis, Overwrite, Trusted, Truth, configurable
 from xvar.cli.terminal import note, say
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, require
+from xvar.io.durable import durable
 from xvar.io.writing import check_target
 
 #: Pictures, and the options that each takes.
@@ -35,21 +35,10 @@ FILMS = (".gif", ".mp4")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
-def _need(extra: str, module: str) -> None:
-    """Raise InputError with the line that installs an extra, if it is missing."""
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        fix = f"pip install 'xvar[{extra}]'"
-        raise InputError(Fault(f"no {module}", f"the extra xvar[{extra}]", fix, code="missing-extra"))
-
-
 @contextmanager
 def _both(source: str, truth: Sequence[str] | None, *, trusted: bool) -> Iterator[tuple[xr.Dataset, xr.Dataset | None]]:
     """Open an output, and the observed record if there is one, and draw without a display."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
+    require("matplotlib", "plot", "pictures").use("agg")
     with ExitStack() as stack:
         data = stack.enter_context(opened([source], trusted=trusted))
         yield data, stack.enter_context(opened(truth, trusted=trusted)) if truth else None
@@ -72,7 +61,7 @@ def plot(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw an analysis, a forecast or scores into a picture."""
-    _need("plot", "matplotlib")
+    require("matplotlib", "plot", "pictures")
     if kind not in KINDS:
         raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
     given = {"style": style, "window": window, "col": col, "variable": variable, "score": score}
@@ -89,10 +78,8 @@ def plot(
     with _both(source, truth, trusted=trusted) as (data, observed):
         made = getattr(data.var4d.plot, kind)(*([] if observed is None else [observed]), **options)
         figure = getattr(made, "fig", None) or getattr(made, "figure", None) or made
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            whole = Path(folder) / output.name
-            figure.savefig(whole, dpi=DOTS)
-            whole.replace(output)
+        with durable(output) as file:
+            figure.savefig(file, format=output.suffix[1:], dpi=DOTS)
     note(output)
 
 
@@ -111,7 +98,7 @@ def animate(
     overwrite: Overwrite = False,
 ) -> None:
     """Show what was observed beside the analysis and its forecast, as an animation."""
-    _need("plot", "matplotlib")
+    require("matplotlib", "plot", "pictures")
     from xvar.plot import animation, check_film, write_animation
 
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
@@ -133,8 +120,7 @@ def view(
 
     The address holds a random token: other users of the machine cannot open the page without it.
     """
-    _need("view", "bokeh")
-    _need("plot", "matplotlib")
+    require("bokeh", "view", "the page")
     from xvar.plot.page import serve
 
     with _both(analysis, truth, trusted=trusted) as (data, observed):

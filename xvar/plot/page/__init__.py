@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xvar.errors import Fault, InputError
+from xvar.errors import Fault, InputError, require
 from xvar.plot.page.frames import Record
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
     InputError
         If `analysis` is no analysis, the truth does not fit it, Bokeh is not installed, or the port is in use.
     """
-    try:
-        from bokeh.application import Application
-        from bokeh.application.handlers.function import FunctionHandler
-        from bokeh.server.server import Server
-    except ImportError as error:
-        fault = Fault("no Bokeh", "the extra xvar[view]", "pip install 'xvar[view]'", code="missing-extra")
-        raise InputError(fault) from error
+    require("bokeh", "view", "the page")
+    from bokeh.application import Application
+    from bokeh.application.handlers.function import FunctionHandler
+    from bokeh.server.server import Server
+
     application = Application(FunctionHandler(view(analysis, truth)))
     try:
         # Other users of this machine reach the port, too: only the address that is printed has the token.
