@@ -13,7 +13,8 @@ from tests.core.numerics import adjoint_error, random, smooth
 from xvar.core.cost import Cost
 from xvar.core.covariance.coast import CoastFaces
 from xvar.core.grid import Grid
-from xvar.core.methods.currents import Currents, _Changing, neighbour_difference
+from xvar.core.methods.currents import Currents, neighbour_difference
+from xvar.core.methods.motion import Motion
 from xvar.core.minimize import LBFGS
 
 HOUR = 3600.0
@@ -216,10 +217,10 @@ def test_neighbour_differences_are_those_of_known_neighbours() -> None:
 
 def test_the_motion_between_two_times_is_its_mean() -> None:
     velocity, change = smooth((1, 2, 6, 7), 4), smooth((1, 2, 6, 7), 5)
-    changing = _Changing(velocity, change, 10.0)
+    changing = Motion(velocity, 10.0, change)
     assert torch.equal(changing.at(10.0), velocity)
     torch.testing.assert_close(changing.between(4.0, 8.0), (changing.at(4.0) + changing.at(8.0)) / 2)
-    assert torch.equal(_Changing(velocity, None, 10.0).between(1.0, 2.0), velocity)
+    assert torch.equal(Motion(velocity, 10.0).between(1.0, 2.0), velocity)
 
 
 def test_no_analysed_current_crosses_the_coast_at_any_step() -> None:

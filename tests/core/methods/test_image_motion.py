@@ -12,8 +12,8 @@ from torch import Tensor
 from tests.core.moving import DEFORMATION, FRAME, ROTATION, STILL, metres, moving, vector
 from tests.core.numerics import random, smooth
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient, _Motion
-from xvar.core.methods.motion import carried, deviation, fitting
+from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+from xvar.core.methods.motion import Motion, carried, deviation, fitting
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.models.parcels import ImageAtParcels, decay_integral
 from xvar.core.solve import solve
@@ -368,7 +368,7 @@ def test_earlier_steps_are_the_last_image_carried_back_and_later_ones_on() -> No
     steady = vector(cells[0] * 800 / FRAME, cells[1] * 500 / FRAME).view(1, 2, 1, 1).expand(1, 2, *grid.shape)
     images = random((1, 3, *grid.shape), 3)
     times = [0.0, FRAME, 2 * FRAME]
-    found = carried(images, times, _Motion(steady, 2 * FRAME), [*times, 3 * FRAME, 4 * FRAME], grid)
+    found = carried(images, times, Motion(steady, 2 * FRAME), [*times, 3 * FRAME, 4 * FRAME], grid)
     for index in range(5):
         expected = by_cells(images[:, 2], (index - 2) * cells[0], (index - 2) * cells[1])
         # where it comes from beyond the edges the image goes on as it is at them
@@ -381,7 +381,7 @@ def test_the_transient_motion_carries_the_image_back_by_what_it_has_done() -> No
     grid, lifetime = Grid((20, 40), (500.0, 500.0)), FRAME / math.log(2)
     share = decay_integral(FRAME, lifetime) / FRAME
     fast = vector(2 * 500 / FRAME / share, 0.0).view(1, 2, 1, 1).expand(1, 2, *grid.shape)
-    moved = _Motion(torch.zeros_like(fast), 2 * FRAME, fast, lifetime)
+    moved = Motion(torch.zeros_like(fast), 2 * FRAME, fast, lifetime)
     image = (torch.arange(40, dtype=torch.float64) * 1.0).expand(1, 3, 20, 40).contiguous()
     found = carried(image, [0.0, FRAME, 2 * FRAME], moved, [0.0, FRAME, 2 * FRAME], grid)[..., 5:-5]
     assert (found[:, 1] - image[:, 1, :, 5:-5] - 2).abs().max() < 1e-12
@@ -398,7 +398,7 @@ def test_holes_of_the_last_image_are_filled_from_the_newest_image_that_saw_the_p
     seen = images.clone()
     seen[:, 2, 8:12, 8:14] = torch.nan
     seen[:, 1, 10:12, 6:9] = torch.nan  # carried on: rows 9 to 10, columns 8 to 10
-    filled = carried(seen, [0.0, FRAME, 2 * FRAME], _Motion(steady, 2 * FRAME), [2 * FRAME], grid)[0, 0]
+    filled = carried(seen, [0.0, FRAME, 2 * FRAME], Motion(steady, 2 * FRAME), [2 * FRAME], grid)[0, 0]
     hole, older = torch.zeros(grid.shape, dtype=torch.bool), torch.zeros(grid.shape, dtype=torch.bool)
     hole[8:12, 8:14] = True
     older[9:11, 8:11] = True
@@ -411,7 +411,7 @@ def test_holes_of_the_last_image_are_filled_from_the_newest_image_that_saw_the_p
     assert ((age - 1).abs().minimum((age - 2).abs())[hole]).max() < 1e-11
     never = seen.clone()
     never[:, 0, 11, 5] = torch.nan  # on the way of the pixel at row 9, column 9
-    filled = carried(never, [0.0, FRAME, 2 * FRAME], _Motion(steady, 2 * FRAME), [2 * FRAME], grid)[0, 0]
+    filled = carried(never, [0.0, FRAME, 2 * FRAME], Motion(steady, 2 * FRAME), [2 * FRAME], grid)[0, 0]
     assert filled.isnan().sum() >= 1
     assert filled[9, 9].isnan()
     assert filled.isnan().sum() <= 4  # and what is interpolated with it, by rounding

@@ -17,7 +17,7 @@ from xvar.core.covariance.coast import Coast
 from xvar.core.covariance.stream_potential import period_around
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid
-from xvar.core.methods.motion import cadence, carried, deviation, diagnostics, fitting, in_groups, scale_of
+from xvar.core.methods.motion import Motion, cadence, carried, deviation, diagnostics, fitting, in_groups, scale_of
 from xvar.core.minimize import LBFGS
 from xvar.core.models.drift import Drift, ImageAgainstLater
 from xvar.core.observation import Observation
@@ -284,7 +284,7 @@ class Currents:
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
         state = result.trajectory[0]
-        motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
+        motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
         fields = _fields(state, seconds)
         std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
         images = torch.cat([values[:, :-1], torch.addcmul(last, std, state["error"])], dim=1)
@@ -307,32 +307,13 @@ class Currents:
 
 def _fields(state: State, seconds: Sequence[float]) -> dict[str, Tensor]:
     """Return the motion at the times of the frames, its change in each interval, and the source."""
-    motion = _Changing(state["velocity"], state.get("model_error"), seconds[-1])
+    motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
     velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
     fields = {"u": velocity[:, :, 0], "v": velocity[:, :, 1], "source": state["source"][:, 0]}
-    if motion.change is not None:
-        held = motion.change[:, None].expand(-1, len(seconds) - 1, -1, -1, -1)
+    if motion.changing is not None:
+        held = motion.changing[:, None].expand(-1, len(seconds) - 1, -1, -1, -1)
         fields |= {"u_forcing": held[:, :, 0], "v_forcing": held[:, :, 1]}
     return fields
-
-
-@dataclass(frozen=True)
-class _Changing:
-    """A motion (window, 2, y, x) at a reference time with a constant change, or none."""
-
-    velocity: Tensor
-    change: Tensor | None
-    reference: float
-
-    def at(self, time: float) -> Tensor:
-        """Return the motion at a time."""
-        if self.change is None:
-            return self.velocity
-        return torch.add(self.velocity, self.change, alpha=time - self.reference)
-
-    def between(self, begin: float, end: float) -> Tensor:
-        """Return the mean motion between two times."""
-        return self.at(0.5 * (begin + end))
 
 
 def neighbour_difference(image: Tensor, known: Tensor) -> Tensor:

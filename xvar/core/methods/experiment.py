@@ -66,85 +66,46 @@ class ModelError:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Analysis of a batch of windows.
+    """Analysis of a batch of windows."""
 
-    Attributes
-    ----------
-    fields : dict of Tensor (window, ..., component, y, x)
-        By component of the state and suffix: the state at each frame, ``_forcing``, the model error of each interval or
-        step in which it acts, per second, and ``_increment``, :math:`x_a - x_b` at the beginning of the window, zero
-        for components that are not in the control; of state and forcing the `standard_errors`.
-    numbers : dict of Tensor (window, ...)
-        ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
-        ``status`` (window,); parameters by their names, (window,), (window, frame) or (window, y, x); of a cost
-        history, see `CostHistory.numbers`; of parameters the `standard_errors`.
-    points : list of dict of Tensor (point,), by source
-        ``background`` and ``analysis``: the equivalents of the points before and after.
-    departures : dict of list of Tensor (window, frame, y, x), by source
-        ``innovation`` and ``residual`` of the images: :math:`y_k - H_k(x_b)` and :math:`y_k - H_k(x_a)`, before any
-        transform, as far as they were asked for.
-    """
-
+    #: By component of the state and suffix, (window, ..., component, y, x): the state at each frame, ``_forcing``, the
+    #: model error of each interval or step in which it acts, per second, and ``_increment``, x_a - x_b at the beginning
+    #: of the window, zero for components that are not in the control; of state and forcing the `standard_errors`.
     fields: State
+    #: ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
+    #: ``status`` (window,); parameters by their names, (window,), (window, frame) or (window, y, x), with their
+    #: `standard_errors`; of a cost history, see `CostHistory.numbers`.
     numbers: dict[str, Tensor]
+    #: By source, (point,): ``background`` and ``analysis``, the equivalents of the points before and after.
     points: list[dict[str, Tensor]]
+    #: By source, (window, frame, y, x): ``innovation`` and ``residual`` of the images, before any transform, as far as
+    #: they were asked for.
     departures: dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A 4D-Var with the user's model, statistics and observations: images, points, and several sources of each.
+    """A 4D-Var with the user's model, statistics and observations: images, points, and several sources of each."""
 
-    Parameters
-    ----------
-    dynamics : specification or callable (state, seconds) -> state
-        The model.
-    background_error : mapping of str to specification
-        B of each component in the control.
-    model_error : mapping of str to specification
-        Q of each forced component, per second; empty for the strong constraint.
-    forcing_interval : {"step", "interval", "window"}
-        See `ModelError`.
-    step : float, optional
-        Longest step in seconds. Default: that of the model, else one step leads from frame to frame.
-    growth : mapping of str to specification
-        Q of each component by which B has grown, per second; see `following`.
-    elapsed : float
-        Seconds for which it has grown.
-    shared_error : bool
-        Give an observed component without a stated error the one of `Frames.error_of_background`.
-    measured : tuple of str
-        Components whose curvature is measured beforehand, see `Problem`.
-    parameters : mapping of str to Parameter
-        Static parameters of the model, by the names under which its state holds them.
-    penalties : tuple of DigitalFilter
-        Terms of J on the trajectory.
-    checkpoint : bool, optional
-        Trade time for memory. Default: if the adjoint would otherwise hold more than `CHECKPOINT_BYTES`.
-    levels, minimizer
-        See `solve`.
-    cost_history : bool
-        Record J and its terms at every evaluation.
-    sampling : Sampling, optional
-        Draw errors of the analysis, see `xvar.core.posterior.Posterior`.
-    """
-
-    dynamics: Any
-    background_error: Mapping[str, Any]
-    model_error: Mapping[str, Any] = field(default_factory=dict)
-    forcing_interval: ForcingInterval = "interval"
-    step: float | None = None
-    growth: Mapping[str, Any] = field(default_factory=dict)
-    elapsed: float = 0.0
+    dynamics: Any  # the model: a specification, or a callable (state, seconds) -> state
+    background_error: Mapping[str, Any]  # B of each component in the control
+    model_error: Mapping[str, Any] = field(default_factory=dict)  # Q per second; empty for the strong constraint
+    forcing_interval: ForcingInterval = "interval"  # see `ModelError`
+    step: float | None = None  # longest in seconds; None: that of the model, else from frame to frame
+    growth: Mapping[str, Any] = field(default_factory=dict)  # Q per second by which B has grown, see `following`
+    elapsed: float = 0.0  # seconds for which it has grown
+    #: Give an observed component without a stated error the one of `Frames.error_of_background`.
     shared_error: bool = False
-    measured: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()  # components whose curvature is measured beforehand, see `Problem`
+    #: Static parameters of the model, by the names under which its state holds them.
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    penalties: tuple[DigitalFilter, ...] = ()
+    penalties: tuple[DigitalFilter, ...] = ()  # terms of J on the trajectory
+    #: Trade time for memory; None: if the adjoint would otherwise hold more than `CHECKPOINT_BYTES`.
     checkpoint: bool | None = None
-    levels: tuple[int, ...] = (1,)
+    levels: tuple[int, ...] = (1,)  # see `solve`
     minimizer: LBFGS = field(default_factory=LBFGS)
-    cost_history: bool = False
-    sampling: Sampling | None = None
+    cost_history: bool = False  # record J and its terms at every evaluation
+    sampling: Sampling | None = None  # draw errors of the analysis, see `xvar.core.posterior.Posterior`
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of all levels."""

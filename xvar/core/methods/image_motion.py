@@ -18,6 +18,7 @@ from xvar.core.grid import Grid, coarser, prolong
 from xvar.core.linearisation import Linearisation
 from xvar.core.methods.correlation import displacement
 from xvar.core.methods.motion import (
+    Motion,
     cadence,
     carried,
     deviation,
@@ -370,10 +371,10 @@ class ImageMotion:
             **diagnostics(result, count, flat, ambiguous=ambiguous, evaluations=evaluations, cost_history=cost_history),
         }
 
-    def _motion(self, state: State, reference: float, frame: float) -> _Motion:
+    def _motion(self, state: State, reference: float, frame: float) -> Motion:
         """Return the motion of a state at the time of the last image."""
         transient, lifetime = state.get("transient"), self.transient.lifetime * frame if self.transient else math.inf
-        return _Motion(state["velocity"], reference, transient, lifetime)
+        return Motion(state["velocity"], reference, transient, lifetime)
 
     def _fields(self, state: State, seconds: Sequence[float], reference: float, frame: float) -> dict[str, Tensor]:
         """Return the motion at the times of the frames, and its fading part and the growth at the last of them."""
@@ -435,31 +436,6 @@ class ImageMotion:
         result = solve(problem.coarsen(finest), minimizer, levels=relative, coarse=coarse, cost_history=cost_history)
         # Only the increment is coarse: the guess keeps its finer scales.
         return result, guess + prolong(result.increment["velocity"], finest, grid.shape)
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """A steady motion (window, 2, y, x), and a transient one at a reference time."""
-
-    steady: Tensor
-    reference: float
-    transient: Tensor | None = None
-    lifetime: float = math.inf
-
-    def at(self, time: float) -> Tensor:
-        """Return the motion at a time."""
-        if self.transient is None:
-            return self.steady
-        return torch.add(self.steady, self.transient, alpha=math.exp(-abs(time - self.reference) / self.lifetime))
-
-    def between(self, begin: float, end: float) -> Tensor:
-        """Return the mean motion between two times."""
-        if self.transient is None:
-            return self.steady
-        left = decay_integral(end - self.reference, self.lifetime) - decay_integral(
-            begin - self.reference, self.lifetime
-        )
-        return torch.add(self.steady, self.transient, alpha=left / (end - begin))
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:

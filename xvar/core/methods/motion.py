@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,26 +13,35 @@ from xvar.core.cost_history import CostHistory
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.minimize import Reason
-from xvar.core.models.parcels import Parcels, compose_displacements
+from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 from xvar.core.solve import Analysis
 from xvar.errors import Status
 
 
-class Motion(Protocol):
-    """A motion (window, 2, y, x) in m/s that is known at all times, and the time of the last image."""
+@dataclass(frozen=True)
+class Motion:
+    r"""A motion (window, 2, y, x) in m/s at all times: :math:`w + a(t)\, q`, t from the `reference`, the last image.
 
-    @property
-    def reference(self) -> float:
-        """The time of the last image."""
-        ...
+    The changing part q fades with a `lifetime`, :math:`a = e^{-|t| / \tau}`; without one it is a rate, :math:`a = t`.
+    """
 
-    def at(self, time: float, /) -> Tensor:
+    steady: Tensor
+    reference: float
+    changing: Tensor | None = None
+    lifetime: float | None = None
+
+    def at(self, time: float) -> Tensor:
         """Return the motion at a time."""
-        ...
+        elapsed = time - self.reference
+        share = elapsed if self.lifetime is None else math.exp(-abs(elapsed) / self.lifetime)
+        return self.steady if self.changing is None else torch.add(self.steady, self.changing, alpha=share)
 
-    def between(self, begin: float, end: float, /) -> Tensor:
+    def between(self, begin: float, end: float) -> Tensor:
         """Return the mean motion between two times."""
-        ...
+        if self.changing is None or self.lifetime is None:
+            return self.at(0.5 * (begin + end))
+        before, after = (decay_integral(time - self.reference, self.lifetime) for time in (begin, end))
+        return torch.add(self.steady, self.changing, alpha=(after - before) / (end - begin))
 
 
 def cadence(seconds: Sequence[float]) -> float:
