@@ -95,7 +95,8 @@ class PeriodicVectorCovariance(Covariance):
     def _transformed(self, state: Tensor) -> Tensor:
         """Return the Fourier transform of a state on the domain."""
         (ny, nx), (rows, columns) = self._domain, self.shape
-        return torch.fft.rfft2(pad(state, (0, columns - nx, 0, rows - ny)), norm="ortho")
+        spectrum: Tensor = torch.fft.rfft2(pad(state, (0, columns - nx, 0, rows - ny)), norm="ortho")
+        return spectrum
 
     def control_shape(self, shape: Shape) -> Shape:
         """Return the shape on the periodic grid."""
