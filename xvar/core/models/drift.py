@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ class ImageAgainstLater:
         """Return the operator of some windows."""
         image, later, std = (part[windows] for part in (self.image, self.later, self.std))
         optional = {name: getattr(self, name) for name in ("error_std", "mask", "known")}
-        chosen = {name: None if part is None else part[windows] for name, part in optional.items()}
+        chosen: dict[str, Any] = {name: None if part is None else part[windows] for name, part in optional.items()}
         return replace(self, image=image, later=later, std=std, **chosen)
 
     def coarsen(self, factor: int) -> ImageAgainstLater:
