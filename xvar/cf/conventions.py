@@ -207,8 +207,7 @@ def _usable(value: Any) -> Any:
 
 
 def _is_time(variable: xr.Variable) -> bool:
-    kind = variable.dtype.kind
-    return kind == "M" or (kind == "O" and variable.size > 0)
+    return variable.dtype.kind == "M" or (variable.dtype.kind == "O" and variable.size > 0)
 
 
 def _complete(name: Hashable, variable: xr.Variable, is_coordinate: bool, notes: list[str]) -> None:
@@ -282,9 +281,7 @@ def _check_standard_name(label: str, attrs: dict[Any, Any], notes: list[str]) ->
 
 
 def _calendar(variable: xr.Variable) -> str:
-    if variable.dtype.kind == "M":
-        return "proleptic_gregorian"
-    return str(in_memory(variable).flat[0].calendar)
+    return "proleptic_gregorian" if variable.dtype.kind == "M" else str(in_memory(variable).flat[0].calendar)
 
 
 def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
