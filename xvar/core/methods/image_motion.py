@@ -21,6 +21,7 @@ from xvar.core.methods.motion import (
     Motion,
     cadence,
     carried,
+    damp_shortest,
     deviation,
     diagnostics,
     fitting,
@@ -205,7 +206,13 @@ class ImageMotion:
         transient: Transient,
         error: Tensor | float | None = None,
     ) -> Problem:
-        """Return the problem of the second loop, about the steady motion (window, 2, y, x); see `steady_problem`."""
+        """Return the problem of the second loop, about the steady motion (window, 2, y, x); see `steady_problem`.
+
+        It compares images of which the shortest waves are damped, see `damp_shortest`: between pixels the bilinear
+        interpolation damps the image before, most at half a pixel, and a free motion would go there to reduce the
+        misfit of noise. The forecast carries the image as observed.
+        """
+        images = damp_shortest(images)
         error = self.error if error is None else error
         cell = math.sqrt(math.prod(grid.spacing))
         tracer = torch.nan_to_num(images[:, -1:])
