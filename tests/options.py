@@ -5,10 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from xvar.plan.options import table
+from xvar.plan.options import METHODS, OPTIONS
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
 TABLE = re.compile(r"(?<=<!-- options -->\n).*?(?=\n<!-- end of options -->)", re.DOTALL)
+
+
+def table() -> str:
+    """Return the options as a table in Markdown, for the documentation."""
+    rows = ["| option | default | methods | in the shell | meaning |", "|---|---|---|---|---|"]
+    for option in OPTIONS.values():
+        methods = "all" if set(option.methods) == set(METHODS) else ", ".join(option.methods)
+        flag = f"`--{option.name.replace('_', '-')}`" if option.flag else ""
+        doc = option.doc.replace("|", "\\|").replace("``", "`")
+        rows.append(f"| `{option.name}` | `{option.default!r}` | {methods} | {flag} | {doc} |")
+    return "\n".join(rows)
 
 
 def renewed(text: str) -> str:

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import xvar
+from tests.bits import EMPTY, differing
 from tests.cf.outputs import FILES
 from tests.test_real_files import SEVERAL, opened
-from xvar.observation import Images
 from xvar.plan.options import OPTIONS
 
 pytestmark = [
@@ -19,29 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::xvar.errors.AnalysisWarning"),
     pytest.mark.filterwarnings("ignore::xvar.errors.InputWarning"),
 ]
-
-EMPTY: dict[str, Any] = {
-    "penalties": (),
-    "parameters": {},
-    "background_error": {},
-    "model_error": {},
-    "observation": Images(),
-    "background": xr.Dataset(),
-    "quality": {},
-}
-
-
-def differing(one: xr.Dataset, other: xr.Dataset) -> list[str]:
-    """Names whose bits differ, or that only one of two results has."""
-    shared = set(one.variables) & set(other.variables)
-    return sorted(
-        {str(name) for name in set(one.variables) ^ set(other.variables)}
-        | {
-            str(name)
-            for name in shared
-            if not np.array_equal(one[name].values, other[name].values, equal_nan=one[name].dtype.kind == "f")
-        }
-    )
 
 
 def record(shared_data: Any, file: str) -> xr.Dataset:

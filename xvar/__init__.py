@@ -13,35 +13,6 @@ from typing import Any
 from xvar.accessor import DataArrayAccessor, DatasetAccessor
 from xvar.errors import AnalysisWarning, InputError, InputWarning
 
-__all__ = [
-    "AnalysisWarning",
-    "DataArrayAccessor",
-    "DatasetAccessor",
-    "InputError",
-    "InputWarning",
-    "__version__",
-    "analysis",
-    "assimilate",
-    "background",
-    "check",
-    "control",
-    "covariance",
-    "datasets",
-    "dynamics",
-    "io",
-    "minimize",
-    "observation",
-    "open_odim",
-    "open_untrusted",
-    "penalty",
-    "plot",
-    "pysteps_motion",
-    "rain_rate",
-    "run",
-    "runs",
-    "show_versions",
-]
-
 __version__ = version("xvar")
 
 # Public names, imported at first use: a module, or an attribute of one.
@@ -67,6 +38,17 @@ _LAZY = {
     "runs": "xvar.runs",
     "show_versions": "xvar.check.versions:show_versions",
 }
+
+
+__all__ = [
+    "AnalysisWarning",
+    "DataArrayAccessor",
+    "DatasetAccessor",
+    "InputError",
+    "InputWarning",
+    "__version__",
+    *_LAZY,
+]
 
 
 def __getattr__(name: str) -> Any:

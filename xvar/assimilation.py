@@ -13,12 +13,10 @@ from xvar.errors import Faults
 from xvar.execution.batches import Errors
 from xvar.execution.dispatch import is_deferred, run_batches
 from xvar.execution.schedule import Partial
-from xvar.plan.call import read_source
-from xvar.plan.diagnostics import warn_about_analysis
 from xvar.plan.labels import label
 from xvar.plan.options import Coast, Constraint, Method, Options, Saved, Uncertainty, documented
-from xvar.plan.pipeline import make_work
-from xvar.plan.planning import make_plan
+from xvar.plan.pipeline import make_work, warn_about_analysis
+from xvar.plan.planning import make_plan, read_source
 
 if TYPE_CHECKING:
     from xvar.core.parameters import Parameter
@@ -119,9 +117,7 @@ def assimilate(
     options = Options.read(locals(), faults)
     dataset, record = read_source(data, variable, options, faults)
     plan = None if record is None else make_plan(record, options, faults)
-    faults.raise_if_any()
-    assert record is not None
-    assert plan is not None
+    record, plan = faults.require(record), faults.require(plan)
     work, size = make_work(plan, record, options, lazy=is_lazy(record.array) or is_deferred())
     times = record.times
     arrays = run_batches(work, record.array.data, plan.schedule, size, times.seconds, times.values)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from importlib.resources import as_file, files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -13,10 +13,16 @@ from numpy.typing import NDArray
 from xvar.cf.axes import Axes, canonical, find_axes
 from xvar.cf.conventions import to_cf
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
-from xvar.cf.times import parse_duration, read_times
+from xvar.cf.times import Times, parse_duration, read_times
 from xvar.cf.units import same_units, units_of
 from xvar.errors import Faults
 from xvar.plan.bridge import Bridge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[Any]
+Pair = tuple[Hashable, Hashable]
 
 _BREST = "radar-meteonet-brest-20180103.nc"
 
@@ -67,7 +73,7 @@ MEAN = 15.0  # degree_Celsius, mean of the images
 def twin(
     truth: xr.Dataset,
     *,
-    velocity: tuple[Hashable, Hashable] | None = None,
+    velocity: Pair | None = None,
     times: Any = None,
     image: xr.DataArray | None = None,
     exponent: float = 3.0,
@@ -150,35 +156,28 @@ def twin(
             expected = "0 or more" if below == np.inf else f"0 or more, below {below:g}"
             faults.add(code="out-of-range", found=f"{name}={value}", expected=expected, fix=f"{name}=0.1")
     faults.raise_if_any()
-    axes = find_axes(truth[names[0]], faults)
-    faults.raise_if_any()
-    assert axes is not None
-    arrays = [_component(truth[name], axes, faults) for name in names]
-    grid = horizontal_grid(truth[names[0]], axes, faults, mapping=truth)
-    known = read_times(truth[names[0]], axes, faults)
-    faults.raise_if_any()
-    assert grid is not None
-    assert known is not None
+    first = truth[names[0]]
+    axes = faults.require(find_axes(first, faults))
+    components = [_component(truth[name], axes, faults) for name in names]
+    grid = horizontal_grid(first, axes, faults, mapping=truth)
+    known = read_times(first, axes, faults)
+    grid, known = faults.require(grid), faults.require(known)
     streams = [torch.Generator().manual_seed(4 * seed + index) for index in range(4)]
-    seconds = _image_times(times, known.values, known.seconds, irregular, streams[3], faults)
+    seconds = _image_times(times, known, irregular, streams[3], faults)
+    start = _first_image(image, grid, exponent, streams[0], faults)
     faults.raise_if_any()
-    metres = np.stack(arrays, axis=1).astype("float64")
-    land = ~np.isfinite(metres).all(axis=(0, 1))
-    temperature = _moved(metres, known.seconds, seconds, grid, image, exponent, streams[0], faults)
-    faults.raise_if_any()
+    metres = np.stack(components, axis=1).astype("float64")
+    temperature = _moved(metres, known.seconds, seconds, grid, start)
     shape = temperature.shape
-    temperature = temperature + noise * _numbers(shape, streams[1])
-    temperature[:, land] = np.nan
+    temperature = temperature + noise * torch.randn(shape, generator=streams[1], dtype=torch.float64).numpy()
+    temperature[:, ~np.isfinite(metres).all(axis=(0, 1))] = np.nan
     if clouds:
         temperature[_cloudy(shape, clouds, streams[2])] = np.nan
-    return _images(temperature, metres, known.seconds, seconds, truth, names, axes, known.values[0])
+    return _dataset(truth, names, axes, known, metres, seconds, temperature)
 
 
-def _velocity_names(
-    truth: xr.Dataset, velocity: tuple[Hashable, Hashable] | None, faults: Faults
-) -> tuple[Hashable, Hashable]:
-    choices = VELOCITIES if velocity is None else (velocity,)
-    for pair in choices:
+def _velocity_names(truth: xr.Dataset, velocity: Pair | None, faults: Faults) -> Pair:
+    for pair in VELOCITIES if velocity is None else (velocity,):
         if all(name in truth for name in pair):
             return pair
     faults.add(
@@ -190,7 +189,7 @@ def _velocity_names(
     return "u", "v"
 
 
-def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> NDArray[Any]:
+def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> Array:
     units = units_of(array, None, faults)
     if units is not None and not same_units(units, "m s-1"):
         faults.add(
@@ -204,83 +203,71 @@ def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> NDArray[Any]:
     return np.empty((0, 0, 0)) if image is None else np.asarray(image.values)
 
 
-def _image_times(
-    times: Any,
-    dates: NDArray[Any],
-    known: NDArray[np.float64],
-    irregular: float,
-    generator: Any,
-    faults: Faults,
-) -> NDArray[np.float64]:
+def _image_times(times: Any, known: Times, irregular: float, generator: Any, faults: Faults) -> Array:
     """Return the times of the images, in seconds from the first velocity."""
+    last = known.seconds[-1]
     if times is None:
-        seconds = known.copy()
+        seconds = known.seconds.copy()
     elif (isinstance(times, Sequence) and not isinstance(times, str)) or isinstance(times, (np.ndarray, xr.DataArray)):
-        seconds = (np.asarray(times, dtype="datetime64[ns]") - dates[0]) / np.timedelta64(1, "s")
+        seconds = (np.asarray(times, dtype="datetime64[ns]") - known.values[0]) / np.timedelta64(1, "s")
     else:
         every = parse_duration(times, "times", faults)
-        seconds = known[:1] if every is None else np.arange(0.0, known[-1] + 1e-6 * every, every)
+        seconds = known.seconds[:1] if every is None else np.arange(0.0, last + 1e-6 * every, every)
     if irregular and len(seconds) > 1:
         import torch
 
         moved = torch.rand(len(seconds), generator=generator, dtype=torch.float64).numpy() * 2 - 1
         # Whole seconds, as precise as times in files.
         interval = np.diff(seconds, prepend=seconds[0]).clip(min=0)
-        seconds = np.round(seconds + irregular * moved * interval).clip(known[0], known[-1])
-    if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > known[-1] or (np.diff(seconds) <= 0).any():
+        seconds = np.round(seconds + irregular * moved * interval).clip(known.seconds[0], last)
+    if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > last or (np.diff(seconds) <= 0).any():
         faults.add(
             code="times-out-of-range",
             found=f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s",
-            expected=f"ascending times within those of the velocity, 0 to {known[-1]:g} s",
+            expected=f"ascending times within those of the velocity, 0 to {last:g} s",
             fix='times="1h", or dates within the record',
         )
     return seconds
 
 
-def _moved(
-    metres: NDArray[Any],
-    known: NDArray[np.float64],
-    seconds: NDArray[np.float64],
-    grid: HorizontalGrid,
-    image: xr.DataArray | None,
-    exponent: float,
-    generator: Any,
-    faults: Faults,
-) -> NDArray[Any]:
-    """Return the images (time, y, x) without noise, in the order of the input."""
+def _first_image(
+    image: xr.DataArray | None, grid: HorizontalGrid, exponent: float, generator: Any, faults: Faults
+) -> Callable[[Tensor], Tensor]:
+    """Return the first image as a function of positions (time, 2, y, x), to images (time, y, x)."""
     import torch
 
     from xvar.core.interpolate import sample as interpolated
-    from xvar.core.models.characteristics import RandomImage, departures
+    from xvar.core.models.characteristics import RandomImage
+
+    if image is None:
+        random = RandomImage.draw(grid.shape, exponent, generator)
+        return lambda positions: torch.stack([random(position[None])[0] for position in positions]) + MEAN
+    own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
+    if own.shape != grid.shape or not np.isfinite(own).all():
+        faults.add(
+            code="image-not-on-grid",
+            variable="image",
+            found=f"shape {own.shape}, {int((~np.isfinite(own)).sum())} missing values",
+            expected=f"a complete field on the grid of the velocity, {grid.shape}",
+            fix='image.interp_like(truth).interpolate_na("x").interpolate_na("y")',
+        )
+    first = Bridge(grid, None, "float64").tensor(own)
+    return lambda positions: interpolated(first.expand(len(positions), 1, -1, -1), positions, "cubic")[:, 0]
+
+
+def _moved(
+    metres: Array, known: Array, seconds: Array, grid: HorizontalGrid, first: Callable[[Tensor], Tensor]
+) -> Array:
+    """Return the images (time, y, x) without noise, in the order of the input."""
+    import torch
+
+    from xvar.core.models.characteristics import departures
 
     bridge = Bridge(grid, None, "float64")
     cells = bridge.tensor(np.nan_to_num(metres)) * bridge.core_grid().cells_per_metre(dtype=torch.float64)
     last = int(np.searchsorted(known, seconds[-1]))
     held = slice(0, max(last + 1, min(2, len(known))))
-    positions = departures(cells[held], known[held].tolist(), seconds.tolist())
-    if image is None:
-        random = RandomImage.draw(grid.shape, exponent, generator)
-        found = torch.stack([random(position[None])[0] for position in positions]) + MEAN
-    else:
-        own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
-        if own.shape != grid.shape or not np.isfinite(own).all():
-            faults.add(
-                code="image-not-on-grid",
-                variable="image",
-                found=f"shape {own.shape}, {int((~np.isfinite(own)).sum())} missing values",
-                expected=f"a complete field on the grid of the velocity, {grid.shape}",
-                fix='image.interp_like(truth).interpolate_na("x").interpolate_na("y")',
-            )
-            return np.empty((0, *grid.shape))
-        first = bridge.tensor(own)
-        found = interpolated(first.expand(len(positions), 1, -1, -1), positions, "cubic")[:, 0]
-    return bridge.array(found)
-
-
-def _numbers(shape: tuple[int, ...], generator: Any) -> NDArray[Any]:
-    import torch
-
-    return torch.randn(shape, generator=generator, dtype=torch.float64).numpy()
+    return bridge.array(first(departures(cells[held], known[held].tolist(), seconds.tolist())))
 
 
 def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.bool_]:
@@ -291,22 +278,13 @@ def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.
     return np.asarray(fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True))
 
 
-def _images(
-    temperature: NDArray[Any],
-    metres: NDArray[Any],
-    known: NDArray[np.float64],
-    seconds: NDArray[np.float64],
-    truth: xr.Dataset,
-    names: tuple[Hashable, Hashable],
-    axes: Axes,
-    begin: Any,
+def _dataset(
+    truth: xr.Dataset, names: Pair, axes: Axes, known: Times, metres: Array, seconds: Array, temperature: Array
 ) -> xr.Dataset:
     """Return the images and the velocity at their times as a Dataset."""
-    dims = (axes.time, axes.y, axes.x)
-    first = truth[names[0]]
-    mapping = {key: value for key, value in first.attrs.items() if key == "grid_mapping"}
-    if "grid_mapping" in first.encoding:
-        mapping["grid_mapping"] = first.encoding["grid_mapping"]
+    dims, first = (axes.time, axes.y, axes.x), truth[names[0]]
+    stated = {**first.attrs, **first.encoding}
+    mapping = {key: stated[key] for key in ("grid_mapping",) if key in stated}
     attrs = {
         "long_name": "temperature that the velocity moves",
         "standard_name": "sea_surface_temperature",
@@ -314,20 +292,17 @@ def _images(
         "units_metadata": "temperature: on_scale",
         **mapping,
     }
-    after = np.searchsorted(known, seconds).clip(min(1, len(known) - 1), len(known) - 1)
+    after = np.searchsorted(known.seconds, seconds).clip(min(1, len(known.seconds) - 1), len(known.seconds) - 1)
     before = (after - 1).clip(min=0)
-    length = np.where(after > before, known[after] - known[before], 1.0)
-    share = ((seconds - known[before]) / length)[:, None, None]
+    length = np.where(after > before, known.seconds[after] - known.seconds[before], 1.0)
+    share = ((seconds - known.seconds[before]) / length)[:, None, None]
     fields: dict[Hashable, Any] = {"temperature": (dims, temperature.astype("float32"), attrs)}
     for index, name in enumerate(names):
         values = (1 - share) * metres[before, index] + share * metres[after, index]
         fields[name] = (dims, values.astype("float32"), {**truth[name].attrs, **mapping})
-    step = np.round(seconds * 1e9).astype("int64").astype("timedelta64[ns]")
-    dates = begin + step if np.asarray(begin).dtype.kind == "M" else np.array([begin + s.item() for s in step])
-    time = truth[names[0]].coords.get(axes.time)
-    coords: dict[Hashable, Any] = {
-        key: part for key, part in first.coords.items() if axes.time not in part.dims and part.ndim
-    }
-    coords[axes.time] = (axes.time, dates, {} if time is None else dict(time.attrs))
-    result = xr.Dataset(fields, coords)
-    return to_cf(result, truth, action="twin()")
+    begin, step = known.values[0], np.round(seconds * 1e9).astype("int64").astype("timedelta64[ns]")
+    dates = begin + step if known.values.dtype.kind == "M" else np.array([begin + s.item() for s in step])
+    time = first.coords.get(axes.time)
+    kept = {key: part for key, part in first.coords.items() if axes.time not in part.dims and part.ndim}
+    coords = {**kept, axes.time: (axes.time, dates, {} if time is None else dict(time.attrs))}
+    return to_cf(xr.Dataset(fields, coords), truth, action="twin()")

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -153,17 +153,8 @@ def refuse_unknown(options: Iterable[str], known: Iterable[str], call: str) -> N
     faults.raise_if_any()
 
 
-class Faults:
-    """Collect the faults of a call, so that one error reports them all."""
-
-    def __init__(self) -> None:
-        self._found: list[Fault] = []
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def __iter__(self) -> Iterator[Fault]:
-        return iter(self._found)
+class Faults(list[Fault]):
+    """Faults of a call, collected so that one error reports them all."""
 
     def add(
         self,
@@ -178,7 +169,7 @@ class Faults:
     ) -> None:
         """Add a fault; see `Fault`."""
         name, dim = (None if label is None else str(label) for label in (variable, dimension))
-        self._found.append(Fault(found, expected, fix, name, dim, index, code=code))
+        self.append(Fault(found, expected, fix, name, dim, index, code=code))
 
     def check_choice(self, name: str, value: object, allowed: Sequence[object], usual: object) -> None:
         """Add a fault if an option has none of its allowed values."""
@@ -193,12 +184,12 @@ class Faults:
     @property
     def first(self) -> Fault | None:
         """The first fault, if any."""
-        return self._found[0] if self._found else None
+        return self[0] if self else None
 
     def raise_if_any(self) -> None:
         """Raise InputError with all faults, if any."""
-        if self._found:
-            raise InputError(*self._found)
+        if self:
+            raise InputError(*self)
 
     def require(self, read: Result | None) -> Result:
         """Return what was read; raise InputError with all faults, if any."""

@@ -20,7 +20,7 @@ from xvar.covariance import Diagonal, Matern
 from xvar.errors import AnalysisWarning, InputError
 from xvar.observation import Images
 from xvar.penalty import DigitalFilter
-from xvar.plan.diagnostics import warn_about_windows
+from xvar.plan.pipeline import warn_about_windows
 
 SIZE, SPACING = 12, 1e3
 FRAME = 1800.0

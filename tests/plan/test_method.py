@@ -11,24 +11,15 @@ import pytest
 import xarray as xr
 
 import xvar
+from tests.bits import EMPTY, differing
 from tests.faults.codes import codes
+from tests.options import table
 from xvar.assimilation import assimilate
 from xvar.covariance import Matern
 from xvar.errors import InputError
 from xvar.minimize import LBFGS
 from xvar.observation import Images
-from xvar.plan.options import METHODS, OPTIONS, table
-
-EMPTY: dict[str, Any] = {
-    "penalties": (),
-    "parameters": {},
-    "background_error": {},
-    "model_error": {},
-    "observation": Images(),
-    "background": xr.Dataset(),
-    "quality": {},
-    "save": [],
-}
+from xvar.plan.options import METHODS, OPTIONS
 
 
 def storm() -> xr.Dataset:
@@ -37,15 +28,6 @@ def storm() -> xr.Dataset:
 
 def method_of(analysis: xr.Dataset) -> str:
     return json.loads(analysis.attrs["xvar_configuration"])["method"]
-
-
-def differing(one: xr.Dataset, other: xr.Dataset) -> list[str]:
-    """Names whose bits differ, or that only one of two results has."""
-    shared = set(one.variables) & set(other.variables)
-    return sorted(
-        (set(one.variables) ^ set(other.variables))
-        | {n for n in shared if not np.array_equal(one[n].values, other[n].values, equal_nan=one[n].dtype.kind == "f")}
-    )
 
 
 def test_the_signature_is_the_table() -> None:

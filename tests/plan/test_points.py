@@ -15,6 +15,7 @@ import xarray as xr
 
 from tests.cf.strict import strict_cf
 from tests.faults.codes import codes
+from tests.faults.images import warm
 from xvar.covariance import Diagonal, Geostrophic, Helmholtz, Matern
 from xvar.datasets import twin
 from xvar.dynamics import Advection, ShallowWater
@@ -98,6 +99,14 @@ def test_the_window_ends_with_the_last_point_and_states_are_given_when_asked_for
     analysis = assimilate(Points(points(), every="4h"), window=None)
     assert (analysis["time"].values[0] == BEGIN + np.array([0, 4, 8, 9]) * HOUR).all()
     assert int(analysis["number_of_observations"].item()) == 4
+
+
+def test_pixels_of_one_image() -> None:
+    images = warm(3)["sst"]
+    images[1, 2, 3] = np.nan
+    one, all_of_them = pixels(images.isel(time=[1]), 0.1), pixels(images, 0.1)
+    xr.testing.assert_identical(one, all_of_them.isel(point=all_of_them["time"] == images["time"][1]))
+    assert one.sizes["point"] == images[0].size - 1
 
 
 def test_the_order_of_the_background_does_not_matter() -> None:

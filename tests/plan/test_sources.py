@@ -17,11 +17,12 @@ import xvar
 from tests.cf.strict import strict_cf
 from tests.core.numerics import random
 from tests.faults.codes import codes
+from tests.faults.images import warm
 from tests.runs.records import same
 from xvar.background import Cycled
 from xvar.control import Parameter
 from xvar.covariance import Diagonal
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError
 from xvar.minimize import LBFGS
 from xvar.observation import Images, Points, SquareRoot
 
@@ -391,6 +392,20 @@ def test_each_window_of_images_may_have_its_own_background() -> None:
     with pytest.raises(InputError) as caught:
         assimilate(data, background=starts.isel(time=[0, 1]))
     assert codes(caught.value) == ["background-time-missing"]
+
+
+def test_increments_and_forcings_have_the_units_of_their_variables() -> None:
+    data = warm(3)
+    state = data.isel(time=0, drop=True).assign(air=data["sst"][0] + 2, ratio=data["sst"][0] * 0)
+    state["air"].attrs, state["ratio"].attrs = {"units": "K"}, {}
+    errors = {name: Diagonal(std=1.0) for name in ("sst", "air", "ratio")}
+    stated = {"background": state, "background_error": errors, "model_error": errors, "minimizer": LBFGS(1)}
+    with pytest.warns(AnalysisWarning, match="not converged"):
+        analysis = data.var4d.assimilate(dynamics=lambda s, _: s, constraint="weak", save=("increment",), **stated)
+    kept = {name: {key: analysis[name].attrs.get(key) for key in ("units", "units_metadata")} for name in analysis}
+    assert kept["air_increment"] == {"units": "K", "units_metadata": "temperature: difference"}
+    assert kept["air_forcing"] == {"units": "K s-1", "units_metadata": "temperature: difference"}
+    assert kept["ratio_increment"] == kept["ratio_forcing"] == {"units": None, "units_metadata": None}
 
 
 # ---- faults

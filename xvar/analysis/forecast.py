@@ -21,7 +21,7 @@ from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.plan.configuration import Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
-from xvar.plan.models import components_of, named_models
+from xvar.plan.method import components_of, named_models
 from xvar.plan.uncertainty import window_seeds
 
 if TYPE_CHECKING:

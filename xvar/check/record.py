@@ -14,15 +14,14 @@ import xarray as xr
 from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record
 from xvar.cf.times import date_text
-from xvar.check.conformance import Report, dynamics
-from xvar.check.covariance import covariance
+from xvar.check.conformance import Report, covariance, dynamics
 from xvar.check.twin import twin_report
 from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
-from xvar.plan.call import read_source
-from xvar.plan.covariances import errors_by_component
+from xvar.plan.control import errors_by_component
 from xvar.plan.method import choose_method, explain_method
 from xvar.plan.options import Options
+from xvar.plan.planning import read_source
 from xvar.plan.windows import read_windows
 
 TRIED = 32  # points a side of the grid on which a covariance is tested
@@ -30,12 +29,24 @@ TRIED = 32  # points a side of the grid on which a covariance is tested
 
 @dataclass(frozen=True)
 class Examination:
-    """Result of `record`; true if nothing prevents the analysis and every test passed."""
+    """Result of `record`; true if nothing prevents the analysis and every test passed.
 
-    facts: Mapping[str, Any]  # the record as it was read; empty if it cannot be read
-    faults: tuple[Fault, ...] = ()  # of the input and the options
-    warnings: tuple[str, ...] = ()  # values that are used otherwise than the file states them
-    reports: tuple[Report, ...] = ()  # tests of the configuration
+    Attributes
+    ----------
+    facts : mapping of str to str or list
+        The record as it was read; empty if it cannot be read.
+    faults : tuple of Fault
+        Faults of the input and the options, each with its fix.
+    warnings : tuple of str
+        Values that are used otherwise than the file states them.
+    reports : tuple of Report
+        Tests of the configuration.
+    """
+
+    facts: Mapping[str, Any]
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reports: tuple[Report, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -101,8 +112,7 @@ def record(data: xr.Dataset | xr.DataArray, variable: Hashable | None = None, **
         try:
             chosen = Options.read(options, Faults())
             _, read = read_source(data, variable, chosen, faults)
-            faults.raise_if_any()
-            assert read is not None
+            read = faults.require(read)
             known = facts(read, chosen)
             with deferred(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the warnings of reading are recorded already
@@ -140,10 +150,10 @@ def _covariance_reports(record: Record, options: Mapping[str, Any]) -> tuple[Rep
     """Test the stated errors on the spacing of the record, on a corner of its grid."""
     faults = Faults()
     background = options.get("background")
-    names = () if not isinstance(background, xr.Dataset) else tuple(map(str, background.data_vars))
-    motion = not callable(options.get("dynamics"))
-    components: dict[str, tuple[str, ...]] = {"velocity": ("u", "v"), "tracer": (str(record.name),)} if motion else {}
-    components |= {} if motion else {name: (name,) for name in names}
+    components: dict[str, tuple[str, ...]] = {"velocity": ("u", "v"), "tracer": (str(record.name),)}
+    if callable(options.get("dynamics")):
+        names = map(str, background.data_vars) if isinstance(background, xr.Dataset) else ()
+        components = {name: (name,) for name in names}
     reports = []
     for option in ("background_error", "model_error"):
         given = getattr(options.get(option), "covariance", options.get(option))
@@ -188,18 +198,14 @@ def describe(
     stated = {"land": land, "units": units, "dx": dx, "dy": dy, "sort": sort, "strict": strict}
     options = Options.read(stated, faults)
     _, record = read_source(data, variable, options, faults)
-    faults.raise_if_any()
-    assert record is not None
-    return facts(record, options)
+    return facts(faults.require(record), options)
 
 
 def facts(record: Record, options: Options) -> dict[str, Any]:
     """Describe a record that was read, and the method of a call; raise InputError if it holds no window."""
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
-    schedule = read_windows(seconds, record.axes.time, Options.read({}, faults), faults)
-    faults.raise_if_any()
-    assert schedule is not None
+    schedule = faults.require(read_windows(seconds, record.axes.time, Options.read({}, faults), faults))
     rows, columns = record.grid.shape
     dy_metres, dx_metres = record.grid.spacing
     steps = np.diff(seconds)

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes
 from xvar.cf.record import Record
-from xvar.check.conformance import Report, Row
+from xvar.check.conformance import Report, Rows
 from xvar.errors import AnalysisWarning, Faults
 from xvar.execution.batches import WindowBatch, WindowError
 from xvar.execution.dispatch import deferred
+from xvar.plan.bridge import ascending
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
@@ -52,20 +52,11 @@ def twin_report(record: Record, options: Mapping[str, Any]) -> Report:
     truth, images = _images(record)
     name = str(record.name)
     options = {key: value for key, value in options.items() if key not in NOT_OF_TWIN}
-    rows: list[Row] = []
-
-    def row(test: str, error: float, gate: float, words: str) -> None:
-        rows.append(Row(test, bool(error <= gate), float(error), gate, words))
-
+    rows = Rows()
     subject = f"configuration, on a twin of {images.sizes['y']} x {images.sizes['x']} points"
     pattern = _pattern(images[name].values)
-    row(
-        "the images hold a pattern",
-        float(max(PATTERN - pattern.mean(), 0)),
-        0.0,
-        f"{pattern.mean():.1%} of the points have a value that differs from their neighbours: no motion to be seen",
-    )
-    if not rows[0].passed:
+    plain = f"{pattern.mean():.1%} of the points have a value that differs from their neighbours: no motion to be seen"
+    if not rows.test("the images hold a pattern", max(PATTERN - pattern.mean(), 0), 0.0, plain):
         return Report(subject, tuple(rows))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AnalysisWarning)
@@ -75,7 +66,7 @@ def twin_report(record: Record, options: Mapping[str, Any]) -> Report:
             alone = assimilate(images.isel(time=slice(3, FRAMES)), name, **options)
             gradient = _gradient_error(images, name, options)
         except WindowError as failure:
-            row("the analysis runs", 1.0, 0.0, str(failure))
+            rows.test("the analysis runs", 1.0, 0.0, str(failure))
             return Report(subject, tuple(rows))
     edge = min(EDGE, *(side // 4 for side in pattern.shape))
     inner = (..., slice(edge, pattern.shape[0] - edge), slice(edge, pattern.shape[1] - edge))
@@ -83,17 +74,17 @@ def twin_report(record: Record, options: Mapping[str, Any]) -> Report:
     error = np.hypot(*(analysis[n].values[:, -1][inner] - truth[n][inner] for n in ("u", "v")))[:, seen]
     size = np.hypot(truth["u"], truth["v"])[inner][seen]
     share = 1 - float(np.nanmean(error)) / float(np.nanmean(size))
-    row(
-        "a known motion is recovered",
-        1 - share,
-        1 - RECOVERED,
+    poor = (
         f"{max(share, 0):.0%} of a motion of {SPEED:g} cells in a frame: a richer pattern, a shorter time between "
-        "frames, fewer missing values or a larger background error would recover more",
+        "frames, fewer missing values or a larger background error would recover more"
     )
-    row("the same call twice, the same bits", _differ(analysis, again), 0.0, "the model, or the threads, are random")
-    last = analysis.isel(window=[-1])
-    row("a window alone, as in a batch", _differ(last, alone), 0.0, "windows see one another: see xvar.check.dynamics")
-    row("the gradient of J, by differences", gradient, 1e-2, "autograd does not see all of J: see xvar.check.dynamics")
+    rows.test("a known motion is recovered", 1 - share, 1 - RECOVERED, poor)
+    last, see = analysis.isel(window=[-1]), "see xvar.check.dynamics"
+    rows.test(
+        "the same call twice, the same bits", _differ(analysis, again), 0.0, "the model, or the threads, are random"
+    )
+    rows.test("a window alone, as in a batch", _differ(last, alone), 0.0, f"windows see one another: {see}")
+    rows.test("the gradient of J, by differences", gradient, 1e-2, f"autograd does not see all of J: {see}")
     return Report(subject, tuple(rows))
 
 
@@ -106,21 +97,19 @@ def _images(record: Record) -> tuple[dict[str, NDArray[Any]], xr.Dataset]:
     """Return a known motion, and images of the record's pattern that it moves, with its missing values."""
     from xvar.datasets import twin
 
-    axes: Axes = record.axes
+    axes = record.axes
     array = record.array.transpose(axes.time, axes.y, axes.x)
     values = np.asarray(array.isel({axes.time: slice(0, FRAMES)}).values, dtype="float64")
     control = QualityControl(Screen.of_record(record), read_quality(None, record.kind, Faults()))
-    values = control(values[:, None])[0][:, 0, :: _sign(record, 0), :: _sign(record, 1)]
-    y, x = _busiest(values)
-    values = values[:, y, x]
+    values = _busiest(ascending(control(values[:, None])[0][:, 0], record.grid))
     best = values[np.isfinite(values).sum(axis=(1, 2)).argmax()]
     first = np.where(np.isfinite(best), best, np.nanmean(best) if record.kind != "rain" else 0.0)
-    (rows, columns), (dy, dx) = first.shape, record.grid.spacing
-    below = np.linspace(0, np.pi, rows)[:, None]
-    right = np.linspace(0, np.pi, columns)[None, :]
-    frame = record.cadence
-    u = SPEED * dx / frame * (0.8 + 0.2 * np.cos(below)) * np.ones_like(right)
-    v = -0.5 * SPEED * dy / frame * (0.8 + 0.2 * np.cos(right)) * np.ones_like(below)
+    (rows, columns), (dy, dx), frame = first.shape, record.grid.spacing, record.cadence
+    below, right = np.linspace(0, np.pi, rows)[:, None], np.linspace(0, np.pi, columns)[None, :]
+    speeds = {
+        "u": SPEED * dx / frame * (0.8 + 0.2 * np.cos(below)) * np.ones_like(right),
+        "v": -0.5 * SPEED * dy / frame * (0.8 + 0.2 * np.cos(right)) * np.ones_like(below),
+    }
     start = np.datetime64("2000-01-01", "ns")
     times = start + np.round(np.arange(FRAMES) * frame * 1e9).astype("timedelta64[ns]")
     coordinates = {
@@ -128,40 +117,30 @@ def _images(record: Record) -> tuple[dict[str, NDArray[Any]], xr.Dataset]:
         "x": ("x", dx * np.arange(columns), {"units": "m", "standard_name": "projection_x_coordinate"}),
     }
     dims = ("time", "y", "x")
-    motion = xr.Dataset(
-        {
-            name: (dims, np.broadcast_to(part, (2, rows, columns)).copy(), {"units": "m s-1"})
-            for name, part in (("u", u), ("v", v))
-        },
-        {"time": times[[0, -1]], **coordinates},
-    )
+    steady = {name: (dims, np.stack([part, part]), {"units": "m s-1"}) for name, part in speeds.items()}
+    motion = xr.Dataset(steady, {"time": times[[0, -1]], **coordinates})
     moved = twin(motion, times=times, image=xr.DataArray(first, dims=("y", "x")), noise=0.0)["temperature"].values
     if record.kind == "rain":
         moved = moved.clip(min=0)
     holes = ~np.isfinite(values[np.arange(FRAMES) % len(values)])
     attrs = {key: value for key, value in record.array.attrs.items() if key in ("standard_name", "long_name")}
-    images = np.where(holes, np.nan, moved)
-    name = "images" if record.name in ("u", "v", "y", "x", "time") else str(record.name)
-    made = xr.Dataset({name: (dims, images, {**attrs, "units": record.units})}, {"time": times, **coordinates})
-    return {"u": u, "v": v}, made.rename({name: str(record.name)}) if name != str(record.name) else made
+    images = (dims, np.where(holes, np.nan, moved), {**attrs, "units": record.units})
+    # The record may have the name of a coordinate.
+    made = xr.Dataset({"images": images}, {"time": times, **coordinates})
+    return speeds, made.rename({"images": str(record.name)})
 
 
-def _sign(record: Record, axis: int) -> int:
-    return 1 if record.grid.ascending[axis] else -1
-
-
-def _busiest(values: NDArray[Any]) -> tuple[slice, slice]:
-    """Return the part of the grid, at most `SIDE` points a side, that holds most of the pattern."""
+def _busiest(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the part of images (time, y, x), at most `SIDE` points a side, that holds most of the pattern."""
     filled = np.where(np.isfinite(values), values, np.nan)
     spread = np.abs(np.nan_to_num(filled - np.nanmean(filled))).sum(axis=0)
     parts = []
     for axis in (0, 1):
         weight = spread.sum(axis=1 - axis)
         side = min(SIDE, weight.size)
-        sums = np.convolve(weight, np.ones(side), mode="valid")
-        begin = int(sums.argmax())
+        begin = int(np.convolve(weight, np.ones(side), mode="valid").argmax())
         parts.append(slice(begin, begin + side))
-    return parts[0], parts[1]
+    return values[:, parts[0], parts[1]]
 
 
 def _pattern(images: NDArray[Any]) -> NDArray[np.bool_]:

@@ -36,17 +36,6 @@ def to_tensor(values: Array, *, dtype: str, device: str | None) -> Tensor:
     return tensor.to(device) if device else tensor
 
 
-def core_grid(grid: HorizontalGrid, land: Array | None = None) -> Grid:
-    """Return the grid of the core, with land (y, x) in the order of the input."""
-    import torch
-
-    from xvar.core.grid import Grid
-
-    metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
-    water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
-    return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water)
-
-
 def ascending(values: Array, grid: HorizontalGrid) -> Array:
     """Bring rows and columns into the order of ascending coordinates; applied twice it restores that of the input."""
     y, x = (slice(None) if up else slice(None, None, -1) for up in grid.ascending)
@@ -66,9 +55,9 @@ class Bridge:
         """Return fields (..., y, x) in the order of the input as a tensor."""
         return self.numbers(ascending(np.asarray(values), self.grid))
 
-    def numbers(self, values: Array, dtype: str | None = None) -> Tensor:
+    def numbers(self, values: Array) -> Tensor:
         """Return an array that holds no fields as a tensor."""
-        return to_tensor(values, dtype=dtype or self.dtype, device=self.device)
+        return to_tensor(values, dtype=self.dtype, device=self.device)
 
     def array(self, tensor: Tensor) -> Array:
         """Return a tensor as an array, its fields in the order of the input, with NaN on land."""
@@ -89,4 +78,11 @@ class Bridge:
 
     def core_grid(self) -> Grid:
         """Return the grid of the core."""
-        return core_grid(self.grid, self.land)
+        import torch
+
+        from xvar.core.grid import Grid
+
+        grid, land = self.grid, self.land
+        metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
+        water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
+        return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water)

@@ -1,23 +1,21 @@
-"""A call whose data are read: its record, its windows and its options."""
+"""A call whose data and options are read."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import xarray as xr
 
-from xvar.cf.record import Record, as_dataset, read_record
+from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
+from xvar.plan.bridge import Bridge
 from xvar.plan.configuration import Configuration
-from xvar.plan.experiment.record import read_point_record
-from xvar.plan.experiment.table import is_table
 from xvar.plan.options import Options
-from xvar.plan.windows import windows_of
-from xvar.quality.control import screen_record
-from xvar.quality.rules import read_quality
+
+BEFORE_NEXT = 1e-5  # seconds, of which times of observations are no multiples
 
 
 @dataclass(frozen=True)
@@ -42,34 +40,20 @@ class Call:
         """True if each window begins from the forecast of the window before."""
         return self.configuration.cycled
 
+    @property
+    def bridge(self) -> Bridge:
+        """Conversion to the tensors of the core."""
+        return Bridge(self.record.grid, self.record.land, self.configuration.dtype, self.configuration.device)
+
     @cached_property
     def windows(self) -> list[tuple[float, float]]:
-        """Beginning and length of each window, see `windows_of`."""
-        return windows_of(self.schedule, self.record)
+        """Beginning of each window, in seconds after the first frame of the record, and its length.
 
-
-def read_source(
-    data: xr.Dataset | xr.DataArray, variable: Hashable | None, options: Options, faults: Faults
-) -> tuple[xr.Dataset, Record | None]:
-    """Return the data as a Dataset, and the record of images in it; None if a fault was added.
-
-    The Dataset of a table of points is its background, which has the grid.
-    """
-    if is_table(data):
-        return read_point_record(data, variable, options, faults)
-    dataset, name = as_dataset(data, faults)
-    record = read_record(
-        dataset,
-        variable if name is None else name,
-        faults,
-        land=options.land,
-        units=options.units,
-        dx=options.dx,
-        dy=options.dy,
-        sort=options.sort,
-        own_model=options.dynamics is not None,
-    )
-    if record is not None:
-        rules = read_quality(options.quality, record.kind, faults)
-        record = screen_record(record, dataset, rules, faults, strict=options.strict)
-    return dataset, record
+        A cycled window of images lasts until just before the first frame of the next one.
+        """
+        begin = self.record.times.seconds[self.schedule.frames[:, 0]]
+        length = np.nanmax(self.schedule.seconds, axis=1)
+        if self.schedule.lead is not None:
+            following = np.append(self.schedule.lead[1:], np.nan)
+            length = np.where(following > 0, length + following - BEFORE_NEXT, length)
+        return list(zip(begin.tolist(), length.tolist(), strict=True))

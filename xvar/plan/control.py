@@ -1,8 +1,8 @@
-"""The options `parameters` and `penalties`, in seconds and by component of the state, and their output attributes."""
+"""The options about the control, in units of the core: covariances, parameters and penalties."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,71 @@ import numpy as np
 
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.solver import Variable
+from xvar.plan.call import Call
 
 if TYPE_CHECKING:
     from xvar.core.digital_filter import DigitalFilter
     from xvar.core.parameters import Parameter
 
 Components = Mapping[str, tuple[str, ...]]
+
+
+def errors_by_component(given: Any, option: str, components: Components, faults: Faults) -> dict[str, Any]:
+    """Return the specification of each component; a single one is that of the motion, or of the only component."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        given = {"velocity" if "velocity" in components else next(iter(components), "velocity"): given}
+    own = {name: key for key, names in components.items() for name in names if len(names) == 1}
+    errors = {own.get(str(key), str(key)): part for key, part in given.items()}
+    for key, part in errors.items():
+        if key not in components:
+            faults.add(
+                code="component-unknown",
+                variable=option,
+                found=f"{option} of {key!r}",
+                expected=f"a component of the state: {', '.join(components)}",
+                fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
+            )
+        if not hasattr(part, "bind"):
+            faults.add(
+                code="covariance-type",
+                variable=option,
+                found=f"{option} of {key!r}: {type(part).__name__}",
+                expected="a specification of xvar.covariance",
+                fix=f"{option}=xvar.covariance.Matern(std=3.0, length=20e3), Diagonal(std=...), ...",
+            )
+    return errors
+
+
+def check_covariances(call: Call, given: Mapping[str, Mapping[str, Any]], components: Components) -> None:
+    """Report correlations that the grid cannot hold, and matrices that are not symmetric or not positive.
+
+    `given` are the specifications by option and component.
+    """
+    from xvar.core.covariance.validity import validity_fault
+
+    coarsest = max(call.record.grid.spacing)
+    parts = {f"{option} of {key!r}": (key, part) for option, own in given.items() for key, part in own.items()}
+    short = {
+        label: part.length
+        for label, (_, part) in parts.items()
+        if isinstance(getattr(part, "length", None), (int, float)) and 0 < part.length < coarsest
+    }
+    for label, length in short.items():
+        call.faults.add(
+            code="correlation-length",
+            variable=label,
+            found=f"a length of {length:g} m, {length / coarsest:.2g} of the {coarsest:g} m between points",
+            expected="a length of at least one cell: a shorter one aliases",
+            fix="lengths are in metres: length=80e3 is 80 km; xvar.covariance.Diagonal has no correlation",
+        )
+    if short:
+        return
+    for label, (key, part) in parts.items():
+        fault = validity_fault(part, call.bridge.core_grid(), len(components[key]))
+        if fault is not None:
+            call.faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)
 
 
 def read_parameters(given: Any, components: Components, shape: tuple[int, ...], faults: Faults) -> dict[str, Parameter]:
@@ -54,22 +112,17 @@ def read_parameters(given: Any, components: Components, shape: tuple[int, ...], 
                 expected="a name that no variable of the state has",
                 fix="rename it, in the model too",
             )
-        _check_field(str(name), parameter, shape, faults)
+        own = np.shape(parameter.prior)
+        if own and own != shape:
+            faults.add(
+                code="parameter-prior-shape",
+                variable=f"prior of {name}",
+                found=f"shape {own}",
+                expected=f"that of the grid, {shape}",
+                fix="give a number, or an array (y, x) with both coordinates ascending",
+            )
         parameters[str(name)] = parameter
     return parameters
-
-
-def _check_field(name: str, parameter: Parameter, shape: tuple[int, ...], faults: Faults) -> None:
-    """Report a prior that is a field of another shape than the grid."""
-    own = np.shape(parameter.prior)
-    if own and own != shape:
-        faults.add(
-            code="parameter-prior-shape",
-            variable=f"prior of {name}",
-            found=f"shape {own}",
-            expected=f"that of the grid, {shape}",
-            fix="give a number, or an array (y, x) with both coordinates ascending",
-        )
 
 
 def read_penalties(given: Any, components: Components, faults: Faults) -> tuple[DigitalFilter, ...]:
@@ -80,9 +133,9 @@ def read_penalties(given: Any, components: Components, faults: Faults) -> tuple[
 
     if given is None:
         return ()
-    penalties: Sequence[Any] = given if isinstance(given, (list, tuple)) else (given,)
+    own = [name for names in components.values() for name in names]
     found = []
-    for penalty in penalties:
+    for penalty in given if isinstance(given, (list, tuple)) else (given,):
         if not isinstance(penalty, DigitalFilter):
             faults.add(
                 code="penalty-unknown",
@@ -92,14 +145,13 @@ def read_penalties(given: Any, components: Components, faults: Faults) -> tuple[
                 fix='penalties=xvar.penalty.DigitalFilter("6h", std={"u": 0.1, "v": 0.1})',
             )
             continue
-        own = ", ".join(repr(name) for names in components.values() for name in names)
-        unknown = [key for key in penalty.std if not any(key == k or key in names for k, names in components.items())]
+        unknown = [key for key in penalty.std if key not in (*components, *own)]
         for key in unknown:
             faults.add(
                 code="penalty-of-unknown-variable",
                 variable="penalties",
                 found=f"a digital filter of {key!r}",
-                expected=f"a variable of the state: {own}",
+                expected=f"a variable of the state: {', '.join(map(repr, own))}",
                 fix="name the variables as the background does",
             )
         lengths = {
@@ -117,22 +169,3 @@ def read_penalties(given: Any, components: Components, faults: Faults) -> tuple[
         if deviations and not unknown and None not in (lengths["cutoff"], lengths["start"]):
             found.append(replace(penalty, **lengths, std=deviations))
     return tuple(found)
-
-
-def parameter_variable(
-    name: str, parameter: Parameter, dims: tuple[str, ...], units: str | None, dtype: str
-) -> Variable:
-    """Return the variable of an estimated parameter, with its prior; `units` are those if it states none."""
-    attrs: dict[str, Any] = {}
-    own = parameter.units or units
-    if own:
-        attrs["units"] = own
-    if parameter.long_name:
-        attrs["long_name"] = parameter.long_name
-    attrs["prior"] = float(np.mean(parameter.prior))
-    spread = getattr(parameter.error, "std", None) if parameter.is_field else parameter.error
-    if isinstance(spread, (int, float)):
-        attrs["prior_standard_deviation"] = float(spread)
-    if parameter.positive:
-        attrs["comment"] = "its logarithm was estimated: the standard deviation of the prior is that of the logarithm"
-    return Variable(dims, dtype, "parameter", of=name, attrs=attrs)

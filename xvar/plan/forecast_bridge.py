@@ -23,16 +23,7 @@ WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED, Status.AMBIGUOUS)
 
 
 def extrapolate_windows(
-    observed: Array,
-    u: Array,
-    v: Array,
-    u_transient: Array,
-    v_transient: Array,
-    growth: Array,
-    image_scale: Array,
-    status: Array,
-    number: Array,
-    *errors: Array,
+    *fields: Array,
     grid: HorizontalGrid,
     nowcast: Nowcast,
     leads: tuple[float, ...],
@@ -45,17 +36,16 @@ def extrapolate_windows(
 
     Parameters
     ----------
-    observed, u, v, u_transient, v_transient, growth : array (window, y, x)
-        The last image, the motion at its time, the part of it that decays, and the growth.
-    image_scale, status, number : array (window,)
-        Standard deviation of the images; status and index of each window, for messages.
-    *errors : array
-        Of an ensemble: ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age), seed (window,).
+    *fields : array
+        The last image, the motion at its time (along x and y), the part of it that decays, and the growth, all
+        (window, y, x); standard deviation of the images, status and index of each window, (window,). Of an ensemble
+        also ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age) and the seeds (window,).
     grid, nowcast, leads, frame
         See `Nowcast.extrapolate`.
     ensemble : Ensemble, optional
         Its members are drawn, in one thread: reductions of several threads have other bits.
     """
+    observed, u, v, u_transient, v_transient, growth, image_scale, status, number, *errors = fields
     _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)
 
     bridge = Bridge(grid, None, dtype, device)

@@ -13,9 +13,10 @@ from xvar.cf.units import convert
 from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
 from xvar.plan.background import complete
-from xvar.plan.bridge import Array, Bridge, core_grid
+from xvar.plan.bridge import Array, Bridge
+from xvar.plan.call import Call
 from xvar.plan.configuration import DEFAULTS, Configuration
-from xvar.plan.covariances import check_covariances, errors_by_component
+from xvar.plan.control import check_covariances, errors_by_component
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.uncertainty import read_sampling, seeds_of, with_errors
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from xvar.core.methods.currents import Currents
     from xvar.core.methods.image_motion import ImageMotion
     from xvar.core.problem import Problem
-    from xvar.plan.call import Call
 
 MOTION = ("u", "v")
 TRANSIENT = ("u_transient", "v_transient")
@@ -39,7 +39,7 @@ def plan_images(call: Call) -> Plan | None:
     center = _background(call)
     errors = errors_by_component(options.background_error, "background_error", {"velocity": MOTION}, faults)
     if len(faults) == count:
-        check_covariances(record, {"background_error": errors}, {"velocity": MOTION}, faults)
+        check_covariances(call, {"background_error": errors}, {"velocity": MOTION})
     prior = errors.get("velocity")
     error = _observation_error(options.observation_error, faults)
     if prior is not None and options.coast == "no_flow":
@@ -60,11 +60,11 @@ def plan_images(call: Call) -> Plan | None:
     if len(faults) > count:
         return None
     method = replace(method, cost_history="cost_history" in options.save, sampling=sampling)
-    minimisations = method.minimisations(core_grid(record.grid)) if method.cost_history else ()
+    minimisations = method.minimisations(call.bridge.core_grid()) if method.cost_history else ()
     solver = ImageSolver(
         method=method,
         name=call.name,
-        bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
+        bridge=call.bridge,
         outputs=with_errors(_outputs(configuration, record.units, options.save, minimisations), sampling),
         center=center,
         cycled=configuration.cycled,

@@ -36,9 +36,8 @@ def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Re
             attrs = {"units": record.units} | {key: value for key, value in own.items() if key != "units"}
         else:
             units = record.units if part.units is None else part.units
-            attrs = describe(part.entry, variable=part.of or plan.configuration.variable, units=units) | dict(
-                part.attrs
-            )
+            attrs = describe(part.entry, variable=part.of or str(record.name), units=units)
+            attrs |= part.attrs
             if part.entry in ("standard_error", "samples"):
                 attrs |= attributes_of_errors(name, part, fields[part.of][2])
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
@@ -58,21 +57,16 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     # Coordinates of the grid are small; in memory they bring no chunks that contradict those of the results.
     coords = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}
     kept = {key: part.copy(data=in_memory(part)) if is_lazy(part) else part for key, part in coords.items()}
-    attrs = dict(time.attrs) if time is not None else {}
+    frames = _times(record.times.values, schedule)
+    of_time = {**({} if time is None else time.attrs), **attributes("time")}
+    last = record.times.values[schedule.frames.max(axis=1)]
+    rules = np.array([NAMES.index(rule.name) for rule in plan.rules], dtype="int8")
     coordinates: dict[Hashable, Any] = {
         **kept,
-        "time": (("window", "step"), _times(record.times.values, schedule), {**attrs, **attributes("time")}),
-        "forecast_reference_time": (
-            "window",
-            record.times.values[schedule.frames.max(axis=1)],
-            attributes("forecast_reference_time"),
-        ),
+        "time": (("window", "step"), frames, of_time),
+        "forecast_reference_time": ("window", last, attributes("forecast_reference_time")),
         "stage": ("stage", np.array([0, 1], dtype="int8"), attributes("stage")),
-        "rule": (
-            "rule",
-            np.array([NAMES.index(rule.name) for rule in plan.rules], dtype="int8"),
-            attributes("rule", **flag_attributes(NAMES)),
-        ),
+        "rule": ("rule", rules, attributes("rule", **flag_attributes(NAMES))),
     }
     if plan.evaluations:
         numbers = np.arange(1, plan.evaluations + 1, dtype="int32")
@@ -81,23 +75,14 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
         numbers = np.arange(plan.sizes["member"], dtype="int32")
         coordinates["member"] = ("member", numbers, attributes("member"))
     if plan.forced:
-        frames = _times(record.times.values, schedule)
-        first = [min(int(share), frames.shape[1] - 2) for share in plan.forced]
-        rest = [share - index for share, index in zip(plan.forced, first, strict=True)]
-        lengths = frames[:, [index + 1 for index in first]] - frames[:, first]
-        coordinates["forcing_time"] = (
-            ("window", "interval"),
-            frames[:, first] + lengths * np.array(rest),
-            attributes("forcing_time"),
-        )
+        first = np.minimum(np.array(plan.forced).astype(int), frames.shape[1] - 2)
+        middles = frames[:, first] + (frames[:, first + 1] - frames[:, first]) * (np.array(plan.forced) - first)
+        coordinates["forcing_time"] = (("window", "interval"), middles, attributes("forcing_time"))
     return coordinates
 
 
 def _times(times: NDArray[Any], schedule: Schedule) -> NDArray[Any]:
     """Return the time of each step of each window; NaT if a window has fewer frames than the longest."""
-    table = times[schedule.frames]
-    missing = schedule.frames < 0
-    if missing.any():
-        table = table.copy()
-        table[missing] = np.datetime64("NaT", "s") if table.dtype.kind == "M" else None
+    table = times[schedule.frames]  # a copy
+    table[schedule.frames < 0] = np.datetime64("NaT", "s") if table.dtype.kind == "M" else None
     return table

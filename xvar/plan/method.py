@@ -1,14 +1,18 @@
-"""Choice of the method: the one that is named, else that of `dynamics`, else that of the kind of variable."""
+"""Choice of the method (the named one, else that of `dynamics`, else that of the kind of variable); models by name."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_args
 
 from xvar.cf.kinds import Kind
 from xvar.errors import Faults, nearest
 from xvar.plan.configuration import DEFAULTS
-from xvar.plan.models import named_models
 from xvar.plan.options import METHODS, STATES, Method, Options
+
+if TYPE_CHECKING:
+    from xvar.core.models.advection import Advection
 
 
 def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method | None:
@@ -23,13 +27,15 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
     method: Method | None = options.method if options.method in get_args(Method) else of_dynamics
     if method is None and kind is not None:
         method = DEFAULTS[kind].method
-    if method is None:
+    if method is None or (method == "model" and options.dynamics is None):
         faults.add(
             code="dynamics-missing",
-            found="observations at points without dynamics=",
-            expected="a model, which moves the state between the times of the points",
-            fix='dynamics="advection", or a model of your own',
+            variable="dynamics",
+            found="observations at points without dynamics=" if method is None else 'method="model" without dynamics=',
+            expected="a model, a callable (state, seconds) -> state, or the name of one",
+            fix='dynamics=model, your own; or dynamics="advection"',
         )
+    if method is None:
         return None
     if of_dynamics is not None and of_dynamics != method:
         faults.add(
@@ -40,14 +46,6 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
             fix=f"leave {'method' if method in STATES else 'dynamics'}= out",
         )
         return None
-    if method == "model" and options.dynamics is None:
-        faults.add(
-            code="dynamics-missing",
-            variable="dynamics",
-            found='method="model" without dynamics=',
-            expected="the model, a callable (state, seconds) -> state",
-            fix='dynamics=model, your own; or method="advection"',
-        )
     if method == "image_motion" and options.constraint == "weak":
         faults.add(
             code="option-misplaced",
@@ -69,23 +67,15 @@ def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
     known = named_models()
     if isinstance(dynamics, Advection) or (isinstance(dynamics, str) and dynamics in known):
         return "advection"
-    if isinstance(dynamics, str):
-        faults.add(
-            code="dynamics-unknown",
-            variable="dynamics",
-            found=f"dynamics={dynamics!r}",
-            expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
-            fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}"),
-        )
-        return None
-    if callable(dynamics) or hasattr(dynamics, "bind"):
+    is_name = isinstance(dynamics, str)
+    if not is_name and (callable(dynamics) or hasattr(dynamics, "bind")):
         return "model"
     faults.add(
         code="dynamics-unknown",
         variable="dynamics",
-        found=f"dynamics of type {type(dynamics).__name__}",
-        expected="a name, a model of xvar.dynamics, or a callable (state, seconds) -> state",
-        fix="see xvar.check.dynamics",
+        found=f"dynamics={dynamics!r}" if is_name else f"dynamics of type {type(dynamics).__name__}",
+        expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
+        fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}") if is_name else "see xvar.check.dynamics",
     )
     return None
 
@@ -101,3 +91,33 @@ def explain_method(options: Options, kind: Kind) -> str:
     elif options.dynamics is not None:
         selected = "that of dynamics="
     return f"{method}, {selected}: {METHODS[method]}"
+
+
+def named_models() -> dict[str, Advection]:
+    """Return the models that have a name."""
+    from xvar.core.models.advection import Advection
+
+    return {
+        "advection": Advection(motion="inertial", departure="end_point"),
+        "steady": Advection(motion="steady", departure="midpoint"),
+    }
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """Return a model in plain words and numbers."""
+    from xvar.core.models.advection import Advection
+
+    if isinstance(model, Advection):
+        return {"model": "Advection", **asdict(model)}
+    kind = type(model)
+    return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}
+
+
+def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
+    """Return the variables of each component of the state, if the model states them."""
+    from xvar.core.models.advection import Advection
+
+    if isinstance(model, Advection):
+        return {"velocity": ("u", "v"), "tracer": (variable,)}
+    stated = getattr(model, "components", None)
+    return {str(key): tuple(names) for key, names in stated.items()} if isinstance(stated, Mapping) else None

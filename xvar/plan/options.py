@@ -24,7 +24,6 @@ Coast = Literal["free", "no_flow"]
 Saved = Literal["increment", "innovation", "residual", "cost_history", "samples"]
 Uncertainty = Literal["posterior"]
 
-IMAGES: tuple[Method, ...] = ("image_motion", "currents")
 STATES: tuple[Method, ...] = ("advection", "model")
 METHODS: dict[Method, str] = {
     "image_motion": "motion at the end of the window, with growth and decay of rain; strong constraint",
@@ -108,10 +107,6 @@ def _check_batch(value: Any) -> str | None:
     return None if is_batch(value) else 'a number of windows, 1 or more, or a memory such as "500MiB"'
 
 
-def _check_minimizer(value: Any) -> str | None:
-    return None if value is None or callable(value) else "a minimiser of xvar.minimize"
-
-
 def _check_save(value: Any) -> str | None:
     words = [value] if isinstance(value, str) else list(value)
     wrong = isinstance(value, str) or any(word not in SAVED for word in words)
@@ -146,7 +141,6 @@ OPTIONS: dict[str, Option] = {
             "of the sea, else image motion. No other option selects it.",
             choices=(None, *METHODS),
             flag="image_motion, currents or advection.",
-            example='"image_motion"',
         ),
         Option(
             "window",
@@ -154,14 +148,12 @@ OPTIONS: dict[str, Option] = {
             'Length of the windows, in frames or as a duration ("15min", "3D"; a window includes both its ends). '
             "Default: 4 frames, or all if there are fewer.",
             flag="Length of a window, in frames or as a duration: 4, 15min, 3D.",
-            example="4",
         ),
         Option(
             "stride",
             "int or duration, optional",
             "Distance between the beginnings of windows. Default: one frame less than the window.",
             flag="Distance between the beginnings of windows, in frames or as a duration.",
-            example="3",
         ),
         Option(
             "partial",
@@ -190,11 +182,11 @@ OPTIONS: dict[str, Option] = {
         Option(
             "background",
             'Dataset, "cycled" or xvar.background.Cycled, optional',
-            "x_b, on the grid of the data. For the methods of images ``u`` and ``v``, about which the prior of the "
-            "motion is centred (default: the displacement of best correlation for image motion, rest for currents). "
-            "For advection ``u``, ``v`` and the variable itself, each optional: "
-            "rest, and the first frame, which then is no observation. For a model the whole state. With "
-            '``"cycled"`` each window begins from the forecast of the window before, see `xvar.background.Cycled`.',
+            "x_b, on the grid of the data. For the methods of images ``u`` and ``v``, the centre of the prior of the "
+            "motion (default: the displacement of best correlation for image motion, rest for currents). For advection "
+            "``u``, ``v`` (default: rest) and the variable itself (default: the first frame, which then is no "
+            'observation). For a model the whole state. With ``"cycled"`` each window begins from the forecast of the '
+            "window before, see `xvar.background.Cycled`.",
             empty=_no_entries,
             check=_check_background,
             flag='"cycled": each window begins from the forecast of the window before.',
@@ -221,7 +213,6 @@ OPTIONS: dict[str, Option] = {
             "number: image motion converts it to the compared quantity (the root of rain) by the derivative at the "
             "window's median wet value, and it replaces the default share of the deviation of the images.",
             flag="Standard deviation of the errors of observation, in units of the variable.",
-            example="0.5",
         ),
         Option(
             "model_error",
@@ -278,7 +269,6 @@ OPTIONS: dict[str, Option] = {
             "Points where nothing moves. Default: a mask of the file, else none. Pixels that are never valid are not "
             'observed, and nothing more; ``"never_valid"`` makes land of them.',
             flag='Variable with the land, or "never_valid".',
-            example='"never_valid"',
         ),
         Option(
             "coast",
@@ -348,7 +338,6 @@ OPTIONS: dict[str, Option] = {
             choices=(None, "float32", "float64"),
             empty=lambda value: value is None or value == "float32",
             flag="float32 or float64.",
-            example='"float64"',
         ),
         Option(
             "device",
@@ -356,13 +345,12 @@ OPTIONS: dict[str, Option] = {
             'Device of torch, such as "cuda".',
             check=_check_device,
             flag="Device of torch, such as cuda.",
-            example='"cuda"',
         ),
         Option(
             "minimizer",
             "xvar.minimize.LBFGS or GaussNewton, optional",
             "Minimiser of J. Default: one that suits each loop of the method.",
-            check=_check_minimizer,
+            check=lambda value: None if value is None or callable(value) else "a minimiser of xvar.minimize",
             example="xvar.minimize.LBFGS(max_evaluations=200)",
         ),
         Option(
@@ -442,14 +430,3 @@ def documented(function: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]
     text = "\n".join(f"    {head}\n{doc}" for head, doc in docs.items())
     function.__doc__ = function.__doc__.replace("{options}", text.lstrip())
     return function
-
-
-def table() -> str:
-    """Return the options as a table in Markdown, for the documentation."""
-    rows = ["| option | default | methods | in the shell | meaning |", "|---|---|---|---|---|"]
-    for option in OPTIONS.values():
-        methods = "all" if set(option.methods) == set(METHODS) else ", ".join(option.methods)
-        flag = f"`--{option.name.replace('_', '-')}`" if option.flag else ""
-        doc = option.doc.replace("|", "\\|").replace("``", "`")
-        rows.append(f"| `{option.name}` | `{option.default!r}` | {methods} | {flag} | {doc} |")
-    return "\n".join(rows)

@@ -1,26 +1,26 @@
-"""Steps of a batch of windows, one after the other: quality control, solve, diagnostics."""
+"""Steps of a batch of windows, quality control, solve and diagnostics; warnings about their outcome."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
 
 from xvar.cf.axes import is_lazy
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.record import Record
 from xvar.cf.size import WORKING_FIELDS
+from xvar.cf.times import date_text
+from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batch_sizes import batch_sizes
 from xvar.execution.batches import WindowBatch, Work
-from xvar.plan.diagnostics import deformation, refuse_divergence
+from xvar.plan.bridge import Array, ascending
 from xvar.plan.options import Options
 from xvar.plan.solver import Plan, Solver
-from xvar.quality.control import QualityControl
+from xvar.quality.control import QualityControl, warn_of_artefacts
 from xvar.quality.values import Screen
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,7 @@ class Pipeline:
     step: float | None = None
 
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
-        """Solve one batch.
-
-        Raises
-        ------
-        InputError
-            If values are refused.
-        DivergedError
-            If J of a window is not finite at the background.
-        """
+        """Solve one batch; raise InputError if values are refused, DivergedError if J of a window is not finite."""
         frames, rejected = self.quality(batch.frames)
         results = self.solver(replace(batch, frames=frames))
         refuse_divergence(results, self.quality.screen.variable)
@@ -77,3 +69,106 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     size = batch_sizes(options.batch, len(plan.schedule.frames), math.prod(shape), steps, WORKING_FIELDS, lazy=lazy)
     return Work(pipeline, outputs, options.errors, size.together, options.device, plan.carried), size.task
+
+
+def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:
+    """Raise DivergedError if J is not finite at the background; a window that diverges later keeps its best iterate."""
+    if np.isfinite(results["cost"][:, 0]).all():
+        return
+    terms = [
+        name.removeprefix("cost_")
+        for name, values in results.items()
+        if name.startswith("cost_") and not np.isfinite(values[:, 0]).all()
+    ]
+    raise DivergedError(
+        Fault(
+            code="cost-not-finite",
+            found=f"J is {results['cost'][:, 0].sum():g} at the background, by its term {' and '.join(terms) or 'J'}",
+            expected="a model, observations and errors that give a finite J at the background",
+            fix="see xvar.check.dynamics(model, state) for the model; a shorter step, or errors that are not zero",
+            variable=variable,
+        )
+    )
+
+
+def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
+    """Return the largest spectral norm of the gradient of a motion in each window, in s-1.
+
+    The motion (window, ..., y, x) is in m s-1, NaN on land. Trajectories of a step of dt cross if dt times this is
+    above one: Smolarkiewicz and Pudykiewicz (1992), doi:10.1175/1520-0469(1992)049<2082:ACOSLA>2.0.CO;2.
+    """
+    dy, dx = grid.spacing if grid.metric is None else ascending(grid.metric, grid)
+    parts = [(np.gradient(w.astype("float64"), axis=-1) / dx, np.gradient(w, axis=-2) / dy) for w in (u, v)]
+    (ux, uy), (vx, vy) = parts
+    # Largest singular value of a matrix of two rows.
+    square, determinant = ux**2 + uy**2 + vx**2 + vy**2, ux * vy - uy * vx
+    largest = np.sqrt((square + np.sqrt(np.maximum(square**2 - 4 * determinant**2, 0))) / 2)
+    flat = np.where(np.isfinite(largest), largest, 0.0).reshape(len(u), -1)
+    return np.asarray(flat.max(axis=1))
+
+
+def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record) -> None:
+    """Warn about windows of an analysis of images in memory, see `warn_about_windows`."""
+
+    def name(window: int) -> str:
+        frames = plan.schedule.frames[window]
+        first, last = (date_text(record.times.values[index]) for index in (frames[0], frames.max()))
+        return f"window {window} ({first} to {last})"
+
+    step = record.cadence if plan.step is None else min(plan.step, record.cadence)
+    reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
+    warn_of_artefacts(arrays["rejected_observations"], plan.rules, name)
+    warn_about_windows(arrays, name, (reach[1], reach[0]))
+
+
+_ENDS = (
+    (Status.NOT_CONVERGED, "not converged", "minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more"),
+    (
+        Status.DIVERGED,
+        "diverged: the best iterate is kept",
+        "a shorter step of the model, or larger observation errors",
+    ),
+)
+
+
+def warn_about_windows(
+    arrays: Mapping[str, Array], names: Callable[[int], str], fastest: tuple[float, float] | None = None
+) -> None:
+    """Warn about windows that did not converge, diverged, left the grid, or whose trajectories cross.
+
+    `fastest` are the speeds along x and y, in m s-1, that carry everything off the grid in a step: no image shows a
+    motion that fast.
+    """
+    status = arrays["status"]
+    for code, words, fix in _ENDS:
+        windows = np.flatnonzero((status == code) & (arrays["evaluations"] > 0))
+        if windows.size:
+            first = int(windows[0])
+            warn(
+                f"{windows.size} of {status.size} windows {words}, the first {names(first)} after "
+                f"{int(arrays['evaluations'][first])} evaluations with a gradient of norm "
+                f"{float(arrays['gradient_norm'][first]):.3g}; {fix}",
+                AnalysisWarning,
+            )
+    if fastest is not None and {"u", "v"} <= set(arrays):
+        speeds = [np.abs(np.nan_to_num(arrays[name])).reshape(status.size, -1).max(axis=1) for name in ("u", "v")]
+        gone = (speeds[0] > fastest[0]) | (speeds[1] > fastest[1])
+        if gone.any():
+            worst = int(np.argmax(np.where(gone, np.maximum(*speeds), 0.0)))
+            warn(
+                f"the motion leaves the grid within one step of the model in {int(gone.sum())} of {status.size} "
+                f"windows: {max(speeds[0][worst], speeds[1][worst]):.3g} m/s in {names(worst)}, where {fastest[0]:.3g} "
+                f"along x and {fastest[1]:.3g} m/s along y cross the whole grid; a background of the variable that the "
+                "images can come from, its error in background_error=, or a smaller error of the motion",
+                AnalysisWarning,
+            )
+    numbers = arrays.get("deformation_number")
+    if numbers is not None and (numbers > 1).any():
+        worst = int(np.argmax(np.nan_to_num(numbers)))
+        warn(
+            f"trajectories cross in {int((numbers > 1).sum())} of {status.size} windows: time step times velocity "
+            f"gradient is {float(numbers[worst]):.3g} in {names(worst)}, where 1 is the limit; a smoother motion (a "
+            f"background error with a longer length), or {int(np.ceil(numbers[worst]))} steps between frames (step= of "
+            "the model)",
+            AnalysisWarning,
+        )

@@ -1,26 +1,58 @@
-"""Plan of a call: the windows, the method, its solver and the choices that the output records."""
+"""Record of a call, and its plan: the windows, the method, its solver and the choices that the output records."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import xarray as xr
 
-from xvar.cf.record import Record
+from xvar.cf.record import Record, as_dataset, read_record
+from xvar.cf.times import date_text
 from xvar.cf.units import without_quantities
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.background import read_background
 from xvar.plan.call import Call
 from xvar.plan.configuration import Configuration
-from xvar.plan.experiment.record import PointRecord
+from xvar.plan.experiment.record import PointRecord, read_point_record
+from xvar.plan.experiment.table import is_table
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method
 from xvar.plan.options import Options
 from xvar.plan.solver import Plan
 from xvar.plan.windows import read_windows
+from xvar.quality.control import screen_record
 from xvar.quality.rules import read_quality
+
+
+def read_source(
+    data: xr.Dataset | xr.DataArray, variable: Hashable | None, options: Options, faults: Faults
+) -> tuple[xr.Dataset, Record | None]:
+    """Return the data as a Dataset, and the record of images in it; None if a fault was added.
+
+    The Dataset of a table of points is its background, which has the grid.
+    """
+    if is_table(data):
+        return read_point_record(data, variable, options, faults)
+    dataset, name = as_dataset(data, faults)
+    record = read_record(
+        dataset,
+        variable if name is None else name,
+        faults,
+        land=options.land,
+        units=options.units,
+        dx=options.dx,
+        dy=options.dy,
+        sort=options.sort,
+        own_model=options.dynamics is not None,
+    )
+    if record is not None:
+        rules = read_quality(options.quality, record.kind, faults)
+        record = screen_record(record, dataset, rules, faults, strict=options.strict)
+    return dataset, record
 
 
 def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
@@ -68,14 +100,10 @@ def _left_out(record: Record, schedule: Schedule) -> list[str]:
     wide = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
     gaps = [index for index in wide if (index, index + 1) not in covered]
     if gaps:
-        words = ", ".join(f"{_moment(times[i])} to {_moment(times[i + 1])}" for i in gaps[:5])
+        words = ", ".join(f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in gaps[:5])
         words += ", ..." if len(gaps) > 5 else ""
         notes.append(f"{len(gaps)} gaps that no window covers: {words}")
     missing = len(seconds) - np.unique(schedule.frames[schedule.frames >= 0]).size
     if missing:
         notes.append(f"{missing} of {len(seconds)} frames in no window")
     return notes
-
-
-def _moment(time: object) -> str:
-    return str(time).partition(".")[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.execution.batches import WindowBatch
-from xvar.plan.bridge import Bridge, core_grid
+from xvar.plan.bridge import Bridge, to_tensor
 from xvar.plan.options import OPTIONS
 from xvar.plan.solver import Variable
 
@@ -40,7 +40,7 @@ def seeds_of(batch: WindowBatch, sampling: Sampling | None, bridge: Bridge) -> T
     if sampling is None:
         return None
     assert batch.ends is not None
-    return bridge.numbers(window_seeds(batch.ends), dtype="int64")
+    return to_tensor(window_seeds(batch.ends), dtype="int64", device=bridge.device)
 
 
 def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
@@ -51,7 +51,7 @@ def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
     if options.uncertainty is None or OPTIONS["samples"].expected(options.samples):
         return None
     for name, part in errors.items():
-        if hasattr(part, "penalties") and part.penalties(core_grid(call.record.grid)):
+        if hasattr(part, "penalties") and part.penalties(call.bridge.core_grid()):
             call.faults.add(
                 code="uncertainty-with-penalty",
                 variable="uncertainty",

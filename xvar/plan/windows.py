@@ -1,9 +1,9 @@
-"""Reading of the options `window`, `stride` and `partial`; times of observations in their windows."""
+"""Reading of the options `window`, `stride` and `partial`."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,7 @@ from xvar.errors import Faults
 from xvar.execution.schedule import Length, Schedule, make_schedule
 from xvar.plan.options import Options
 
-if TYPE_CHECKING:
-    from xvar.cf.record import Record
-
 DEFAULT_FRAMES = 4  # of a window, as in the paper
-BEFORE_NEXT = 1e-5  # seconds, of which times of observations are no multiples
 
 
 def read_windows(
@@ -82,28 +78,12 @@ def _length(value: object, name: str, faults: Faults) -> Length | None:
     if value is None:
         return None
     if isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64)):
-        if value < 1:
-            faults.add(
-                code="not-a-duration",
-                found=f"{name}={value}",
-                expected="a positive number of frames, or a duration",
-                fix=f"{name}=4",
-            )
-            return None
-        return int(value)
+        if value >= 1:
+            return int(value)
+        expected = "a positive number of frames, or a duration"
+        faults.add(code="not-a-duration", found=f"{name}={value}", expected=expected, fix=f"{name}=4")
+        return None
     return parse_duration(value, name, faults)
-
-
-def windows_of(schedule: Schedule, record: Record) -> list[tuple[float, float]]:
-    """Return the beginning of each window, in seconds after the first frame of the record, and its length.
-
-    A cycled window of images lasts until just before the first frame of the next one.
-    """
-    begin, length = record.times.seconds[schedule.frames[:, 0]], np.nanmax(schedule.seconds, axis=1)
-    if schedule.lead is not None:
-        following = np.append(schedule.lead[1:], np.nan)
-        length = np.where(following > 0, length + following - BEFORE_NEXT, length)
-    return [(float(a), float(b)) for a, b in zip(begin, length, strict=True)]
 
 
 def seconds_after(dates: NDArray[Any], origin: Any) -> NDArray[np.float64]:

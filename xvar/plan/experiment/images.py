@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,17 +16,15 @@ from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
 from xvar.core.methods.images import Comparison, Frames
+from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
+from xvar.plan.call import Call
 from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.state import State
 from xvar.plan.windows import seconds_after
 from xvar.quality.control import QualityControl
 from xvar.quality.rules import read_quality
 from xvar.quality.values import Screen
-
-if TYPE_CHECKING:
-    from xvar.execution.batches import WindowBatch
-    from xvar.plan.call import Call
 
 
 @dataclass(frozen=True, eq=False)

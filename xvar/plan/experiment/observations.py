@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from xvar.core.parameters import Parameter
 from xvar.errors import Faults
+from xvar.plan.call import Call
 from xvar.plan.experiment.images import Images, ImageSource, RecordSource, read_images, read_record_source
 from xvar.plan.experiment.points import PointSource, read_points
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points
-
-if TYPE_CHECKING:
-    from xvar.core.parameters import Parameter
-    from xvar.plan.call import Call
 
 
 @dataclass(frozen=True)

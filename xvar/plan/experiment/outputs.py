@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.metadata import attributes, flag_attributes
+from xvar.cf.record import Record
+from xvar.core.cost_history import Minimisation
+from xvar.core.methods.experiment import Experiment
+from xvar.core.parameters import Parameter
 from xvar.execution.dispatch import is_deferred
-from xvar.plan.control import parameter_variable
-from xvar.plan.experiment.points import QUALITY, coordinates_of_points
+from xvar.plan.call import Call
+from xvar.plan.experiment.images import ImageSource
+from xvar.plan.experiment.observations import Observed
+from xvar.plan.experiment.points import QUALITY, PointSource, coordinates_of_points
 from xvar.plan.experiment.record import PointRecord
+from xvar.plan.experiment.state import State
+from xvar.plan.experiment.table import Points
 from xvar.plan.solver import Variable, backgrounds, diagnostics, per_second
-
-if TYPE_CHECKING:
-    from xvar.cf.record import Record
-    from xvar.core.cost_history import Minimisation
-    from xvar.core.methods.experiment import Experiment
-    from xvar.plan.call import Call
-    from xvar.plan.experiment.images import ImageSource
-    from xvar.plan.experiment.observations import Observed
-    from xvar.plan.experiment.points import PointSource
-    from xvar.plan.experiment.state import State
-    from xvar.plan.experiment.table import Points
 
 _WORDS = {
     "value": "value as observed",
@@ -53,15 +50,27 @@ def output_variables(
     if call.cycled:
         variables |= backgrounds({part: state.units.get(part, "") for part in state.names}, dtype)
     for key, parameter in experiment.parameters.items():
-        dims = plane if parameter.is_field else ()
-        variables[key] = parameter_variable(key, parameter, dims, "1", dtype)
+        variables[key] = _of_parameter(key, parameter, plane if parameter.is_field else (), "1", dtype)
     for key, (parameter, dims) in observed.calibrations.items():
         units = call.record.units if key.endswith("offset") else "1"
-        variables[key] = parameter_variable(key, parameter, dims, units, dtype)
+        variables[key] = _of_parameter(key, parameter, dims, units, dtype)
     if observed.points is not None:
         entries = ("observation_background", "observation_analysis")
         variables |= {entry: Variable(("point",), dtype, entry) for entry in entries}
     return variables
+
+
+def _of_parameter(name: str, parameter: Parameter, dims: tuple[str, ...], units: str | None, dtype: str) -> Variable:
+    """Return the variable of an estimated parameter, with its prior; `units` are those if it states none."""
+    stated = {"units": parameter.units or units, "long_name": parameter.long_name}
+    attrs: dict[str, Any] = {key: word for key, word in stated.items() if word}
+    attrs["prior"] = float(np.mean(parameter.prior))
+    spread = getattr(parameter.error, "std", None) if parameter.is_field else parameter.error
+    if isinstance(spread, (int, float)):
+        attrs["prior_standard_deviation"] = float(spread)
+    if parameter.positive:
+        attrs["comment"] = "its logarithm was estimated: the standard deviation of the prior is that of the logarithm"
+    return Variable(dims, dtype, "parameter", of=name, attrs=attrs)
 
 
 def _of_state(part: str, call: Call, state: State, experiment: Experiment) -> dict[str, Variable]:

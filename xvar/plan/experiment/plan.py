@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +15,18 @@ from xvar.core.grid import bind
 from xvar.core.methods.experiment import Experiment, ModelError
 from xvar.core.methods.image_motion import ImageMotion
 from xvar.core.minimize import LBFGS
+from xvar.core.parameters import Parameter
 from xvar.errors import Faults
-from xvar.plan.bridge import Bridge, core_grid
-from xvar.plan.control import read_parameters, read_penalties
-from xvar.plan.covariances import check_covariances, errors_by_component
+from xvar.execution.schedule import Schedule
+from xvar.plan.call import Call
+from xvar.plan.control import check_covariances, errors_by_component, read_parameters, read_penalties
 from xvar.plan.experiment.observations import Observed, read_observed
 from xvar.plan.experiment.outputs import label_observations, output_variables
 from xvar.plan.experiment.solver import ExperimentSolver
 from xvar.plan.experiment.state import State, read_background
-from xvar.plan.models import describe_model
+from xvar.plan.method import describe_model
 from xvar.plan.solver import Plan
 from xvar.plan.uncertainty import read_sampling, with_errors
-
-if TYPE_CHECKING:
-    from xvar.cf.record import Record
-    from xvar.core.parameters import Parameter
-    from xvar.execution.schedule import Schedule
-    from xvar.plan.call import Call
 
 
 def plan_experiment(call: Call) -> Plan | None:
@@ -43,17 +38,16 @@ def plan_experiment(call: Call) -> Plan | None:
     observed = read_observed(call, state)
     parameters = read_parameters(options.parameters, state.components, record.grid.shape, faults)
     penalties = read_penalties(options.penalties, state.components, faults)
-    _check_parameters(parameters, observed, call)
+    _check_conflicts(parameters, observed, call)
     if len(faults) > before:
         return None
     sampling = read_sampling(call, statistics["background_error"] | statistics["model_error"])
-    _check_uncertainty(observed, call)
     if len(faults) > before:
         return None
     experiment = Experiment(
         dynamics=state.model,
         **statistics,
-        step=_longest_step(state, record),
+        step=_longest_step(call, state),
         parameters=parameters,
         penalties=penalties,
         sampling=sampling,
@@ -61,7 +55,7 @@ def plan_experiment(call: Call) -> Plan | None:
         minimizer=options.minimizer or LBFGS(max_evaluations=200),
         cost_history="cost_history" in options.save,
     )
-    minimisations = experiment.minimisations(core_grid(record.grid)) if experiment.cost_history else ()
+    minimisations = experiment.minimisations(call.bridge.core_grid()) if experiment.cost_history else ()
     configuration = replace(
         call.configuration,
         dynamics=describe_model(state.model),
@@ -71,7 +65,7 @@ def plan_experiment(call: Call) -> Plan | None:
     solver = ExperimentSolver(
         experiment=experiment,
         name=call.name,
-        bridge=Bridge(record.grid, record.land, configuration.dtype, configuration.device),
+        bridge=call.bridge,
         outputs=with_errors(output_variables(call, state, experiment, observed, minimisations), sampling, *state.names),
         state=state,
         background=background,
@@ -94,7 +88,8 @@ def plan_experiment(call: Call) -> Plan | None:
     )
 
 
-def _check_parameters(parameters: Mapping[str, Parameter], observed: Observed, call: Call) -> None:
+def _check_conflicts(parameters: Mapping[str, Parameter], observed: Observed, call: Call) -> None:
+    """Report estimated parameters in cycled windows, and standard errors beside direct insertion."""
     estimated = [*parameters, *observed.calibrations]
     if call.cycled and estimated:
         call.faults.add(
@@ -104,9 +99,6 @@ def _check_parameters(parameters: Mapping[str, Parameter], observed: Observed, c
             expected="windows with priors of their own",
             fix="leave background='cycled' out, or the parameters",
         )
-
-
-def _check_uncertainty(observed: Observed, call: Call) -> None:
     sources = (observed.sources.record, *observed.sources.images.values())
     if call.options.uncertainty is not None and any(source.reset for source in sources):
         call.faults.add(
@@ -118,12 +110,12 @@ def _check_uncertainty(observed: Observed, call: Call) -> None:
         )
 
 
-def _longest_step(state: State, record: Record) -> float | None:
+def _longest_step(call: Call, state: State) -> float | None:
     """Return the longest step of the model: the one it states, else the one that its grid allows."""
-    if state.step is not None or not hasattr(state.model, "bind"):
-        return state.step
-    bound = bind(state.model, core_grid(record.grid, record.land), torch.zeros(1, dtype=torch.float64))
-    step: float | None = getattr(bound, "step", None)
+    step: float | None = state.step
+    if step is None and hasattr(state.model, "bind"):
+        bound = bind(state.model, call.bridge.core_grid(), torch.zeros(1, dtype=torch.float64))
+        step = getattr(bound, "step", None)
     return step
 
 
@@ -142,13 +134,13 @@ def _notes(observed: Observed, experiment: Experiment, *, cycled: bool) -> list[
 
 def _forced_shares(schedule: Schedule, experiment: Experiment) -> tuple[float, ...]:
     """Return the middles of the model errors, in intervals between frames since the first."""
-    intervals = schedule.frames.shape[1] - 1
-    if experiment.forcing_interval == "window":
+    intervals, acting = schedule.frames.shape[1] - 1, experiment.forcing_interval
+    if acting == "window":
         return (intervals / 2,)
-    if experiment.forcing_interval == "interval":
-        return tuple(index + 0.5 for index in range(intervals))
-    longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
-    parts = 1 if experiment.step is None else max(1, math.ceil(longest / experiment.step - 1e-9))
+    parts = 1
+    if acting == "step" and experiment.step is not None:
+        longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
+        parts = max(1, math.ceil(longest / experiment.step - 1e-9))
     return tuple(index + (part + 0.5) / parts for index in range(intervals) for part in range(parts))
 
 
@@ -195,7 +187,7 @@ def _read_statistics(call: Call, state: State) -> dict[str, Any]:
     if call.cycled:
         _check_growth(given, faults)
     if len(faults) == before:
-        check_covariances(record, given, state.components, faults)
+        check_covariances(call, given, state.components)
     return {
         "background_error": errors,
         "model_error": forced if weak else {},

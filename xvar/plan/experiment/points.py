@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from xvar.cf.geodesy import along_line, on_curvilinear
 from xvar.cf.grid.coordinates import measured
+from xvar.cf.record import Record
 from xvar.core.methods.points import PointTable
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
+from xvar.plan.call import Call
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points, read_rows
 from xvar.plan.windows import seconds_after
-
-if TYPE_CHECKING:
-    from xvar.cf.record import Record
-    from xvar.plan.call import Call
 
 #: A point is on land if water has less than this share of the weights of its interpolation.
 WETTEST_LAND = 0.01
@@ -115,7 +113,7 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
     places = [_positions(table.dataset, record, faults) for table in points.values() if table.dataset is not None]
     if len(faults) > before:
         return None
-    columns = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
+    columns: dict[str, Any] = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
     names = ("time_interpolation", "sampler", "threshold")
     source = PointSource(
         **columns,
@@ -218,11 +216,11 @@ def coordinates_of_points(dataset: xr.Dataset, record: Record) -> list[tuple[xr.
         if set(coordinate.dims) == set(_plane(record)):
             geographic.setdefault(measured(coordinate), coordinate)
     for choice in (lines, [geographic.get("latitude"), geographic.get("longitude")]):
-        pairs = []
-        for grid, axis in zip(choice, ("y", "x"), strict=True):
-            place = None if grid is None else _like(dataset, grid, axis)
-            if grid is not None and place is not None:
-                pairs.append((grid, place))
+        pairs = [
+            (grid, place)
+            for grid, axis in zip(choice, ("y", "x"), strict=True)
+            if grid is not None and (place := _like(dataset, grid, axis)) is not None
+        ]
         if len(pairs) == 2:
             return pairs
     return []
@@ -234,9 +232,9 @@ def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataAr
         return dataset[coordinate.name]
     kind = measured(coordinate)
     own = coordinate.attrs.get("standard_name")
-    for name in dataset.variables:
-        if own is not None and dataset[name].attrs.get("standard_name") == own:
-            return dataset[name]
+    same = [name for name in dataset.variables if own and dataset[name].attrs.get("standard_name") == own]
+    if same:
+        return dataset[same[0]]
     folded = {str(name).lower(): name for name in dataset.variables}
     geographic = kind in ("latitude", "longitude") or str(coordinate.name).lower()[:3] in ("lat", "lon")
     usual = _NAMES[axis][:2] if geographic else _NAMES[axis][2:]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.units import are_convertible, convert, normalise_units, rain_rate_factor, same_units
-
-if TYPE_CHECKING:
-    from xvar.plan.call import Call
+from xvar.plan.call import Call
 
 
 def in_units(

@@ -32,13 +32,10 @@ _OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "
 
 @dataclass(frozen=True, kw_only=True)
 class PointRecord(Record):
-    """Times of the states of the windows of a table of points, with nothing observed in the images there.
-
-    `frame` is the time between the states of a window in seconds.
-    """
+    """Times of the states of the windows of a table of points, with nothing observed in the images there."""
 
     sources: Sources
-    frame: float
+    frame: float  # seconds between the states of a window
     schedule: Schedule
 
     @property
@@ -53,8 +50,16 @@ def read_point_record(
     """Return the background as a Dataset, and the record of the states between its times; None if a fault was added."""
     from xvar.plan.experiment.observations import read_sources
 
-    before = len(faults)
-    _refuse_options_of_images(variable, options, faults)
+    before, stated = len(faults), options.stated()
+    misplaced = [name for name in _OF_IMAGES if name in stated]
+    for name in misplaced if variable is None else ["variable", *misplaced]:
+        faults.add(
+            code="option-misplaced",
+            variable=name,
+            found=f"{name}= with a table of points",
+            expected="an option that has a meaning for points",
+            fix=f"leave {name}= out",
+        )
     cycled, background = read_background(options.background)
     sources = read_sources(options.observation, "", faults).with_table(table)
     if background is None or not len(background.data_vars):
@@ -70,7 +75,7 @@ def read_point_record(
     names = [str(name) for name in background.data_vars]
     name = next((name for name in names if name not in ("u", "v")), names[0])
     time = time_of(background)
-    plane = _plane(background, name, time, faults)
+    plane = _plane(background[name], () if time is None else time.dims, faults)
     begins = _begins(background, time, faults)
     dates = [read_dates(one.dataset, faults) for one in sources.points.values() if one.dataset is not None]
     if len(faults) > before or plane is None:
@@ -82,16 +87,15 @@ def read_point_record(
     grid = horizontal_grid(first, axes, faults, mapping=background)
     if spans is None or grid is None or len(faults) > before:
         return background, None
-    dates_of_states, schedule, frame = spans
+    states, schedule, frame = spans
     lazy = is_deferred() or is_lazy(table["value"])
-    units = normalise_units(str(background[name].attrs.get("units", "1")))
     return background, PointRecord(
         name=name,
-        array=_unobserved(first.transpose(*plane), axes.time, dates_of_states, name, lazy=lazy),
+        array=_unobserved(first.transpose(*plane), axes.time, states, lazy=lazy),
         axes=axes,
-        times=Times(dates_of_states, (dates_of_states - dates_of_states[0]) / np.timedelta64(1, "s")),
+        times=Times(states, (states - states[0]) / np.timedelta64(1, "s")),
         grid=grid,
-        units=units,
+        units=normalise_units(str(background[name].attrs.get("units", "1"))),
         kind="other",
         land=_land(background, plane),
         notes=(f"grid: {grid.description}", "no images: a table of points"),
@@ -108,30 +112,15 @@ def time_of(background: xr.Dataset) -> xr.DataArray | None:
     return next(dated, None)
 
 
-def _refuse_options_of_images(variable: Hashable | None, options: Options, faults: Faults) -> None:
-    stated = options.stated()
-    for name in (*(["variable"] if variable is not None else []), *(name for name in _OF_IMAGES if name in stated)):
-        faults.add(
-            code="option-misplaced",
-            variable=name,
-            found=f"{name}= with a table of points",
-            expected="an option that has a meaning for points",
-            fix=f"leave {name}= out",
-        )
-
-
-def _plane(
-    background: xr.Dataset, name: str, time: xr.DataArray | None, faults: Faults
-) -> tuple[Hashable, Hashable] | None:
+def _plane(field: xr.DataArray, times: tuple[Hashable, ...], faults: Faults) -> tuple[Hashable, Hashable] | None:
     """Return the dimensions of the grid."""
-    times = () if time is None else time.dims
-    dims = tuple(dim for dim, size in background[name].sizes.items() if dim not in times and size > 1)
+    dims = tuple(dim for dim, size in field.sizes.items() if dim not in times and size > 1)
     if len(dims) == 2:
         return dims
     faults.add(
         code="background-dimensions",
-        variable=f"background {name}",
-        found=f"dimensions {background[name].dims}",
+        variable=f"background {field.name}",
+        found=f"dimensions {field.dims}",
         expected="two, those of the grid (y, x), beside the time",
         fix="background.isel(time=0)",
     )
@@ -156,7 +145,7 @@ def _begins(background: xr.Dataset, time: xr.DataArray | None, faults: Faults) -
 def _spans(
     begins: NDArray[Any], dates: NDArray[Any], sources: Sources, options: Options, faults: Faults, *, cycled: bool
 ) -> tuple[NDArray[Any], Schedule, float] | None:
-    """Return the dates of all states, the windows, and the seconds between the states of one."""
+    """Return the dates of all states, the windows, and the seconds between the states of one, see `_states`."""
     stated = [one.every for one in sources.points.values() if one.every is not None]
     every = parse_duration(stated[0], "every", faults) if stated else None
     length = None if options.window is None else parse_duration(options.window, "window", faults)
@@ -184,28 +173,29 @@ def _spans(
             expected="the background of the first window",
             fix="xvar.background.Cycled(first=background.isel(time=0))",
         )
-    elif not (options.window is not None and length is None):
-        length = last if length is None else length
-        if cycled:
-            count = max(1, math.ceil(last / length - 1e-9))
-            begins = begins[0] + np.arange(count) * _timedelta(length)
-        return _schedule(begins, length, every, cycled=cycled)
+    elif length is not None or options.window is None:
+        return _states(begins, last if length is None else length, last if cycled else None, every)
     return None
 
 
-def _schedule(
-    begins: NDArray[Any], length: float, every: float | None, *, cycled: bool
+def _states(
+    begins: NDArray[Any], length: float, last: float | None, every: float | None
 ) -> tuple[NDArray[Any], Schedule, float]:
-    """Return the dates of all states, the windows, and the seconds between the states of one."""
-    inner = [] if every is None else np.arange(0.0, length * (1 - 1e-9), every).tolist()
-    offsets = np.array([*(inner or [0.0]), length])
+    """Return the dates of all states, the windows, and the seconds between the states of one.
+
+    Cycled windows follow one another until `last`, in seconds after the first one begins.
+    """
+    lead = elapsed = None
+    if last is not None:
+        count = max(1, math.ceil(last / length - 1e-9))
+        begins = begins[0] + np.arange(count) * _timedelta(length)
+        lead, elapsed = np.zeros(count), np.full(count, length)
+        lead[0] = elapsed[0] = np.nan
+    inner = [0.0] if every is None else np.arange(0.0, length * (1 - 1e-9), every).tolist()
+    offsets = np.array([*inner, length])
     states = begins[:, None] + _timedelta(offsets)
     dates, frames = np.unique(states, return_inverse=True)
     seconds = np.broadcast_to(offsets, states.shape).copy()
-    lead = elapsed = None
-    if cycled:
-        lead, elapsed = np.zeros(len(begins)), np.full(len(begins), length)
-        lead[0] = elapsed[0] = np.nan
     return dates, Schedule(frames.reshape(states.shape), seconds, lead, elapsed), every or length
 
 
@@ -213,7 +203,7 @@ def _timedelta(seconds: Any) -> Any:
     return np.round(np.multiply(seconds, 1e9)).astype("int64").astype("timedelta64[ns]")
 
 
-def _unobserved(first: xr.DataArray, dim: Hashable, dates: NDArray[Any], name: str, *, lazy: bool) -> xr.DataArray:
+def _unobserved(first: xr.DataArray, dim: Hashable, dates: NDArray[Any], *, lazy: bool) -> xr.DataArray:
     """Return images (time, y, x) in which nothing was observed; they take no memory."""
     shape, nothing = (len(dates), *first.shape), np.float32(np.nan)
     data: Any = np.broadcast_to(nothing, shape)
@@ -222,8 +212,8 @@ def _unobserved(first: xr.DataArray, dim: Hashable, dates: NDArray[Any], name: s
 
         data = dask.array.full(shape, nothing, dtype="float32", chunks=(1, *first.shape))
     coords = {key: part for key, part in first.coords.items() if set(part.dims) <= set(first.dims) and part.ndim}
-    attrs = {"long_name": f"analysis of {name}", **first.attrs}
-    return xr.DataArray(data, {**coords, dim: dates}, (dim, *first.dims), name, attrs)
+    attrs = {"long_name": f"analysis of {first.name}", **first.attrs}
+    return xr.DataArray(data, {**coords, dim: dates}, (dim, *first.dims), first.name, attrs)
 
 
 def _land(background: xr.Dataset, plane: tuple[Hashable, Hashable]) -> NDArray[np.bool_] | None:

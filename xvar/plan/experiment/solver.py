@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
+from xvar.core.methods.experiment import Experiment, Outcome, Source
+from xvar.core.problem import Problem
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
+from xvar.plan.experiment.observations import Observed
+from xvar.plan.experiment.state import Background, State
 from xvar.plan.solver import Variable
 from xvar.plan.uncertainty import ERRORS, seeds_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from xvar.core.methods.experiment import Experiment, Outcome, Source
-    from xvar.core.problem import Problem
-    from xvar.plan.experiment.observations import Observed
-    from xvar.plan.experiment.state import Background, State
-
 
 _SUFFIXES = (*ERRORS, "_increment", "_forcing", *(f"_forcing{suffix}" for suffix in ERRORS))
 
@@ -39,7 +34,7 @@ class ExperimentSolver:
     state: State
     background: Background
     observed: Observed
-    windows: Sequence[tuple[float, float]]  # every window of the call, see `windows_of`
+    windows: Sequence[tuple[float, float]]  # every window of the call, see `Call.windows`
     cycled: float | None = None  # if windows are: longest step of a forecast by a model that states none
     save: tuple[str, ...] = ()
 
@@ -146,9 +141,8 @@ class ExperimentSolver:
         sizes = self.observed.sizes
         for name, part in self.outputs.items():
             size = sizes.get(part.dims[0]) if part.dims else None
-            if size is not None and results[name].shape[1] < size:
+            if size is not None:
                 values = results[name]
-                whole = np.full((len(values), size, *values.shape[2:]), np.nan, dtype=values.dtype)
-                whole[:, : values.shape[1]] = values
-                results[name] = whole
+                edges = [(0, 0), (0, size - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+                results[name] = np.pad(values, edges, constant_values=np.nan)
         return results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,13 +17,11 @@ from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults
 from xvar.plan.background import complete
 from xvar.plan.bridge import Array
+from xvar.plan.call import Call
 from xvar.plan.experiment.quantities import in_units
 from xvar.plan.experiment.record import PointRecord, time_of
-from xvar.plan.models import components_of, named_models
+from xvar.plan.method import components_of, named_models
 from xvar.plan.windows import seconds_after
-
-if TYPE_CHECKING:
-    from xvar.plan.call import Call
 
 _SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
 
@@ -74,10 +72,9 @@ class State:
         return np.array([offsets.get(name, (0.0, 0.0)) for name in self.names]).reshape(-1, 2).T
 
     @property
-    def step(self) -> float | None:
-        """The longest step that the model states."""
-        step: float | None = getattr(self.model, "step", None)
-        return step
+    def step(self) -> Any:
+        """The longest step that the model states, or None."""
+        return getattr(self.model, "step", None)
 
     def place(self, name: str, label: str, faults: Faults) -> tuple[str, int | None] | None:
         """Return the component of a variable, and its number if the component holds several; None if it is unknown."""

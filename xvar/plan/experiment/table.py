@@ -89,10 +89,9 @@ def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
         If time, y and x are not found.
     """
     faults = Faults()
-    axes = find_axes(images, faults)
-    faults.raise_if_any()
-    assert axes is not None
-    array = images.squeeze(drop=True).transpose(axes.time, axes.y, axes.x)
+    axes = faults.require(find_axes(images, faults))
+    plane = (axes.time, axes.y, axes.x)
+    array = images.squeeze([dim for dim in images.dims if dim not in plane], drop=True).transpose(*plane)
     spread = xr.broadcast(xr.DataArray(std), array)[0].transpose(*array.dims).values
     seen = np.isfinite(array.values)
     rows = dict(zip(array.dims, np.nonzero(seen), strict=True))
