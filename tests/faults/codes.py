@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import wraps
 from pkgutil import resolve_name
 from typing import Any
 
@@ -59,14 +60,20 @@ def raised(
     -------
     Message
     """
-    forward, calls = accessor._forward, []
+    calls = []
 
-    def noted(function: str, data: object, *arguments: object, **options: object) -> object:
-        calls.append((function, data, arguments, options))
-        return forward(function, data, *arguments, **options)
+    def noted(name: str) -> Callable[..., Any]:
+        function = resolve_name(name)
+
+        @wraps(function)
+        def recorded(data: object, *arguments: object, **options: object) -> object:
+            calls.append((name, data, arguments, options))
+            return function(data, *arguments, **options)
+
+        return recorded
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accessor, "_forward", noted)
+        patch.setattr(accessor, "resolve_name", noted)
         with pytest.raises(error) as report:
             call()
     assert type(report.value) is error
