@@ -17,7 +17,7 @@ from tests.core.test_linear_gaussian import CONVERGED, MEAN, RATES, STEPS, B, Q,
 from tests.core.test_linear_gaussian import noise as std_of
 from xvar.core.cost import Cost
 from xvar.core.linearisation import Linearisation
-from xvar.core.posterior import Normals, Posterior, Sampling, members, standard_errors
+from xvar.core.posterior import Normals, Posterior, Sampling, standard_errors
 from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import solve
 
@@ -76,7 +76,7 @@ def test_the_variance_of_the_mean_of_random_members(weak: bool) -> None:
         return {str(k): state["x"].mean(-1) for k, state in enumerate(analysis.cost.trajectory(control))}
 
     about = means(analysis.minimum.control)
-    controls = members(analysis, torch.tensor([7]), sampling)
+    controls = Posterior(analysis.cost, analysis.minimum.control, sampling).members(torch.tensor([7]))
     found = standard_errors(about, map(means, controls), sampling)
     for index, covariance in enumerate(expected(weak=weak)):
         exact = float(covariance.mean())

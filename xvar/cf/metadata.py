@@ -46,6 +46,7 @@ _COORDINATES: dict[str, _Entry] = {
     "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
     "stage": _Entry("stage of the minimisation", "", flags=STAGES),
     "rule": _Entry("rule of quality control", ""),
+    "observation_type": _Entry("source of the observations", ""),
     "evaluation": _Entry("evaluation of the cost function and its gradient, counted from 1"),
     "threshold": _Entry("threshold of the event", None),
     "rank": _Entry("rank of the truth among the members, from 1"),
@@ -66,6 +67,7 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
     "observation_analysis": _Entry("equivalent of the analysis", ""),
     "standard_error": _Entry("standard error of {variable}", ""),
     "samples": _Entry("members of {variable} from the posterior", ""),
+    "observation_error": _Entry("root mean square of the stated error of observation of {variable}", ""),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
 }
 _FIELDS: dict[str, _Entry] = {
@@ -100,6 +102,8 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "number_of_observations": _Entry("observations used in the window", "1", "number_of_observations"),
     "number_of_rejected_observations": _Entry("values of the window that quality control took as missing"),
     "rejected_observations": _Entry("values of the window that the rule took as missing"),
+    "degrees_of_freedom_for_signal": _Entry("degrees of freedom for signal: trace of HK, estimated"),
+    "degrees_of_freedom_for_signal_std": _Entry("standard error of the degrees of freedom for signal"),
     "observed_fraction": _Entry("fraction of the points of the window that were observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
 }

@@ -121,6 +121,7 @@ class Observation:
     replaces: str | None = None
     time_interpolation: TimeInterpolation = "linear"  # of the state, if `time` is between two steps
     valid: Tensor | None = None  # bool, true for observed values; None: the finite ones
+    source: int = 0  # number of the source of the observation
 
     def __post_init__(self) -> None:
         """Set missing values to zero: a NaN that is masked later still spoils the gradient."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from xvar.core.conjugate_gradients import truncated_conjugate_gradients
 from xvar.core.cost import Cost
 from xvar.core.curvature import inverse_hessian
+from xvar.core.dynamics import State
 from xvar.core.linearisation import Linearisation
 from xvar.core.methods.octaves import gaussian_waves
 from xvar.core.observation import Observation
-from xvar.core.solve import Analysis
 
 SMOOTHING = 4.0  # cells, of the errors of images whose R is unknown
 
@@ -80,7 +80,9 @@ class Posterior:
         self._quadratic, self._sampling = Linearisation(cost, control, exact=True), sampling
         diagonal = inverse_hessian(cost)
         self._scale = control.new_ones(()) if diagonal is None else diagonal
-        self._size = cost.size
+        self.cost, self._control = cost, control
+        self._sources = 1 + max((one.source for one in cost.problem.observations), default=0)
+        self.signals: list[Tensor] = []  # of each draw, degrees of freedom for signal (window, source)
 
     def draw(self, normals: Normals, field: Tensor | None, moved: Sequence[Tensor] = ()) -> Tensor:
         """Draw d (window, n), with η in `field` (window, 1, y, x).
@@ -88,14 +90,49 @@ class Posterior:
         `moved` is the change of each residual by the errors of an outer loop before, of which e holds minus W times.
         """
         quadratic = self._quadratic
-        right = normals(self._size)
+        prior = normals(self._control.shape[1])
         noise = [_noise(observation, residual, normals, field) for observation, residual in quadratic.observations]
         if moved:
             noise = [e - change for e, change in zip(noise, quadratic.weighted(moved), strict=True)]
-        right = right + quadratic.adjoint(noise)
+        right = prior + quadratic.adjoint(noise)
         limit = self._sampling.tolerance**2, self._sampling.iterations
         solution, _ = truncated_conjugate_gradients(quadratic.product, right, self._scale.mul, *limit)
+        self.signals.append(self._signal(prior, solution))
         return solution
+
+    def members(self, seeds: Tensor) -> Iterator[Tensor]:
+        """Yield the controls of members, those of the analysis plus and minus each d."""
+        normals, shape = Normals(seeds, self._control), self.cost.problem.grid.shape
+        for _ in range(self._sampling.solves):
+            error = self.draw(normals, normals.field(shape) if len(shape) == 2 else None)
+            yield from (self._control + error, self._control - error)
+
+    def increment(self, error: Tensor) -> State:
+        """Return a perturbation of the initial state from that of the control."""
+        return self.cost.space.increment(self.cost.space.fields(error))
+
+    def _signal(self, prior: Tensor, error: Tensor) -> Tensor:
+        r"""Estimate the degrees of freedom for signal :math:`\mathrm{tr}\, HK` by source, (window, source).
+
+        :math:`E |G_s B^{1/2} d|^2` if all norms are quadratic; else of a single source :math:`n - E\, z^T d`, which is
+        less precise, and of several NaN.
+        """
+        observations = [one for one, _ in self._quadratic.observations]
+        found = error.new_zeros(len(error), self._sources)
+        if any(isinstance(one, Observation) and one.threshold is not None for one in observations):
+            return found + (prior.shape[1] - (prior * error).sum(1, keepdim=True) if self._sources == 1 else torch.nan)
+        for one, change in zip(observations, self._quadratic.tangent(error), strict=True):
+            if isinstance(one, Observation):
+                found[:, one.source] += change.square().flatten(1).sum(1)
+        return found
+
+
+def degrees_of_freedom(signals: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return the mean of estimates of the degrees of freedom for signal, and its standard error (window, source)."""
+    draws = torch.stack(list(signals))
+    error = (draws - draws.mean(0)).square().sum(0) / (len(draws) * (len(draws) - 1 or torch.nan))
+    name = "degrees_of_freedom_for_signal"
+    return {name: draws.mean(0), f"{name}_std": error.sqrt()}
 
 
 def _noise(observation: object, residual: Tensor, normals: Normals, field: Tensor | None) -> Tensor:
@@ -106,16 +143,6 @@ def _noise(observation: object, residual: Tensor, normals: Normals, field: Tenso
     if field is None or residual.shape[-2:] != field.shape[-2:]:
         field = normals(*residual.shape[1:])
     return slope * field
-
-
-def members(result: Analysis, seeds: Tensor, sampling: Sampling) -> Iterator[Tensor]:
-    """Yield the controls of members, those of the analysis plus and minus each d."""
-    control = result.minimum.control
-    posterior, normals = Posterior(result.cost, control, sampling), Normals(seeds, control)
-    shape = result.cost.problem.grid.shape
-    for _ in range(sampling.solves):
-        error = posterior.draw(normals, normals.field(shape) if len(shape) == 2 else None)
-        yield from (control + error, control - error)
 
 
 def standard_errors(

@@ -71,6 +71,7 @@ class Configuration:
     dynamics: dict[str, Any] | None = None  # advection with its parameters, or the name of the user's model
     components: dict[str, tuple[str, ...]] | None = None  # variables of each component of the state of that model
     parameters: tuple[str, ...] = ()  # of that model, that were estimated
+    gaussian: bool = False  # J is quadratic with stated errors: expectations of its terms are known
     notes: tuple[str, ...] = ()  # findings and assumptions about the input
 
     @property

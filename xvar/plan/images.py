@@ -18,7 +18,7 @@ from xvar.plan.call import Call
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.control import check_covariances, errors_by_component
 from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics, per_second
-from xvar.plan.uncertainty import read_sampling, seeds_of, with_errors
+from xvar.plan.uncertainty import read_sampling, seeds_of, sizes_of_errors, with_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,8 +82,9 @@ def plan_images(call: Call) -> Plan | None:
         sizes={
             "age": getattr(method, "ages", 0),
             "octave": number_of_octaves(record.grid.shape),
-            **({} if sampling is None else {"member": sampling.members}),
+            **sizes_of_errors(sampling, [call.name]),
         },
+        sources=(call.name,),
     )
 
 

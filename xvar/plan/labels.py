@@ -74,6 +74,8 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     if "member" in plan.sizes:
         numbers = np.arange(plan.sizes["member"], dtype="int32")
         coordinates["member"] = ("member", numbers, attributes("member"))
+        attrs, numbers = attributes("observation_type", **flag_attributes(plan.sources)), np.arange(len(plan.sources))
+        coordinates["observation_type"] = ("observation_type", numbers.astype("int8"), attrs)
     if plan.forced:
         first = np.minimum(np.array(plan.forced).astype(int), frames.shape[1] - 2)
         middles = frames[:, first] + (frames[:, first + 1] - frames[:, first]) * (np.array(plan.forced) - first)

@@ -71,6 +71,7 @@ class Plan:
     carried: tuple[str, ...] = ()  # outputs that a cycled window takes over from the window before
     minimisations: Sequence[Minimisation] = ()  # those whose cost history is recorded
     sizes: Mapping[str, int] = field(default_factory=dict)  # of dimensions beside those of the grid and the windows
+    sources: tuple[str, ...] = ()  # labels of the observations
     label_observations: Callable[[xr.Dataset], xr.Dataset] | None = None  # beside the record
     rules: tuple[Rule, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
 
 
 def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *others: str) -> dict[str, Variable]:
-    """Return outputs and the standard errors of the control among them, and of `others`."""
+    """Return outputs, the standard errors of the control among them and of `others`, and degrees of freedom."""
     if sampling is None:
         return dict(outputs)
     own = {name: part for name, part in outputs.items() if part.entry in _CONTROL or name in others}
@@ -73,6 +73,8 @@ def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *oth
         "relative_error": round(1 / math.sqrt(2 * sampling.solves), 3),
     }
     found = {f"{name}_std": _of(name, part, "standard_error", part.dims, attrs) for name, part in own.items()}
+    for name in ("degrees_of_freedom_for_signal", "degrees_of_freedom_for_signal_std"):
+        found[name] = Variable(("observation_type",), "float64", name)
     if sampling.keep:
         found |= {
             f"{name}_samples": _of(name, part, "samples", ("member", *part.dims), {}) for name, part in own.items()
@@ -82,6 +84,11 @@ def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *oth
 
 def _of(name: str, part: Variable, entry: str, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> Variable:
     return replace(part, dims=dims, entry=entry, of=name, attrs=attrs)
+
+
+def sizes_of_errors(sampling: Sampling | None, sources: Sequence[str]) -> dict[str, int]:
+    """Return the lengths of the dimensions of standard errors, of members, and of the sources of observations."""
+    return {} if sampling is None else {"member": sampling.members, "observation_type": len(sources)}
 
 
 def attributes_of_errors(name: str, part: Variable, of: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from xvar.core.methods.motion import Motion, cadence, carried, deviation, diagno
 from xvar.core.minimize import LBFGS
 from xvar.core.models.drift import Drift, ImageAgainstLater
 from xvar.core.observation import Observation
-from xvar.core.posterior import Sampling, members, standard_errors
+from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
 from xvar.core.solve import solve
 
@@ -292,9 +292,11 @@ class Currents:
         count, flat = values[:, :-1].isfinite().flatten(1).sum(1), spread.flatten() == 0
         errors = {}
         if self.sampling is not None and seeds is not None:
-            space, controls = result.cost.space, members(result, seeds, replace(self.sampling, tolerance=RESIDUAL))
-            states = (space.initial_state(space.fields(control)) for control in controls)
-            errors = standard_errors(fields, (_fields(one, seconds) for one in states), self.sampling)
+            sampling, space = replace(self.sampling, tolerance=RESIDUAL), result.cost.space
+            posterior = Posterior(result.cost, result.minimum.control, sampling)
+            states = (space.initial_state(space.fields(control)) for control in posterior.members(seeds))
+            errors = standard_errors(fields, (_fields(one, seconds) for one in states), sampling)
+            errors |= degrees_of_freedom(posterior.signals)
         return {
             "analysis": carried(images, list(seconds), motion, seconds, grid),
             "observed": frames[:, -1],

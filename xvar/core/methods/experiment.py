@@ -21,7 +21,7 @@ from xvar.core.methods.points import PointTable, PointValues, Remember, present
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
 from xvar.core.parameters import Holding, Parameter
-from xvar.core.posterior import Sampling, members, standard_errors
+from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import ForcedSteps, Problem, frame_steps
 from xvar.core.solve import Analysis, solve
 from xvar.errors import Fault, Faults, InputError
@@ -29,6 +29,7 @@ from xvar.errors import Fault, Faults, InputError
 Source = Frames | PointTable
 ForcingInterval = Literal["step", "interval", "window"]
 
+DEPARTURES = ("innovation", "residual")
 FORCING_INTERVALS: tuple[ForcingInterval, ...] = ("step", "interval", "window")
 
 #: About what the adjoint of a step holds, over the size of the state: four stages of a dozen products each.
@@ -79,7 +80,7 @@ class Outcome:
     #: By source, (point,): ``background`` and ``analysis``, the equivalents of the points before and after.
     points: list[dict[str, Tensor]]
     #: By source, (window, frame, y, x): ``innovation`` and ``residual`` of the images, before any transform, as far as
-    #: they were asked for.
+    #: they were asked for; with both ``observation_error`` (window, frame), see `Frames.stated_error`.
     departures: dict[str, list[Tensor]]
 
 
@@ -164,7 +165,7 @@ class Experiment:
             background_error=errors,
             parameters=(*self.parameters, *_calibrations(sources)),
             penalties=self.penalties,
-            observations=tuple(part for one in observations for part in one),
+            observations=tuple(replace(part, source=k) for k, one in enumerate(observations) for part in one),
             model_error=self._model_error(steps, seconds) if self.model_error else None,
             curvature=_curvature(sources, observations),
             measured=self.measured,
@@ -255,7 +256,7 @@ class Experiment:
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
         fields = _fields(problem, result.trajectory, result.forcing, seconds)
         parameters = self._estimated(sources, result.trajectory[0])
-        errors: dict[str, Tensor] = {}
+        errors, signal = dict[str, Tensor](), dict[str, Tensor]()
         if self.sampling is not None and seeds is not None:
             space = result.cost.space
 
@@ -263,8 +264,9 @@ class Experiment:
                 moved, forcing = result.cost.trajectory(control), space.forcing(space.fields(control))
                 return _fields(problem, moved, forcing, seconds) | self._estimated(sources, moved[0])
 
-            members_ = map(member, members(result, seeds, self.sampling))
-            errors = standard_errors(fields | parameters, members_, self.sampling)
+            posterior = Posterior(result.cost, result.minimum.control, self.sampling)
+            errors = standard_errors(fields | parameters, map(member, posterior.members(seeds)), self.sampling)
+            signal = degrees_of_freedom(posterior.signals)
         of_parameters = {name for name in errors if name.rpartition("_")[0] in parameters}
         increment = {
             f"{key}_increment": result.increment.get(key, torch.zeros_like(values))
@@ -275,6 +277,7 @@ class Experiment:
             numbers={
                 **diagnostics(result, problem.number_of_observations(), cost_history=cost_history),
                 **parameters,
+                **signal,
                 **{name: errors[name] for name in of_parameters},
             },
             **_equivalents(sources, result, problem, save),
@@ -345,5 +348,6 @@ def _equivalents(sources: Sequence[Source], result: Analysis, problem: Problem, 
             word: [frames.departures(problem, states) for frames in images]
             for word, states in (("innovation", before), ("residual", after))
             if word in save
-        },
+        }
+        | ({"observation_error": [one.stated_error() for one in images]} if set(DEPARTURES) <= set(save) else {}),
     }

@@ -33,7 +33,7 @@ from xvar.core.methods.past_errors import is_inside, past_errors
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
 from xvar.core.observation import Observation
-from xvar.core.posterior import Normals, Posterior, Sampling, standard_errors
+from xvar.core.posterior import Normals, Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
 from xvar.core.solve import Analysis, solve
 
@@ -358,9 +358,13 @@ class ImageMotion:
         motion = self._motion(state, times[-1], frame)
         outputs = self._fields(state, seconds, times[-1], frame)
         if self.sampling is not None and seeds is not None:
-            states = self._members(self.sampling, first, result, state, seeds, grid)
+            found = (first,) if result is first else (first, result)
+            loops = [Posterior(one.cost, one.minimum.control, self.sampling) for one in found]
+            states = self._members(loops, self.sampling, state, seeds, grid)
             members = (self._fields(one, seconds, times[-1], frame) for one in states)
             outputs |= standard_errors(outputs, members, self.sampling)
+            signals = zip(*(one.signals for one in loops), strict=True)
+            outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
         outputs["image_scale"] = backward(self.transform, scale).flatten()
         paths = paths_to_last(motion, seconds, grid, values)
         analysed = carried(values, times, motion, seconds, grid, paths)
@@ -397,31 +401,30 @@ class ImageMotion:
         return fields | {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
 
     def _members(
-        self, sampling: Sampling, first: Analysis, last: Analysis, state: State, seeds: Tensor, grid: Grid
+        self, loops: Sequence[Posterior], sampling: Sampling, state: State, seeds: Tensor, grid: Grid
     ) -> Iterator[State]:
-        r"""Yield states about that of the analysis by the errors of both loops, with the same η.
+        r"""Yield states about that of the analysis by the errors of one or both loops, with the same η.
 
         That of the first loop moves the residuals of the second, whose perturbation solves
 
         .. math:: (I + B_q^{T/2} G_q^T W G_q B_q^{1/2})\, d_q = z_q
             + B_q^{T/2} G_q^T [\rho'(r)\, \eta - W G_w B_w^{1/2} d_w]
         """
+        steady, *fading = loops
         normals = Normals(seeds, state["velocity"])
         *_, factor = fitting(self.levels, grid)
-        steady = Posterior(first.cost, first.minimum.control, sampling)
-        if last is not first:
-            fading = Posterior(last.cost, last.minimum.control, sampling)
-            known = {key: state[key] for key in last.cost.problem.background}
-            free = {"velocity": Diagonal(1.0)}
-            by_motion = Cost(replace(last.cost.problem, background=known, background_error=free, curvature={}))
+        for one in fading:
+            about = one.cost.problem
+            known, free = {key: state[key] for key in about.background}, {"velocity": Diagonal(1.0)}
+            by_motion = Cost(replace(about, background=known, background_error=free, curvature={}))
             along = Linearisation(by_motion, by_motion.zero())
         for _ in range(sampling.solves):
             field = normals.field(grid.shape)
-            error = first.cost.space.increment(first.cost.space.fields(steady.draw(normals, coarser(field, factor))))
-            change = {"velocity": prolong(error["velocity"], factor, grid.shape)}
-            if last is not first:
+            error = steady.increment(steady.draw(normals, coarser(field, factor)))["velocity"]
+            change = {"velocity": prolong(error, factor, grid.shape)}
+            for one in fading:
                 moved = along.tangent(change["velocity"].flatten(1))
-                change |= last.cost.space.increment(last.cost.space.fields(fading.draw(normals, field, moved)))
+                change |= one.increment(one.draw(normals, field, moved))
             for sign in (1, -1):
                 yield {**state, **{key: state[key] + sign * part for key, part in change.items()}}
 

@@ -124,6 +124,14 @@ class Frames:
         shown = [self._image(index)(state)[:, 0] for index, state in enumerate(states)]
         return self.values - torch.stack(shown, dim=1)
 
+    def stated_error(self) -> Tensor:
+        """Return the root mean square of σ over the compared values (window, frame), NaN if they are transformed."""
+        found = self.values.new_full(self.values.shape[:2], torch.nan)
+        for index, one in enumerate(self.observations(), self.first) if self.comparison.transform is None else ():
+            squares = torch.where(one.mask, one.std.square(), 0.0)
+            found[:, index] = (squares.flatten(1).sum(1) / one.count()).sqrt()
+        return found
+
     def scaled_error(self, values: Tensor) -> Tensor:
         """Return `share` of the deviation of each window (window, 1, 1, 1); 1 if nothing varies."""
         spread = deviation(values)

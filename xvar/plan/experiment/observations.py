@@ -107,6 +107,20 @@ class Observed:
         """Return the labels of all images, the record of a variable among them."""
         return [*([] if self.record is None else [name]), *(source.label for source in self.images)]
 
+    def names(self, name: str) -> list[str]:
+        """Return the labels of all sources: images, then tables of points."""
+        return [*self.labels(name), *([] if self.points is None else self.sources.points)]
+
+    @property
+    def gaussian(self) -> bool:
+        """True if J_o is quadratic with stated errors, so that its expectation is known."""
+        images = [*([] if self.record is None else [self.record]), *self.images]
+        plain = all(
+            one.std is not None and one.comparison.transform is one.comparison.threshold is one.comparison.reset is None
+            for one in images
+        )
+        return plain and all(table.threshold is None for table in self.sources.points.values())
+
     @property
     def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...]]]:
         """Gains and offsets by name, each with its dimensions."""

@@ -47,6 +47,8 @@ def output_variables(
         steps = ("step" if label == name else f"{label}_step", *plane)
         words = (word for word in call.options.save if word in ("innovation", "residual"))
         variables |= {f"{label}_{word}": Variable(steps, dtype, word, of=label) for word in words}
+        if {"innovation", "residual"} <= set(call.options.save):
+            variables[f"{label}_observation_error"] = Variable(steps[:1], dtype, "observation_error", label)
     if call.cycled:
         variables |= backgrounds({part: state.units.get(part, "") for part in state.names}, dtype)
     for key, parameter in experiment.parameters.items():

@@ -26,7 +26,7 @@ from xvar.plan.experiment.solver import ExperimentSolver
 from xvar.plan.experiment.state import State, read_background
 from xvar.plan.method import describe_model
 from xvar.plan.solver import Plan
-from xvar.plan.uncertainty import read_sampling, with_errors
+from xvar.plan.uncertainty import read_sampling, sizes_of_errors, with_errors
 
 
 def plan_experiment(call: Call) -> Plan | None:
@@ -61,6 +61,7 @@ def plan_experiment(call: Call) -> Plan | None:
         dynamics=describe_model(state.model),
         components=dict(state.components),
         parameters=tuple(parameters),
+        gaussian=observed.gaussian,
     )
     solver = ExperimentSolver(
         experiment=experiment,
@@ -83,7 +84,8 @@ def plan_experiment(call: Call) -> Plan | None:
         step=experiment.step,
         carried=state.names if call.cycled else (),
         minimisations=minimisations,
-        sizes=observed.sizes if sampling is None else {**observed.sizes, "member": sampling.members},
+        sizes={**observed.sizes, **sizes_of_errors(sampling, observed.names(call.name))},
+        sources=tuple(observed.names(call.name)),
         label_observations=partial(label_observations, call=call, observed=observed),
     )
 
