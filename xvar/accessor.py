@@ -70,6 +70,7 @@ class DatasetAccessor(_Accessor):
     probability = _method("xvar.analysis.probability:probability", "Return the probability of events from members")
     quantiles = _method("xvar.analysis.probability:quantiles", "Return quantiles of the members")
     accumulation = _method("xvar.analysis.probability:accumulation", "Return the rain from the end of the window")
+    diagnose = _method("xvar.analysis.diagnose:diagnose", "Compare an analysis with its stated errors")
     verify = _method("xvar.analysis.verify:verify", "Compare with the truth")
     to_geographic = _method("xvar.analysis.to_geographic:to_geographic", "Add the motion towards east and north")
     to_pysteps = _method("xvar.analysis.to_pysteps:to_pysteps", "Return the motion for nowcasts of pysteps")

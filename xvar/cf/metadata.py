@@ -67,7 +67,7 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
     "observation_analysis": _Entry("equivalent of the analysis", ""),
     "standard_error": _Entry("standard error of {variable}", ""),
     "samples": _Entry("members of {variable} from the posterior", ""),
-    "observation_error": _Entry("root mean square of the stated error of observation of {variable}", ""),
+    "observation_error": _Entry("root mean square stated error of {variable}", None, difference=True),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
 }
 _FIELDS: dict[str, _Entry] = {
@@ -145,12 +145,29 @@ _SCORES: dict[str, _Entry] = {
     "number_of_pairs": _Entry("pairs of a forecast and a true value"),
     "number_without_truth": _Entry("forecast times without a truth"),
 }
+_CONSISTENCY: dict[str, _Entry] = {
+    "term": _Entry("term of the cost function", ""),
+    "cost_ratio": _Entry("2 J over the number of observations"),
+    "cost_ratio_spread": _Entry(
+        "standard deviation of 2 J over the number of observations, if all errors are as stated"
+    ),
+    "term_ratio": _Entry("twice the term of the cost function over the number of observations"),
+    "observation_variance": _Entry("estimated variance of the errors of observation", ""),
+    "background_variance": _Entry("estimated variance of the errors of the background, as it is observed", ""),
+    "stated_observation_variance": _Entry("stated variance of the errors of observation", ""),
+    "chi_square": _Entry("mean square of the residuals over their stated deviations"),
+    "innovation_bias": _Entry("mean of the innovations", ""),
+    "residual_bias": _Entry("mean of the residuals", ""),
+    "residual_correlation": _Entry("correlation of residuals with their neighbours in time, y and x"),
+    "effective_observations": _Entry("number of independent observations with the information of the correlated ones"),
+    "influence": _Entry("degrees of freedom for signal over the number of observations"),
+}
 #: Of a term of the cost function, whatever its name.
 _TERMS = {
     "cost_history_": "{term} term of the cost function where it is lowest, so far",
     "cost_": "{term} term of the cost function",
 }
-_TABLE = {**_COORDINATES, **_OF_A_VARIABLE, **_FIELDS, **_DIAGNOSTICS, **_SCORES}
+_TABLE = {**_COORDINATES, **_OF_A_VARIABLE, **_FIELDS, **_DIAGNOSTICS, **_SCORES, **_CONSISTENCY}
 
 #: Names of what is written beside any variable, and of the fields that are written beside images that xvar's own
 #: models move.

@@ -291,6 +291,33 @@ def verify(
     (print_json if as_json else print_scores)(scores)
 
 
+@application.command(epilog="Example: xvar diagnose analysis.nc, of xvar assimilate --save innovation --save residual")
+def diagnose(
+    analysis: Analysis,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the diagnostics, .nc or .zarr.")
+    ] = None,
+    as_json: AsJson = False,
+    trusted: Trusted = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare an analysis with its stated errors: 2 J / p, estimates of R and HBH^T, degrees of freedom for signal."""
+    from xvar.analysis.diagnose import diagnose as call
+    from xvar.cli.tables import print_json
+    from xvar.io.writing import check_target, write
+
+    if output is not None:
+        check_target(output, overwrite=overwrite)
+    with opened([analysis], trusted=trusted) as analysed:
+        found = call(analysed)
+    if output is not None:
+        write(found, output, overwrite=overwrite)
+    if as_json:
+        print_json(found)
+    else:
+        say(found.attrs["comment"])
+
+
 application.command(
     epilog="Examples: xvar plot analysis.nc -o motion.png --style colours; "
     "xvar plot forecast.nc radar.nc -o forecast.png --kind forecast"

@@ -478,7 +478,7 @@ def test_increment_innovation_and_residual_of_a_model_of_ones_own(tmp_path: Path
     before = run({name: background[name].values for name in STD})
     np.testing.assert_allclose(analysis["sst_innovation"][0], data["sst"] - np.stack(before), atol=1e-12)
     np.testing.assert_allclose(analysis["sst_residual"][0], data["sst"] - analysis["sst"][0].values, atol=1e-12)
-    for name in ("sst_increment", "sst_innovation", "sst_residual"):
+    for name in ("sst_increment", "sst_innovation", "sst_residual", "sst_observation_error"):
         assert analysis[name].attrs["units"] == "degree_Celsius"
         assert analysis[name].attrs["units_metadata"] == "temperature: difference"
     analysis.to_netcdf(tmp_path / "saved.nc")
@@ -490,6 +490,7 @@ def test_increment_innovation_and_residual_of_a_model_of_ones_own(tmp_path: Path
         "flux_increment",
         "sst_innovation",
         "sst_residual",
+        "sst_observation_error",
     }
 
 

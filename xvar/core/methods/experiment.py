@@ -280,7 +280,7 @@ class Experiment:
                 **signal,
                 **{name: errors[name] for name in of_parameters},
             },
-            **_equivalents(sources, result, problem, save),
+            **_equivalents(self._prior(sources, background)[0], result, problem, save),
         )
 
     def _estimated(self, sources: Sequence[Source], state: State) -> dict[str, Tensor]:

@@ -114,12 +114,11 @@ class Observed:
     @property
     def gaussian(self) -> bool:
         """True if J_o is quadratic with stated errors, so that its expectation is known."""
-        images = [*([] if self.record is None else [self.record]), *self.images]
-        plain = all(
-            one.std is not None and one.comparison.transform is one.comparison.threshold is one.comparison.reset is None
-            for one in images
-        )
-        return plain and all(table.threshold is None for table in self.sources.points.values())
+        images: list[RecordSource | ImageSource] = [*([] if self.record is None else [self.record]), *self.images]
+        comparisons = [one.comparison for one in images]
+        plain = not any(one.transform or one.threshold or one.reset for one in comparisons)
+        stated = all(one.std is not None for one in images)
+        return plain and stated and all(table.threshold is None for table in self.sources.points.values())
 
     @property
     def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...]]]:
