@@ -67,6 +67,13 @@ def test_the_tutorial_of_ensembles_runs_as_written(page) -> None:
     assert mean < sharp  # "the least squared error"
 
 
+def test_the_page_on_uncertainty_runs_as_written(page) -> None:
+    run(page, blocks("docs/tutorials/uncertainty.md"))
+    assert 0 < page.of_mean < page.typical
+    assert float(page.diagnostics["cost_ratio"].max()) < 1
+    assert "observation_error=" in page.diagnostics.attrs["comment"]
+
+
 def test_the_tutorial_of_the_oceanographer_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/oceanographer.md", r"\{code-cell\} python"))
     assert (page.scores["vector_correlation"] > 0.97).all()

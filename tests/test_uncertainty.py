@@ -79,9 +79,9 @@ def analysis(method: str) -> xr.Dataset:
 @pytest.mark.parametrize("method", CALLS)
 def test_every_part_of_the_control_has_a_standard_error_and_members(method: str, tmp_path: Path) -> None:
     found = analysis(method)
-    assert sorted(name for name in found if str(name).endswith("_std") and name != "observation_std") == sorted(
-        f"{name}_std" for name in ERRORS[method]
-    )
+    errors = {name for name, part in found.items() if part.attrs.get("method") == "posterior"}
+    assert errors == {f"{name}_std" for name in ERRORS[method]}
+    assert (found["degrees_of_freedom_for_signal"] < 2 * found["number_of_observations"]).all()
     for name in ERRORS[method]:
         std, members = found[f"{name}_std"], found[f"{name}_samples"]
         assert std.dims == found[name].dims

@@ -241,7 +241,7 @@ OPTIONS: dict[str, Option] = {
             "uncertainty",
             '{"posterior"}, optional',
             "Standard errors of what is analysed, ``u_std``, ``v_std`` and so on, from draws of the error of the "
-            "analysis; see docs/uncertainty.md. Default: none.",
+            "analysis; see docs/tutorials/uncertainty.md. Default: none.",
             choices=(None, "posterior"),
             flag="posterior: standard errors of the analysis.",
             example='"posterior"',
