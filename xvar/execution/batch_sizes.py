@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ MIN_TASKS_OF_RECORD = 10  # a kill costs at most a tenth of a short record
 MIN_TASKS_OF_WORKER = 4  # all workers end at about the same time
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """Windows of a task, and windows that are minimised together."""
 
     task: int

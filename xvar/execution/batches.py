@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -79,18 +79,14 @@ class Output:
         return np.full((windows, *self.shape), self.fill, self.dtype)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Consecutive windows that make one task."""
+@dataclass(frozen=True, kw_only=True)
+class Batch(Schedule):
+    """Consecutive windows that make one task; `frames` are places in `needed`."""
 
     begin: int  # number of the first window
     needed: NDArray[np.intp]  # (frame,), frames of the record that the windows hold, ascending
-    frames: NDArray[np.intp]  # (window, step), place in `needed`; -1 if a window has fewer
-    seconds: NDArray[np.float64]  # (window, step), after the first frame of the window
     starts: NDArray[np.float64]  # (window,), seconds from the first frame of the record
     spans: NDArray[Any] | None = None  # (window, 2), dates of the first and the last frame
-    lead: NDArray[np.float64] | None = None  # (window,), as `elapsed`: see `Schedule`
-    elapsed: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -98,7 +94,7 @@ class Batch:
     @property
     def end(self) -> int:
         """Return the number after that of the last window."""
-        return self.begin + len(self.frames)
+        return self.begin + len(self)
 
     def name(self, row: int) -> str:
         """Return the name of a window for messages."""
@@ -118,28 +114,15 @@ class Batch:
         if self.lead is None:
             return [self]
         cuts = [0, *(int(row) + 1 for row in np.flatnonzero(np.isnan(self.lead[1:]))), len(self)]
-        return [self._rows(begin, end) for begin, end in pairwise(cuts)]
+        return [self.rows(begin, end) for begin, end in pairwise(cuts)]
 
-    def _rows(self, begin: int, end: int) -> Batch:
-        part = Schedule(self.frames, self.seconds, self.lead, self.elapsed).rows(begin, end)
-        frames = np.where(part.frames >= 0, self.needed[part.frames], -1)
-        spans = None if self.spans is None else self.spans[begin:end]
-        return _batch(self.begin + begin, frames, part, self.starts[begin:end], spans)
-
-    def groups(self, together: int) -> Iterator[tuple[NDArray[np.intp], tuple[float, ...]]]:
-        """Yield rows with the same frame times, at most `together` at once, and those times."""
-        for rows, seconds in Schedule(self.frames, self.seconds).groups():
-            for begin in range(0, len(rows), together):
-                yield rows[begin : begin + together], seconds
-
-
-def _batch(
-    begin: int, frames: NDArray[np.intp], part: Schedule, starts: NDArray[np.float64], spans: NDArray[Any] | None
-) -> Batch:
-    """Make a batch of windows of a schedule, given by their frames in the record."""
-    needed = np.unique(frames[frames >= 0])
-    local = np.where(frames >= 0, np.searchsorted(needed, frames), -1)
-    return Batch(begin, needed, local, part.seconds, starts, spans, part.lead, part.elapsed)
+    def rows(self, begin: int, end: int) -> Batch:
+        """Return the rows `begin` to `end` - 1, with the frames that they need."""
+        parts = {name: getattr(self, name) for name in ("frames", "seconds", "lead", "elapsed", "starts", "spans")}
+        cut: dict[str, Any] = {name: None if part is None else part[begin:end] for name, part in parts.items()}
+        used = np.unique(cut["frames"][cut["frames"] >= 0])
+        cut["frames"] = np.where(cut["frames"] >= 0, np.searchsorted(used, cut["frames"]), -1)
+        return Batch(begin=self.begin + begin, needed=self.needed[used], **cut)
 
 
 @dataclass(frozen=True)
@@ -172,14 +155,14 @@ def make_batches(
 ) -> list[Batch]:
     """Cut a schedule into batches of `size` windows; `seconds` and dates `times` are those of the record (frame,)."""
     first, last = schedule.frames[:, 0], schedule.frames.max(axis=1)
-    spans = None if times is None else np.stack([times[first], times[last]], axis=1)
-    starts = seconds[first] - seconds[0]
-
-    def batch(begin: int) -> Batch:
-        rows, part = slice(begin, begin + size), schedule.rows(begin, begin + size)
-        return _batch(begin, part.frames, part, starts[rows], None if spans is None else spans[rows])
-
-    return [batch(begin) for begin in range(0, len(schedule.frames), size)]
+    whole = Batch(
+        **vars(schedule),
+        begin=0,
+        needed=np.arange(len(seconds)),
+        starts=seconds[first] - seconds[0],
+        spans=None if times is None else np.stack([times[first], times[last]], axis=1),
+    )
+    return [whole.rows(begin, begin + size) for begin in range(0, len(whole), size)]
 
 
 @dataclass
@@ -200,46 +183,33 @@ def solve_batch(
 
     `before` is the final state of the window before the first, see `final_state`.
     """
-    return _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed)).solve(before)
+    empty = {name: output.empty(len(batch)) for name, output in work.outputs.items()}
+    solver = _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed), BatchResult(empty))
+    if batch.lead is None or batch.elapsed is None:
+        for rows, seconds in batch.groups():
+            for begin in range(0, len(rows), work.together):
+                solver.solve(rows[begin : begin + work.together], seconds)
+        return solver.result
+    for row in range(len(batch)):  # cycled windows, in their order
+        is_cycled = before is not None and bool(np.isfinite(batch.lead[row]))
+        state = CycleState(before or {}, float(batch.lead[row]), float(batch.elapsed[row])) if is_cycled else None
+        count = int((batch.frames[row] >= 0).sum())
+        solver.solve(np.array([row]), tuple(np.round(batch.seconds[row, :count], 3).tolist()), state)
+        before = final_state(work, batch, solver.result, row)
+    return solver.result
 
 
-@dataclass
+@dataclass(frozen=True)
 class _BatchSolver:
-    """One call of `solve_batch`."""
+    """Solver of rows of a batch, whose frames have the places `place` in `block`."""
 
     work: Work
     batch: Batch
     block: NDArray[Any]
     place: NDArray[np.intp]
+    result: BatchResult
 
-    def __post_init__(self) -> None:
-        outputs = self.work.outputs.items()
-        self.result = BatchResult({name: output.empty(len(self.batch)) for name, output in outputs})
-
-    def solve(self, before: Fields | None) -> BatchResult:
-        """Solve all windows: cycled ones in their order, others together."""
-        if self.batch.lead is not None:
-            self._solve_chain(before)
-        else:
-            for rows, seconds in self.batch.groups(self.work.together):
-                self._solve_rows(rows, seconds)
-        return self.result
-
-    def _solve_chain(self, before: Fields | None) -> None:
-        batch = self.batch
-        assert batch.lead is not None
-        assert batch.elapsed is not None
-        for row in range(len(batch)):
-            is_cycled = before is not None and bool(np.isfinite(batch.lead[row]))
-            state = CycleState(before or {}, float(batch.lead[row]), float(batch.elapsed[row])) if is_cycled else None
-            count = int((batch.frames[row] >= 0).sum())
-            seconds = tuple(float(second) for second in np.round(batch.seconds[row, :count], 3))
-            self._solve_rows(np.array([row]), seconds, state)
-            before = final_state(self.work, batch, self.result, row)
-
-    def _solve_rows(
-        self, rows: NDArray[np.intp], seconds: tuple[float, ...], cycle_state: CycleState | None = None
-    ) -> None:
+    def solve(self, rows: NDArray[np.intp], seconds: tuple[float, ...], cycle_state: CycleState | None = None) -> None:
         """Solve windows together; if that fails, each alone, to find the one that fails."""
         frames = self.batch.frames[rows, : len(seconds)]
         windows = WindowBatch(
@@ -254,10 +224,10 @@ class _BatchSolver:
             results = self.work.solve(windows)
         except Exception as error:  # noqa: BLE001 -- any failure stays with its window
             if len(rows) > 1:
-                for index in range(len(rows)):
-                    self._solve_rows(rows[index : index + 1], seconds)
-                return
-            self._note_failure(error, int(rows[0]))
+                for row in rows:
+                    self.solve(np.array([row]), seconds)
+            else:
+                self._note_failure(error, int(rows[0]))
             return
         self._log(rows, results)
         for key, target in self.result.arrays.items():

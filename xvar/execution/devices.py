@@ -7,19 +7,14 @@ import re
 import sys
 from typing import Any
 
-from xvar.errors import Fault, InputError
+from xvar.errors import InputError
 
 
 def take_device(device: str | None) -> None:
-    """Select the device of a call.
+    """Select the device of a call; InputError if this machine has no such device.
 
     For "cuda" without a number each worker of a machine takes one of its devices. A process that is no worker, or a
     worker of dask-cuda, which has its own devices, keeps the current one.
-
-    Raises
-    ------
-    InputError
-        If this machine has no such device.
     """
     if device is None:
         return
@@ -34,12 +29,10 @@ def take_device(device: str | None) -> None:
         torch.empty(0, device=wanted)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
         raise InputError(
-            Fault(
-                code="no-such-device",
-                found=f"device={str(device)!r}, which torch does not have here: {' '.join(str(error).split())}",
-                expected="a device of the machine that solves the windows",
-                fix="leave device out to use the processor, or install torch and a driver for that device",
-            )
+            code="no-such-device",
+            found=f"device={str(device)!r}, which torch does not have here: {' '.join(str(error).split())}",
+            expected="a device of the machine that solves the windows",
+            fix="leave device out to use the processor, or install torch and a driver for that device",
         ) from error
 
 

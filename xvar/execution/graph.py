@@ -25,7 +25,12 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
-    _check_workers(work)
+    # What would fail in the workers is reported at the call.
+    threads = workers.local_threads()
+    if threads is not None:
+        workers.warn_if_crowded(threads)
+    if workers.active_client() is not None:
+        workers.refuse_unpicklable(work.solve)
     if not hasattr(data, "dask"):
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
     windows = [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed) for b in batches]
@@ -58,15 +63,6 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
 def _output(name: str, result: BatchResult) -> NDArray[Any]:
     """Return one array of the results of a batch."""
     return result.arrays[name]
-
-
-def _check_workers(work: Work) -> None:
-    """Report at the call what would fail in the workers."""
-    threads = workers.local_threads()
-    if threads is not None:
-        workers.warn_if_crowded(threads)
-    if workers.active_client() is not None:
-        workers.refuse_unpicklable(work.solve)
 
 
 @dataclass

@@ -23,18 +23,12 @@ class Schedule:
     lead: NDArray[np.float64] | None = None  # (window,)
     elapsed: NDArray[np.float64] | None = None  # (window,)
 
-    def rows(self, begin: int, end: int) -> Schedule:
-        """Return windows `begin` to `end` - 1."""
-        lead, elapsed = (None if part is None else part[begin:end] for part in (self.lead, self.elapsed))
-        return Schedule(self.frames[begin:end], self.seconds[begin:end], lead, elapsed)
-
     def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
         """Return windows with equal frame times, which can be solved together, and these times."""
         # Rounded to milliseconds, so that rounding errors of the times separate no windows.
-        keys = [tuple(np.round(row[~np.isnan(row)], 3)) for row in self.seconds]
         groups: dict[tuple[float, ...], list[int]] = {}
-        for index, key in enumerate(keys):
-            groups.setdefault(tuple(float(second) for second in key), []).append(index)
+        for index, row in enumerate(self.seconds):
+            groups.setdefault(tuple(np.round(row[~np.isnan(row)], 3).tolist()), []).append(index)
         return [(np.array(windows), times) for times, windows in groups.items()]
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import socket
 import sys
 import threading
+import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from xvar.errors import Fault, InputError, warn
+from xvar.errors import InputError, warn
 
 _DEPTH_OF_SEARCH = 6
 _SPAWN = (
@@ -32,16 +34,8 @@ class WorkerWarning(UserWarning):
 # --- threads of torch ---
 
 
-class _TorchThreads:
-    """Number of running tasks in this process, and threads of torch before the first of them."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.tasks = 0
-        self.before = 1
-
-
-_torch_threads = _TorchThreads()
+_torch_lock = threading.Lock()
+_torch = {"tasks": 0, "threads": 1}  # running tasks in this process, and torch's threads before the first of them
 
 
 @contextmanager
@@ -54,33 +48,24 @@ def one_torch_thread() -> Iterator[None]:
     """
     import torch
 
-    state = _torch_threads
-    with state.lock:
+    with _torch_lock:
         # Always asked: a thread that torch does not know yet takes, at its first operation, the number that was set
         # last, and that may be the number which a task that ends meanwhile restores.
         before = torch.get_num_threads()
-        if state.tasks == 0:
-            state.before = before
-        state.tasks += 1
+        if _torch["tasks"] == 0:
+            _torch["threads"] = before
+        _torch["tasks"] += 1
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        with state.lock:
-            state.tasks -= 1
-            torch.set_num_threads(state.before)
+        with _torch_lock:
+            _torch["tasks"] -= 1
+            torch.set_num_threads(_torch["threads"])
 
 
 def warn_if_crowded(threads: int, cores: int | None = None) -> None:
-    """Warn if more threads work at once than there are cores.
-
-    Parameters
-    ----------
-    threads : int
-        Worker processes times the threads of each.
-    cores : int, optional
-        Cores that this process may use; by default counted.
-    """
+    """Warn if more threads, workers times the threads of each, work at once than there are cores."""
     from dask.system import CPU_COUNT
 
     cores = CPU_COUNT if cores is None else cores
@@ -95,18 +80,11 @@ def warn_if_crowded(threads: int, cores: int | None = None) -> None:
 def local_threads() -> int | None:
     """Return the threads that would compute on this machine now; None if unknown."""
     client = active_client()
-    if client is not None:
-        return _threads_here(client)
-    import dask.config
+    if client is None:
+        import dask.config
 
-    stated = dask.config.get("num_workers", None)
-    return None if stated is None else int(stated)
-
-
-def _threads_here(client: Any) -> int:
-    """Return the threads of a cluster's workers on this machine."""
-    import socket
-
+        stated = dask.config.get("num_workers", None)
+        return None if stated is None else int(stated)
     here = {"127.0.0.1", "localhost", socket.gethostname()}
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return sum(
@@ -148,23 +126,14 @@ def cluster_threads() -> int:
 # --- processes ---
 
 
-class _Fork:
-    """True if this process was forked from one in which torch was loaded."""
-
-    after_torch = False
-
-
-def _forked() -> None:
-    _Fork.after_torch = "torch" in sys.modules
-
-
+_forked = threading.Event()  # set in a process that was forked from one in which torch was loaded
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(after_in_child=lambda: _forked.set() if "torch" in sys.modules else None)
 
 
 def refuse_fork() -> None:
     """Raise WorkerError if this process was forked after torch was loaded: it has none of torch's threads and hangs."""
-    if _Fork.after_torch:
+    if _forked.is_set():
         raise WorkerError(
             "this process was forked from one in which torch was loaded; torch's threads do not survive that, and it"
             f" would hang. {_SPAWN}"
@@ -210,14 +179,12 @@ def refuse_unpicklable(value: object) -> None:
         return
     path, culprit = _unpicklable_part(value, "", _DEPTH_OF_SEARCH)
     raise InputError(
-        Fault(
-            found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which"
-            " cannot be pickled",
-            code="not-picklable",
-            expected="models, operators and options that can be sent to a worker process",
-            fix="make it in __setstate__ or at its first use instead of keeping it, or compute in threads"
-            ' (dask.config.set(scheduler="threads"))',
-        )
+        code="not-picklable",
+        found=f"{path.lstrip('.') or 'a value'} ({type(culprit).__module__}.{type(culprit).__qualname__}), which"
+        " cannot be pickled",
+        expected="models, operators and options that can be sent to a worker process",
+        fix="make it in __setstate__ or at its first use instead of keeping it, or compute in threads"
+        ' (dask.config.set(scheduler="threads"))',
     )
 
 
@@ -230,25 +197,21 @@ def _unpicklable_part(value: object, path: str, depth: int) -> tuple[str, object
     return path, value
 
 
-def _parts(value: object) -> Iterator[tuple[str, object]]:
+def _parts(value: Any) -> Iterator[tuple[str, object]]:
+    """Yield what a value holds, by the path from it."""
     if isinstance(value, partial):
         yield from (("", part) for part in (value.func, *value.args))
         yield from ((f".{name}", part) for name, part in value.keywords.items())
-        return
-    if isinstance(value, Mapping):
+    elif isinstance(value, Mapping):
         yield from ((f"[{name!r}]", part) for name, part in value.items())
-        return
-    if isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, (list, tuple, set, frozenset)):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
-        return
-    bound = getattr(value, "__self__", None)
-    if bound is not None and not isinstance(bound, type(sys)):
-        yield "", bound
-    code, cells = getattr(value, "__code__", None), getattr(value, "__closure__", None)
-    if code is not None and cells:
-        yield from ((f".{name}", cell.cell_contents) for name, cell in zip(code.co_freevars, cells, strict=True))
-    for name, part in getattr(value, "__dict__", {}).items():
-        yield f".{name}", part
-    for slot in getattr(type(value), "__slots__", ()):
-        if hasattr(value, slot):
-            yield f".{slot}", getattr(value, slot)
+    else:
+        bound = getattr(value, "__self__", None)
+        if not isinstance(bound, (types.NoneType, types.ModuleType)):
+            yield "", bound
+        names = getattr(getattr(value, "__code__", None), "co_freevars", ())
+        cells = getattr(value, "__closure__", None) or ()
+        yield from ((f".{name}", cell.cell_contents) for name, cell in zip(names, cells, strict=True))
+        slots = {name: getattr(value, name) for name in getattr(type(value), "__slots__", ()) if hasattr(value, name)}
+        yield from ((f".{name}", part) for name, part in {**getattr(value, "__dict__", {}), **slots}.items())

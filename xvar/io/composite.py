@@ -6,7 +6,7 @@ xradar reads polar files only; importers elsewhere give neither times nor the di
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ from xvar.errors import Fault, InputError
 
 #: Objects of ODIM that are an image on a map.
 OBJECTS = ("COMP", "IMAGE")
+#: Units and standard names of the quantities of ODIM.
+QUANTITIES = {
+    **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
+    "RATE": ("mm h-1", "rainfall_rate"),
+}
 
 
 def object_of(path: Path) -> str:
@@ -32,38 +37,49 @@ def object_of(path: Path) -> str:
         return ""
 
 
-def open_composite(path: Path, quantity: str | None, quantities: Mapping[str, tuple[str, str]]) -> xr.Dataset:
+def open_composite(path: Path, quantity: str | None) -> xr.Dataset:
     """Open one composite as an image (time, y, x) with its grid mapping, rows from north to south as in the file.
 
-    `quantities` maps ODIM's names to units and standard name; the first in the file is the default. Pixels that were
-    not looked at (nodata) are missing; undetected ones have the least reflectivity, or no rain. InputError if the file
-    cannot be read, lacks the quantity or the place of its pixels.
+    The first of `QUANTITIES` in the file is the default. Pixels that were not looked at (nodata) are missing;
+    undetected ones have the least reflectivity, or no rain. InputError if the file cannot be read, lacks the quantity
+    or the place of its pixels.
     """
     import h5py
 
     try:
         with h5py.File(path) as file:
-            return _read(file, path, quantity, quantities)
+            return _read(file, path, quantity)
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        what = f"{path}: no composite that can be read: {type(error).__name__}: {str(error)[:200]}"
-        fix = "copy or download it again"
-        raise InputError(Fault(what, "a composite of ODIM_H5", fix, code="unreadable-file")) from error
+        what = f"no composite that can be read: {type(error).__name__}: {str(error)[:200]}"
+        raise refused("unreadable-file", path, what, "a composite of ODIM_H5", "copy or download it again") from error
 
 
-def _read(file: Any, path: Path, quantity: str | None, quantities: Mapping[str, tuple[str, str]]) -> xr.Dataset:
+def refused(code: str, path: Path, found: str, expected: str, fix: str) -> InputError:
+    """Return the error of a file."""
+    return InputError(Fault(f"{path}: {found}", expected, fix, code=code))
+
+
+def choose(path: Path, quantity: str | None, names: Iterable[str]) -> str:
+    """Return the quantity of a file that is asked for, else the first of `QUANTITIES` among its names."""
+    names = list(names)
+    known = [name for name in QUANTITIES if name in names]
+    name = quantity or next(iter(known), "")
+    if name not in known:
+        found = f"no {quantity or 'reflectivity or rain'} among {', '.join(names) or 'nothing'}"
+        fix = f"quantity={known[0]!r}" if known else "another file"
+        raise refused("unknown-quantity", path, found, f"one of {', '.join(QUANTITIES)}", fix)
+    return name
+
+
+def _read(file: Any, path: Path, quantity: str | None) -> xr.Dataset:
     import pyproj
 
     fields = {str(attrs["quantity"]): (data, attrs) for data, attrs in _fields(file)}
-    known = [name for name in quantities if name in fields]
-    name = quantity or next(iter(known), "")
-    if name not in known:
-        found = f"{path}: no {quantity or 'reflectivity or rain'} among {', '.join(fields) or 'nothing'}"
-        fix = f"quantity={known[0]!r}" if known else "another file"
-        raise InputError(Fault(found, f"one of {', '.join(quantities)}", fix, code="unknown-quantity"))
+    name = choose(path, quantity, fields)
     data, attrs = fields[name]
-    units, standard_name = quantities[name]
+    units, standard_name = QUANTITIES[name]
     codes = np.asarray(data)
     values = codes * float(attrs.get("gain", 1.0)) + float(attrs.get("offset", 0.0))
     values = np.where(codes == attrs.get("undetect", np.nan), NOTHING if units == "dBZ" else 0.0, values)

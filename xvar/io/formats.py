@@ -8,14 +8,9 @@ from typing import Any
 HDF5 = b"\x89HDF\r\n\x1a\n"
 #: Signatures at the first byte. An HDF5 file may begin with a block of the user's, so that its signature comes later.
 _FIRST = {
-    b"CDF\x01": "classic",
-    b"CDF\x02": "classic",
-    b"CDF\x05": "classic",
+    **dict.fromkeys((b"CDF\x01", b"CDF\x02", b"CDF\x05"), "classic"),
+    **dict.fromkeys((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), "geotiff"),
     b"GRIB": "grib",
-    b"II*\x00": "geotiff",
-    b"MM\x00*": "geotiff",
-    b"II+\x00": "geotiff",
-    b"MM\x00+": "geotiff",
 }
 NAMES = {"hdf5": "NetCDF-4", "classic": "NetCDF-3", "zarr": "Zarr", "grib": "GRIB", "geotiff": "GeoTIFF"}
 

@@ -11,15 +11,7 @@ import numpy as np
 from xvar.io.expansion import HARMLESS, Refuse, expands, one_compressor
 
 #: Filters by their registered number.
-FILTERS = {
-    1: "deflate",
-    2: "shuffle",
-    3: "fletcher32",
-    4: "szip",
-    32000: "lzf",
-    32001: "blosc",
-    32015: "zstd",
-}
+FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf", 32001: "blosc", 32015: "zstd"}
 #: Strings of variable length: each may refer to the same megabytes.
 STRINGS = 100_000
 

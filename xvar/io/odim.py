@@ -11,15 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.kinds import detected, kind, physical_limits
-from xvar.errors import Fault, InputError, require
-from xvar.io.composite import OBJECTS, image_on_map, object_of, open_composite
+from xvar.errors import require
+from xvar.io.composite import OBJECTS, QUANTITIES, choose, image_on_map, object_of, open_composite, refused
 from xvar.io.formats import HDF5
-
-#: Units and standard names of the quantities of ODIM.
-QUANTITIES = {
-    **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
-    "RATE": ("mm h-1", "rainfall_rate"),
-}
 
 
 def is_odim(path: Path) -> bool:
@@ -71,19 +65,17 @@ def open_odim(
     names = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     require("xradar", "radar", f"{names[0]}, a radar volume of ODIM_H5,")  # registers the engine
     images = [
-        open_composite(path, quantity, QUANTITIES)
-        if object_of(path) in OBJECTS
-        else _image(path, quantity, sweep, spacing)
+        open_composite(path, quantity) if object_of(path) in OBJECTS else _image(path, quantity, sweep, spacing)
         for path in names
     ]
     for path, other in zip(names, images, strict=True):
         same = other["crs"].attrs == images[0]["crs"].attrs and all(other[n].equals(images[0][n]) for n in ("y", "x"))
         if not same:
             found = f"another radar, range or map than {names[0]}"
-            raise _refused("different-grids", path, found, "files of one radar or map", "run them apart")
+            raise refused("different-grids", path, found, "files of one radar or map", "run them apart")
         if set(other.data_vars) != set(images[0].data_vars):
             expected = f"{sorted(map(str, images[0].data_vars))}"
-            raise _refused("different-quantities", path, "another quantity", expected, 'quantity="..."')
+            raise refused("different-quantities", path, "another quantity", expected, 'quantity="..."')
     crs = images[0]["crs"]
     record = xr.concat([image.drop_vars("crs") for image in images], "time", join="override", combine_attrs="override")
     return record.assign(crs=crs).sortby("time")
@@ -99,13 +91,8 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         what = f"no sweep {sweep} that xradar can read: {type(error).__name__}: {str(error)[:200]}"
         expected = "a volume, a scan or a composite of ODIM_H5"
-        raise _refused("unreadable-file", path, what, expected, "sweep=0; copy or download it again") from error
-    known = [str(name) for name in rays.data_vars if name in QUANTITIES]
-    name = quantity or next((name for name in QUANTITIES if name in known), None)
-    if name is None or name not in known:
-        found = f"no {quantity or 'reflectivity or rain'} among {', '.join(map(str, rays.data_vars))}"
-        fix = f"quantity={known[0]!r}" if known else "another file"
-        raise _refused("unknown-quantity", path, found, f"one of {', '.join(QUANTITIES)}", fix)
+        raise refused("unreadable-file", path, what, expected, "sweep=0; copy or download it again") from error
+    name = choose(path, quantity, map(str, rays.data_vars))
     units, standard_name = QUANTITIES[name]
     field = rays[name].assign_attrs(units=units, standard_name=standard_name)
     field.encoding = rays[name].encoding
@@ -141,7 +128,3 @@ def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[N
     ray = np.concatenate([order[-1:], order, order[:1]])[nearest]
     beyond = distance > along[-1] + (along[-1] - along[-2]) / 2
     return np.where(beyond, np.nan, values[ray, gate]), metres
-
-
-def _refused(code: str, path: Path, found: str, expected: str, fix: str) -> InputError:
-    return InputError(Fault(f"{path}: {found}", expected, fix, code=code))

@@ -22,8 +22,7 @@ from xvar.io.durable import StoreError, restore
 from xvar.runs.cluster import DEATHS
 from xvar.runs.journal import State, WriteRecord
 from xvar.runs.manifest import make_manifest
-from xvar.runs.progress import Progress
-from xvar.runs.report import Interrupted, Report
+from xvar.runs.report import Interrupted, Progress, Report
 from xvar.runs.resume import compare_frames, failed_windows, resumed
 from xvar.runs.store import Store
 from xvar.runs.tasks import killed, stored_cycle_states, unreadable, write_tasks
@@ -88,10 +87,22 @@ class Computation:
         except KeyboardInterrupt:
             self.state = self.store.state() or self.state  # what was noted last may not have been counted yet
             raise Interrupted(self.report()) from None
+        self._refuse_empty_record()
         # A run that was killed just before it gave its results their name has nothing else left to do.
         if wanted or not self.store.is_finished:
             self.store.finish(self.analysis, self.state)
         return self.report()
+
+    def _refuse_empty_record(self) -> None:
+        """Raise InputError if no window has an observation; of data in memory this is known before."""
+        counts = self.state.numbers.get("number_of_observations")
+        if self.options.get("errors", "raise") == "raise" and counts is not None and not counts.any():
+            raise InputError(
+                code="no-values",
+                found=f"no observed value in {len(counts)} windows",
+                expected="at least one observed value",
+                fix='check the fill values of the files and the selection; errors="continue" keeps the background',
+            )
 
     def report(self) -> Report:
         """Return the progress."""
@@ -182,17 +193,15 @@ class Computation:
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
         while wanted:
-            self._one_by_one(self._gather(self._submitted(wanted)))
+            graph, tasks = self._tasks(wanted)
+            futures = self.client.get(graph, list(tasks), sync=False)
+            self._one_by_one(self._gather(dict(zip(futures, tasks.values(), strict=True))))
             wanted = self._wanted()
-
-    def _submitted(self, wanted: Sequence[int]) -> dict[Any, Batch]:
-        """Submit batches, and return them by their futures."""
-        graph, tasks = self._tasks(wanted)
-        return dict(zip(self.client.get(graph, list(tasks), sync=False), tasks.values(), strict=True))
 
     def _gather(self, batches: dict[Any, Batch]) -> list[Batch]:
         """Note what is finished as it comes in; return the batches that killed their workers, of a chain the first."""
         from distributed import as_completed
+        from distributed.scheduler import KilledWorker
 
         dead = []
         try:
@@ -223,7 +232,7 @@ class Computation:
                             " cancel. What is done is kept, and the same command computes the rest"
                         )
                     error = future.exception()
-                    if _died(error):
+                    if isinstance(error, KilledWorker):
                         dead.append(batch)
                     elif not self._waits(batch) or isinstance(error, FINAL):
                         self._refuse(error, batch)
@@ -245,9 +254,3 @@ class Computation:
                 future = self.client.submit(partial(get_sync, graph, key), key=f"{key}-alone-{uuid.uuid4().hex}")
                 for killer in self._gather({future: tasks[key]}):
                     self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
-
-
-def _died(error: BaseException | None) -> bool:
-    from distributed.scheduler import KilledWorker
-
-    return isinstance(error, KilledWorker)

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xvar.errors import Status
+from xvar.execution.batches import Fields
 from xvar.io.durable import sync
 from xvar.runs.manifest import Manifest
-
-Fields = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,7 @@ def make_manifest(analysis: xr.Dataset, work: Work, options: Mapping[str, Any], 
     identity = Identity()
     solver = identity.parts(work.solve, "solver") | identity.parts(work.carried, "carried")
     code = hashlib.blake2b(b"".join(identity.code), digest_size=16).hexdigest()
-    versions = {"python": ".".join(map(str, sys.version_info[:2]))}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
+    versions = {"python": ".".join(map(str, sys.version_info[:2])), **{name: version(name) for name in _PACKAGES}}
     manifest = Manifest(
         {name: _named(value) for name, value in options.items() if name not in WITHOUT_EFFECT and value is not None},
         {key: value for key, value in plain.items() if key not in {*WITHOUT_EFFECT, "notes"}},

@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.execution.batches import Fields
 from xvar.io.durable import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.durable import replace as replace_store
-from xvar.runs.journal import Fields, State, append, header, read_journal, repair
+from xvar.runs.journal import State, append, header, read_journal, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, nothing_run, per_window
 
@@ -204,11 +205,8 @@ def _load(path: Path, name: str) -> NDArray[Any]:
 
 def _files(folder: Path) -> list[tuple[int, int, Path]]:
     """Return begin and end of the windows of each part, in order."""
-    found = []
-    for path in folder.glob("windows-*.npz"):
-        _, begin, end = path.stem.split("-")
-        found.append((int(begin), int(end), path))
-    return sorted(found)
+    spans = {path: path.stem.split("-")[1:] for path in folder.glob("windows-*.npz")}
+    return sorted((int(begin), int(end), path) for path, (begin, end) in spans.items())
 
 
 @dataclass(frozen=True)

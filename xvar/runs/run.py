@@ -20,8 +20,7 @@ from xvar.runs.cluster import connected, started
 from xvar.runs.computation import Computation
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.netcdf_store import NetCDFStore
-from xvar.runs.progress import Progress, watched
-from xvar.runs.report import Report
+from xvar.runs.report import Progress, Report, watched
 from xvar.runs.store import Store
 from xvar.runs.zarr_store import ZarrStore
 

@@ -17,6 +17,7 @@ from xvar.execution.batches import (
     WITHOUT_ANALYSIS,
     Batch,
     BatchResult,
+    Fields,
     LazyTasks,
     WindowError,
     Work,
@@ -24,7 +25,7 @@ from xvar.execution.batches import (
     reason_of,
 )
 from xvar.execution.graph import assemble, solve_task
-from xvar.runs.journal import Fields, WriteRecord
+from xvar.runs.journal import WriteRecord
 from xvar.runs.manifest import frame_digests
 from xvar.runs.store import few_numbers, nothing_run, per_window
 

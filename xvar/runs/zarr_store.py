@@ -14,8 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import InputError, Status, require
+from xvar.execution.batches import Fields
 from xvar.io.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
-from xvar.runs.journal import Fields, State, WriteRecord, append, header, repair
+from xvar.runs.journal import State, WriteRecord, append, header, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Damage, Store, few_numbers, nothing_run, per_window
 
