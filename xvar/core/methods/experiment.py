@@ -24,6 +24,7 @@ from xvar.core.parameters import Holding, Parameter
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import ForcedSteps, Problem, frame_steps
 from xvar.core.solve import Analysis, solve
+from xvar.core.step_check import check_step
 from xvar.errors import Fault, Faults, InputError
 
 Source = Frames | PointTable
@@ -252,6 +253,7 @@ class Experiment:
         `save` names the departures of images to return; `seeds` (window,) are those of the `sampling`.
         """
         problem = self.problem(sources, background, seconds, grid)
+        check_step(problem)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
         fields = _fields(problem, result.trajectory, result.forcing, seconds)

@@ -1,0 +1,81 @@
+"""Check that a step of a model keeps its input, and that autograd sees all that its output depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from xvar.core.dynamics import Dynamics, State, start
+from xvar.core.grid import bind
+from xvar.core.problem import Problem
+from xvar.errors import InputError
+
+CHANGE = 1e-3  # of a component, over its largest value
+
+
+def step_once(model: Dynamics, state: State, seconds: float) -> tuple[State, list[str]]:
+    """Return the state after a step, and the components of its input that the step changed."""
+    given = {key: values.clone() for key, values in state.items()}
+    after = dict(model(given, seconds))
+    return after, [key for key, values in state.items() if not torch.equal(given[key], values)]
+
+
+def detached(model: Dynamics, state: State, seconds: float, controlled: Iterable[str]) -> list[tuple[str, str]]:
+    """Return pairs of an output and an input that changes it, although autograd sees no path between them.
+
+    The inputs are the `controlled` components, and those that depend on them. An output that autograd sees to depend on
+    an input passes, whatever its gradient; so does an output that no input changes.
+    """
+    leaves = {key: values.detach().requires_grad_() for key, values in state.items()}
+    with torch.enable_grad():
+        after, _ = step_once(model, leaves, seconds)
+    paths: dict[str, set[str]] = {key: set() for key in after}
+    for key, values in after.items():
+        if values.requires_grad:
+            inputs = list(leaves.values())
+            found = torch.autograd.grad(values.sum(), inputs, allow_unused=True, retain_graph=True)
+            paths[key] = {name for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
+    generator, pairs, waiting = torch.Generator().manual_seed(0), [], list(dict.fromkeys(controlled))
+    with torch.no_grad():
+        again, _ = step_once(model, state, seconds)
+        known = [key for key in after if torch.equal(after[key], again[key])]  # not random, and not NaN
+        for name in waiting:
+            size = CHANGE * (state[name].abs().max() or 1.0)
+            noise = torch.randn(state[name].shape, generator=generator, dtype=torch.float64).to(state[name])
+            changed, _ = step_once(model, {**state, name: state[name] + size * noise}, seconds)
+            for key in known:
+                if name not in paths[key] and torch.equal(changed[key], again[key]):
+                    continue
+                if name not in paths[key]:
+                    pairs.append((key, name))
+                if key not in waiting:
+                    waiting.append(key)
+    return pairs
+
+
+def check_step(problem: Problem) -> None:
+    """Raise InputError if the first step of the first window works in place, or is detached from the control."""
+    model = bind(problem.dynamics, problem.grid, problem.like)
+    state = start(model, {key: values[:1].detach() for key, values in problem.background.items()})
+    with torch.no_grad():
+        _, changed = step_once(model, state, problem.steps[0])
+    if changed:
+        raise InputError(
+            code="model-in-place",
+            variable=changed[0],
+            found=f"a model that changes its input in place: {', '.join(changed)}",
+            expected="a model that returns a new state and keeps the one that it is given",
+            fix=f"work on a copy: state[{changed[0]!r}].clone()",
+        )
+    forced = () if problem.model_error is None else problem.model_error.covariance
+    pairs = detached(model, state, problem.steps[0], {**problem.background_error, **dict.fromkeys(forced)})
+    if pairs:
+        texts = (f"{after!r} depends on {before!r}" for after, before in pairs)
+        raise InputError(
+            code="model-detached",
+            variable=pairs[0][0],
+            found=f"a model whose {', and '.join(texts)}, which autograd does not see",
+            expected="differentiable torch operations from the state to the state one step later",
+            fix="leave out detach, no_grad, .data, .item() and numpy; xvar.check.dynamics(model, state) tests it",
+        )
