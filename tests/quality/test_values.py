@@ -24,7 +24,7 @@ def fault_of(
 ) -> Fault | None:
     """The fault of one lazy window."""
     try:
-        QualityControl(screen, default(screen, option), refuse=refuse, strict=strict)(frames[None])
+        QualityControl(screen, default(screen, option), refuse=refuse, strict=strict, required=refuse)(frames[None])
     except InputError as error:
         (fault,) = error.faults
         return fault

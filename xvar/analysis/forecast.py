@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
-from xvar.cf.axes import Axes
+from xvar.cf.axes import Axes, is_lazy
 from xvar.cf.conventions import to_cf
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
@@ -169,6 +169,8 @@ def forecast(
     faults = Faults()
     data = _with_windows(data)
     analysed = read_analysis(data, faults)
+    if analysed is not None and not analysed.configuration.has_state:
+        _refuse_unobserved(data, faults)
     horizon = parse_duration(lead, "lead", faults)
     step = None if every is None else parse_duration(every, "every", faults)
     options = _read_options(kind, members, seed, without, faults)
@@ -191,6 +193,19 @@ def forecast(
     if not by_model:
         result.attrs |= {"forecast_kind": options.kind} | ({} if members is None else {"forecast_seed": options.seed})
     return to_cf(result, data, action=f'forecast("{configuration.variable}", {horizon:g} s{options.words})')
+
+
+def _refuse_unobserved(data: xr.Dataset, faults: Faults) -> None:
+    """Refuse an analysis without any observation, unless its numbers are lazy: no image can be extrapolated."""
+    counts = data.get("number_of_observations")
+    if counts is not None and not is_lazy(counts) and not counts.any():
+        faults.add(
+            code="no-values",
+            variable=counts.name,
+            found=f"an analysis of {counts.size} windows without any observation",
+            expected="a window with observations",
+            fix="check the fill values of the file and the selection that were assimilated",
+        )
 
 
 def _with_windows(data: xr.Dataset) -> xr.Dataset:

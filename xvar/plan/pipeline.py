@@ -59,10 +59,11 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         **plan.sizes,
         "rule": len(plan.rules),
     }
-    refuse = options.errors == "raise" and is_lazy(record.array)
+    raises = options.errors == "raise"
+    refuse = raises and is_lazy(record.array)
     pipeline = Pipeline(
         plan.solver,
-        QualityControl(Screen.of_record(record), plan.rules, refuse=refuse, strict=options.strict),
+        QualityControl(Screen.of_record(record), plan.rules, refuse=refuse, strict=options.strict, required=raises),
         record.grid,
         step=plan.step,
     )

@@ -172,6 +172,7 @@ class QualityControl:
     rules: tuple[Rule, ...]  # in their order
     refuse: bool = False  # raise for values that `screen_record` refuses in memory: lazy data were not read there
     strict: bool = False  # raise for infinite values
+    required: bool = False  # raise for a window of whose values the rules leave none
 
     def __call__(self, frames: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
         """Return windows (window, frame, y, x) with NaN for rejected values, and their number (window, rule).
@@ -197,7 +198,8 @@ class QualityControl:
         clean, found = reject(window, self.rules, self.screen)
         for rule, wrong in found.items():
             count[self.rules.index(rule)] = np.count_nonzero(wrong)
-        if self.refuse and np.isfinite(window).any():  # a window without any value is a cloudy day, and no fault
+        rejected = self.required and count.any()
+        if rejected and np.isfinite(window).any():  # a window without any value is a cloudy day, and no fault
             check_left(window, clean, self.screen, faults)
             faults.raise_if_any()
         return clean
