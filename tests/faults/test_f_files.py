@@ -39,6 +39,7 @@ def test_broken_files(tmp_path) -> str:
 
 CLUSTER, RUN, LOCK = "tests/execution/test_distributed.py", "tests/runs/test_run.py", "tests/runs/test_lock.py"
 BATCHES, SHELL = "tests/execution/test_batches.py", "tests/cli/test_commands.py"
+DAMAGE = "tests/runs/test_damage.py"
 
 for number, title, does, *tests in (
     (70, "a worker that is killed", "run elsewhere, the same bits", f"{CLUSTER}::test_a_killed_worker_costs_nothing"),
@@ -63,12 +64,16 @@ for number, title, does, *tests in (
     (
         *(75, "windows that are missing at the end", "refused; never taken for zeros"),
         f"{RUN}::test_a_part_that_went_missing_is_not_merged",
+        f"{DAMAGE}::test_a_damaged_chunk_is_not_run_and_is_solved_again",
     ),
     (
         *(76, "resumed with other options, input or version", "refused, with what differs"),
         f"{RUN}::test_another_configuration_is_refused",
         f"{RUN}::test_another_input_is_refused",
         f"{RUN}::test_another_version_is_refused",
+        f"{RUN}::test_another_attribute_of_a_model_is_refused",
+        f"{RUN}::test_another_grid_or_mask_is_refused",
+        "tests/runs/test_identity.py::test_a_change_is_found",
     ),
     (
         *(77, "an output that exists", "refused, or resumed where it is of the same run; the old stays until the end"),
@@ -79,6 +84,8 @@ for number, title, does, *tests in (
         *(78, "a full disk, a folder that cannot be written", "an OSError with the path, no rubbish left"),
         f"{RUN}::test_a_disk_that_is_full",
         f"{RUN}::test_a_folder_that_cannot_be_written",
+        "tests/io/test_writing.py::test_a_full_disk_names_the_path_and_leaves_nothing",
+        f"{DAMAGE}::test_no_store_claims_what_is_not_on_the_disk",
     ),
     (
         *(79, "two runs in one place", "the second is refused with process and host; a dead one's lock is taken over"),

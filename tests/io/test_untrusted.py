@@ -136,6 +136,16 @@ def test_good_zarr(tmp_path, zarr_format, consolidated, codec) -> None:
         xr.testing.assert_equal(opened.load(), record)
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_large_file_beside_the_chunks_is_none_of_them(tmp_path, zarr_format) -> None:
+    """Such as the journal of a run, which zarr does not read."""
+    record = warm()
+    record.to_zarr(tmp_path / "good.zarr", zarr_format=zarr_format, encoding={"sst": {"compressors": None}})
+    (tmp_path / "good.zarr" / "sst" / "xvar.journal").write_bytes(bytes(1_000_000))
+    with xvar.open_untrusted(tmp_path / "good.zarr") as opened:
+        xr.testing.assert_equal(opened.load(), record)
+
+
 def test_real_files(shared_data) -> None:
     for path in sorted(shared_data.rglob("*")):
         if path.suffix in (".nc", ".h5"):

@@ -21,13 +21,17 @@ import torch
 import xarray as xr
 
 import xvar
+from tests.faults.codes import codes
+from tests.faults.shell import shell
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
 from xvar.io import durable
 from xvar.io.durable import StoreError
+from xvar.io.reading import open_files
 from xvar.runs import Interrupted, status
 
 KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]
+FIRST = {"3.zarr": "c/0", "2.zarr": "0"}  # the only chunk of the status
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -146,7 +150,7 @@ def test_a_truncated_status_is_an_error_with_path_and_fix(
     name: str, stores: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     path = copied(stores, name, tmp_path)
-    chunk = path / {"3.zarr": "status/c/0", "2.zarr": "status/0"}[name]
+    chunk = path / "status" / FIRST[name]
     os.truncate(chunk, 3)
     with pytest.raises(StoreError, match=rf"(?s)Fix: .*{path}"):
         status(path)
@@ -165,6 +169,34 @@ def test_a_journal_that_ends_within_a_line_is_continued(name: str, whole: xr.Dat
     assert status(path).done == 2
     assert complete(path).before == 2
     assert same(load(path), whole) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("variable", ["u", "status"])
+def test_a_forecast_from_damaged_bytes_names_the_file_and_the_fix(
+    name: str, variable: str, stores: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, name, tmp_path)
+    if name == "a.nc":
+        if variable == "status":
+            pytest.skip("a few bytes, which are also those of other variables")
+        values = load(path)["u"].values[3, -1].tobytes()
+        flip(path, path.read_bytes().index(values) + 5, 1)
+    else:
+        chunk = {"3.zarr": "c/0/0/0/0", "2.zarr": "0.0.0.0"}[name] if variable == "u" else FIRST[name]
+        flip(path / variable / chunk, (path / variable / chunk).stat().st_size // 2, 4)
+    with open_files([path]) as analysis, pytest.raises(xvar.InputError) as info:
+        analysis.var4d.forecast("10min").load()
+    assert codes(info.value) == ["damaged-analysis"]
+    assert info.value.faults[0].variable == variable
+    assert str(path) in info.value.faults[0].found
+    code, text = shell("forecast", path, "-o", tmp_path / "forecast.nc", "--lead", "10min")
+    assert code == 2
+    assert str(path) in text.replace("\n", "")
+    assert not (tmp_path / "forecast.nc").exists()
+    complete(path)
+    code, text = shell("forecast", path, "-o", tmp_path / "forecast.nc", "--lead", "10min")
+    assert code == 0, text
 
 
 # --- any byte ---

@@ -415,6 +415,25 @@ def test_a_disk_that_is_full(name: str, whole: xr.Dataset, tmp_path: pathlib.Pat
     assert same(load(path), whole) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of this kind")
+def test_a_disk_that_is_full_when_the_parts_become_a_file(whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    import resource
+
+    path = tmp_path / "a.nc"
+    with pytest.raises(Interrupted):
+        xvar.run(shower(), path, **OPTIONS, batch=1, progress=Stopping(4, KeyboardInterrupt()))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(StoreError, match=rf"parts are kept.*{path}"):
+            xvar.run(shower(), path, **OPTIONS, batch=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".a.nc.parts"]
+    assert xvar.run(shower(), path, **OPTIONS, batch=1).before == 4
+    assert same(load(path), whole) == []
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((OSError, xvar.InputError), match="file"):

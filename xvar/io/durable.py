@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import shutil
 import sys
@@ -32,12 +33,15 @@ def disk_errors(path: str | Path, consequence: str = "the windows in flight stay
         yield
     except StoreError:
         raise
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("NetCDF: "):  # so netCDF reports a full disk
+            raise
+        number = getattr(error, "errno", None)
         fix = "free space there, or raise the limit of the file size (ulimit -f)"
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             fix = "make it writable"
-        text = f"{error.strerror or error}; {consequence}. Fix: {fix}, and run the same command again"
-        raise StoreError(error.errno or errno.EIO, text, str(path)) from error
+        text = f"{getattr(error, 'strerror', None) or error}; {consequence}. Fix: {fix}, and run the same command again"
+        raise StoreError(number or errno.EIO, text, str(path)) from error
 
 
 def sync(path: Path) -> None:
@@ -55,9 +59,12 @@ def sync_all(files: Iterable[Path], root: Path) -> None:
     """Bring files to the disk, with the directories from each of them up to `root`; all at once, which is cheaper."""
     written = [file for file in files if file.is_file()]
     directories = {root, *(parent for file in written for parent in file.parents if parent.is_relative_to(root))}
-    with ThreadPoolExecutor(_SYNCS) as pool:
-        list(pool.map(sync, written))
-        list(pool.map(sync, directories))
+    list(_pool(os.getpid()).map(sync, [*written, *directories]))
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001  (a process that was forked has none of its threads)
+    return ThreadPoolExecutor(_SYNCS, "xvar-sync")
 
 
 def checksum(path: Path) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from xvar.cf.size import available_memory
 from xvar.cf.units import normalise_units, same_units
 from xvar.errors import Fault, Faults, InputError
 from xvar.io.classic import broken_header
+from xvar.io.damage import report_damage
 from xvar.io.formats import engine, first_line, formats
 from xvar.io.odim import is_odim, open_odim
 from xvar.io.remote import fetch, is_url, open_remote_zarr
@@ -45,7 +45,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
     ------
     InputError
         If a file is absent, cannot be read, or does not fit the others; if all variables are in groups and none was
-        named.
+        named; later, if bytes of an analysis are damaged, when they are read.
     """
     if len(names) == 1 and is_url(str(names[0])) and str(names[0]).rstrip("/").endswith(ZARR):
         return open_remote_zarr(str(names[0]), group, trusted=trusted)
@@ -53,10 +53,14 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
     for path in paths:
         if path.is_file() and not path.stat().st_size:
             raise _unreadable("empty-file", [path], "empty, 0 bytes", _AGAIN)
-    units: dict[str, dict[str, str]] = {}
-    engines: list[dict[str, Any]] = []
+    files: list[xr.Dataset] = []
+
+    def note(file: xr.Dataset) -> xr.Dataset:
+        files.append(file)
+        return file
+
     try:
-        engines += [_engine(path, trusted=trusted) for path in paths]
+        engines = [_engine(path, trusted=trusted) for path in paths]
         if group is None and is_odim(paths[0]):
             return open_odim(paths)
         if len(paths) == 1:
@@ -69,7 +73,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
                 coords="minimal",
                 compat="equals",
                 join="exact",
-                preprocess=partial(_note_units, units),
+                preprocess=note,
                 group=group,
                 # Each has its own engine if they differ, and xarray finds it.
                 **(engines[0] if all(other == engines[0] for other in engines) else {}),
@@ -79,11 +83,11 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
     except PermissionError as error:
         raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
     except Exception as error:  # readers of broken files raise whatever they stumble over
-        _refuse_other_grids(paths, engines, group)
+        _refuse_other_grids(files if len(files) == len(paths) else [])
         what = f"no data that xarray can open: {first_line(error)}"
         fix = f"{_AGAIN} if it is broken; else NetCDF or Zarr, or install the reader of its format"
         raise _unreadable("unreadable-file", paths, what, fix) from error
-    _refuse_mixed_units(units)
+    _refuse_mixed_units(files)
     if not opened.data_vars and group is None:
         groups = _groups(paths[0], engines[0])
         if groups:
@@ -91,7 +95,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
             found = f"{paths[0]}: no variables but in groups: {', '.join(groups[:10])}"
             fix = f"--group {groups[0]}, or xarray.open_dataset(path, group={groups[0]!r})"
             raise InputError(Fault(found, "the name of one", fix, code="variables-in-groups"))
-    return opened
+    return report_damage(opened, paths[0]) if len(paths) == 1 else opened
 
 
 def open_untrusted(path: str | Path, group: str | None = None) -> xr.Dataset:
@@ -148,56 +152,43 @@ def _engine(path: Path, *, trusted: bool) -> dict[str, Any]:
     return engine(path, "zarr") if path.suffix in ZARR and "zarr" in found else {}
 
 
-def _refuse_other_grids(paths: Sequence[Path], engines: Sequence[Mapping[str, Any]], group: str | None) -> None:
+def _refuse_other_grids(files: Sequence[xr.Dataset]) -> None:
     """Refuse files that can each be read, but are of different grids."""
-    grids: dict[str, dict[str, tuple[int, float, float]]] = {}
-    for path, options in zip(paths, engines, strict=False) if len(paths) > 1 else []:
-        try:
-            with xr.open_dataset(path, group=group, **options) as one:
-                grids[str(path)] = {
-                    str(dim): (one.sizes[dim], float(one[dim][0]), float(one[dim][-1]))
-                    for dim in one.dims
-                    if one.sizes[dim] and one[dim].dtype.kind in "iuf"
-                }
-        except Exception:  # noqa: BLE001 -- the caller reports a file that cannot be read
-            return
-    first, grid = next(iter(grids.items()), ("", {}))
-    for name, other in grids.items():
-        for dim in grid.keys() & other.keys():
-            if grid[dim] != other[dim]:
-                (a, begin, end), (b, from_, to) = grid[dim], other[dim]
+    for other in files[1:]:
+        for dim in {*files[0].indexes} & {*other.indexes}:
+            (a, name, first), (b, other_name, second) = (
+                (len(one[dim]), one.encoding.get("source"), one[dim].values) for one in (files[0], other)
+            )
+            if first.dtype.kind in "iuf" and a and b and (a, *first[[0, -1]]) != (b, *second[[0, -1]]):
                 raise InputError(
                     code="different-grids",
-                    dimension=dim,
-                    found=f"{a} points along {dim!r}, {begin:g} to {end:g}, in {first} and {b}, {from_:g} to {to:g},"
-                    f" in {name}",
+                    dimension=str(dim),
+                    found=f"{a} points along {dim!r}, {first[0]:g} to {first[-1]:g}, in {name} and {b},"
+                    f" {second[0]:g} to {second[-1]:g}, in {other_name}",
                     expected="one grid in all files of a record",
                     fix=f"choose what they share, ds.sel({dim}=slice(...)), or run them apart",
                 )
 
 
-def _note_units(units: dict[str, dict[str, str]], dataset: xr.Dataset) -> xr.Dataset:
-    """Note the units of the variables of a file: joined files have those of the first."""
-    name = str(dataset.encoding.get("source", "a file"))
-    for key, variable in dataset.variables.items():
-        if "units" in variable.attrs:
-            units.setdefault(str(key), {})[name] = normalise_units(str(variable.attrs["units"]))
-    return dataset
-
-
-def _refuse_mixed_units(units: Mapping[str, Mapping[str, str]]) -> None:
+def _refuse_mixed_units(files: Sequence[xr.Dataset]) -> None:
+    """Refuse variables with other units than in the first file, which the joined record would have."""
+    first: dict[str, tuple[str, str]] = {}
     faults = Faults()
-    for key, by_file in units.items():
-        first, own = next(iter(by_file.items()))
-        other = next((name for name, text in by_file.items() if text != own and not same_units(text, own)), None)
-        if other is not None:
-            faults.add(
-                code="different-units",
-                variable=key,
-                found=f"{own!r} in {first} and {by_file[other]!r} in {other}",
-                expected="the same units in all files of a record",
-                fix="convert one of them, or run them apart",
-            )
+    for file in files:
+        name = str(file.encoding.get("source", "a file"))
+        for key, variable in file.variables.items():
+            if "units" not in variable.attrs:
+                continue
+            own = normalise_units(str(variable.attrs["units"]))
+            text, place = first.setdefault(str(key), (own, name))
+            if own != text and not same_units(own, text):
+                faults.add(
+                    code="different-units",
+                    variable=key,
+                    found=f"{text!r} in {place} and {own!r} in {name}",
+                    expected="the same units in all files of a record",
+                    fix="convert one of them, or run them apart",
+                )
     faults.raise_if_any()
 
 

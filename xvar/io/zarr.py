@@ -21,6 +21,7 @@ CODECS = COMPRESSORS - {"deflate", "szip", "lzf"} | SAME_SIZE
 METADATA_BYTES = 64_000_000
 _TYPE_2 = re.compile(r"[<>|=]?(?P<kind>[biufcSUmM])(?P<bytes>\d{1,6})(\[\d*\w+\])?")
 _TYPE_3 = re.compile(r"bool|(?:u?int|float|complex)(?P<bits>8|16|32|64|128)")
+_CHUNK = re.compile(r"c|(c\.)?\d+(\.\d+)*")  # end of the path of a chunk; zarr reads no other files
 _NOWHERE = 2**64 - 1  # offset of an inner chunk that a shard does not have
 
 
@@ -60,7 +61,7 @@ def check_zarr(store: Path, refuse: Refuse) -> dict[str, int]:
                 prefix = place.removesuffix(name).rstrip("/")
                 for array in read_metadata(prefix, name, entry.read_bytes(), refuse):
                     arrays.setdefault(store / array.place, []).append(array)
-            elif name in names:
+            elif name in names and _CHUNK.fullmatch(name):
                 chunks.append(entry)
     for entry in chunks:
         for owner in entry.parents:
