@@ -180,6 +180,11 @@ def test_members_go_through_a_series() -> None:
     assert series["u"].attrs["ancillary_variables"] == "u_std"
 
 
+@pytest.mark.parametrize("method", ["image_motion", "points"])
+def test_members_are_a_dimension_only_if_they_are_saved(method: str) -> None:
+    assert "member" not in CALLS[method](uncertainty="posterior", samples=1).sizes
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

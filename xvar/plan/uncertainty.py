@@ -88,7 +88,9 @@ def _of(name: str, part: Variable, entry: str, dims: tuple[str, ...], attrs: Map
 
 def sizes_of_errors(sampling: Sampling | None, sources: Sequence[str]) -> dict[str, int]:
     """Return the lengths of the dimensions of standard errors, of members, and of the sources of observations."""
-    return {} if sampling is None else {"member": sampling.members, "observation_type": len(sources)}
+    if sampling is None:
+        return {}
+    return {"observation_type": len(sources), **({"member": sampling.members} if sampling.keep else {})}
 
 
 def attributes_of_errors(name: str, part: Variable, of: dict[str, Any]) -> dict[str, Any]:
