@@ -66,7 +66,7 @@ def measure_window(event: Event, start: int) -> dict[str, list[float]]:
     motions = {
         "Lucas-Kanade": FLOWS["Lucas-Kanade"](frames),
         "xvar": analysis.var4d.to_pysteps(lead=f"{max(event.steps)}min"),
-        "xvar at the last image": analysis.var4d.to_pysteps(),
+        "xvar at the last image": analysis.var4d.to_pysteps(part="total"),
     }
     members = {name: ensemble(frames, displacement, event) for name, displacement in motions.items()}
     members[OWN] = own_ensemble(analysis, window, event)

@@ -63,8 +63,8 @@ def test_the_summary_has_status_times_cost_and_speed() -> None:
     words = ("2 windows of 4 frames\n", "\n2 converged\n", "2018-01-03T22:45:00", "a frame each 5 min", "m/s")
     for word in (*words, "evaluations in a window", "compared as its square root", "- grid:", "- land:"):
         assert word in text
-    speed = np.hypot(analysis()["u"], analysis()["v"])
-    assert f"speed: {float(speed.median()):.3g} m/s" in text
+    speed = np.hypot(analysis()["u_steady"], analysis()["v_steady"])
+    assert f"speed of the steady motion: {float(speed.median()):.3g} m/s" in text
     assert repr(analysis().var4d.summary()) == text
     with pytest.raises(InputError) as error:
         storm().var4d.summary()

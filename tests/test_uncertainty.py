@@ -50,7 +50,7 @@ CALLS: dict[str, Any] = {
     ),
 }
 ERRORS = {
-    "image_motion": ("u", "v", "u_transient", "v_transient", "growth"),
+    "image_motion": ("u", "v", "u_steady", "v_steady", "u_transient", "v_transient", "growth"),
     "currents": ("u", "v", "u_forcing", "v_forcing", "source"),
     "advection": ("u", "v", "rain"),
     "advection, weak": ("u", "v", "rain", "u_forcing", "v_forcing"),

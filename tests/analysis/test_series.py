@@ -22,6 +22,8 @@ def test_each_time_once_and_shared_frames_by_rule(shared, window) -> None:
     for index, (own, step) in enumerate(zip(expected, [0, 1, 2, 0 if window else 3, 1, 2, 3], strict=True)):
         for name in ("rain", "u", "v"):
             np.testing.assert_array_equal(record[name][index], analysis()[name][own, step])
+        for name in ("u_steady", "v_steady"):
+            np.testing.assert_array_equal(record[name][index], analysis()[name][own])
 
 
 def test_windows_that_failed_are_left_out() -> None:

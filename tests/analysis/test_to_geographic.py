@@ -193,7 +193,8 @@ def test_echoes_of_rain_have_no_standard_name() -> None:
     result = ds.var4d.assimilate(minimizer=LBFGS(max_evaluations=3)).var4d.to_geographic()
     assert "standard_name" not in result["eastward"].attrs
     assert result["eastward"].attrs["long_name"] == "motion of rain echoes, eastward"
-    assert {"eastward_transient", "northward_transient"} <= set(result.data_vars)
+    assert {"eastward_transient", "northward_transient", "eastward_steady"} <= set(result.data_vars)
+    assert result["northward_steady"].attrs["long_name"] == "steady motion, northward"
 
 
 def test_a_lazy_analysis_stays_lazy() -> None:

@@ -13,10 +13,11 @@ from xvar.analysis.to_pysteps import pysteps_motion
 
 def test_displacements_are_pixels_of_the_stored_image() -> None:
     analysis = xvar.datasets.sample().var4d.assimilate()
-    columns, rows = analysis.var4d.to_pysteps(window=0)
     last = analysis.isel(window=0, step=-1)
-    np.testing.assert_allclose(columns, last["u"] * 300 / 1200, rtol=1e-6)
-    np.testing.assert_allclose(rows, -last["v"] * 300 / 1200, rtol=1e-6)  # y descends along the rows
+    for options, (u, v) in (({}, ("u_steady", "v_steady")), ({"part": "total"}, ("u", "v"))):
+        columns, rows = analysis.var4d.to_pysteps(window=0, **options)
+        np.testing.assert_allclose(columns, last[u] * 300 / 1200, rtol=1e-6)
+        np.testing.assert_allclose(rows, -last[v] * 300 / 1200, rtol=1e-6)  # y descends along the rows
 
 
 def test_rows_are_in_the_order_of_the_image() -> None:
@@ -42,13 +43,16 @@ def test_a_nowcast_of_pysteps_beats_persistence() -> None:
 
 def test_the_average_over_a_lead_has_the_decay_of_the_transient_motion() -> None:
     analysis = xvar.datasets.sample().isel(time=slice(0, 4)).var4d.assimilate()
-    now = analysis.var4d.to_pysteps()
+    now = analysis.var4d.to_pysteps(part="total")
     fading = np.stack([analysis["u_transient"][0] * 300 / 1200, -analysis["v_transient"][0] * 300 / 1200])
     assert np.abs(fading).max() > 0.5
     frames = np.linspace(0, 6, 60001)
     share = np.exp(-frames).mean() * 6 / 6  # it lives for a frame
     np.testing.assert_allclose(analysis.var4d.to_pysteps(lead="30min"), now - (1 - share) * fading, atol=1e-4)
     np.testing.assert_allclose(analysis.var4d.to_pysteps(lead="1s"), now, atol=0.01)
+    steady = analysis.var4d.to_pysteps()
+    np.testing.assert_allclose(analysis.var4d.to_pysteps(lead="50D"), steady, atol=1e-3)  # all of it has faded
+    np.testing.assert_array_equal(analysis.var4d.to_pysteps(lead="30min", part="steady"), steady)
     with pytest.raises(xvar.InputError):
         analysis.var4d.to_pysteps(lead="soon")
 
@@ -67,6 +71,7 @@ def test_the_motion_method_equals_the_analysis() -> None:
     assert np.hypot(*(found - expected)).mean() < 0.02 * np.hypot(*expected).mean()
     masked = np.ma.masked_less(rates, -1)
     np.testing.assert_array_equal(pysteps_motion(masked), found)
+    assert not np.array_equal(pysteps_motion(rates, part="total"), found)
 
 
 def test_pysteps_finds_the_method_by_name() -> None:

@@ -147,6 +147,7 @@ DIFFERENCE, ON_SCALE = ({"units_metadata": f"temperature: {what}"} for what in (
         ("source", {**RAIN, "comment": "x"}, "change of rain that is not motion", "mm h-1", {"comment": "x"}),
         ("source", {**SST, **ON_SCALE}, "change of sst that is not motion", "K", ON_SCALE),
         ("u_transient", SST, "part of the motion towards increasing x that fades", "m s-1", {}),
+        ("v_steady", SST, "steady motion of sst, towards increasing y", "m s-1", {}),
         ("u", {}, "motion of the images, towards increasing x", "m s-1", {}),
         ("v", {**SST, "long_name": "own"}, "own", "m s-1", {"standard_name": "surface_sea_water_y_velocity"}),
         # Rain over the sea moves as rain does.

@@ -48,6 +48,21 @@ def test_orientation_of_arrows_and_image(ax, descending) -> None:
     assert ax.get_aspect() == 1
 
 
+def test_arrows_and_colours_are_of_the_steady_motion_if_there_is_one(ax) -> None:
+    still = analysis().assign({name: 0 * analysis()[name] for name in ("u_steady", "v_steady")})
+    still["u_steady"][-1] += 30.0
+    still.var4d.plot.motion(ax=ax)
+    (arrows,) = of_type(ax, Quiver)
+    np.testing.assert_allclose(arrows.U, 30.0, rtol=1e-6)
+    assert "steady motion of rain echoes" in ax.get_title("left")
+    total = still.var4d.plot.motion(part="total", ax=Figure().subplots())
+    assert np.std(of_type(total, Quiver)[0].U) > 1
+    assert "steady" not in total.get_title("left")
+    with pytest.raises(InputError) as error:
+        still.var4d.plot.motion(part="mean")
+    assert codes(error.value) == ["unknown-choice"]
+
+
 def test_a_window_of_fewer_frames_is_drawn_at_its_own_end() -> None:
     radar = xvar.datasets.sample().isel(time=slice(0, 6))
     result = radar.var4d.assimilate(partial="keep")
@@ -86,10 +101,10 @@ def test_hues_of_the_colour_wheel() -> None:
 
 def test_motion_that_is_zero_or_missing_is_drawn(ax) -> None:
     still = analysis().copy(deep=True)
-    still["u"][:], still["v"][:] = 0, np.nan
+    still["u_steady"][:], still["v_steady"][:] = 0, np.nan
     for style in ("arrows", "streamlines", "colours"):
         still.var4d.plot.motion(style=style, ax=Figure().subplots())
-    still["v"][:] = 0
+    still["v_steady"][:] = 0
     for style in ("arrows", "streamlines", "colours"):
         still.var4d.plot.motion(style=style, ax=Figure().subplots())
 
@@ -120,11 +135,12 @@ def test_units_in_print(units: str, printed: str) -> None:
 
 def test_the_rim_of_the_wheel_leaves_out_outliers(ax) -> None:
     turning = analysis().isel(window=[0]).copy(deep=True)
-    turning["u"][:], turning["v"][:] = np.linspace(1, 2, turning["u"].size).reshape(turning["u"].shape), 0.0
+    speeds = np.linspace(1, 2, turning["u_steady"].size).reshape(turning["u_steady"].shape)
+    turning["u_steady"][:], turning["v_steady"][:] = speeds, 0.0
     turning.var4d.plot.motion(style="colours", ax=ax)
     rim = ax.child_axes[0].texts[0].get_text()
     assert rim == "2 m/s"
-    turning["u"][0, -1, 5, 5] = 100.0  # an outlier does not make all others pale
+    turning["u_steady"][0, 5, 5] = 100.0  # an outlier does not make all others pale
     other = Figure().subplots()
     turning.var4d.plot.motion(style="colours", ax=other)
     assert other.child_axes[0].texts[0].get_text() == "2 m/s"

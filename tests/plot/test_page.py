@@ -51,6 +51,16 @@ def test_a_window_has_its_forecast_observations_and_scores() -> None:
     assert (shown.scores["rmse"] < shown.scores["rmse_persistence"]).all()
 
 
+def test_arrows_are_of_the_steady_motion_or_of_the_total_at_each_frame() -> None:
+    steady = Record(analysis()).window(0).arrows
+    assert all(np.array_equal(steady[0]["speed"], one["speed"]) for one in steady)
+    total = Record(analysis(), part="total").window(0)
+    assert not np.array_equal(total.arrows[0]["speed"], total.arrows[3]["speed"])
+    last = analysis().isel(window=0, step=-1)
+    np.testing.assert_array_equal(total.film.motion[0], last["u"])
+    np.testing.assert_array_equal(Record(analysis()).window(0).film.motion[1], last["v_steady"])
+
+
 def test_the_default_record_is_the_last_frames_of_the_windows() -> None:
     shown = Record(analysis()).window(0)
     seen = np.isfinite(shown.film.observed).any(axis=(1, 2))

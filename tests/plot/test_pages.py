@@ -44,7 +44,11 @@ def test_the_page_on_pictures_runs_as_written(folder) -> None:
 
 def test_pictures_from_the_shell(folder) -> None:
     run = CliRunner().invoke
-    assert run(application, ["plot", "analysis.nc", "-o", "motion.png", "--style", "colours"]).exit_code == 0
+    motion = ["plot", "analysis.nc", "-o", "motion.png", "--style", "colours"]
+    assert run(application, motion).exit_code == 0
+    steady = (folder / "motion.png").read_bytes()
+    assert run(application, [*motion, "--overwrite", "--part", "total"]).exit_code == 0
+    assert (folder / "motion.png").read_bytes() != steady
     assert run(application, ["forecast", "analysis.nc", "-o", "forecast.nc", "--lead", "10min"]).exit_code == 0
     done = run(
         application, ["plot", "forecast.nc", "radar.nc", "-o", "forecast.svg", "--kind", "forecast", "--window", "0"]
@@ -74,6 +78,7 @@ def test_pictures_from_the_shell(folder) -> None:
         ("plot analysis.nc -o radar.nc", "a name that ends in"),
         ("plot analysis.nc -o a.png --kind storm", "one of motion, field"),
         ("plot analysis.nc -o a.png --kind cost --style arrows", "--style of a picture of kind cost"),
+        ("plot analysis.nc -o a.png --part mean", "--part steady"),
         ("plot analysis.nc -o a.png --kind residual", "save=('residual',)"),
         ("plot analysis.nc -o a.png --kind cost_history", "save=('cost_history',)"),
         ("plot radar.nc -o a.png", "xvar_configuration"),

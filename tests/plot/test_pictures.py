@@ -76,6 +76,7 @@ def saved() -> xr.Dataset:
     frames = radar["rain"].values[np.array([[0, 1, 2, 3], [3, 4, 5, 6]])]
     result["rain"][:], result["rain_observed"][:] = frames, frames[:, -1]
     result["rain_innovation"][:], result["rain_residual"][:] = frames - frames[:, -1:], (frames - frames[:, :1]) / 2
+    result["u_steady"][:], result["v_steady"][:] = u, v
     for name, values in {"u": u, "v": v, "u_increment": u - 10, "v_increment": v, "growth": v / 40}.items():
         result[name][:] = values
     result["cost"][:], result["cost_background"][:], result["cost_observation"][:] = [6, 4], [0, 1], [6, 3]
@@ -124,7 +125,7 @@ def on_a_map(land: bool = True) -> xr.Dataset:
             "earth_radius": 6371e3,
         },
     )
-    for name in ("rain", "u", "v", "rain_observed"):
+    for name in ("rain", "u", "v", "u_steady", "v_steady", "rain_observed"):
         result[name].attrs["grid_mapping"] = "crs"
         if land:
             result[name] = result[name].where((result["x"] < -2.6e6) | (result["y"] > -1.3e6))
@@ -151,7 +152,7 @@ def test_streamlines_over_rain():
 def test_colour_wheel():
     turning = saved().isel(window=[0]).copy(deep=True)
     y, x = np.meshgrid(np.linspace(1, -1, 128), np.linspace(-1, 1, 128), indexing="ij")
-    turning["u"][:], turning["v"][:] = -y, x
+    turning["u_steady"][:], turning["v_steady"][:] = -y, x
     figure = canvas(3.2, 3.2)
     turning.var4d.plot.motion(style="colours", fastest=1.4, ax=figure.subplots())
     return bare(figure)

@@ -12,6 +12,7 @@ from xvar.analysis.outputs import configuration_of
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import STATUS
 from xvar.errors import Fault, Faults, InputError
+from xvar.plan.images import STEADY
 
 Shared = Literal["last", "first"]
 SHARED: tuple[Shared, ...] = ("last", "first")
@@ -32,8 +33,8 @@ def series(data: xr.Dataset, *, shared: Shared = "last") -> xr.Dataset:
     Returns
     -------
     Dataset
-        The variables with steps, on one ``time`` dimension, each time once, and ``window``, the window of each time.
-        Windows that failed or were not run are left out.
+        The variables with steps, on one ``time`` dimension, each time once, with the steady motion of the window if the
+        analysis has one, and ``window``, the window of each time. Windows that failed or were not run are left out.
 
     Raises
     ------
@@ -56,6 +57,7 @@ def series(data: xr.Dataset, *, shared: Shared = "last") -> xr.Dataset:
     moments = sorted(chosen)
     windows, steps = (xr.DataArray([chosen[moment][axis] for moment in moments], dims="time") for axis in (0, 1))
     stepped: list[Hashable] = [name for name, part in data.data_vars.items() if {"window", "step"} <= set(part.dims)]
+    stepped += [name for name in STEADY if name in data]
     mappings = [name for name, part in data.data_vars.items() if "grid_mapping_name" in part.attrs]
     record = data[[*stepped, *mappings]].drop_vars(["time", "forecast_reference_time"]).isel(window=windows, step=steps)
     record = record.assign_coords(time=("time", np.array(moments, dtype=times.dtype), dict(data["time"].attrs)))

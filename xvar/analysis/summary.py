@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.analysis.outputs import configuration_of
 from xvar.cf.metadata import STATUS
 from xvar.plan.configuration import Configuration
@@ -35,13 +36,15 @@ class Summary(str):
         return str(self)
 
 
-def summary(data: xr.Dataset) -> Summary:
+def summary(data: xr.Dataset, *, part: Part = SHOWN) -> Summary:
     """Summarise an analysis: status, cost, observations, speeds, choices and assumptions.
 
     Parameters
     ----------
     data : Dataset
         An analysis; lazy parts are computed.
+    part : {"steady", "total"}
+        Speeds of the steady motion, if the analysis has one, or of the total at every step.
 
     Returns
     -------
@@ -53,11 +56,17 @@ def summary(data: xr.Dataset) -> Summary:
     Raises
     ------
     InputError
-        If `data` is no analysis.
+        If `data` is no analysis, or there is no such part.
     """
     configuration = configuration_of(data, "status")
-    parts = (_windows, _cost, _observations, _motion, _choices)
-    return Summary("\n".join(line for part in parts for line in part(data, configuration)))
+    lines = [
+        *_windows(data, configuration),
+        *_cost(data, configuration),
+        *_observations(data),
+        *_motion(data, part),
+        *_choices(data, configuration),
+    ]
+    return Summary("\n".join(lines))
 
 
 def _windows(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
@@ -102,7 +111,7 @@ def _cost(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
             yield f"2 J over the number of observations: {_span(ratio, '.3g')} ({words})"
 
 
-def _observations(data: xr.Dataset, _configuration: Configuration) -> Iterator[str]:
+def _observations(data: xr.Dataset) -> Iterator[str]:
     for name in ("evaluations", "number_of_observations"):
         if name in data:
             yield f"{_words(name)} in a window: {_span(data[name].values, ',.0f')}"
@@ -120,13 +129,15 @@ def _observations(data: xr.Dataset, _configuration: Configuration) -> Iterator[s
         yield "observations: " + ", ".join(f"{count} {_words(word)}" for word, count in counts if count)
 
 
-def _motion(data: xr.Dataset, _configuration: Configuration) -> Iterator[str]:
+def _motion(data: xr.Dataset, part: Part) -> Iterator[str]:
     if {"u", "v"} <= set(data.data_vars):
-        speed = np.hypot(data["u"].values, data["v"].values)
+        u, v = motion_of(data, part)
+        speed = np.hypot(u.values, v.values)
         speed = speed[np.isfinite(speed)]
         if speed.size:
             low, middle, high = np.percentile(speed, [5, 50, 95])
-            yield f"speed: {middle:.3g} m/s, 5 to 95 % of the points {low:.3g} to {high:.3g} m/s"
+            of = "" if u.name == "u" else " of the steady motion"
+            yield f"speed{of}: {middle:.3g} m/s, 5 to 95 % of the points {low:.3g} to {high:.3g} m/s"
     crossing = data.get("deformation_number")
     if crossing is not None and np.isfinite(crossing.values).any():
         yield f"deformation number: {_span(crossing.values, '.2g')} (trajectories cross above 1)"

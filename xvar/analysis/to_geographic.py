@@ -18,6 +18,7 @@ from xvar.plan.configuration import Configuration
 VECTORS = {
     "": "motion",
     "_forcing": "model error forcing of the motion",
+    "_steady": "steady motion",
     "_transient": "transient part of the motion",
     "_increment": "increment of the motion",
 }
@@ -41,8 +42,8 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     -------
     Dataset
         The analysis with ``eastward`` and ``northward`` in m s-1 and, if it has them, the components of the model error
-        forcing, of the transient motion and of the increment (``eastward_forcing`` and so on). ``u`` and ``v`` stay:
-        a forecast starts from them. Lazy if the analysis is.
+        forcing, of the steady and the transient motion and of the increment (``eastward_forcing`` and so on). ``u`` and
+        ``v`` stay: a forecast starts from them. Lazy if the analysis is.
 
     Raises
     ------

@@ -10,17 +10,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import read_analysis
+from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.cf.times import parse_duration
 from xvar.errors import Fault, Faults, InputError
 
 CELL, FRAME = 1e3, 300  # metres and seconds of images without coordinates: the result is in pixels a frame
 
 
-def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArray[Any]:
-    r"""Return the motion at the end of a window, or its average after it, for nowcasts of pysteps.
+def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None, part: Part | None = None) -> NDArray[Any]:
+    r"""Return the steady motion of a window, or the average motion after it, for nowcasts of pysteps.
 
     Nowcasts of pysteps keep the motion constant, while the transient part of xvar's motion decays. With `lead` the
-    motion is the average over the time from the last image:
+    motion is the average of the total over the time from the last image:
 
     .. math:: w + q \, \frac{\tau}{t} \left(1 - e^{-t / \tau}\right)
 
@@ -33,7 +34,10 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     window : int
         Index of the window.
     lead : duration, optional
-        Length of the nowcast, such as "30min". Default: the motion at the time of the last image.
+        Length of the nowcast, such as "30min".
+    part : {"steady", "total"}, optional
+        The steady motion, if the analysis has one, or the total: its average over `lead`, else that at the last image.
+        Default: "total" with `lead`, "steady" without.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     Raises
     ------
     InputError
-        If `data` is no analysis, or `lead` no positive duration.
+        If `data` is no analysis, `lead` no positive duration, or there is no such part.
 
     Examples
     --------
@@ -59,12 +63,13 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     analysed = faults.require(analysed)
     grid, frame = analysed.grid, analysed.configuration.frame
     lifetime = analysed.configuration.nowcast().transient
+    chosen = part or (SHOWN if lead is None else "total")
     last = data.isel(window=window, step=-1)
-    components = {name: last[name] for name in ("u", "v")}
-    if horizon is not None and lifetime is not None:
+    components: tuple[xr.DataArray, ...] = motion_of(last, chosen)
+    if chosen == "total" and horizon is not None and lifetime is not None:
         share = lifetime * frame / horizon * -math.expm1(-horizon / (lifetime * frame))
-        components = {name: part - (1 - share) * last[f"{name}_transient"] for name, part in components.items()}
-    u, v = (part.transpose(*analysed.plane).values for part in components.values())
+        components = tuple(own - (1 - share) * last[f"{own.name}_transient"] for own in components)
+    u, v = (own.transpose(*analysed.plane).values for own in components)
     if grid.metric is None:
         dy, dx = grid.spacing
     else:
@@ -74,8 +79,8 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None) -> NDArr
     return np.nan_to_num(np.stack([right * u * frame / dx, down * v * frame / dy]))
 
 
-def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
-    """Return the displacement at the last of several images, as a motion method of pysteps.
+def pysteps_motion(images: Any, *, units: str = "mm h-1", part: Part = SHOWN) -> NDArray[Any]:
+    """Return the displacement of several images, as a motion method of pysteps.
 
     ``pysteps.motion.interface._methods["xvar"] = xvar.pysteps_motion`` registers it for
     ``pysteps.motion.get_method("xvar")``. It expects rates, not their logarithm as most other methods.
@@ -86,6 +91,8 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
         Rates at regular times, of which the last four are used; NaN or masked if not observed.
     units : str
         Units of the images: a rate, or "dBZ".
+    part : {"steady", "total"}
+        The steady motion, or the total at the last image.
 
     Returns
     -------
@@ -113,4 +120,4 @@ def pysteps_motion(images: Any, *, units: str = "mm h-1") -> NDArray[Any]:
     values = values[-DEFAULT_FRAMES:]
     times = np.datetime64("2000-01-01", "ns") + np.arange(len(values)) * np.timedelta64(FRAME, "s")
     record = xr.Dataset({"rain": (("time", "y", "x"), values, {"units": units})}, {"time": times})
-    return to_pysteps(assimilate(record, "rain", window=len(values), dx=CELL, dy=CELL))
+    return to_pysteps(assimilate(record, "rain", window=len(values), dx=CELL, dy=CELL), part=part)

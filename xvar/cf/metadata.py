@@ -73,6 +73,8 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
 _FIELDS: dict[str, _Entry] = {
     "u": _Entry("motion towards increasing x", "m s-1"),
     "v": _Entry("motion towards increasing y", "m s-1"),
+    "u_steady": _Entry("steady motion towards increasing x", "m s-1"),
+    "v_steady": _Entry("steady motion towards increasing y", "m s-1"),
     "u_transient": _Entry("part of the motion towards increasing x that fades", "m s-1"),
     "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
     "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
@@ -224,11 +226,12 @@ def attributes(
         result.update(flag_attributes(entry.flags))
     if own and entry.units is None and any(are_convertible(own, known) for known in ("K", "K s-1")):
         result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
-    if name in _AXIS:
+    component, _, part = name.partition("_")
+    if component in _AXIS and part in ("", "steady"):
         moved = {"rain": "rain echoes", "reflectivity": "radar echoes"}.get(kind)
-        direction = _COMPASS[name] if grid_kind == "geographic" else f"towards increasing {_AXIS[name]}"
-        result["long_name"] = f"motion of {moved or variable or 'the images'}, {direction}"
-        known = _velocity_name(name, variable, standard_name, grid_kind)
-        if known is not None and moved is None:
+        direction = _COMPASS[component] if grid_kind == "geographic" else f"towards increasing {_AXIS[component]}"
+        result["long_name"] = f"{part} motion of {moved or variable or 'the images'}, {direction}".lstrip()
+        known = _velocity_name(component, variable, standard_name, grid_kind)
+        if known is not None and moved is None and not part:
             result["standard_name"] = known
     return result | extra

@@ -25,6 +25,7 @@ from xvar.cli.parameters import (
     Trusted,
     configurable,
     options_of_table,
+    stated,
 )
 from xvar.cli.pictures import animate, plot, view
 from xvar.cli.terminal import complain, note, say
@@ -283,9 +284,7 @@ def verify(
     if output is not None:
         check_target(output, overwrite=overwrite)
     with opened([result], trusted=trusted) as compared, opened(truth, trusted=trusted) as observed:
-        given = {"thresholds": tuple(threshold or ()), "scale": scale}
-        # The function has the defaults of what was not stated.
-        scores = call(compared, observed, **{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
+        scores = call(compared, observed, **stated(thresholds=tuple(threshold or ()), scale=scale))
     if output is not None:
         write(scores, output, overwrite=overwrite)
     (print_json if as_json else print_scores)(scores)

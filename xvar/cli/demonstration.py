@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.analysis.forecast import forecast
+from xvar.analysis.motion import motion_of
 from xvar.analysis.verify import verify
 from xvar.assimilation import assimilate
 from xvar.cli.tables import print_scores
@@ -44,8 +45,7 @@ def demonstrate() -> None:
 def _motion(analysis: xr.Dataset) -> str:
     """Return speed and direction of the mean motion of rain."""
     last = analysis.isel(window=-1, step=-1)
-    wet = last["rain"] > 0
-    u, v = (float(last[name].where(wet).mean()) for name in ("u", "v"))
+    u, v = (float(component.where(last["rain"] > 0).mean()) for component in motion_of(last))
     direction = COMPASS[round(np.degrees(np.arctan2(v, u)) / 45) % 8]
     return f"{np.hypot(u, v):.0f} m/s towards the {direction}"
 

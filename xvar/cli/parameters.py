@@ -28,6 +28,9 @@ Truth = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr; - for NetCDF into a pipe.")
 ]
+Part = Annotated[
+    str | None, typer.Option("--part", help="Of the motion: steady, the default, or total, with the transient part.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Group = Annotated[str | None, typer.Option(help="Group of the file that holds the record.")]
@@ -81,6 +84,11 @@ def options_of_table(*names: str) -> Callable[[Callable[..., None]], Callable[..
         return _with_parameters(command, function, {name: _annotation(OPTIONS[name]) for name in names}, first=True)
 
     return decorate
+
+
+def stated(**options: Any) -> dict[str, Any]:
+    """Return the options that were stated: the functions have the defaults of others."""
+    return {name: given for name, given in options.items() if given not in (None, ())}
 
 
 def value(option: Option, given: Any) -> Any:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import xarray as xr
 
 from xvar.cli.inputs import opened
-from xvar.cli.parameters import Analysis, Overwrite, Trusted, Truth, configurable
+from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, configurable, stated
 from xvar.cli.terminal import note, say
 from xvar.errors import Fault, InputError, require
 from xvar.io.durable import durable
@@ -19,7 +19,7 @@ from xvar.io.writing import check_target
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {
-    "motion": ("style", "window", "col"),
+    "motion": ("style", "part", "window", "col"),
     "field": ("variable", "window", "col"),
     "innovation": ("window", "col"),
     "residual": ("window", "col"),
@@ -53,6 +53,7 @@ def plot(
     ] = Path("picture.png"),
     kind: Annotated[str, typer.Option(help=f"{', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}.")] = "motion",
     style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
+    part: Part = None,
     window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
     col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
     variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
@@ -64,8 +65,7 @@ def plot(
     require("matplotlib", "plot", "pictures")
     if kind not in KINDS:
         raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
-    given = {"style": style, "window": window, "col": col, "variable": variable, "score": score}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options = stated(style=style, part=part, window=window, col=col, variable=variable, score=score)
     for name in options:
         if name not in KINDS[kind]:
             known = ", ".join(f"--{option}" for option in KINDS[kind]) or "none"
@@ -92,6 +92,7 @@ def animate(
         typer.Option("--output", "-o", metavar="FILM", help="What to write: .gif, or .mp4 by ffmpeg (the extra film)."),
     ] = Path("film.gif"),
     lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
+    part: Part = None,
     window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
     frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
     trusted: Trusted = False,
@@ -104,7 +105,7 @@ def animate(
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)
     with _both(source, truth, trusted=trusted) as (data, observed):
-        film = animation(data, observed, window=window, lead=lead)
+        film = animation(data, observed, window=window, lead=lead, **stated(part=part))
         write_animation(film, output, frames_per_second=frames_per_second)
     note(output)
 
@@ -112,6 +113,7 @@ def animate(
 def view(
     analysis: Analysis,
     truth: Truth = None,
+    part: Part = None,
     port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     trusted: Trusted = False,
@@ -124,4 +126,5 @@ def view(
     from xvar.plot.page import serve
 
     with _both(analysis, truth, trusted=trusted) as (data, observed):
-        serve(data, observed, port=port, browser=browser, say=lambda address: say(f"{address} (Ctrl-C ends)"))
+        options = stated(part=part)
+        serve(data, observed, port=port, browser=browser, say=lambda text: say(f"{text} (Ctrl-C ends)"), **options)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xvar.core.problem import Problem
 
 MOTION = ("u", "v")
+STEADY = ("u_steady", "v_steady")
 TRANSIENT = ("u_transient", "v_transient")
 
 
@@ -198,7 +199,7 @@ def _outputs(
         "image_scale": Variable((), dtype, "image_scale"),
     }
     if configuration.transient is not None:
-        outputs |= {part: Variable(plane, dtype, part) for part in (*TRANSIENT, "growth")}
+        outputs |= {part: Variable(plane, dtype, part) for part in (*STEADY, *TRANSIENT, "growth")}
     if configuration.transform == "square_root":
         outputs["octave_correlation"] = Variable(("age", "octave"), dtype, "octave_correlation")
         outputs["growth_error"] = Variable(("age",), dtype, "growth_error")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 #: Suffixes of the names of standard errors, and of the members they are made of.
 ERRORS = ("_std", "_samples")
 #: Rows of the table of metadata whose variables have a standard error, for any method.
-_CONTROL = ("u", "v", "u_transient", "v_transient", "growth", "source", "forcing", "state", "parameter")
+_MOTION = ("u", "v", "u_steady", "v_steady", "u_transient", "v_transient")
+_CONTROL = (*_MOTION, "growth", "source", "forcing", "state", "parameter")
 
 
 def window_seeds(ends: NDArray[Any], seed: int = 0) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import forecast as extrapolate
+from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
@@ -38,7 +39,7 @@ class Film:
     leads: NDArray[np.float64]  # (frame,), seconds since the end of the window, at most 0 for frames of the analysis
     values: NDArray[Any]  # (frame, y, x), NaN if a trajectory comes from outside the grid
     observed: NDArray[Any] | None  # (frame, y, x), NaN without a truth
-    motion: Pair | None  # at the end of the window
+    motion: Pair | None  # steady, or at the end of the window
 
     def caption(self, frame: int) -> str:
         """Return "analysis", or "forecast" with the lead time."""
@@ -53,6 +54,7 @@ def animation(
     window: int = -1,
     member: int = 0,
     lead: Any = None,
+    part: Part = SHOWN,
     milliseconds: int = 400,
     figure: Figure | None = None,
 ) -> FuncAnimation:
@@ -61,8 +63,8 @@ def animation(
     Parameters
     ----------
     data : Dataset
-        An analysis: the frames of the window, then its forecast, under the arrows of the motion at the end of the
-        window; or a forecast alone. Points whose trajectory comes from outside the grid are left out.
+        An analysis: the frames of the window, then its forecast, under the arrows of the motion; or a forecast alone.
+        Points whose trajectory comes from outside the grid are left out.
     truth : Dataset or DataArray, optional
         The observed record, on the left at the same times; "not observed" if it has no frame.
     window : int
@@ -71,6 +73,8 @@ def animation(
         Index of the member of an ensemble.
     lead : duration, optional
         Length of the forecast from an analysis, such as "30min". Default: the length of the window.
+    part : {"steady", "total"}
+        Arrows of the steady motion, if the analysis has one, or of the total at the end of the window.
     milliseconds : int
         Time between two frames.
     figure : matplotlib Figure, optional
@@ -93,7 +97,7 @@ def animation(
     index = check_index(window, "window", data.sizes.get("window", 1))
     data = select(data, "member", member)
     canvas = make_canvas(data[name], data, configuration)
-    film = make_film(data.isel({"window": [index]}, missing_dims="ignore"), truth, configuration, canvas, lead)
+    film = make_film(data.isel({"window": [index]}, missing_dims="ignore"), truth, configuration, canvas, lead, part)
     columns = [film.values] if film.observed is None else [film.observed, film.values]
     scale = field_scale(columns, data[name], configuration)
     if figure is None:
@@ -139,6 +143,7 @@ def make_film(
     configuration: Configuration,
     canvas: Canvas,
     lead: Any,
+    part: Part,
 ) -> Film:
     """Return the frames of one window, of an analysis with a forecast of it or of a forecast alone."""
     name = configuration.variable
@@ -149,8 +154,7 @@ def make_film(
         times.append(one["time"].values[present])
         fields.append(one[name].transpose("step", *canvas.dims).values[present])
         if {"u", "v"} <= set(chosen.data_vars):
-            end = one.isel(step=last_step(one))
-            motion = components(end["u"], end["v"], canvas)
+            motion = components(*motion_of(one.isel(step=last_step(one)), part), canvas)
         ahead = extrapolate(chosen, times[0][-1] - times[0][0] if lead is None else lead)
     one = ahead.isel({"window": 0}, missing_dims="ignore").transpose("lead_time", *canvas.dims, ...)
     reference = times[0][-1] if times else one["forecast_reference_time"].values

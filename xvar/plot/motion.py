@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Faults
 from xvar.plot.colours import draw_wheel, field_scale, known, motion_colours
@@ -29,6 +30,7 @@ def motion(
     window: int = -1,
     step: int = -1,
     style: Style = "arrows",
+    part: Part = SHOWN,
     image: bool = True,
     fastest: float | None = None,
     ax: Axes | None = None,
@@ -48,6 +50,9 @@ def motion(
     style : {"arrows", "streamlines", "colours"}
         Arrows or streamlines over the image, or the colour wheel of Baker et al. (2011), doi:10.1007/s11263-010-0390-2:
         hue for direction, saturation for speed.
+    part : {"steady", "total"}
+        The steady motion of the window, if the analysis has one, or the total at the step, which of rain follows the
+        noise of the newest pair of images.
     image : bool
         Whether the image is drawn under arrows and streamlines.
     fastest : float, optional
@@ -72,7 +77,7 @@ def motion(
     Raises
     ------
     InputError
-        If `data` is no analysis, or there is no such style, window, step or dimension.
+        If `data` is no analysis, or there is no such style, part, window, step or dimension.
     """
     configuration = configuration_of(data, "u", "v")
     faults = Faults()
@@ -81,8 +86,9 @@ def motion(
     at = {"window": window, "step": step}
     panels = make_panels(data["u"], data, configuration, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
     images = _images(data, configuration.variable, panels, at_end="step" not in (col, row))
-    pairs = panels.pairs(data["u"], data["v"])
-    moving = [np.isfinite(u) for u, _ in pairs]
+    u, v = motion_of(data, part)
+    pairs = panels.pairs(u, v)
+    moving = [np.isfinite(along) for along, _ in pairs]
     if style == "colours":
         rim = fastest or _rim(known(np.hypot(*pair) for pair in pairs))
         for axes, pair, mask in zip(panels, pairs, moving, strict=True):
@@ -99,7 +105,7 @@ def motion(
     elif style == "streamlines":
         for axes, pair in zip(panels, pairs, strict=True):
             draw_streamlines(axes, panels.canvas, *pair)
-    panels.titles(str(data["u"].attrs.get("long_name", "motion")).split(",")[0], panels.moments(data, "time"))
+    panels.titles(str(u.attrs.get("long_name", "motion")).split(",")[0], panels.moments(data, "time"))
     return panels.result
 
 

@@ -242,7 +242,8 @@ def test_what_the_newest_pair_tells_beyond_the_others_is_the_transient_motion() 
     speed, seconds = vector(3.0, 0.0), (0.0, FRAME, 2 * FRAME, 4 * FRAME)
     images, _ = moving(GRID, seconds, speed)
     results = ImageMotion(transient=RAIN).analyse(images, TIMES, GRID)
-    steady = motion(results) - torch.stack((results["u_transient"], results["v_transient"]), dim=1)
+    steady = torch.stack((results["u_steady"], results["v_steady"]), dim=1)
+    assert torch.equal(motion(results) - steady, torch.stack((results["u_transient"], results["v_transient"]), dim=1))
     inner = (..., slice(12, -12), slice(12, -12))
     mean_steady, mean_transient = float(steady[:, 0][inner].mean()), float(results["u_transient"][inner].mean())
     assert 3.0 < mean_steady < 6.0
@@ -303,7 +304,7 @@ def test_without_two_frames_there_is_rest(transient: Transient | None) -> None:
     frames = many_windows(torch.float64)[4:8]
     results = ImageMotion(transient=transient).analyse(frames, TIMES, SMALL)
     assert results["status"].tolist() == [3, 1, 3, 3]
-    for name in ("u", "v", *(() if transient is None else ("u_transient", "v_transient", "growth"))):
+    for name in ("u", "v", *(() if transient is None else ("u_steady", "v_steady", "u_transient", "growth"))):
         assert torch.equal(results[name][[0, 2, 3]], torch.zeros_like(results[name][[0, 2, 3]]))
     assert (results["analysis"][2] - frames[2, 3]).abs().max() < 1e-12  # the one image that there is
     assert results["analysis"][3].isnan().all()

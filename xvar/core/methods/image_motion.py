@@ -320,11 +320,11 @@ class ImageMotion:
         Returns
         -------
         dict of Tensor (window, ...)
-            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); with a transient
-            ``u_transient``, ``v_transient`` and ``growth`` (window, y, x) at the end of the window, the growth of the
-            transformed variable in a frame over its deviation; ``image_scale``, that deviation in the units of the
-            variable; of rain the errors of `past_errors`; the `diagnostics` of the last loop; with `sampling` the
-            `standard_errors` of the motion and of the growth.
+            ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); with a transient its steady
+            motion ``u_steady``, ``v_steady``, and ``u_transient``, ``v_transient`` and ``growth`` at the end of the
+            window, all (window, y, x), the growth of the transformed variable in a frame over its deviation;
+            ``image_scale``, that deviation in the units of the variable; of rain the errors of `past_errors`; the
+            `diagnostics` of the last loop; with `sampling` the `standard_errors` of the motion and of the growth.
         """
         return in_groups(frames, lambda part, kept, *own: self._analyse(part, seconds, kept, grid, *own), guess, seeds)
 
@@ -388,7 +388,7 @@ class ImageMotion:
         return Motion(state["velocity"], reference, transient, lifetime)
 
     def _fields(self, state: State, seconds: Sequence[float], reference: float, frame: float) -> dict[str, Tensor]:
-        """Return the motion at the times of the frames, and its fading part and the growth at the last of them."""
+        """Return the motion at the times of the frames, its steady part, and at the last the fading part and growth."""
         motion = self._motion(state, reference, frame)
         velocity = torch.stack([motion.at(time) for time in seconds], dim=1)
         fields = {"u": velocity[:, :, 0], "v": velocity[:, :, 1]}
@@ -398,6 +398,7 @@ class ImageMotion:
         if "source" in state:
             faded = math.exp((reference - seconds[-1]) / (self.transient.source_lifetime * frame))
             growth = state["source"][:, 0] * (frame * faded)
+        fields |= {"u_steady": motion.steady[:, 0], "v_steady": motion.steady[:, 1]}
         return fields | {"u_transient": fading[:, 0], "v_transient": fading[:, 1], "growth": growth}
 
     def _members(

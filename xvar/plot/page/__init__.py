@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from xvar.analysis.motion import SHOWN, Part
 from xvar.errors import Fault, InputError, require
 from xvar.plot.page.frames import Record
 
@@ -23,7 +24,9 @@ __all__ = ["make_server", "serve", "view"]
 ADDRESS = "localhost"
 
 
-def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, port: int = 0) -> Server:
+def make_server(
+    analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, part: Part = SHOWN, port: int = 0
+) -> Server:
     """Make the server of a page, reachable from this machine only.
 
     Parameters
@@ -32,6 +35,8 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
         An analysis.
     truth : Dataset or DataArray, optional
         The observed record. Default: the last frames of the windows, which the analysis holds.
+    part : {"steady", "total"}
+        Arrows of the steady motion, if the analysis has one, or of the total at each frame.
     port : int
         Port of the server; 0 for a free one.
 
@@ -50,7 +55,7 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
     from bokeh.application.handlers.function import FunctionHandler
     from bokeh.server.server import Server
 
-    application = Application(FunctionHandler(view(analysis, truth)))
+    application = Application(FunctionHandler(view(analysis, truth, part=part)))
     try:
         # Other users of this machine reach the port, too: only the address that is printed has the token.
         return Server({"/": application}, address=ADDRESS, port=port, prefix=f"/{secrets.token_urlsafe(24)}")
@@ -58,14 +63,16 @@ def make_server(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = 
         raise InputError(Fault(f"port {port}: {error}", "a free port", "--port 0", code="port-in-use")) from error
 
 
-def view(analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> Callable[[Document], None]:
+def view(
+    analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, part: Part = SHOWN
+) -> Callable[[Document], None]:
     """Return a function that fills a document of Bokeh; in a notebook ``bokeh.io.show(view(analysis))`` shows it.
 
     The arguments are those of `make_server`.
     """
     from xvar.plot.page.page import make_document
 
-    record = Record(analysis, truth)
+    record = Record(analysis, truth, part)
     return lambda document: make_document(document, record)
 
 
@@ -73,12 +80,13 @@ def serve(
     analysis: xr.Dataset,
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
+    part: Part = SHOWN,
     port: int = 0,
     browser: bool = True,
     say: Callable[[str], object] | None = None,
 ) -> None:
     """Serve the page of `make_server` until interrupted; `say` is called with the address."""
-    server = make_server(analysis, truth, port=port)
+    server = make_server(analysis, truth, part=part, port=port)
     server.start()
     address = f"http://{ADDRESS}:{server.port}{server.prefix}/"
     if say is not None:

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import forecast
+from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.analysis.outputs import configuration_of
 from xvar.analysis.verify import verify
 from xvar.errors import InputError
@@ -37,9 +38,13 @@ class Record:
     Raise InputError if it is no analysis, or the truth does not fit it.
     """
 
-    def __init__(self, analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None) -> None:
+    def __init__(
+        self, analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, part: Part = SHOWN
+    ) -> None:
         self.configuration = configuration_of(analysis, "{variable}", "u", "v", "{variable}_observed")
         name = self.name = self.configuration.variable
+        motion_of(analysis, part)
+        self.part = part
         self.analysis = analysis if "window" in analysis.dims else analysis.expand_dims("window")
         self.windows = self.analysis.sizes["window"]
         self.canvas = make_canvas(self.analysis["u"], analysis, self.configuration)
@@ -52,9 +57,9 @@ class Record:
     def window(self, index: int) -> Shown:
         """Return one window, with a forecast as long as the window."""
         one = self.analysis.isel(window=[index]).load()
-        film = make_film(one, self.truth, self.configuration, self.canvas, None)
+        film = make_film(one, self.truth, self.configuration, self.canvas, None, self.part)
         steps = [one.isel(window=0, step=step) for step in range(one.sizes["step"])]
-        pairs = [components(step["u"], step["v"], self.canvas) for step in steps]
+        pairs = [components(*motion_of(step, self.part), self.canvas) for step in steps]
         typical = typical_speed(pairs)
         last = int((film.leads <= 0).sum()) - 1
         arrows = [self._arrows(pairs[min(frame, last)], typical) for frame in range(len(film.times))]
