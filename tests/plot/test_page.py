@@ -144,7 +144,8 @@ def test_a_name_is_no_markup_in_the_label_of_a_point() -> None:
     record = Record(analysis())
     record.name = evil
     make_document(document, record)
-    (label, _), *_ = next(iter(document.select({"type": HoverTool}))).tooltips
+    plane = document.select_one({"name": "observed"})
+    ((label, _),) = plane.select_one({"type": HoverTool}).tooltips
     assert label == "&lt;img src=x onerror=alert(1)&gt;\\x1b"
 
 
