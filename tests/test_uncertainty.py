@@ -180,6 +180,14 @@ def test_members_go_through_a_series() -> None:
     assert series["u"].attrs["ancillary_variables"] == "u_std"
 
 
+def test_the_summary_states_the_standard_error_of_the_motion() -> None:
+    found = analysis("image_motion")
+    for part, name in (("steady", "u_steady_std"), ("total", "u_std")):
+        size = float(np.sqrt((found[name].astype("float64") ** 2).mean()))
+        assert f"along x and y: {size:.2g} and" in found.var4d.summary(part=part)
+    assert "standard error" not in storm().var4d.assimilate().var4d.summary()
+
+
 @pytest.mark.parametrize("method", ["image_motion", "points"])
 def test_members_are_a_dimension_only_if_they_are_saved(method: str) -> None:
     assert "member" not in CALLS[method](uncertainty="posterior", samples=1).sizes

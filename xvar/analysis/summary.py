@@ -138,6 +138,11 @@ def _motion(data: xr.Dataset, part: Part) -> Iterator[str]:
             low, middle, high = np.percentile(speed, [5, 50, 95])
             of = "" if u.name == "u" else " of the steady motion"
             yield f"speed{of}: {middle:.3g} m/s, 5 to 95 % of the points {low:.3g} to {high:.3g} m/s"
+        errors = [data[f"{component.name}_std"] for component in (u, v) if f"{component.name}_std" in data]
+        if errors:
+            sizes = " and ".join(f"{float(np.sqrt((error.astype('float64') ** 2).mean())):.2g}" for error in errors)
+            doubt = errors[0].attrs["relative_error"]
+            yield f"standard error of its components along x and y: {sizes} m/s (root mean square, within {doubt:.0%})"
     crossing = data.get("deformation_number")
     if crossing is not None and np.isfinite(crossing.values).any():
         yield f"deformation number: {_span(crossing.values, '.2g')} (trajectories cross above 1)"
