@@ -46,7 +46,7 @@ def test_partial_windows_and_gaps() -> None:
 
 
 def test_a_series_can_be_assimilated_again() -> None:
-    record = storm(frames=7).var4d.assimilate().var4d.series()
+    record = storm(frames=7, rows=80, columns=68).var4d.assimilate().var4d.series()
     again = record.var4d.assimilate("rain")
     assert (again["status"] == 1).all()
 

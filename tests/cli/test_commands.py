@@ -217,7 +217,7 @@ def test_info_says_what_was_recognised(folder) -> None:
         (["assimilate", "radar.nc", "-o", "analysis.nc", "--window", "3"], "--overwrite"),
         (["assimilate", "radar.nc", "-o", "out.txt"], "ends in .nc or .zarr"),
         (["assimilate", "radar.nc", "-o", "nowhere/out.nc"], "mkdir -p nowhere"),
-        (["assimilate", "radar.nc", "rainn", "-o", "out.nc"], "did you mean xvar assimilate FILE rain"),
+        (["assimilate", "radar.nc", "rainn", "-o", "out.nc"], "did you mean 'rain'?"),
         (["assimilate", "radar.nc", "-o", "out.nc", "--window", "9"], "--window 9"),
         (["assimilate", "radar.nc", "-o", "out.nc", "--dtype", "int8"], "--dtype int8"),
         (["forecast", "radar.nc", "-o", "out.nc"], "expected an analysis"),
