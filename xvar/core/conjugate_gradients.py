@@ -44,7 +44,7 @@ def conjugate_gradients(operator: Map, right: Tensor, preconditioner: Map, itera
 
 
 def truncated_conjugate_gradients(
-    operator: Map, right: Tensor, preconditioner: Map, tolerance: float, iterations: int
+    operator: Map, right: Tensor, preconditioner: Map, tolerance: float | Tensor, iterations: int
 ) -> tuple[Tensor, Tensor]:
     """Approximate the solution of a symmetric positive system for each window of the right side (window, ...).
 

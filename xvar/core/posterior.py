@@ -25,7 +25,7 @@ class Sampling:
     r"""Number and precision of the draws of a `Posterior`.
 
     `solves` perturbations d make twice as many `members`, :math:`x_a \pm B^{1/2} d`; `keep` returns these too. Each
-    solve ends at a residual of `tolerance` over the first, or after so many `iterations`.
+    solve ends at a residual of `tolerance` over the norm of z, or after so many `iterations`.
     """
 
     solves: int = 8
@@ -92,11 +92,15 @@ class Posterior:
         quadratic = self._quadratic
         prior = normals(self._control.shape[1])
         noise = [_noise(observation, residual, normals, field) for observation, residual in quadratic.observations]
-        if moved:
-            noise = [e - change for e, change in zip(noise, quadratic.weighted(moved), strict=True)]
-        right = prior + quadratic.adjoint(noise)
-        limit = self._sampling.tolerance**2, self._sampling.iterations
-        solution, _ = truncated_conjugate_gradients(quadratic.product, right, self._scale.mul, *limit)
+        # From z on only what is observed is left to be solved: an unobserved part has the error of the prior at once.
+        for change in (quadratic.tangent(prior), moved):
+            if change:
+                noise = [e - part for e, part in zip(noise, quadratic.weighted(change), strict=True)]
+        right = quadratic.adjoint(noise)
+        size = (self._scale * right.square()).sum(1, keepdim=True)
+        tolerance = self._sampling.tolerance**2 * prior.square().sum(1, keepdim=True) / size
+        limit = tolerance, self._sampling.iterations
+        solution = prior + truncated_conjugate_gradients(quadratic.product, right, self._scale.mul, *limit)[0]
         self.signals.append(self._signal(prior, solution))
         return solution
 

@@ -74,6 +74,7 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     if "member" in plan.sizes:
         numbers = np.arange(plan.sizes["member"], dtype="int32")
         coordinates["member"] = ("member", numbers, attributes("member"))
+    if "observation_type" in plan.sizes:
         attrs, numbers = attributes("observation_type", **flag_attributes(plan.sources)), np.arange(len(plan.sources))
         coordinates["observation_type"] = ("observation_type", numbers.astype("int8"), attrs)
     if plan.forced:
