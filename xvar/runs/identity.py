@@ -7,7 +7,7 @@ import functools
 import hashlib
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
@@ -108,9 +108,7 @@ class Identity:
             yield from ("wrapped", type(value).__qualname__, self.digest(value.__wrapped__, path))
         elif is_dataclass(value) and _is_own(type(value)):
             yield type(value).__qualname__
-            for part in fields(value):
-                if part.name not in WITHOUT_EFFECT:
-                    yield self.digest(getattr(value, part.name), f"{path}.{part.name}")
+            yield from self._attributes(_fields(value), path)
         else:
             yield from self._object(value, path)
 
@@ -124,14 +122,17 @@ class Identity:
     def _labelled(self, value: Any, path: str) -> Iterator[object]:
         """Yield names, dimensions, units and values; other attributes change no result."""
         yield type(value).__name__
-        variables = {None: value} if isinstance(value, xr.Variable) else {**value.coords}
-        if isinstance(value, xr.DataArray):
-            variables[value.name] = value
-        elif isinstance(value, xr.Dataset):
-            variables |= value.data_vars
+        labelled = value.to_dataset(name=value.name or "") if isinstance(value, xr.DataArray) else value
+        variables = {"": labelled} if isinstance(labelled, xr.Variable) else labelled.variables
         for name, variable in variables.items():
             yield from (str(name), variable.dims, str(variable.attrs.get("units")))
             yield from self._array(np.asarray(variable.values), path)
+
+    def _attributes(self, parts: Iterable[tuple[str, object]], path: str) -> Iterator[object]:
+        """Yield names and digests."""
+        for name, part in parts:
+            yield name
+            yield self.digest(part, f"{path}.{name}")
 
     def _function(self, value: types.FunctionType, path: str) -> Iterator[object]:
         yield from ("function", value.__module__, value.__qualname__)
@@ -142,23 +143,19 @@ class Identity:
                 return
         else:
             yield self.digest(value.__code__, path)
-            for name in sorted(_globals_read(value.__code__)):
-                if name in value.__globals__:
-                    yield name
-                    yield self.digest(value.__globals__[name], f"{path}.{name}")
-        yield self.digest(value.__defaults__, path)
-        yield self.digest(value.__kwdefaults__, path)
-        yield self.digest(value.__dict__, path)
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            yield name
-            yield self.digest(_contents(cell), f"{path}.{name}")
+            known = value.__globals__
+            read = ((name, known[name]) for name in sorted(_globals_read(value.__code__)) if name in known)
+            yield from self._attributes(read, path)
+        for part in (value.__defaults__, value.__kwdefaults__, value.__dict__):
+            yield self.digest(part, path)
+        held = map(_contents, value.__closure__ or ())
+        yield from self._attributes(zip(value.__code__.co_freevars, held, strict=True), path)
 
     def _module(self, value: types.ModuleType, path: str) -> Iterator[object]:
         yield from ("module", value.__name__, _version(value.__name__))
-        for name, part in [] if _is_installed(value.__name__) else sorted(vars(value).items()):
-            if isinstance(part, _OF_MODULES) and not name.startswith("__"):
-                yield name
-                yield self.digest(part, f"{path}.{name}")
+        if not _is_installed(value.__name__):
+            parts = ((name, part) for name, part in sorted(vars(value).items()) if isinstance(part, _OF_MODULES))
+            yield from self._attributes(((name, part) for name, part in parts if not name.startswith("__")), path)
 
     def _class(self, value: type, path: str) -> Iterator[object]:
         yield from ("class", value.__module__, value.__qualname__)
@@ -175,8 +172,7 @@ class Identity:
             if name in _WITHOUT_EFFECT_OF_CLASSES or name.startswith("_abc_"):
                 continue
             if is_function or not (name.startswith("__") or isinstance(part, types.MemberDescriptorType)):
-                yield name
-                yield self.digest(part, f"{path}.{name}")
+                yield from self._attributes([(name, part)], path)
 
     def _object(self, value: Any, path: str) -> Iterator[object]:
         """Yield class and state of an object, as pickle would record them; values that are cached do not count."""
@@ -198,13 +194,10 @@ class Identity:
         make, arguments, *rest = reduced
         state, entries, pairs = (*rest, None, None, None)[:3]
         yield from ("object", self.digest(type(value), path), self.digest(make, path), self.digest(arguments, path))
-        states: tuple[Any, ...] = state if isinstance(state, tuple) else (state,)
-        for part in states:
-            names = part.items() if isinstance(part, dict) else [("", part)]
-            for name, own in names:
-                if not isinstance(getattr(type(value), str(name), None), functools.cached_property):
-                    yield str(name)
-                    yield self.digest(own, f"{path}.{name}")
+        for part in state if isinstance(state, tuple) else (state,):
+            own = {str(name): one for name, one in part.items()} if isinstance(part, dict) else {"": part}
+            cached = {name for name in own if isinstance(getattr(type(value), name, None), functools.cached_property)}
+            yield from self._attributes(((name, one) for name, one in own.items() if name not in cached), path)
         yield from (self.digest(own, path) for part in (entries, pairs) for own in part or ())
 
 
@@ -217,12 +210,16 @@ def _hash(*content: object) -> bytes:
     return found.digest()
 
 
+def _fields(value: Any) -> Iterator[tuple[str, object]]:
+    """Yield the fields of a dataclass of xvar on which results depend."""
+    return ((part.name, getattr(value, part.name)) for part in fields(value) if part.name not in WITHOUT_EFFECT)
+
+
 def _parts(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
     """Yield an object, or the fields of a dataclass of xvar, by their paths."""
     if depth and is_dataclass(value) and _is_own(type(value)):
-        for part in fields(value):
-            if part.name not in WITHOUT_EFFECT:
-                yield from _parts(getattr(value, part.name), f"{path}.{part.name}", depth - 1)
+        for name, part in _fields(value):
+            yield from _parts(part, f"{path}.{name}", depth - 1)
     else:
         yield path, value
 
