@@ -27,7 +27,7 @@ from xvar.errors import DivergedError, Fault
 from xvar.execution.batches import WindowError
 from xvar.io.durable import StoreError
 from xvar.runs import Interrupted, Report, manifest, status
-from xvar.runs.zarr_store import ZarrFiles
+from xvar.runs.zarr_store import ZarrStore
 
 KINDS = ["a.zarr", "a.nc"]
 
@@ -268,7 +268,7 @@ def test_a_region_that_cuts_a_chunk_is_refused(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.zarr"
     xvar.run(shower(), path, **OPTIONS, batch=3)
     values = load(path)["u"].values
-    write = ZarrFiles(str(path)).write
+    write = ZarrStore(path).write
     for begin, end in ((1, 3), (0, 2)):
         with pytest.raises(xvar.InputError) as info:
             write(begin, {"u": np.zeros_like(values[begin:end])})

@@ -79,10 +79,10 @@ def _read(file: Any, path: Path, quantity: str | None) -> xr.Dataset:
     fields = {str(attrs["quantity"]): (data, attrs) for data, attrs in _fields(file)}
     name = choose(path, quantity, fields)
     data, attrs = fields[name]
-    units, standard_name = QUANTITIES[name]
+    nothing = NOTHING if QUANTITIES[name][0] == "dBZ" else 0.0
     codes = np.asarray(data)
     values = codes * float(attrs.get("gain", 1.0)) + float(attrs.get("offset", 0.0))
-    values = np.where(codes == attrs.get("undetect", np.nan), NOTHING if units == "dBZ" else 0.0, values)
+    values = np.where(codes == attrs.get("undetect", np.nan), nothing, values)
     values = np.where(codes == attrs.get("nodata", np.nan), np.nan, values)
     where = file["where"].attrs
     crs = pyproj.CRS.from_string(_text(where["projdef"]))
@@ -92,27 +92,22 @@ def _read(file: Any, path: Path, quantity: str | None) -> xr.Dataset:
         float(where["LL_lon"]), float(where["LL_lat"])
     )
     rows, columns = codes.shape
-    moment = datetime.datetime.strptime(
-        _text(file["what"].attrs["date"]) + _text(file["what"].attrs["time"]), "%Y%m%d%H%M%S"
-    )
+    moment = "".join(_text(file["what"].attrs[part]) for part in ("date", "time"))
+    time = datetime.datetime.strptime(moment, "%Y%m%d%H%M%S")
     y, x = south + step_y * (np.arange(rows)[::-1] + 0.5), west + step_x * (np.arange(columns) + 0.5)
-    described = (name, units, standard_name)
-    return image_on_map(described, values, moment, (y, x), crs.to_cf(), f"radar composite {path.name}")
+    return image_on_map(name, values, time, (y, x), crs.to_cf(), f"radar composite {path.name}")
 
 
 def image_on_map(
-    described: tuple[str, str, str],
+    name: str,
     values: NDArray[Any],
-    moment: Any,
+    time: Any,
     coordinates: tuple[NDArray[Any], NDArray[Any]],
     mapping: Mapping[str, Any],
     source: str,
 ) -> xr.Dataset:
-    """Return one image (time, y, x) with coordinates y and x in metres and the attributes of its grid mapping.
-
-    `described` is name, units and standard name; `source` is the file.
-    """
-    name, units, standard_name = described
+    """Return one image (time, y, x) of a quantity, with `coordinates` y and x in metres and its grid mapping."""
+    units, standard_name = QUANTITIES[name]
     attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
     axes = {
         dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
@@ -120,7 +115,7 @@ def image_on_map(
     }
     return xr.Dataset(
         {name: (("time", "y", "x"), values[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},
-        {"time": ("time", np.array([moment], dtype="datetime64[ns]"), {"standard_name": "time"}), **axes},
+        {"time": ("time", np.array([time], dtype="datetime64[ns]"), {"standard_name": "time"}), **axes},
         {"source": source},
     )
 

@@ -108,8 +108,7 @@ def _image(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.D
         "inverse_flattening": 298.257223563,
     }
     time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT", "ns")
-    described = (name, units, standard_name)
-    return image_on_map(described, plane, time, (metres, metres), mapping, f"radar volume {path.name}")
+    return image_on_map(name, plane, time, (metres, metres), mapping, f"radar volume {path.name}")
 
 
 def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[NDArray[Any], NDArray[Any]]:

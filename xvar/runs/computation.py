@@ -137,9 +137,8 @@ class Computation:
     ) -> tuple[Mapping[Any, Any], dict[str, Batch]]:
         """Return graph and tasks of batches, or of windows `alone`; chains continue from what the store holds."""
         analysis, tasks = alone or (self.analysis, self.deferred)
-        files = self.store.files()
-        states = stored_cycle_states(tasks, files, self.state.status, wanted)
-        return write_tasks(analysis, tasks, files, wanted, alone=alone is not None, cycle_states=states)
+        states = stored_cycle_states(tasks, self.store, self.state.status, wanted)
+        return write_tasks(analysis, tasks, self.store, wanted, alone=alone is not None, cycle_states=states)
 
     def _give_up(self, batch: Batch, reason: str) -> None:
         for row in range(len(batch)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,32 @@ class NetCDFStore(Store):
             file.set_auto_maskandscale(False)
             for begin, end in _spans(state.manifest):
                 if lost.isdisjoint(range(begin, end)):
-                    files, chunk = self.files().write(begin, {name: file[name][begin:end] for name in fields})
+                    files, chunk = self.write(begin, {name: file[name][begin:end] for name in fields})
                     self.commit([replace(state.record(begin, end), files=files, chunk=chunk)], state)
                 else:
                     state.forget(begin, end)
 
-    def files(self) -> PartFiles:  # noqa: D102  (see Store)
-        return PartFiles(str(self.new))
+    def write(  # noqa: D102  (see Store)
+        self, begin: int, fields: Fields, *, alone: bool = False
+    ) -> tuple[dict[str, int | None], tuple[int, int]]:
+        del alone
+        end = begin + len(next(iter(fields.values())))
+        target = self.new / f"windows-{begin:07d}-{end:07d}.npz"
+        with disk_errors(self.new):
+            with durable(target) as file:
+                arrays: dict[str, Any] = dict(fields)
+                np.savez(file, **arrays)
+            return {target.name: checksum(target)}, (begin, end)
+
+    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: D102  (see Store)
+        for begin, end, path in _files(self.new):
+            if begin <= window < end:
+                with np.load(path) as part:
+                    return {name: np.asarray(part[name][window - begin]) for name in names}
+        raise StoreError(f"{self.new}: no part with window {window}")
+
+    def is_noted(self, begin: int, end: int) -> bool:  # noqa: ARG002, D102  (see Store)
+        return False  # a part is there before the run has noted it, and may still ask for it
 
     def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
         if not self.is_finished:
@@ -207,36 +226,3 @@ def _files(folder: Path) -> list[tuple[int, int, Path]]:
     """Return begin and end of the windows of each part, in order."""
     spans = {path: path.stem.split("-")[1:] for path in folder.glob("windows-*.npz")}
     return sorted((int(begin), int(end), path) for path, (begin, end) in spans.items())
-
-
-@dataclass(frozen=True)
-class PartFiles:
-    """Files of the fields of batches in the folder `path`, one each: see `ZarrFiles`."""
-
-    path: str
-
-    def write(
-        self, begin: int, fields: Fields, *, alone: bool = False
-    ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        """Write windows from `begin` on: all of it or nothing."""
-        del alone
-        end = begin + len(next(iter(fields.values())))
-        target = Path(self.path) / f"windows-{begin:07d}-{end:07d}.npz"
-        with disk_errors(self.path):
-            with durable(target) as file:
-                arrays: dict[str, Any] = dict(fields)
-                np.savez(file, **arrays)
-            return {target.name: checksum(target)}, (begin, end)
-
-    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return variables of one window."""
-        for begin, end, path in _files(Path(self.path)):
-            if begin <= window < end:
-                with np.load(path) as part:
-                    return {name: np.asarray(part[name][window - begin]) for name in names}
-        raise StoreError(f"{self.path}: no part with window {window}")
-
-    def is_noted(self, begin: int, end: int) -> bool:
-        """Return False: a part is there before the run has noted it, and may still ask for it."""
-        del begin, end
-        return False

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from xvar.execution.batches import Fields
 from xvar.io.durable import checksum, disk_errors, durable, remove, replace
 from xvar.runs.journal import State, WriteRecord, append, header, line, read_journal
 from xvar.runs.manifest import Manifest
@@ -101,8 +103,21 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def files(self) -> Any:
-        """Return the reader and writer of the fields for the workers, see `ZarrFiles`."""
+    def write(
+        self, begin: int, fields: Fields, *, alone: bool = False
+    ) -> tuple[dict[str, int | None], tuple[int, int]]:
+        """Write fields (window, ...) from window `begin` in a worker; return checksums and windows of the files.
+
+        StoreError if the disk refuses. `alone` if no other writer is at work.
+        """
+
+    @abstractmethod
+    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return variables of a window that is finished, in a worker."""
+
+    @abstractmethod
+    def is_noted(self, begin: int, end: int) -> bool:
+        """Return True if it is known in a worker that the run has noted windows as done, and asks for them no more."""
 
     def commit(self, records: Sequence[WriteRecord], state: State) -> None:
         """Note windows whose fields are on the disk."""

@@ -27,20 +27,20 @@ from xvar.execution.batches import (
 from xvar.execution.graph import assemble, solve_task
 from xvar.runs.journal import WriteRecord
 from xvar.runs.manifest import frame_digests
-from xvar.runs.store import few_numbers, nothing_run, per_window
+from xvar.runs.store import Store, few_numbers, nothing_run, per_window
 
 _FRAMES = "frame_digests"  # beside the outputs of a batch
 
 
 @dataclass(frozen=True)
 class _Write:
-    """Constants of all tasks that write; `alone` as in `ZarrFiles`.
+    """Constants of all tasks that write; `alone` as in `Store.write`.
 
     `own` maps variables to the solver outputs that they are, `derived` are computed from outputs, `numbers` have few
     numbers a window.
     """
 
-    files: Any
+    store: Store
     own: Mapping[str, str]
     derived: tuple[str, ...]
     numbers: frozenset[str]
@@ -51,7 +51,7 @@ def _store_windows(write: _Write, begin: int, solved: BatchResult, arrays: Seque
     values = {name: solved.arrays[output] for name, output in write.own.items()}
     values.update(zip(write.derived, arrays, strict=True))
     numbers = {name: values.pop(name) for name in write.numbers}
-    files, chunk = write.files.write(begin, values, alone=write.alone)
+    files, chunk = write.store.write(begin, values, alone=write.alone)
     return WriteRecord(begin, numbers, solved.failures, solved.arrays[_FRAMES], files, chunk)
 
 
@@ -74,14 +74,14 @@ def _digests(solved: BatchResult) -> NDArray[Any]:
     return solved.arrays[_FRAMES]
 
 
-def _solve_unless_noted(files: Any, begin: int, end: int, work: Work, part: Batch, *rest: Any) -> BatchResult:
+def _solve_unless_noted(store: Store, begin: int, end: int, work: Work, part: Batch, *rest: Any) -> BatchResult:
     """Solve a part of a batch; if the store already has the batch, only read what the next window takes over.
 
     States in the memory of a lost worker would make dask solve their chain again from its beginning.
     """
-    if not files.is_noted(begin, end):
+    if not store.is_noted(begin, end):
         return _solve_and_identify(work, part, *rest)
-    last = files.read(part.end - 1, [*work.carried, "status"])
+    last = store.read(part.end - 1, [*work.carried, "status"])
     return BatchResult({name: values[None] for name, values in last.items()})
 
 
@@ -99,12 +99,12 @@ def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int
     return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
-def _stored_state(files: Any, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
-    return last_fields(files.read(window, names), frames, status)
+def _stored_state(store: Store, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
+    return last_fields(store.read(window, names), frames, status)
 
 
 def stored_cycle_states(
-    deferred: LazyTasks, files: Any, states: NDArray[np.int8], wanted: Sequence[int]
+    deferred: LazyTasks, store: Store, states: NDArray[np.int8], wanted: Sequence[int]
 ) -> dict[str, Any]:
     """Tasks that read cycle states of stored windows, by the key of the solving task that each replaces.
 
@@ -121,14 +121,14 @@ def stored_cycle_states(
             tasks[key] = None
         else:
             frames = int((before.frames[-1] >= 0).sum())
-            tasks[key] = (_stored_state, files, window, list(deferred.work.carried), frames, status)
+            tasks[key] = (_stored_state, store, window, list(deferred.work.carried), frames, status)
     return tasks
 
 
 def write_tasks(
     analysis: xr.Dataset,
     deferred: LazyTasks,
-    files: Any,
+    store: Store,
     wanted: Sequence[int],
     *,
     alone: bool,
@@ -136,7 +136,7 @@ def write_tasks(
 ) -> tuple[dict[Any, Any], dict[str, Batch]]:
     """Return the graph of the wanted batches of a lazy analysis, and batches by the keys of tasks that write them.
 
-    A task returns a `WriteRecord`. `alone` as in `ZarrFiles`, `cycle_states` from `stored_cycle_states`.
+    A task returns a `WriteRecord`. `alone` as in `Store.write`, `cycle_states` from `stored_cycle_states`.
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
@@ -155,7 +155,7 @@ def write_tasks(
             derived[name] = array if array.chunks == whole else array.rechunk(whole)
     numbers = frozenset(name for name in names if few_numbers(analysis[name]))
     # Functions inside tasks have names for the dashboard, which objects that can be called have not.
-    write = partial(_store_windows, _Write(files, own, tuple(derived), numbers, alone))
+    write = partial(_store_windows, _Write(store, own, tuple(derived), numbers, alone))
     layer: dict[Any, Any] = {}
     tasks = {}
     for index in wanted:
@@ -174,7 +174,7 @@ def write_tasks(
         if isinstance(task, tuple) and task[0] is solve_task:
             if deferred.work.carried and not alone:
                 batch = deferred.batches[bisect_right(ends, task[2].begin)]
-                needed[key] = (_solve_unless_noted, files, batch.begin, batch.end, *task[1:])
+                needed[key] = (_solve_unless_noted, store, batch.begin, batch.end, *task[1:])
             else:
                 needed[key] = (_solve_and_identify, *task[1:])
     return dict(optimize(needed, list(tasks))), tasks

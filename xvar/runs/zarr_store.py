@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,35 @@ class ZarrStore(Store):
             sync_all((self.place / path for path in state.static), self.place)
             append(self.journal, header(manifest, state.static))
 
-    def files(self) -> ZarrFiles:  # noqa: D102  (see Store)
-        return ZarrFiles(str(self.place))
+    def write(  # noqa: D102  (see Store)
+        self, begin: int, fields: Fields, *, alone: bool = False
+    ) -> tuple[dict[str, int | None], tuple[int, int]]:
+        store, files, chunk = self.place, {}, (begin, begin)
+        with disk_errors(store):
+            for name, values in fields.items():
+                array = _open(store, name)
+                end, size = begin + len(values), array.chunks[0]
+                first = begin // size * size
+                chunk = first, min(first + size, array.shape[0])
+                if not alone and (begin, end) != chunk:
+                    raise InputError(
+                        code="cut-chunk",
+                        variable=name,
+                        dimension="window",
+                        found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",
+                        expected="the windows of one chunk: two writers in it would undo each other's work",
+                        fix=f"begin and end at multiples of {size}",
+                    )
+                array[begin:end] = values
+                files[_chunk_path(store, name, first // size, array.ndim)] = 0
+            sync_all((store / path for path in files), store)
+            return {path: checksum(store / path) for path in files}, chunk
+
+    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: D102  (see Store)
+        return {name: np.asarray(_open(self.place, name, mode="r")[window]) for name in names}
+
+    def is_noted(self, begin: int, end: int) -> bool:  # noqa: D102  (see Store)
+        return bool((_open(self.place, "status", mode="r")[begin:end] != Status.NOT_RUN).all())
 
     def commit(self, records: Sequence[WriteRecord], state: State) -> None:  # noqa: D102  (see Store)
         super().commit(records, state)
@@ -172,50 +198,6 @@ def _check_fill(draft: Path, name: str, fill: float, version: int) -> None:
         array[:] = 0
     elif have is None or not (np.isnan(have) if np.isnan(fill) else have == fill):
         raise StoreError(f"{draft}: {name} has the fill value {have}, not {fill}; a newer xarray sets it")
-
-
-@dataclass(frozen=True)
-class ZarrFiles:
-    """Chunks of the Zarr store at `path`: the fields of each batch have their own, which workers write and read."""
-
-    path: str
-
-    def write(
-        self, begin: int, fields: Fields, *, alone: bool = False
-    ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        """Write fields (window, ...) from window `begin`; return checksums and windows (begin, end) of the chunks.
-
-        InputError if the windows do not fill whole chunks, unless no other writer is at work (`alone`); StoreError if
-        the disk refuses.
-        """
-        store, files, chunk = Path(self.path), {}, (begin, begin)
-        with disk_errors(store):
-            for name, values in fields.items():
-                array = _open(store, name)
-                end, size = begin + len(values), array.chunks[0]
-                first = begin // size * size
-                chunk = first, min(first + size, array.shape[0])
-                if not alone and (begin, end) != chunk:
-                    raise InputError(
-                        code="cut-chunk",
-                        variable=name,
-                        dimension="window",
-                        found=f"windows {begin} to {end - 1}, which cut through chunks of {size}",
-                        expected="the windows of one chunk: two writers in it would undo each other's work",
-                        fix=f"begin and end at multiples of {size}",
-                    )
-                array[begin:end] = values
-                files[_chunk_path(store, name, first // size, array.ndim)] = 0
-            sync_all((store / path for path in files), store)
-            return {path: checksum(store / path) for path in files}, chunk
-
-    def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return variables of one window."""
-        return {name: np.asarray(_open(Path(self.path), name, mode="r")[window]) for name in names}
-
-    def is_noted(self, begin: int, end: int) -> bool:
-        """Return True if the run has noted windows as done, and asks for them no more."""
-        return bool((_open(Path(self.path), "status", mode="r")[begin:end] != Status.NOT_RUN).all())
 
 
 def _chunk_path(store: Path, name: str, index: int, dimensions: int) -> str:
