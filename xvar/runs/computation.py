@@ -227,8 +227,8 @@ class Computation:
                     batch = batches.pop(future)
                     if states[future] == "cancelled":  # this says nothing of its windows
                         raise processes.WorkerError(
-                            f"the cluster let go of {batch.name(0)} and what follows: it was closed, lost, or told to"
-                            " cancel. What is done is kept, and the same command computes the rest"
+                            f"the cluster cancelled {batch.name(0)} and what follows: it was closed, or its connection"
+                            " was lost. What is done is kept, and the same command computes the rest"
                         )
                     error = future.exception()
                     if isinstance(error, KilledWorker):
