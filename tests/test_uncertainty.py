@@ -235,3 +235,13 @@ def test_more_evaluations_hardly_change_the_errors() -> None:
     one, other = (np.sqrt((part["u_std"].values[:, -1] ** 2).mean()) for part in (analysis("image_motion"), tight))
     assert one == pytest.approx(other, rel=0.1)
     assert Sampling(solves=3).members == 6
+
+
+@pytest.mark.filterwarnings("ignore::xvar.errors.InputWarning")
+def test_currents_that_nothing_shows_have_the_error_of_the_prior() -> None:
+    images = sea()
+    images["temperature"][:, :, 16:] = np.nan  # for four correlation lengths
+    std = images.var4d.assimilate(uncertainty="posterior", samples=4)["u_std"].values[0, -1]
+    seen, unseen = (np.sqrt((part**2).mean()) for part in (std[4:-4, 4:12], std[4:-4, 32:44]))
+    assert unseen == pytest.approx(0.6, rel=0.35)  # of B at a point; the seen part knows the mean
+    assert seen < 0.5 * unseen
