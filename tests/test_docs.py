@@ -6,16 +6,19 @@ import importlib.util
 import pathlib
 import pkgutil
 import re
+import shlex
 import sys
 import types
 from collections.abc import Iterator
 
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 import xvar
 from tests import options
 from xvar.cf.metadata import STATUS
+from xvar.cli import application
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -65,6 +68,14 @@ def test_the_tutorial_of_ensembles_runs_as_written(page) -> None:
     assert (abs(page.scores["spread_over_error"] - 1) < 0.3).all()  # "near 1"
     sharp, mean = page.errors
     assert mean < sharp  # "the least squared error"
+    assert page.heavy.sizes["lead_time"] == 3
+    page.radar.to_netcdf("radar.nc")
+    (commands,) = blocks("docs/tutorials/ensembles.md", "sh")
+    for command in commands.splitlines():
+        done = CliRunner().invoke(application, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+    for name in ("probability.png", "fan.png"):
+        assert pathlib.Path(name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_page_on_uncertainty_runs_as_written(page) -> None:

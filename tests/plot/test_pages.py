@@ -35,10 +35,13 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_page_on_pictures_runs_as_written(folder) -> None:
+    from matplotlib import pyplot
+
     names: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/pictures.md").read_text(encoding="utf-8"), re.DOTALL)
     for code in blocks:
         exec(code, names)
+        pyplot.close("all")
     assert (folder / "storm.gif").read_bytes().startswith(b"GIF89a")
 
 
@@ -81,6 +84,7 @@ def test_pictures_from_the_shell(folder) -> None:
         ("plot analysis.nc -o a.png --part mean", "--part steady"),
         ("plot analysis.nc -o a.png --kind residual", "save=('residual',)"),
         ("plot analysis.nc -o a.png --kind cost_history", "save=('cost_history',)"),
+        ("plot analysis.nc radar.nc -o a.png --kind motion", "that of forecast or fan"),
         ("plot radar.nc -o a.png", "xvar_configuration"),
         ("animate analysis.nc -o film.avi", "a name that ends in .gif"),
         ("animate analysis.nc -o film.gif --window 7", "one of the 2"),

@@ -48,7 +48,7 @@ def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
     >>> list(forecast.var4d.probability(above=5).data_vars)
     ['probability_of_rain_above_threshold']
     """
-    configuration = _with_members(data)
+    configuration = with_members(data)
     name = configuration.variable
     members = data[name]
     faults = Faults()
@@ -86,7 +86,7 @@ def quantiles(data: xr.Dataset, levels: Sequence[float] = (0.1, 0.5, 0.9)) -> xr
     InputError
         If `data` has no members, or a level is no number from 0 to 1.
     """
-    name = _with_members(data).variable
+    name = with_members(data).variable
     chosen = np.atleast_1d(np.asarray(levels))
     if chosen.ndim != 1 or chosen.dtype.kind not in "iuf" or not ((chosen >= 0) & (chosen <= 1)).all():
         fix = "levels=(0.1, 0.5, 0.9)"
@@ -138,7 +138,7 @@ def accumulation(data: xr.Dataset) -> xr.Dataset:
     return to_cf(result, data, action=f'accumulation("{name}")')
 
 
-def _with_members(data: xr.Dataset) -> Configuration:
+def with_members(data: xr.Dataset) -> Configuration:
     """Return the configuration of a forecast with members."""
     configuration = configuration_of(data, "lead_time", "{variable}", output="forecast")
     name = configuration.variable

@@ -28,8 +28,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "cost": (),
     "cost_history": ("window",),
     "forecast": ("window",),
+    "fan": ("window", "point"),
+    "probability": ("above", "window", "lead_time"),
+    "stamps": ("window", "lead_time"),
     "skill": ("score",),
+    "rank_histogram": (),
+    "reliability": ("lead_time",),
 }
+WITH_TRUTH = ("forecast", "fan")
 DOTS = 130  # per inch
 FILMS = (".gif", ".mp4")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
@@ -57,7 +63,12 @@ def plot(
     window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
     col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
     variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
-    score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, ...")] = None,
+    score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, spread, ...")] = None,
+    above: Annotated[float | None, typer.Option(help="Threshold of a probability, in mm/h for rain.")] = None,
+    point: Annotated[
+        tuple[float, float] | None, typer.Option(metavar="Y X", help="Of a fan: coordinates of the file.")
+    ] = None,
+    lead_time: Annotated[int | None, typer.Option(help="Which lead time, counted from 0; -1 is the last.")] = None,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -66,14 +77,15 @@ def plot(
     if kind not in KINDS:
         raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
     options = stated(style=style, part=part, window=window, col=col, variable=variable, score=score)
+    options |= stated(above=above, point=point, lead_time=lead_time)
     for name in options:
         if name not in KINDS[kind]:
-            known = ", ".join(f"--{option}" for option in KINDS[kind]) or "none"
-            found = f"--{name} of a picture of kind {kind}"
+            known = ", ".join(f"--{option.replace('_', '-')}" for option in KINDS[kind]) or "none"
+            found = f"--{name.replace('_', '-')} of a picture of kind {kind}"
             raise InputError(Fault(found, f"its options: {known}", "leave it out", code="option-misplaced"))
-    if truth and kind != "forecast":
+    if truth and kind not in WITH_TRUTH:
         found = f"an observed record beside --kind {kind}"
-        raise InputError(Fault(found, "that of a forecast", "--kind forecast", code="option-misplaced"))
+        raise InputError(Fault(found, f"that of {' or '.join(WITH_TRUTH)}", "--kind forecast", code="option-misplaced"))
     check_target(output, overwrite=overwrite, suffixes=PICTURES, usual=", ".join(PICTURES))
     with _both(source, truth, trusted=trusted) as (data, observed):
         made = getattr(data.var4d.plot, kind)(*([] if observed is None else [observed]), **options)
@@ -94,6 +106,10 @@ def animate(
     lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
     part: Part = None,
     window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
+    member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
+    above: Annotated[
+        float | None, typer.Option(help="Threshold in mm/h: of an ensemble, the probability of as much or more.")
+    ] = None,
     frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
@@ -105,7 +121,8 @@ def animate(
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)
     with _both(source, truth, trusted=trusted) as (data, observed):
-        film = animation(data, observed, window=window, lead=lead, **stated(part=part))
+        options = stated(part=part, above=above)
+        film = animation(data, observed, window=window, lead=lead, member=member, **options)
         write_animation(film, output, frames_per_second=frames_per_second)
     note(output)
 
@@ -114,6 +131,9 @@ def view(
     analysis: Analysis,
     truth: Truth = None,
     part: Part = None,
+    members: Annotated[
+        int | None, typer.Option(help="Of rain: members of the forecast, whose probabilities can be chosen.")
+    ] = None,
     port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     trusted: Trusted = False,
@@ -126,5 +146,5 @@ def view(
     from xvar.plot.page import serve
 
     with _both(analysis, truth, trusted=trusted) as (data, observed):
-        options = stated(part=part)
+        options = stated(part=part, members=members)
         serve(data, observed, port=port, browser=browser, say=lambda text: say(f"{text} (Ctrl-C ends)"), **options)

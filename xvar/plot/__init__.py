@@ -13,6 +13,7 @@ import xarray as xr
 
 from xvar.plot.animation import animation, check_film, write_animation
 from xvar.plot.diagnostics import cost, cost_history, skill
+from xvar.plot.ensembles import fan, probability, rank_histogram, reliability, stamps
 from xvar.plot.fields import field, forcing, increment, innovation, residual
 from xvar.plot.forecasts import forecast
 from xvar.plot.motion import motion
@@ -26,14 +27,19 @@ __all__ = [
     "check_film",
     "cost",
     "cost_history",
+    "fan",
     "field",
     "forcing",
     "forecast",
     "increment",
     "innovation",
     "motion",
+    "probability",
+    "rank_histogram",
+    "reliability",
     "residual",
     "skill",
+    "stamps",
     "write_animation",
 ]
 
@@ -70,6 +76,11 @@ class Plot:
     cost_history = _method(cost_history)
     forecast = _method(forecast)
     animation = _method(animation)
+    fan = _method(fan)
+    probability = _method(probability)
+    stamps = _method(stamps)
+    rank_histogram = _method(rank_histogram)
+    reliability = _method(reliability)
 
     def skill(self, scores: xr.Dataset | None = None, **options: Any) -> Axes:
         """Draw a score against lead time, see `xvar.plot.skill`; by default of the Dataset itself."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from xvar.analysis.forecast import forecast as extrapolate
 from xvar.analysis.motion import SHOWN, Part, motion_of
 from xvar.analysis.outputs import configuration_of
+from xvar.analysis.probability import probability
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
 from xvar.plot.canvas import Canvas, make_canvas, new_figure
-from xvar.plot.colours import field_scale
+from xvar.plot.colours import field_scale, in_symbols, probability_scale
 from xvar.plot.facets import check_index, select
 from xvar.plot.forecasts import observed_at
 from xvar.plot.times import last_step, lead_label, moment, seconds_of
@@ -53,6 +54,7 @@ def animation(
     *,
     window: int = -1,
     member: int = 0,
+    above: float | None = None,
     lead: Any = None,
     part: Part = SHOWN,
     milliseconds: int = 400,
@@ -71,6 +73,8 @@ def animation(
         Index of the window.
     member : int
         Index of the member of an ensemble.
+    above : float, optional
+        Threshold in mm h-1: of a forecast with members the probability of as much or more is shown.
     lead : duration, optional
         Length of the forecast from an analysis, such as "30min". Default: the length of the window.
     part : {"steady", "total"}
@@ -95,17 +99,26 @@ def animation(
     configuration = configuration_of(data, "{variable}", "lead_time" if "lead_time" in data.dims else "step")
     name = configuration.variable
     index = check_index(window, "window", data.sizes.get("window", 1))
-    data = select(data, "member", member)
+    if above is not None:
+        product = probability(data, float(above))
+        (chance,) = product.data_vars.values()
+        units = in_symbols(product["threshold"].attrs.get("units", ""))
+        data = data.assign({name: chance.drop_vars("threshold").assign_attrs(data[name].attrs)})
+    data = select(data, "member", member if above is None else 0)
     canvas = make_canvas(data[name], data, configuration)
     film = make_film(data.isel({"window": [index]}, missing_dims="ignore"), truth, configuration, canvas, lead, part)
     columns = [film.values] if film.observed is None else [film.observed, film.values]
-    scale = field_scale(columns, data[name], configuration)
+    scales = [field_scale(columns, data[name], configuration)] * len(columns)
+    if above is not None:
+        scales[-1] = probability_scale(f"probability of {above:g} {units} or more")
     if figure is None:
         width, height = canvas.panel_size(SIDE)
-        figure = new_figure(figsize=(width * len(columns) + 1.5, height + 1.0))
+        figure = new_figure(
+            figsize=(width * len(columns) + (1.5 if above is None else 1.5 * len(columns)), height + 1.0)
+        )
     drawn = figure.subplots(1, len(columns), squeeze=False, subplot_kw=canvas.subplot)[0]
     meshes = []
-    for ax, values in zip(drawn, columns, strict=True):
+    for ax, values, scale in zip(drawn, columns, scales, strict=True):
         canvas.prepare(ax, left=ax is drawn[0])
         if film.motion is not None:
             moving = np.isfinite(film.motion[0])
@@ -115,7 +128,10 @@ def animation(
         typical = typical_speed([film.motion])
         arrows = draw_arrows(drawn[-1], canvas, *film.motion, typical, count=14)
         draw_key(drawn[-1], arrows, typical, "m/s")
-    figure.colorbar(meshes[-1], ax=list(drawn), label=scale.label, shrink=0.85, **scale.bar)
+    for mesh, scale, beside in zip(meshes, scales, drawn, strict=True):
+        if above is not None or mesh is meshes[-1]:
+            place = beside if above is not None else list(drawn)
+            figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)
     heading = figure.suptitle("", fontsize=11)
     titles = [ax.set_title("", loc="left", fontsize=10) for ax in drawn]
     absent = drawn[0].text(0.5, 0.5, "", transform=drawn[0].transAxes, ha="center", color="0.4")
@@ -126,7 +142,7 @@ def animation(
             titles[0].set_text("observed")
             absent.set_text("" if np.isfinite(film.observed[frame]).any() else "not observed")
         titles[-1].set_text(film.caption(frame))
-        for mesh, values in zip(meshes, columns, strict=True):
+        for mesh, values, scale in zip(meshes, columns, scales, strict=True):
             mesh.set_array(values[frame] * scale.factor)
         return [*meshes, *titles, heading, absent]
 

@@ -87,6 +87,17 @@ def difference_scale(fields: Iterable[NDArray[Any]], label: str, factor: float =
     return Scale(factor, label, style, {"extend": "both"})
 
 
+def probability_scale(label: str) -> Scale:
+    """Return a scale in classes of a tenth; a probability below a twentieth is white."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    bounds = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    colours = _colour_map("", "YlGnBu")(np.linspace(0.1, 1, len(bounds) - 1))
+    shown = ListedColormap(colours).with_extremes(under=DRY)
+    style = {"cmap": shown, "norm": BoundaryNorm(bounds, shown.N)}
+    return Scale(1.0, label, style, {"ticks": bounds, "format": "%g", "spacing": "uniform", "extend": "min"})
+
+
 def speed_scale(speeds: Iterable[NDArray[Any]], label: str) -> Scale:
     """Return a scale for fields that begin at zero."""
     values = known(speeds)

@@ -56,7 +56,7 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
             words = f"{_words(name, 'cost_')}, at the {label}"
             ax.bar(windows + shift, heights, 0.38, bottom=below, label=words, **style)
             below += heights
-    ax.set_xticks(_thinned(windows))
+    ax.set_xticks(thinned(windows))
     ax.set(xlabel="window", ylabel="cost function J", title="terms of the cost function")
     ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.legend(fontsize="small", frameon=False, loc="upper center", ncols=2)
@@ -128,14 +128,14 @@ def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) 
 
 
 def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) -> Axes:
-    """Draw a score against lead time, persistence dashed.
+    """Draw a score against lead time, persistence dashed; beside the spread of an ensemble the error of its mean.
 
     Parameters
     ----------
     scores : Dataset
         Scores of a forecast, as ``verify`` returns them.
     score : str
-        Name of the score: "rmse", "csi", "fss", "bias", ...; those of events have a line for each threshold.
+        Name of the score: "rmse", "csi", "fss", "bias", "spread", ...; those of events have a line for each threshold.
     ax : matplotlib Axes, optional
         Axes to draw in.
 
@@ -148,36 +148,51 @@ def skill(scores: xr.Dataset, *, score: str = "rmse", ax: Axes | None = None) ->
     InputError
         If there is no such score by lead time.
     """
-    if score not in scores or "lead_time" not in scores[score].dims:
-        known = ", ".join(repr(str(name)) for name, part in scores.items() if part.dims[:1] == ("lead_time",)) or "none"
+    by_lead = ({"lead_time"}, {"lead_time", "threshold"})
+    if score not in scores or set(scores[score].dims) not in by_lead:
+        known = ", ".join(repr(str(name)) for name, part in scores.items() if set(part.dims) in by_lead) or "none"
         fix = "scores = forecast.var4d.verify(truth)"
         raise InputError(Fault(f"no score {score!r} by lead time", f"one of {known}", fix, code="unknown-score"))
     ax = own_axes(ax)
-    array, persistence = scores[score], scores.get(f"{score}_persistence")
-    seconds = seconds_of(scores["lead_time"])
-    length, unit = unit_of_time(float(seconds.max(initial=0.0)))
-    times = seconds / length
+    error, own = ("rmse", "spread") if score == "spread" else (f"{score}_persistence", "forecast")
+    other = "error of the ensemble mean" if score == "spread" else "persistence"
+    array, beside = scores[score], scores.get(error)
+    times = lead_axis(ax, scores)
     dashed: dict[str, Any] = {"linestyle": "--", "marker": "s", "markersize": 4}
     by_threshold = "threshold" in array.dims
     for number, threshold in enumerate(scores["threshold"].values if by_threshold else [None]):
         at = {"threshold": number} if by_threshold else {}
-        label = f"at {threshold:g} {in_symbols(scores['threshold'].attrs.get('units', ''))}" if at else "forecast"
+        label = f"at {threshold:g} {in_symbols(scores['threshold'].attrs.get('units', ''))}" if at else own
         ax.plot(times, array.isel(at).values, marker="o", color=f"C{number}", label=label)
-        if persistence is not None:
-            ax.plot(times, persistence.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
-    if persistence is not None:
-        ax.plot([], [], color="0.4", label="persistence", **dashed)
+        if beside is not None:
+            ax.plot(times, beside.isel(at).values, color=f"C{number}" if at else "0.4", **dashed)
+    if beside is not None:
+        ax.plot([], [], color="0.4", label=other, **dashed)
     units = array.attrs.get("units", "1")
     name = score.upper() if len(score) <= 4 and score != "bias" else _words(score)
-    ax.set(xlabel=f"lead time ({unit})", ylabel=name if units == "1" else f"{name} ({in_symbols(units)})")
-    ax.set_title(str(array.attrs.get("long_name", score)).removesuffix(" above the threshold"), fontsize=11)
-    ax.set_xticks(_thinned(times))
-    if score in ("rmse", "mae"):
+    ax.set(ylabel=name if units == "1" else f"{name} ({in_symbols(units)})")
+    title = str(array.attrs.get("long_name", score)).removesuffix(" above the threshold")
+    ax.set_title("spread and error of the ensemble" if score == "spread" else title, fontsize=11)
+    if score in ("rmse", "mae", "spread", "crps"):
         ax.set_ylim(bottom=0)
     elif score in ("csi", "fss", "pod", "far"):
         ax.set_ylim(0, 1.02)
+    return finish_axes(ax)
+
+
+def lead_axis(ax: Axes, data: xr.Dataset) -> NDArray[np.float64]:
+    """Label the axis of lead times, and return them in its unit."""
+    seconds = seconds_of(data["lead_time"])
+    length, unit = unit_of_time(float(seconds.max(initial=0.0)))
+    ax.set_xlabel(f"lead time ({unit})")
+    ax.set_xticks(thinned(seconds / length))
+    return seconds / length
+
+
+def finish_axes(ax: Axes, loc: Any = "best") -> Axes:
+    """Add grid and legend."""
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small", edgecolor="none", framealpha=0.85)
+    ax.legend(fontsize="small", edgecolor="none", framealpha=0.85, loc=loc)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -186,6 +201,6 @@ def _words(name: str, prefix: str = "") -> str:
     return name.removeprefix(prefix).replace("_", " ")
 
 
-def _thinned(places: NDArray[Any]) -> NDArray[Any]:
+def thinned(places: NDArray[Any]) -> NDArray[Any]:
     """Return as many places as an axis has room to label."""
     return places[:: (places.size - 1) // TICKS + 1]

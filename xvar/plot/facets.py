@@ -127,6 +127,7 @@ def make_panels(
         axes.set_visible(axes in visible)
         if axes in visible:
             canvas.prepare(axes, left=column == 0, bottom=not below)
+            axes.tick_params(labelbottom=not below)
     return Panels(canvas, grid, shown)
 
 

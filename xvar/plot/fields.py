@@ -12,7 +12,7 @@ import xarray as xr
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, speed_scale
+from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, probability_scale, speed_scale
 from xvar.plot.facets import SIZE, Panels, make_panels
 from xvar.plot.times import lead_label, seconds_of, unit_of_time
 
@@ -75,13 +75,25 @@ def field(
     known = panels.canvas.moving(data) if "u" in data else None
     moving = [np.isfinite(part) if known is None else known for part in values]
     panels.images(values, _scale(array, values, configuration), moving)
-    title = fill(str(array.attrs.get("long_name", name.replace("_", " "))), 48)
-    panels.titles(title, _times(data, panels))
+    title = str(array.attrs.get("long_name", name.replace("_", " ")))
+    if "threshold" in data.coords and data["threshold"].ndim == 0:
+        threshold = data["threshold"]
+        limit = f"{float(threshold):g} {in_symbols(threshold.attrs.get('units', ''))}".replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
+        title = title.replace("the threshold", limit).replace("_", " ")
+    times = _times(data, panels)
+    if "member" in array.dims and len({index["member"] for _, index in panels.shown}) > 1 == len(set(times)):
+        title = f"{title}, {times[0]}"
+        times = [f"member {number}" for number in panels.values(data["member"])]
+    panels.titles(fill(title, 48), times)
     return panels.result
 
 
 def _scale(array: xr.DataArray, values: list[Any], configuration: Configuration) -> Scale:
     name, units = str(array.name), str(array.attrs.get("units", "1"))
+    if name.startswith("probability_of_"):
+        return probability_scale("probability")
     if not name.endswith(SIGNED):
         return field_scale(values, array, configuration)
     if configuration.kind == "rain" and name.endswith(("_innovation", "_residual")):

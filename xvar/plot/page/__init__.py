@@ -25,7 +25,12 @@ ADDRESS = "localhost"
 
 
 def make_server(
-    analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, part: Part = SHOWN, port: int = 0
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    *,
+    part: Part = SHOWN,
+    members: int | None = None,
+    port: int = 0,
 ) -> Server:
     """Make the server of a page, reachable from this machine only.
 
@@ -37,6 +42,8 @@ def make_server(
         The observed record. Default: the last frames of the windows, which the analysis holds.
     part : {"steady", "total"}
         Arrows of the steady motion, if the analysis has one, or of the total at each frame.
+    members : int, optional
+        Of an analysis of rain: members of the forecast, of which the page can show the probability of as much rain.
     port : int
         Port of the server; 0 for a free one.
 
@@ -55,7 +62,7 @@ def make_server(
     from bokeh.application.handlers.function import FunctionHandler
     from bokeh.server.server import Server
 
-    application = Application(FunctionHandler(view(analysis, truth, part=part)))
+    application = Application(FunctionHandler(view(analysis, truth, part=part, members=members)))
     try:
         # Other users of this machine reach the port, too: only the address that is printed has the token.
         return Server({"/": application}, address=ADDRESS, port=port, prefix=f"/{secrets.token_urlsafe(24)}")
@@ -64,7 +71,11 @@ def make_server(
 
 
 def view(
-    analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, *, part: Part = SHOWN
+    analysis: xr.Dataset,
+    truth: xr.Dataset | xr.DataArray | None = None,
+    *,
+    part: Part = SHOWN,
+    members: int | None = None,
 ) -> Callable[[Document], None]:
     """Return a function that fills a document of Bokeh; in a notebook ``bokeh.io.show(view(analysis))`` shows it.
 
@@ -72,7 +83,7 @@ def view(
     """
     from xvar.plot.page.page import make_document
 
-    record = Record(analysis, truth, part)
+    record = Record(analysis, truth, part, members)
     return lambda document: make_document(document, record)
 
 
@@ -81,12 +92,13 @@ def serve(
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
     part: Part = SHOWN,
+    members: int | None = None,
     port: int = 0,
     browser: bool = True,
     say: Callable[[str], object] | None = None,
 ) -> None:
     """Serve the page of `make_server` until interrupted; `say` is called with the address."""
-    server = make_server(analysis, truth, part=part, port=port)
+    server = make_server(analysis, truth, part=part, members=members, port=port)
     server.start()
     address = f"http://{ADDRESS}:{server.port}{server.prefix}/"
     if say is not None:

@@ -30,16 +30,27 @@ class Shown:
     film: Film
     arrows: list[dict[str, NDArray[np.float64]]]  # tails x, y and heads x_end, y_end on the canvas, speed in m/s
     scores: xr.Dataset | None
+    members: NDArray[Any] | None = None  # (member, lead, y, x), of the frames after the window
+
+    def probability(self, frame: int, limit: float) -> NDArray[Any]:
+        """Return the share of members at or above a limit (y, x), in a frame of the analysis 0 or 1."""
+        known, lead = self.film.values[frame], frame - int((self.film.leads <= 0).sum())
+        values = known[None] if self.members is None or lead < 0 else self.members[:, lead]
+        return np.where(np.isfinite(known), (values >= limit).mean(axis=0), np.nan)
 
 
 class Record:
     """An analysis and the observed record, by default the last frames of its windows; only shown windows are computed.
 
-    Raise InputError if it is no analysis, or the truth does not fit it.
+    Raise InputError if it is no analysis, the truth does not fit it, or it can have no such number of members.
     """
 
     def __init__(
-        self, analysis: xr.Dataset, truth: xr.Dataset | xr.DataArray | None = None, part: Part = SHOWN
+        self,
+        analysis: xr.Dataset,
+        truth: xr.Dataset | xr.DataArray | None = None,
+        part: Part = SHOWN,
+        members: int | None = None,
     ) -> None:
         self.configuration = configuration_of(analysis, "{variable}", "u", "v", "{variable}_observed")
         name = self.name = self.configuration.variable
@@ -49,6 +60,10 @@ class Record:
         self.windows = self.analysis.sizes["window"]
         self.canvas = make_canvas(self.analysis["u"], analysis, self.configuration)
         self.moving = self.canvas.moving(analysis)
+        self.members = members
+        if members is not None:  # lazy: checked, not computed
+            frame = np.timedelta64(round(self.configuration.frame * 1e9), "ns")
+            forecast(self.analysis.isel(window=[0]).chunk(), frame, members=members)
         self.truth = observed_frames(self.analysis, name) if truth is None else truth
         some = np.unique(np.linspace(0, self.windows - 1, SEVERAL).round().astype(int))
         observed = self.analysis[f"{name}_observed"]
@@ -63,7 +78,11 @@ class Record:
         typical = typical_speed(pairs)
         last = int((film.leads <= 0).sum()) - 1
         arrows = [self._arrows(pairs[min(frame, last)], typical) for frame in range(len(film.times))]
-        return Shown(film, arrows, self._scores(one, film))
+        members = None
+        if self.members is not None:
+            ahead = forecast(one, _length(film), members=self.members)[self.name].isel(window=0)
+            members = ahead.transpose("member", "lead_time", *self.canvas.dims).values
+        return Shown(film, arrows, self._scores(one, film), members)
 
     def _arrows(self, pair: Pair, typical: float) -> dict[str, NDArray[np.float64]]:
         *places, u, v, distance = coarsen(self.canvas.y, self.canvas.x, *pair, self.canvas, ARROWS)
@@ -74,12 +93,17 @@ class Record:
         return {name: values[speed > 0] for name, values in arrows.items()}
 
     def _scores(self, one: xr.Dataset, film: Film) -> xr.Dataset | None:
-        analysed = film.times[film.leads <= 0]
         try:
-            scores = verify(forecast(one, analysed[-1] - analysed[0]), self.truth)
+            scores = verify(forecast(one, _length(film)), self.truth)
         except InputError:  # no frame in common
             return None
         return scores if scores["rmse"].notnull().any() else None
+
+
+def _length(film: Film) -> Any:
+    """Return the length of the window, and of its forecast."""
+    analysed = film.times[film.leads <= 0]
+    return analysed[-1] - analysed[0]
 
 
 def observed_frames(analysis: xr.Dataset, name: str) -> xr.DataArray:

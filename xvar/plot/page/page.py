@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xvar.errors import printable
 from xvar.plot.canvas import HIDDEN, LAND, edges
+from xvar.plot.colours import RATES, Scale, probability_scale
 from xvar.plot.page.frames import Record, Shown
 from xvar.plot.times import moment, seconds_of, unit_of_time
 
@@ -24,18 +25,21 @@ LEGEND = (
     "trajectory comes from outside the grid are left out. Right: error by lead time, beside persistence. Dark "
     "grey is never known."
 )
+FORECAST = "forecast"
 
 
 def make_document(document: Document, record: Record) -> None:
     """Put the page into the document of one visitor, with sliders of its own."""
     from bokeh.layouts import column, row
-    from bokeh.models import Div, Slider, Toggle
+    from bokeh.models import Div, Select, Slider, Toggle
 
     page = _Pictures(record)
     wide: dict[str, Any] = {"step": 1, "start": 0, "value": 0, "sizing_mode": "stretch_width"}
     time = Slider(end=max(page.frames - 1, 1), title="frame", name="time", **wide)
     several = record.windows > 1
     window = Slider(end=max(record.windows - 1, 1), title="window", name="window", visible=several, **wide)
+    events = {f"probability of {limit:g} mm/h or more": limit for limit in RATES}
+    event = Select(options=[FORECAST, *events], value=FORECAST, name="event", visible=record.members is not None)
     play = Toggle(label="Play", width=70, name="play")
     heading = Div(name="heading", sizing_mode="stretch_width")
 
@@ -49,6 +53,10 @@ def make_document(document: Document, record: Record) -> None:
     def choose(index: int) -> None:
         page.choose(index)
         time.update(end=max(page.frames - 1, 1), value=min(int(time.value), page.frames - 1))
+        show()
+
+    def switch(text: str) -> None:
+        page.switch(events.get(text))
         show()
 
     def advance() -> None:
@@ -66,10 +74,11 @@ def make_document(document: Document, record: Record) -> None:
     time.on_change("value", lambda _name, _old, _new: show())
     # Throttled: a window is computed when the slider is released, not at each position that it passes.
     window.on_change("value_throttled", lambda _name, _old, new: choose(int(new)))
+    event.on_change("value", lambda _name, _old, new: switch(str(new)))
     play.on_change("active", toggle)
     show()
     document.title = f"xvar: {record.name}"
-    controls = row(play, time, window, sizing_mode="stretch_width")
+    controls = row(play, time, window, event, sizing_mode="stretch_width")
     pictures = row(page.observed, page.analysed, page.skill, styles={"flex-wrap": "wrap", "width": "100%"})
     document.add_root(column(heading, controls, pictures, Div(text=LEGEND), sizing_mode="stretch_width"))
 
@@ -82,8 +91,10 @@ class _Pictures:
 
         self.record = record
         self.shown: Shown = record.window(0)
-        self.mapper, self.ticks = _mapper(record)
-        self.images = [ColumnDataSource({"image": [], "values": []}) for _ in range(2)]
+        self.chance = probability_scale("probability")
+        self.limit: float | None = None  # mm/h, of the probability that is shown
+        self.images = [ColumnDataSource({"image": [], "values": []}) for _ in range(3)]
+        self.layers: list[tuple[Any, Any]] = []  # image and colour bar of the forecast and of the probability
         self.arrows = ColumnDataSource({"x": [], "y": [], "x_end": [], "y_end": [], "speed": []})
         self.scores = ColumnDataSource({"lead": [], "forecast": [], "persistence": []})
         self.observed = self._map(0, "observed")
@@ -102,13 +113,24 @@ class _Pictures:
         self.shown = self.record.window(index)
         self._fill_scores()
 
+    def switch(self, limit: float | None) -> None:
+        """Show the probability of so many mm/h or more, or the forecast."""
+        self.limit = limit
+        for layer, visible in zip(self.layers, (limit is None, limit is not None), strict=False):
+            for part in layer:
+                part.visible = visible
+
     def show(self, frame: int) -> None:
         """Show another frame of the window."""
         film = self.shown.film
         known = np.full(film.values.shape[1:], np.nan) if film.observed is None else film.observed[frame]
-        for source, values in zip(self.images, (known, film.values[frame]), strict=True):
-            scaled = _upward(self.record, values * self.record.scale.factor).astype("float32")
-            source.data = {"image": [_classes(self.record, scaled)], "values": [scaled]}
+        scale = self.record.scale
+        fields = [(scale, known), (scale, film.values[frame])]
+        if self.limit is not None:
+            fields.append((self.chance, self.shown.probability(frame, self.limit / scale.factor)))
+        for source, (scale, values) in zip(self.images, fields, strict=False):
+            scaled = _upward(self.record, values * scale.factor).astype("float32")
+            source.data = {"image": [_classes(scale, scaled)], "values": [scaled]}
         self.arrows.data = dict(self.shown.arrows[frame])
         time = moment(film.times[frame])
         self.observed.title.text = f"observed, {time}" if np.isfinite(known).any() else "not observed at this time"
@@ -136,16 +158,23 @@ class _Pictures:
         moving = np.where(_upward(self.record, self.record.moving), 1.0, np.nan).astype("float32")
         hidden = LinearColorMapper(palette=[_grey(HIDDEN)], low=0, high=1, nan_color=TRANSPARENT)
         plane.image([moving], color_mapper=hidden, **corners)
-        image = plane.image("image", source=self.images[number], color_mapper=self.mapper, **corners)
         label = html.escape(printable(self.record.name))  # of a file, which may hold anything
-        plane.add_tools(HoverTool(renderers=[image], tooltips=[(label, "@values{0.00}")]))
-        if number == 1:
-            title = self.record.scale.label.replace("$^{-1}$", "⁻¹")  # without TeX
-            bar = ColorBar(color_mapper=self.mapper, title=title, orientation="horizontal", height=12, padding=2)
-            if self.ticks is not None:
-                bar.ticker = FixedTicker(ticks=list(self.ticks))
-                bar.major_label_overrides = {place: f"{value:g}" for place, value in self.ticks.items()}
-            plane.add_layout(bar, "below")
+        shown = [(self.record.scale, self.images[number], label)]
+        if number == 1 and self.record.members is not None:
+            shown.append((self.chance, self.images[2], "probability"))
+        for scale, source, words in shown:
+            mapper, ticks = _mapper(scale)
+            image = plane.image("image", source=source, color_mapper=mapper, name=words, **corners)
+            plane.add_tools(HoverTool(renderers=[image], tooltips=[(words, "@values{0.00}")]))
+            if number == 1:
+                title = scale.label.replace("$^{-1}$", "⁻¹")  # without TeX
+                bar = ColorBar(color_mapper=mapper, title=title, orientation="horizontal", height=12, padding=2)
+                if ticks is not None:
+                    bar.ticker = FixedTicker(ticks=list(ticks))
+                    bar.major_label_overrides = {place: f"{value:g}" for place, value in ticks.items()}
+                plane.add_layout(bar, "below")
+                self.layers.append((image, bar))
+        self.switch(self.limit)
         return plane
 
     def _draw_arrows(self, plane: Any) -> None:
@@ -190,25 +219,25 @@ def _plane(name: str, title: str, **options: Any) -> Any:
     return plane
 
 
-def _mapper(record: Record) -> tuple[Any, dict[float, float] | None]:
+def _mapper(scale: Scale) -> tuple[Any, dict[float, float] | None]:
     """Return the colours of the scale; if it has classes, their numbers with their lower limits."""
     from bokeh.models import LinearColorMapper
     from matplotlib.colors import to_hex
 
-    colours = record.scale.style["cmap"]
+    colours = scale.style["cmap"]
     palette = [to_hex(colours(number)) for number in range(colours.N)]
-    norm = record.scale.style.get("norm")
+    norm = scale.style.get("norm")
     if norm is None:
-        low, high = record.scale.style["vmin"], record.scale.style["vmax"]
+        low, high = scale.style["vmin"], scale.style["vmax"]
         return LinearColorMapper(palette=palette, low=low, high=max(high, low + 1e-6), nan_color=TRANSPARENT), None
     ticks = {float(number): float(limit) for number, limit in enumerate(norm.boundaries[:-1])}
     under = to_hex(colours.get_under())
     return LinearColorMapper(palette=palette, low=0, high=len(ticks), low_color=under, nan_color=TRANSPARENT), ticks
 
 
-def _classes(record: Record, values: NDArray[Any]) -> NDArray[Any]:
+def _classes(scale: Scale, values: NDArray[Any]) -> NDArray[Any]:
     """Return values as the colour mapper needs them: numbers of classes if the scale has classes."""
-    norm = record.scale.style.get("norm")
+    norm = scale.style.get("norm")
     if norm is None:
         return values
     numbers = np.digitize(values, norm.boundaries) - 0.5
