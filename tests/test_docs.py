@@ -193,7 +193,7 @@ def test_the_page_on_pysteps_runs_as_written(page, monkeypatch) -> None:
 
 def test_the_example_of_the_readme_runs(page) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
-    run(page, blocks("README.md")[:2])  # the third has data of the reader
+    run(page, blocks("README.md")[:3])  # the fourth has data of the reader
     assert "scores" in vars(page)
 
 
