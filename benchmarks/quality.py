@@ -21,8 +21,7 @@ from xvar.cf.kinds import Kind
 from xvar.cf.record import read_record
 from xvar.errors import Faults
 from xvar.quality.control import QualityControl
-from xvar.quality.rules import Rule, read_quality
-from xvar.quality.values import Screen
+from xvar.quality.rules import Rule, Screen, read_quality
 
 Array = NDArray[Any]
 

@@ -190,5 +190,5 @@ def test_corrupted_files(tmp_path, tried) -> None:
 def test_corrupted_files_for_long(tmp_path, tried) -> None:
     pytest.importorskip("zarr", minversion="3.0")
     counts = fuzz(tmp_path, tried, range(1000, 3000))
-    # netCDF-C goes around in circles on some broken headers of the classic format: xvar.io.classic reads them first.
+    # netCDF-C goes around in circles on some broken headers of the classic format: xvar.io.netcdf reads them first.
     assert not counts.get("crashed", 0) + counts.get("hung", 0), counts

@@ -18,7 +18,7 @@ from xvar.cf.times import parse_duration
 from xvar.cf.units import convert, spelled
 from xvar.errors import AnalysisWarning, Faults, InputError, InputWarning
 from xvar.plan.bridge import Bridge
-from xvar.quality.values import Screen, fill_value, undeclared_fill
+from xvar.quality.rules import Screen, fill_value, undeclared_fill
 
 # Each example is an analysis or two: a quarter of what other properties get, 10 800 in all in the thorough profile.
 quick = settings(max_examples=settings.default.max_examples // 4, suppress_health_check=[HealthCheck.too_slow])

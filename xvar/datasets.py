@@ -180,25 +180,17 @@ def _velocity_names(truth: xr.Dataset, velocity: Pair | None, faults: Faults) ->
     for pair in VELOCITIES if velocity is None else (velocity,):
         if all(name in truth for name in pair):
             return pair
-    faults.add(
-        code="no-velocity",
-        found=f"the variables {', '.join(map(str, truth.data_vars)) or 'none'}",
-        expected="two components of a velocity" if velocity is None else f"{velocity[0]!r} and {velocity[1]!r}",
-        fix='velocity=("name along x", "name along y")',
-    )
+    found = f"the variables {', '.join(map(str, truth.data_vars)) or 'none'}"
+    expected = "two components of a velocity" if velocity is None else f"{velocity[0]!r} and {velocity[1]!r}"
+    faults.add(code="no-velocity", found=found, expected=expected, fix='velocity=("name along x", "name along y")')
     return "u", "v"
 
 
 def _component(array: xr.DataArray, axes: Axes, faults: Faults) -> Array:
     units = units_of(array, None, faults)
     if units is not None and not same_units(units, "m s-1"):
-        faults.add(
-            code="wrong-units",
-            variable=array.name,
-            found=f"units {units!r}",
-            expected="m s-1",
-            fix=f'ds[{array.name!r}] = (factor * ds[{array.name!r}]).assign_attrs(units="m s-1")',
-        )
+        fix = f'ds[{array.name!r}] = (factor * ds[{array.name!r}]).assign_attrs(units="m s-1")'
+        faults.add(code="wrong-units", variable=array.name, found=f"units {units!r}", expected="m s-1", fix=fix)
     image = canonical(array, axes, faults)
     return np.empty((0, 0, 0)) if image is None else np.asarray(image.values)
 
@@ -221,12 +213,10 @@ def _image_times(times: Any, known: Times, irregular: float, generator: Any, fau
         interval = np.diff(seconds, prepend=seconds[0]).clip(min=0)
         seconds = np.round(seconds + irregular * moved * interval).clip(known.seconds[0], last)
     if len(seconds) < 1 or seconds[0] < 0 or seconds[-1] > last or (np.diff(seconds) <= 0).any():
-        faults.add(
-            code="times-out-of-range",
-            found=f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s",
-            expected=f"ascending times within those of the velocity, 0 to {last:g} s",
-            fix='times="1h", or dates within the record',
-        )
+        found = f"{len(seconds)} times of images from {seconds.min(initial=0):g} to {seconds.max(initial=0):g} s"
+        expected = f"ascending times within those of the velocity, 0 to {last:g} s"
+        fix = 'times="1h", or dates within the record'
+        faults.add(code="times-out-of-range", found=found, expected=expected, fix=fix)
     return seconds
 
 
@@ -266,7 +256,7 @@ def _moved(
     bridge = Bridge(grid, None, "float64")
     cells = bridge.tensor(np.nan_to_num(metres)) * bridge.core_grid().cells_per_metre(dtype=torch.float64)
     last = int(np.searchsorted(known, seconds[-1]))
-    held = slice(0, max(last + 1, min(2, len(known))))
+    held = slice(0, max(last + 1, 2))
     return bridge.array(first(departures(cells[held], known[held].tolist(), seconds.tolist())))
 
 
@@ -292,10 +282,9 @@ def _dataset(
         "units_metadata": "temperature: on_scale",
         **mapping,
     }
-    after = np.searchsorted(known.seconds, seconds).clip(min(1, len(known.seconds) - 1), len(known.seconds) - 1)
-    before = (after - 1).clip(min=0)
-    length = np.where(after > before, known.seconds[after] - known.seconds[before], 1.0)
-    share = ((seconds - known.seconds[before]) / length)[:, None, None]
+    after = np.searchsorted(known.seconds, seconds).clip(1, len(known.seconds) - 1)
+    before = after - 1
+    share = ((seconds - known.seconds[before]) / (known.seconds[after] - known.seconds[before]))[:, None, None]
     fields: dict[Hashable, Any] = {"temperature": (dims, temperature.astype("float32"), attrs)}
     for index, name in enumerate(names):
         values = (1 - share) * metres[before, index] + share * metres[after, index]

@@ -213,14 +213,6 @@ def test_attributes_of_every_kind_are_kept_as_far_as_a_file_holds_them(tmp_path)
     assert read["seen"].attrs["flag_values"].dtype == read["seen"].dtype == np.int8
 
 
-def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
-    def absent(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", absent)
-    assert "xvar unknown" in finished().attrs["history"]
-
-
 @pytest.mark.parametrize(
     "mapping",
     [

@@ -7,8 +7,7 @@ import numpy as np
 from xvar.cf.kinds import Kind
 from xvar.errors import Faults
 from xvar.quality.control import QualityControl
-from xvar.quality.rules import read_quality
-from xvar.quality.values import Screen
+from xvar.quality.rules import Screen, read_quality
 
 
 def control(kind: Kind, option: object = None) -> QualityControl:

@@ -10,12 +10,11 @@ import xarray as xr
 
 from tests.faults.codes import codes
 from tests.faults.images import rainy, warm
-from tests.quality.test_values import ECHO, OTHER, WARM, as_array, default, frames
+from tests.quality.test_rules_values import ECHO, OTHER, WARM, as_array, default, frames
 from xvar.cf.record import Record, read_record
 from xvar.errors import Faults, InputWarning
 from xvar.quality.control import check_values, screen_record
-from xvar.quality.rules import read_quality
-from xvar.quality.values import Screen
+from xvar.quality.rules import Screen, read_quality
 
 
 def screened(dataset: xr.Dataset, *, strict: bool = False, **options: object) -> tuple[Record, Faults]:

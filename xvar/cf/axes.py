@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xvar.cf.faults import add
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
 from xvar.cf.units import are_convertible, normalise_units
 from xvar.errors import Faults, nearest
@@ -64,11 +65,8 @@ def is_lazy(array: xr.DataArray | xr.Variable) -> bool:
 
 
 def in_memory(array: xr.DataArray | xr.Variable) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return values of a coordinate or a mask, read in this thread if they are lazy.
-
-    They describe the grid and are small: the scheduler that runs the windows need not see them.
-    """
-    if is_lazy(array):
+    """Return values of a coordinate or a mask, read in this thread if they are lazy."""
+    if is_lazy(array):  # small: the scheduler that runs the windows need not see them
         return np.asarray(array.data.compute(scheduler="synchronous"))
     return np.asarray(array.values)
 
@@ -122,30 +120,19 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
     Attributes of the coordinates come first (``axis``, ``standard_name``, ``units``, the misspelt ones too), then
     customary names, also of dimensions without a coordinate.
     """
-    found = _classify(array)
+    dims_of = _classify(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
     for axis, word in _WORDS.items():
-        choices = found[axis]
+        choices = dims_of[axis]
         if len(choices) > 1:
-            faults.add(
-                code="axis-ambiguous",
-                variable=array.name,
-                found=f"several dimensions that may be {word}: {_quoted(choices)}",
-                expected=f"one {word} dimension",
-                fix=f"choose one value of the others, isel({choices[-1]}=0), or set coordinate attrs['axis']",
-            )
+            found = f"several dimensions that may be {word}: {_quoted(choices)}"
+            add(faults, "axis-ambiguous", found, array.name, word=word, choice=choices[-1])
         if not choices:
-            faults.add(
-                code="axis-missing",
-                variable=array.name,
-                found=f"no {word} dimension among ({dims})",
-                expected=f"a dimension with axis={axis!r}, a CF standard_name, or a name such as "
-                + _quoted(_NAMES[axis][:3]),
-                fix=f"rename the dimension, or set attrs['axis'] = {axis!r} on its coordinate",
-            )
-    if any(len(choices) != 1 for choices in found.values()):
+            found = f"no {word} dimension among ({dims})"
+            add(faults, "axis-missing", found, array.name, axis=axis, names=_quoted(_NAMES[axis][:3]))
+    if any(len(choices) != 1 for choices in dims_of.values()):
         return None
-    return Axes(time=found["T"][0], y=found["Y"][0], x=found["X"][0])
+    return Axes(time=dims_of["T"][0], y=dims_of["Y"][0], x=dims_of["X"][0])
 
 
 def _quoted(names: Iterable[Hashable]) -> str:
@@ -192,21 +179,10 @@ def find_variable(dataset: xr.Dataset, name: Hashable | None, faults: Faults) ->
     if name in usable:
         return name
     if name in dataset.data_vars:
-        faults.add(
-            code="repeated-dimension",
-            variable=name,
-            found=f"dimensions {dataset[name].dims}, one of them twice",
-            expected="a variable with time, y and x dimensions",
-            fix="choose another variable",
-        )
+        add(faults, "repeated-dimension", f"dimensions {dataset[name].dims}, one of them twice", name)
     else:
-        faults.add(
-            code="unknown-variable",
-            variable=name,
-            found=f"no variable of that name; the data variables are {_quoted(usable) or 'none'}",
-            expected="the name of a data variable",
-            fix=nearest(name, map(str, usable), "give one of these names"),
-        )
+        found = f"no variable of that name; the data variables are {_quoted(usable) or 'none'}"
+        add(faults, "unknown-variable", found, name, fix=nearest(name, map(str, usable), "give one of these names"))
     return None
 
 
@@ -234,25 +210,19 @@ def _only_variable(dataset: xr.Dataset, usable: list[Hashable], faults: Faults) 
         # A name that the output leaves free, or else a new one.
         free = [key for key in scalars or candidates if str(key) not in NAMES | NAMES_OF_FIELDS]
         renamed = f'rename one, ds.rename({{"{(scalars or candidates)[0]}": "image"}}).var4d.assimilate("image")'
-        faults.add(
-            code="variable-ambiguous",
-            found=f"{len(candidates)} variables with time, y and x dimensions: {_quoted(candidates)}",
-            expected="the name of one of them",
-            fix=f'assimilate("{free[0]}")' if free else renamed,
-        )
+        found = f"{len(candidates)} variables with time, y and x dimensions: {_quoted(candidates)}"
+        add(faults, "variable-ambiguous", found, fix=f'assimilate("{free[0]}")' if free else renamed)
         return None
     planes = [key for key in usable if dataset[key].ndim == 2 and is_number(dataset[key])]
     images = [key for key in planes if plane_of(dataset[key]) is not None]
-    faults.add(
-        code="variable-missing",
-        found="no numeric variable with time, y and x dimensions"
-        + (f" ({'; '.join(rejected[:5])})" if rejected else ""),
-        expected="one data variable (time, y, x)",
-        fix=f"{str(images[0])!r} is one image, and motion is what changes between images: give all files of the "
-        "record, or xarray.concat(images, 'time')"
-        if images
-        else 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"',
-    )
+    fix = 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"'
+    if images:
+        fix = (
+            f"{str(images[0])!r} is one image, and motion is what changes between images: give all files of the "
+            "record, or xarray.concat(images, 'time')"
+        )
+    found = "no numeric variable with time, y and x dimensions" + (f" ({'; '.join(rejected[:5])})" if rejected else "")
+    add(faults, "variable-missing", found, fix=fix)
     return None
 
 
@@ -264,22 +234,11 @@ def canonical(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray |
     """
     count = len(faults)
     if not is_number(array):
-        faults.add(
-            code="not-numeric",
-            variable=array.name,
-            found=f"values of dtype {array.dtype}",
-            expected="real numbers (integers or floats)",
-            fix="choose a variable of numbers, or convert this one",
-        )
+        add(faults, "not-numeric", f"values of dtype {array.dtype}", array.name)
     packed = [key for key in ("scale_factor", "add_offset", "_FillValue", "missing_value") if key in array.attrs]
     if packed and is_number(array) and array.dtype.kind != "f":
-        faults.add(
-            code="not-decoded",
-            variable=array.name,
-            found=f"{array.dtype} values that are not decoded: {', '.join(packed)} still in the attributes",
-            expected="decoded values",
-            fix="open with mask_and_scale=True, or ds = xarray.decode_cf(ds)",
-        )
+        found = f"{array.dtype} values that are not decoded: {', '.join(packed)} still in the attributes"
+        add(faults, "not-decoded", found, array.name)
     order = (axes.time, axes.y, axes.x)
     check_extra(array, order, str(array.name), faults)
     check_points(array, axes, MINIMUM_POINTS, faults)
@@ -292,28 +251,16 @@ def check_extra(array: xr.DataArray, order: tuple[Hashable, ...], label: str, fa
     """Add a fault for each dimension beside those in `order` with more than one value."""
     for dim, size in array.sizes.items():
         if dim not in order and size != 1:
-            faults.add(
-                code="extra-dimension",
-                variable=label,
-                dimension=dim,
-                found=f"an extra dimension {str(dim)!r} of size {size}",
-                expected=f"dimensions ({', '.join(map(str, order))})",
-                fix=_one_of(array, dim),
-            )
+            found = f"an extra dimension {str(dim)!r} of size {size}"
+            add(faults, "extra-dimension", found, label, dim, order=", ".join(map(str, order)), fix=_one_of(array, dim))
 
 
 def check_points(array: xr.DataArray, axes: Axes, minimum: int, faults: Faults) -> None:
     """Add a fault for each direction with too few points."""
     for label, dim in (("rows", axes.y), ("columns", axes.x)):
         if array.sizes[dim] < minimum:
-            faults.add(
-                code="grid-too-small",
-                variable=array.name,
-                dimension=dim,
-                found=f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}",
-                expected=f"at least {minimum}",
-                fix="give a larger domain",
-            )
+            found = f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}"
+            add(faults, "grid-too-small", found, array.name, dim, minimum=minimum)
 
 
 def _one_of(array: xr.DataArray, dim: Hashable) -> str:

@@ -13,8 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf.axes import attribute, in_memory
-from xvar.cf.geodesy import mapping_attributes
-from xvar.cf.grid_mapping import rewritten
+from xvar.cf.geodesy import mapping_attributes, rewritten
 from xvar.cf.units import are_convertible, is_parsable, normalise_units, same_units
 from xvar.errors import printable
 
@@ -285,11 +284,8 @@ def _calendar(variable: xr.Variable) -> str:
 
 
 def _encoding(variable: xr.Variable, is_coordinate: bool) -> dict[str, Any]:
-    """Return an encoding without anything of the encoding of the input.
-
-    Times are whole units since an epoch of their own calendar: exact, and independent of other variables.
-    """
-    if _is_time(variable):
+    """Return an encoding without anything of the encoding of the input."""
+    if _is_time(variable):  # whole units since an epoch of their calendar: exact, and independent of other variables
         values, units, missing = in_memory(variable), "seconds", False
         if values.dtype.kind == "M":
             missing = bool(np.isnat(values).any())
@@ -331,10 +327,7 @@ def _global_attributes(
             notes.append(f"global attribute {printable(text)} dropped: {type(value).__name__}")
         else:
             result[text] = usable
-    try:
-        program = f"xvar {importlib.metadata.version('xvar')}"
-    except importlib.metadata.PackageNotFoundError:
-        program = "xvar unknown"
+    program = f"xvar {importlib.metadata.version('xvar')}"
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = f"{stamp} {program}: {printable(action)} of {identity(source)}"
     if configuration:

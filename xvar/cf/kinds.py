@@ -192,10 +192,7 @@ def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes
 
 
 def undeclared_nodata(array: xr.DataArray, kind: Kind) -> float | None:
-    """Return the value of the highest code of a packed radar image if the file declares no missing value.
-
-    In the units of the variable; None if the file is not packed into unsigned integers, or declares a missing value.
-    """
+    """Return the value of the highest code of a radar image packed into unsigned integers without a missing value."""
     encoding = array.encoding
     code = np.dtype(encoding["dtype"]) if encoding.get("dtype") is not None else None
     if kind not in ("rain", "reflectivity") or code is None or code.kind != "u" or "scale_factor" not in encoding:

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes, in_memory, is_lazy, is_number
+from xvar.cf.faults import add
+from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.kinds import kind
 from xvar.errors import Faults, InputWarning, nearest, warn
 
@@ -51,13 +52,9 @@ def find_land(
             return None, "no land: no point has a value"
         return never, _statement(never, "never valid in the record")
     if land is not None:
-        faults.add(
-            code="land-unknown",
-            variable=land,
-            found=f"land={str(land)!r}, no variable of the dataset",
-            expected='the name of a mask variable, a DataArray, or "never_valid"',
-            fix=nearest(land, ["never_valid", *map(str, dataset.variables)], 'land="never_valid"'),
-        )
+        names = ["never_valid", *map(str, dataset.variables)]
+        fix = nearest(land, names, 'land="never_valid"')
+        add(faults, "land-unknown", f"land={str(land)!r}, no variable of the dataset", land, fix=fix)
         return None, "no land"
     if kind(array) in ("rain", "reflectivity"):
         return None, "no land: radar echoes move over it"
@@ -140,13 +137,8 @@ def _stated(
         one_or_zero = bool(in_memory((mask.isnull() | mask.isin([0, 1])).all()))
         land = mask == _BY_NAME[str(mask.name).lower()] if one_or_zero else None
     if land is None:
-        faults.add(
-            code="land-mask-unclear",
-            variable=mask.name,
-            found=f"a mask of {mask.dtype} without CF flags or a standard name that state its land",
-            expected="booleans, True on land, or flag_values and flag_meanings",
-            fix=f"land=ds[{str(mask.name or 'mask')!r}] == 0, if 0 is land",
-        )
+        unclear = f"a mask of {mask.dtype} without CF flags or a standard name that state its land"
+        add(faults, "land-mask-unclear", unclear, mask.name, mask=str(mask.name or "mask"))
         return None, "no land"
     plane = {axes.y, axes.x}
     if plane <= set(land.dims):
@@ -154,13 +146,7 @@ def _stated(
     found = on_grid(land, array, axes, faults, str(mask.name or "land"))
     values = None if found is None else np.asarray(in_memory(found))
     if values is not None and values.all():
-        faults.add(
-            code="land-everywhere",
-            variable=mask.name,
-            found=f"{origin}: every point is land",
-            expected="some water",
-            fix="check the meaning of its values, land=~mask",
-        )
+        add(faults, "land-everywhere", f"{origin}: every point is land", mask.name)
         return None, "no land"
     return values, "no land" if values is None else _statement(values, origin)
 

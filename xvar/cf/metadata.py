@@ -106,7 +106,6 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "rejected_observations": _Entry("values of the window that the rule took as missing"),
     "degrees_of_freedom_for_signal": _Entry("degrees of freedom for signal: trace of HK, estimated"),
     "degrees_of_freedom_for_signal_std": _Entry("standard error of the degrees of freedom for signal"),
-    "observed_fraction": _Entry("fraction of the points of the window that were observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
 }
 _SCORES: dict[str, _Entry] = {

@@ -1,9 +1,13 @@
-"""A record as its file states it: one variable with its axes, times, grid, units and land."""
+"""A record as its file states it: one variable with its axes, times, grid, units, land; the memory that it needs."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +15,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, canonical, find_axes, find_variable, is_lazy
+from xvar.cf.faults import add
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.grid.coordinates import in_metres, positions_of_one_frame
 from xvar.cf.kinds import Kind, detected, kind_and_reason, physical_limits, undeclared_nodata
 from xvar.cf.land import find_land
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
-from xvar.cf.size import check_size
 from xvar.cf.times import Times, interval_of, read_times
 from xvar.cf.units import normalise_units, units_of, without_quantities
 from xvar.errors import Faults
@@ -61,13 +65,8 @@ def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Data
     if isinstance(data, xr.Dataset):
         return with_text(without_quantities(data)), None
     if data.name is not None and data.name in data.coords:
-        faults.add(
-            code="name-of-coordinate",
-            variable=data.name,
-            found=f"a DataArray with the name of its own coordinate {str(data.name)!r}",
-            expected="a name of its own",
-            fix='rename it, array.rename("rain")',
-        )
+        found = f"a DataArray with the name of its own coordinate {str(data.name)!r}"
+        add(faults, "name-of-coordinate", found, data.name)
         faults.raise_if_any()
     name = "variable" if data.name is None else data.name
     return with_text(without_quantities(data.to_dataset(name=name))), name
@@ -163,14 +162,8 @@ def without_clash(
     ):
         name = str(array.name if dim is None else dim)
         if name in names:
-            faults.add(
-                code="name-taken",
-                variable=array.name,
-                dimension=dim,
-                found=f"a {what} with the name {name!r}, which is one of the output's own",
-                expected=f"another name: the analysis keeps it beside {', '.join(DIMENSIONS)}",
-                fix=f'rename it, ds.rename({{"{name}": "{new}"}})',
-            )
+            found = f"a {what} with the name {name!r}, which is one of the output's own"
+            add(faults, "name-taken", found, array.name, dim, others=", ".join(DIMENSIONS), name=name, new=new)
     clashing = {
         name: f"{name}_of_input"
         for name, part in array.coords.items()
@@ -189,11 +182,45 @@ def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.Data
         return image.load()
     except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         source = dataset.encoding.get("source", "the data")
-        faults.add(
-            code="unreadable-values",
-            variable=image.name,
-            found=f"{source}: values that cannot be read: {type(error).__name__}: {error}",
-            expected="a file whose values can be read",
-            fix="copy or download it again, or choose the frames that can be read, ds.isel(time=...)",
-        )
+        found = f"{source}: values that cannot be read: {type(error).__name__}: {error}"
+        add(faults, "unreadable-values", found, image.name)
         return None
+
+
+#: Fields of the grid, of four bytes a point, that a window needs while it is minimised.
+WORKING_FIELDS = 80
+
+_GIGABYTE = 1e9
+# Of control groups, which containers and schedulers set.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_memory() -> float:
+    """Return the bytes of memory that this process may use; infinite if the system does not state them."""
+    found = [np.inf]
+    # Not of every system.
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        found.append(float(os.sysconf("SC_PAGE_SIZE")) * float(os.sysconf("SC_PHYS_PAGES")))
+    for name in _LIMITS if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            found.append(float(Path(name).read_text(encoding="ascii")))
+    return min(found)
+
+
+def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
+    """Add a fault and return False if a record, or one window of it, does not fit into memory; values are not read."""
+    have, rows, columns = available_memory(), array.sizes[axes.y], array.sizes[axes.x]
+    points = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
+    machine = f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine"
+    words = {"machine": machine, "y": axes.y, "x": axes.x, "time": str(axes.time)}
+    window = 4.0 * WORKING_FIELDS * rows * columns
+    whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
+    if window > have:
+        found = f"a grid of {points}: one window needs about {window / _GIGABYTE:.3g} GB"
+        add(faults, "grid-too-large", found, array.name, **words)
+    elif not is_lazy(array) and whole > have:
+        found = f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {points})"
+        add(faults, "record-too-large", found, array.name, **words)
+    else:
+        return True
+    return False

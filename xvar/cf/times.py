@@ -15,11 +15,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, attribute, in_memory, is_date
+from xvar.cf.faults import add
 from xvar.cf.units import convert, is_parsable
 from xvar.errors import Faults
 
 #: Share of the time between frames below which a deviation is rounding, and shows in no motion.
 ROUNDING = 0.01
+
+Place = tuple[Hashable, Hashable]  # the variable and the dimension of a fault
 
 #: First digits of a number that spells a date.
 _CENTURIES = ("18", "19", "20", "21")
@@ -42,44 +45,25 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
     dim = axes.time
     coordinate = _time_coordinate(array, dim)
     if coordinate is None:
-        faults.add(
-            code="time-missing",
-            variable=array.name,
-            dimension=dim,
-            found=f"no time coordinate on dimension {str(dim)!r}",
-            expected="a coordinate of dates (datetime64 or cftime)",
-            fix=f"ds.assign_coords({dim}=pandas.date_range(...))",
-        )
+        add(faults, "time-missing", f"no time coordinate on dimension {str(dim)!r}", array.name, dim)
         return None
-    place: dict[str, Any] = {"variable": array.name if coordinate.name == dim else coordinate.name, "dimension": dim}
+    place = (array.name if coordinate.name == dim else coordinate.name, dim)
     values = _dates(coordinate, place, faults)
     if values is None:
         return None
     missing = np.flatnonzero(pd.isnull(values))
     if missing.size:
-        faults.add(
-            code="time-missing-value",
-            **place,
-            index=int(missing[0]),
-            found=f"{missing.size} missing time(s) (NaT), the first at index {int(missing[0])}",
-            expected="a date for every frame",
-            fix=f"ds = ds.isel({dim}=ds[{str(coordinate.name)!r}].notnull().values), or write the dates",
-        )
+        found = f"{missing.size} missing time(s) (NaT), the first at index {missing[0]}"
+        add(faults, "time-missing-value", found, *place, int(missing[0]), coordinate=str(coordinate.name))
         return None
     if values.size < 2:
-        faults.add(
-            code="too-few-frames",
-            **place,
-            found=f"needs >= 2 frames, got {values.size}",
-            expected="at least 2 frames: motion is what changes between frames",
-            fix="give a longer record",
-        )
+        add(faults, "too-few-frames", f"needs >= 2 frames, got {values.size}", *place)
         return None
     _check_precision(coordinate, values, place, faults)
-    return _ordered(values, dim, place, faults, sort)
+    return _ordered(values, place, faults, sort)
 
 
-def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], place: dict[str, Any], faults: Faults) -> None:
+def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], place: Place, faults: Faults) -> None:
     """Refuse times of a file that keeps too few digits of them to distinguish frames."""
     dtype, units = (coordinate.encoding.get(key) for key in ("dtype", "units"))
     if dtype is None or np.dtype(dtype) not in (np.float32, np.float16) or units is None:
@@ -92,47 +76,30 @@ def _check_precision(coordinate: xr.DataArray, values: NDArray[Any], place: dict
     digits = float(np.spacing(np.dtype(dtype).type(numbers[0]))) * 86400 / float(numbers[1] - numbers[0])
     cadence = float(np.median(np.abs(np.diff(_seconds(values)))))
     if digits > ROUNDING * cadence:
-        faults.add(
-            code="time-rounded",
-            **place,
-            found=f"{np.dtype(dtype)} times of {str(units)!r}: rounded to {digits:g} s, frames are {cadence:g} s apart",
-            expected=f"times to {ROUNDING:.0%} of the time between frames",
-            fix=f"ds.assign_coords({place['dimension']}=pandas.date_range(...)), or write them in float64",
-        )
+        found = f"{np.dtype(dtype)} times of {str(units)!r}: rounded to {digits:g} s, frames are {cadence:g} s apart"
+        add(faults, "time-rounded", found, *place, share=ROUNDING)
 
 
-def _ordered(values: NDArray[Any], dim: Hashable, place: dict[str, Any], faults: Faults, sort: bool) -> Times | None:
+def _ordered(values: NDArray[Any], place: Place, faults: Faults, sort: bool) -> Times | None:
     count = len(faults)
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     for position in np.flatnonzero(ranked[1:] == ranked[:-1])[:1]:
         first, second = sorted((int(order[position]), int(order[position + 1])))
-        faults.add(
-            code="time-repeated",
-            **place,
-            index=second,
-            found=f"time {date_text(values[first])} twice, at indices {first} and {second}",
-            expected="each time once",
-            fix=f"ds.drop_duplicates({str(dim)!r})",
-        )
+        found = f"time {date_text(values[first])} twice, at indices {first} and {second}"
+        add(faults, "time-repeated", found, *place, second)
     steps = np.flatnonzero(values[1:] < values[:-1])
     if steps.size and not sort:
         index = int(steps[0]) + 1
         words = "descending times" if steps.size == values.size - 1 else "times out of order"
-        faults.add(
-            code="time-unordered",
-            **place,
-            index=index,
-            found=f"{words}: {date_text(values[index])} at index {index} after {date_text(values[index - 1])}",
-            expected="ascending times",
-            fix=f"sort=True, or ds.sortby({str(dim)!r})",
-        )
+        found = f"{words}: {date_text(values[index])} at index {index} after {date_text(values[index - 1])}"
+        add(faults, "time-unordered", found, *place, index)
     if len(faults) > count:
         return None
     if not steps.size:
         return Times(values, _seconds(values))
     moved = int(np.count_nonzero(order != np.arange(order.size)))
-    return Times(ranked, _seconds(ranked), order, f"frames sorted by {dim}: {moved} of {order.size} moved")
+    return Times(ranked, _seconds(ranked), order, f"frames sorted by {place[1]}: {moved} of {order.size} moved")
 
 
 def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, label: str) -> None:
@@ -141,14 +108,8 @@ def check_calendar(field: xr.DataArray, times: NDArray[Any], faults: Faults, lab
         names = [xr.DataArray(values).dt.calendar for values in (coordinate.values, times)]
         theirs, ours = (re.sub("^(proleptic_)?gregorian$", "standard", name) for name in names)
         if theirs != ours:
-            faults.add(
-                code="calendar-differs",
-                variable=label,
-                dimension=coordinate.name,
-                found=f"calendar {theirs!r}; the record has {ours!r}",
-                expected="one calendar in a call",
-                fix=f"convert_calendar({ours!r}), or drop_vars({str(coordinate.name)!r}) if it holds at any time",
-            )
+            found = f"calendar {theirs!r}; the record has {ours!r}"
+            add(faults, "calendar-differs", found, label, coordinate.name, ours=ours)
 
 
 def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
@@ -164,7 +125,7 @@ def _time_coordinate(array: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
     return dated[0] if len(dated) == 1 else own
 
 
-def _dates(coordinate: xr.DataArray, place: dict[str, Any], faults: Faults) -> NDArray[Any] | None:
+def _dates(coordinate: xr.DataArray, place: Place, faults: Faults) -> NDArray[Any] | None:
     """Return the values of a coordinate of dates; add a fault for any other."""
     dtype, label = coordinate.dtype, str(coordinate.name)
     # Types of pandas are none of numpy; the index gives their elements.
@@ -173,7 +134,7 @@ def _dates(coordinate: xr.DataArray, place: dict[str, Any], faults: Faults) -> N
         return np.asarray(coordinate.values)
     if kind in "iuf":
         found, expected, fix = _undecoded(coordinate)
-        faults.add(code="time-not-decoded", **place, found=found, expected=expected, fix=fix)
+        add(faults, "time-not-decoded", found, *place, expected=expected, fix=fix)
         return None
     expected = "datetime64 without a time zone (UTC), or cftime dates of one calendar"
     fix = f"ds[{label!r}] = pandas.to_datetime(ds[{label!r}].values, utc=True).tz_localize(None)"
@@ -193,25 +154,30 @@ def _dates(coordinate: xr.DataArray, place: dict[str, Any], faults: Faults) -> N
         found = f"times with a time zone ({dtype}), first {first}"
     else:
         found = f"times of dtype {dtype}, first {first!r} ({type(first).__name__})"
-    faults.add(code="time-not-dates", **place, found=found, expected=expected, fix=fix)
+    add(faults, "time-not-dates", found, *place, expected=expected, fix=fix)
     return None
 
 
 def _undecoded(coordinate: xr.DataArray) -> tuple[str, str, str]:
     """Return what was found in a coordinate of numbers, what was expected, and the fix."""
+    import cftime
+
     dtype, times, units = coordinate.dtype, f"ds[{str(coordinate.name)!r}]", coordinate.attrs.get("units")
-    fix, digits = "ds = xarray.decode_cf(ds)", None if units is not None else _digits_of_dates(coordinate)
+    decode = "ds = xarray.decode_cf(ds)"
+    if units is not None:
+        try:
+            cftime.num2date(0, str(units), str(coordinate.attrs.get("calendar", "standard")))
+        except (ValueError, TypeError, KeyError):  # the last of an empty calendar
+            found = f"time units {str(units)!r}, which cannot be decoded"
+            return found, "units such as 'seconds since 1970-01-01'", "write attrs['units'] and decode again"
+        return f"{dtype} times that are not decoded, units {str(units)!r}", "decoded dates", decode
+    digits = _digits_of_dates(coordinate)
     if digits is not None:
         found = f"{dtype} times that spell dates, first {int(coordinate.values.flat[0])}"
         fix = f"{times} = pandas.to_datetime({times}.values.astype('int64').astype(str), format={digits!r})"
         return found, "datetime64, or cftime dates of one calendar", fix
-    if units is None:
-        expected = "dates: time has no CF units; decode_times?"
-        return f"{dtype} times without units", expected, f"{times}.attrs['units'] = 'seconds since 2020-01-01'; {fix}"
-    if _decodable(str(units), coordinate):
-        return f"{dtype} times that are not decoded, units {str(units)!r}", "decoded dates", fix
-    found = f"time units {str(units)!r}, which cannot be decoded"
-    return found, "units such as 'seconds since 1970-01-01'", "write attrs['units'] and decode again"
+    fix = f"{times}.attrs['units'] = 'seconds since 2020-01-01'; {decode}"
+    return f"{dtype} times without units", "dates: time has no CF units; decode_times?", fix
 
 
 def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
@@ -221,23 +187,11 @@ def _digits_of_dates(coordinate: xr.DataArray) -> str | None:
         return None
     texts = [str(int(value)) for value in values]
     fmt = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}.get(len(texts[0]))
-    if fmt is None or any(not text.startswith(_CENTURIES) for text in texts):
-        return None
-    try:
-        pd.to_datetime(texts, format=fmt)
-    except ValueError:
-        return None
-    return fmt
-
-
-def _decodable(units: str, coordinate: xr.DataArray) -> bool:
-    import cftime
-
-    try:
-        cftime.num2date(0, units, str(coordinate.attrs.get("calendar", "standard")))
-    except (ValueError, TypeError, KeyError):  # the last of an empty calendar
-        return False
-    return True
+    if fmt is not None and all(text.startswith(_CENTURIES) for text in texts):
+        with contextlib.suppress(ValueError):
+            pd.to_datetime(texts, format=fmt)
+            return fmt
+    return None
 
 
 def _seconds(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -267,12 +221,8 @@ def parse_duration(value: object, name: str, faults: Faults) -> float | None:
         seconds = float(pd.Timedelta(span).total_seconds())
     if seconds is not None and seconds > 0:
         return seconds
-    faults.add(
-        code="duration-invalid",
-        found=f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else ""),
-        expected='a positive duration such as "15min", "3D", datetime.timedelta or numpy.timedelta64',
-        fix=f'write it with its unit, {name}="30min"',
-    )
+    found = f"{name}={value!r}" + (", which is not positive" if seconds is not None and seconds <= 0 else "")
+    add(faults, "duration-invalid", found, name=name)
     return None
 
 

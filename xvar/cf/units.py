@@ -10,12 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from xvar.cf.faults import add
 from xvar.errors import Faults
 
 #: kg m-3; makes a mass of water over an area a depth.
 DENSITY_OF_LIQUID_WATER = 1000.0
-
-ACCEPTED = "for example 'mm h-1' or '0.01 mm (5 min)-1' (rain), 'dBZ', 'degree_Celsius' or 'K', 'm', '1'"
 
 # UDUNITS reads 'degree Celsius' as an angle times a temperature (0.01745 K rad), 'C' as coulomb and 'F' as farad, and
 # does not read 'degrees East' at all. These are the spellings that files are known to have, folded to lower case with
@@ -149,39 +148,19 @@ def rain_rate_factor(units: str, interval_seconds: float | None) -> float | None
 
 
 def units_of(array: xr.DataArray, units_override: str | None, faults: Faults) -> str | None:
-    """Return the units of a variable, or those stated by the user, in a spelling of UDUNITS; None if a fault was added.
-
-    Missing or unreadable units, and a statement that contradicts the file, are faults.
-    """
+    """Return the units of a variable, or those that the user states, as UDUNITS spells them; None with a fault."""
     given = units_override if units_override is not None else array.attrs.get("units")
     fixed, own = (normalise_units("" if text is None else str(text)) for text in (given, array.attrs.get("units")))
     if not fixed:
-        faults.add(
-            code="units-missing",
-            variable=array.name,
-            found="no units attribute" if given is None else "empty units",
-            expected=f"units that UDUNITS reads, {ACCEPTED}",
-            fix='state them, units="..."',
-        )
+        add(faults, "units-missing", "no units attribute" if given is None else "empty units", array.name)
     elif not is_parsable(fixed):
-        faults.add(
-            code="units-unreadable",
-            variable=array.name,
-            found=f"units {str(given)!r}, which UDUNITS cannot read",
-            expected=ACCEPTED,
-            fix='state them, units="..."',
-        )
+        add(faults, "units-unreadable", f"units {str(given)!r}, which UDUNITS cannot read", array.name)
     elif units_override is not None and is_parsable(own) and not same_units(own, fixed):
         label = f"ds[{str(array.name)!r}]"
         rain = own == "dBZ" and rain_rate_factor(fixed, 1.0) is not None
         hint = f", reflectivity is analysed as it is; rain is xvar.rain_rate({label})" if rain else ""
-        faults.add(
-            code="units-contradicted",
-            variable=array.name,
-            found=f"units={units_override!r} for a variable in {own!r}",
-            expected="units= only if the file states none: it asserts, and converts nothing",
-            fix=f"leave units= out{hint}; if the file is wrong, {label}.attrs['units'] = {fixed!r}",
-        )
+        found = f"units={units_override!r} for a variable in {own!r}"
+        add(faults, "units-contradicted", found, array.name, hint=hint, fixed=fixed)
     else:
         return fixed
     return None

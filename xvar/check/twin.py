@@ -17,22 +17,12 @@ from xvar.execution.batches import WindowBatch, WindowError
 from xvar.execution.dispatch import deferred
 from xvar.plan.bridge import ascending
 from xvar.quality.control import QualityControl
-from xvar.quality.rules import read_quality
-from xvar.quality.values import Screen
+from xvar.quality.rules import Screen, read_quality
 
+#: Options of windows, of what is written, and of what belongs to the grid of the record.
 NOT_OF_TWIN = (
-    "window",
-    "stride",
-    "batch",
-    "save",
-    "uncertainty",
-    "samples",
-    "background",
-    "land",
-    "units",
-    "dx",
-    "dy",
-    "sort",
+    *("window", "stride", "batch", "save", "uncertainty", "samples"),
+    *("background", "land", "units", "dx", "dy", "sort"),
 )
 FRAMES = 7  # two windows
 SIDE = 96  # points along y and x at most
@@ -43,10 +33,7 @@ PATTERN = 0.02  # share of the points that must hold a pattern
 
 
 def twin_report(record: Record, options: Mapping[str, Any]) -> Report:
-    """Test a configuration on images with the pattern, spacing, cadence and gaps of a record, moved by a known motion.
-
-    `options` are those of `xvar.assimilation.assimilate`, without windows and objects that are bound to the grid.
-    """
+    """Test a configuration on images with the pattern, spacing, cadence and gaps of a record and a known motion."""
     from xvar.assimilation import assimilate
 
     truth, images = _images(record)

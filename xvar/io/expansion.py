@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 #: Codecs that change no size by more than a few bytes; they stand before a compressor, checksums also after it.
 CHECKSUMS = frozenset({"fletcher32", "crc32", "crc32c", "adler32"})
 SAME_SIZE = CHECKSUMS | {"bytes", "transpose", "shuffle", "delta", "fixedscaleoffset", "quantize", "bitround"}
-#: Reports a fault: code, place in the file, description.
+#: Makes the error of a fault from its code, the place in the file or store, and a description.
 Refuse = Callable[[str, str, str], Exception]
 #: Bytes that a whole file may take in any case.
 HARMLESS = 64_000_000
@@ -74,11 +74,7 @@ def _zstd(content: memoryview, limit: int) -> int:
 
 def _number(place: int) -> Callable[[memoryview, int], int]:
     """Return a reader of the size that a header states; the library allocates that."""
-
-    def read(content: memoryview, limit: int) -> int:  # noqa: ARG001
-        return int.from_bytes(content[place : place + 4], "little") if len(content) >= place + 4 else 0
-
-    return read
+    return lambda content, limit: int.from_bytes(content[place : place + 4], "little")
 
 
 _SIZES: dict[str, Callable[[memoryview, int], int]] = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
-from xvar.cf.size import available_memory
+from xvar.cf.record import available_memory
 from xvar.cf.units import normalise_units, same_units
 from xvar.errors import Fault, Faults, InputError
-from xvar.io.classic import broken_header
-from xvar.io.damage import report_damage
 from xvar.io.formats import engine, first_line, formats
+from xvar.io.netcdf import broken_header
 from xvar.io.odim import is_odim, open_odim
 from xvar.io.remote import fetch, is_url, open_remote_zarr
 from xvar.io.untrusted import check_untrusted
@@ -221,3 +223,43 @@ def _matching(name: str) -> list[Path]:
 def _unreadable(code: str, paths: Sequence[Path], what: str, fix: str) -> InputError:
     names = ", ".join(str(path) for path in paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     return InputError(Fault(f"{names}: {what}", "files that xarray reads as one Dataset", fix, code=code))
+
+
+def report_damage(dataset: xr.Dataset, path: Path) -> xr.Dataset:
+    """Return a dataset whose lazy variables, if it is an analysis, raise InputError for damaged bytes with the fix."""
+    if "window" not in dataset.dims or "status" not in dataset:
+        return dataset
+    result = dataset.copy()
+    for name, part in dataset.variables.items():
+        if not isinstance(part, xr.IndexVariable):
+            data = indexing.LazilyIndexedArray(_Reader(part, str(name), path))
+            result[name] = xr.Variable(part.dims, data, part.attrs, part.encoding)
+    result.set_close(dataset.close)
+    return result
+
+
+@dataclass
+class _Reader(BackendArray):
+    """Values of a variable of a file, read when they are needed."""
+
+    variable: xr.Variable
+    name: str
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.shape, self.dtype = self.variable.shape, self.variable.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        try:
+            return self.variable[key].values
+        except Exception as error:  # zarr, numcodecs and HDF5 raise what they like at damaged bytes
+            raise InputError(
+                code="damaged-analysis",
+                variable=self.name,
+                found=f"{self.path}, which cannot be read there: {first_line(error)}",
+                expected="the bytes that were written",
+                fix="start its run again, which solves damaged windows again: the same xvar assimilate, or xvar.run",
+            ) from error

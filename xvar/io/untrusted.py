@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xvar.cf.size import available_memory
+from xvar.cf.record import available_memory
 from xvar.errors import Fault, InputError
-from xvar.io.classic import broken_header
 from xvar.io.expansion import Refuse
 from xvar.io.formats import NAMES, engine, formats
-from xvar.io.hdf5 import check_hdf5
+from xvar.io.netcdf import broken_header, check_hdf5
 from xvar.io.zarr import CONSOLIDATED_2, NODE_3, check_zarr, read_metadata
 
 TRUST = "xarray.open_dataset(path) if the file is trusted; --trusted on the command line"
@@ -37,10 +36,7 @@ def check_untrusted(path: Path) -> dict[str, Any]:
 
 
 def check_untrusted_metadata(store: Mapping[str, bytes], url: str) -> None:
-    """Check the consolidated metadata of a Zarr store at a URL, without its chunks.
-
-    InputError as of `check_untrusted`, or if the metadata are not consolidated.
-    """
+    """Check the consolidated metadata of a Zarr store at a URL, without its chunks; refuse others."""
     refuse = _refusals(url)
     name = CONSOLIDATED_2 if CONSOLIDATED_2 in store else NODE_3
     content = store.get(name, b"")

@@ -39,10 +39,7 @@ class Array:
 
 
 def check_zarr(store: Path, refuse: Refuse) -> dict[str, int]:
-    """Check all metadata and chunks of a local store; return the declared bytes of arrays of one dimension.
-
-    `refuse` makes the error from a code, a place in the store and a description.
-    """
+    """Check all metadata and chunks of a local store; return the declared bytes of arrays of one dimension."""
     chunks: list[Path] = []
     arrays: dict[Path, list[Array]] = {}
     for folder, folders, names in os.walk(store):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xvar.cf.alignment import on_grid
+from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.units import convert
 from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch

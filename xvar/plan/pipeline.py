@@ -10,8 +10,7 @@ import numpy as np
 
 from xvar.cf.axes import is_lazy
 from xvar.cf.grid import HorizontalGrid
-from xvar.cf.record import Record
-from xvar.cf.size import WORKING_FIELDS
+from xvar.cf.record import WORKING_FIELDS, Record
 from xvar.cf.times import date_text
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batch_sizes import batch_sizes
@@ -20,7 +19,7 @@ from xvar.plan.bridge import Array, ascending
 from xvar.plan.options import Options
 from xvar.plan.solver import Plan, Solver
 from xvar.quality.control import QualityControl, warn_of_artefacts
-from xvar.quality.values import Screen
+from xvar.quality.rules import Screen
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from xvar.cf.axes import Axes, attribute, in_memory, is_lazy
 from xvar.cf.record import Record
 from xvar.cf.times import Times, date_text
 from xvar.errors import Faults, InputWarning, warn
-from xvar.quality.radiometer import stripe_notes
-from xvar.quality.rules import Rule, reject
-from xvar.quality.values import Floats, Mask, Screen, check_infinite, check_left, check_plausible, first_index
+from xvar.quality.artefacts import Floats, Mask, stripe_notes
+from xvar.quality.rules import Rule, Screen, check_infinite, check_left, check_plausible, first_index, reject
 
 #: Shares of the cadence by which a frame may be early or late, and of shifted frames above which a record has none.
 PUNCTUAL, FEW = 0.02, 0.1
@@ -49,10 +48,7 @@ def screen_record(
 def check_values(
     array: xr.DataArray, screen: Screen, rules: tuple[Rule, ...], faults: Faults, *, strict: bool = False
 ) -> list[str]:
-    """Check the values (time, y, x) of a record in memory, and return notes on those taken as missing.
-
-    Lazy values are not read. Rules for artefacts compare the frames of a window, and are not used here.
-    """
+    """Check values (time, y, x) in memory, but for artefacts, and return notes on those taken as missing."""
     notes = [] if array.dtype != np.float16 else ["float16 values, computed in a wider type"]
     if is_lazy(array):
         return notes

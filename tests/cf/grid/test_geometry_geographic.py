@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cf.grid.records import EARTH, SPHERE, geographic, grid, on, refusal
 from tests.cf.test_axes import images
-from xvar.cf.grid.recognition import is_mesh
+from xvar.cf.grid.geometry import is_mesh
 
 
 @given(st.floats(-80.0, 80.0), st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.floats(-180.0, 180.0), st.booleans())

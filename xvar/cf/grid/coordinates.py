@@ -1,4 +1,4 @@
-"""Coordinates of a grid: the quantities that they measure, positions in the plane, lines with their spacing."""
+"""Coordinates of a grid: the quantities that they measure, lines with their spacing, fields on the same points."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, in_memory, is_number
+from xvar.cf.axes import Axes, check_extra, in_memory, is_number, plane_of
+from xvar.cf.faults import INTERPOLATE, add
 from xvar.cf.geodesy import Floats, mapping_attributes, mapping_name, to_nodes
 from xvar.cf.units import are_convertible, convert, length_factor, normalise_units
 from xvar.errors import Faults
@@ -79,13 +81,8 @@ def plane_coordinates(array: xr.DataArray, axes: Axes, faults: Faults) -> tuple[
     finite = np.isfinite(latitude) & np.isfinite(longitude)
     beyond = finite & (np.abs(latitude) > 90 + 1e-6)
     if beyond.any() and np.abs(latitude[finite]).max() <= 360 and np.abs(longitude[finite]).max() <= 90:
-        faults.add(
-            code="latitude-out-of-range",
-            variable=names[0],
-            found=f"latitude {latitude[beyond][0]:g}: |lat| > 90, and no longitude beyond 90",
-            expected="latitudes between -90 and 90",
-            fix="latitude and longitude may be swapped: check the units and the names of both",
-        )
+        found = f"latitude {latitude[beyond][0]:g}: |lat| > 90, and no longitude beyond 90"
+        add(faults, "latitude-out-of-range", found, names[0])
         return None
     places, counts = np.unique(latitude[finite] + 1j * longitude[finite], return_counts=True)
     most = places[counts.argmax()] if counts.size and counts.max() > FOLDED else complex(np.nan, np.nan)
@@ -99,40 +96,31 @@ def plane_coordinates(array: xr.DataArray, axes: Axes, faults: Faults) -> tuple[
         ),
     ):
         if wrong.any():
-            faults.add(
-                code="position-invalid",
-                variable=names[0],
+            found = f"{np.count_nonzero(wrong)} of {latitude.size} points {shown}: filled with one value?"
+            add(
+                faults,
+                "position-invalid",
+                found,
+                names[0],
                 index=tuple(int(axis[0]) for axis in np.nonzero(wrong)),
-                found=f"{np.count_nonzero(wrong)} of {latitude.size} points {shown}: filled with one value?",
-                expected="2-D latitude and longitude of every point, on land too",
-                fix=f"ds = ds.assign_coords({{n: ds[n]{kept}.interpolate_na({str(axes.x)!r}, use_coordinate=False, "
-                f"fill_value='extrapolate') for n in {tuple(names)!r}}}), or drop both, ds.drop_vars({names!r}), and "
-                "state dx=, dy=",
+                kept=kept,
+                x=str(axes.x),
+                names=names,
             )
             return None
     return latitude, longitude
 
 
 def positions_of_one_frame(array: xr.DataArray, axes: Axes, faults: Faults) -> xr.DataArray:
-    """Return a variable whose positions, repeated for every frame (time, y, x) as WRF does, are (y, x).
-
-    Positions that move, as those of a nest that follows a storm, are a fault.
-    """
+    """Return a variable with positions (y, x) that WRF repeats for every frame; add a fault for a nest that moves."""
     for name, coordinate in array.coords.items():
         if set(coordinate.dims) != {axes.time, axes.y, axes.x} or not is_number(coordinate):
             continue
         values = in_memory(coordinate.transpose(axes.time, axes.y, axes.x))
         moved = np.flatnonzero(~np.array([np.array_equal(frame, values[0], equal_nan=True) for frame in values]))
         if moved.size:
-            faults.add(
-                code="grid-moves",
-                variable=name,
-                dimension=axes.time,
-                index=int(moved[0]),
-                found="positions that differ from those of the first frame",
-                expected="one grid for all frames",
-                fix=f'regrid the frames onto one grid, or, if {str(name)!r} is no position, ds.drop_vars("{name}")',
-            )
+            found = "positions that differ from those of the first frame"
+            add(faults, "grid-moves", found, name, axes.time, int(moved[0]))
         else:
             array = array.assign_coords({name: ((axes.y, axes.x), values[0], dict(coordinate.attrs))})
     return array
@@ -183,11 +171,6 @@ class Line:
         """The mean spacing."""
         return float(self.spacing.mean())
 
-    @property
-    def extent(self) -> float:
-        """The length of all cells."""
-        return self.step * self.values.size
-
 
 def metres_per_unit(coordinate: xr.DataArray) -> float:
     """Return the metres in a unit of a coordinate, 1 if it measures no length."""
@@ -210,31 +193,17 @@ def coordinate_line(coordinate: xr.DataArray, faults: Faults) -> Line | None:
     """Return a coordinate in metres (or degrees), ascending and checked."""
     values = np.asarray(in_memory(coordinate), dtype=np.float64)
     name, dim = coordinate.name, coordinate.dims[0]
-    place: dict[str, Any] = {"variable": name, "dimension": dim}
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
-        faults.add(
-            code="coordinate-missing-value",
-            **place,
-            index=index,
-            found=f"value {values[index]} at index {index}",
-            expected="finite coordinates",
-            fix=f"ds = ds.isel({dim}=ds[{str(name)!r}].notnull().values), or write its values",
-        )
+        add(faults, "coordinate-missing-value", f"value {values[index]} at index {index}", name, dim, index)
         return None
     steps = np.diff(values)
     ascending = bool(np.median(steps) > 0) if steps.size else True
     wrong = np.flatnonzero(steps <= 0) if ascending else np.flatnonzero(steps >= 0)
     if wrong.size:
         index = int(wrong[0]) + 1
-        faults.add(
-            code="coordinate-not-monotonic",
-            **place,
-            index=index,
-            found=f"{values[index]:g} at index {index} after {values[index - 1]:g}: not monotonic",
-            expected="a coordinate that only ascends or only descends",
-            fix=f"ds.sortby({str(dim)!r}), or ds.drop_duplicates({str(dim)!r})",
-        )
+        found = f"{values[index]:g} at index {index} after {values[index - 1]:g}: not monotonic"
+        add(faults, "coordinate-not-monotonic", found, name, dim, index)
         return None
     if not ascending:
         values = values[::-1]
@@ -250,15 +219,11 @@ def coordinate_line(coordinate: xr.DataArray, faults: Faults) -> Line | None:
     if ratios.size and ratios.max() > SMOOTH_RATIO:
         index = int(ratios.argmax()) + 1
         index = index if ascending else count - 1 - index
-        faults.add(
-            code="coordinate-uneven",
-            **place,
-            index=index,
-            found=f"uneven spacing: steps that differ by a factor {ratios.max():.4g} at index {index}, "
-            f"max deviation {deviation:.4g} of a step",
-            expected=f"even spacing (to {tolerance:g} of a step), or steps that change by < {SMOOTH_RATIO - 1:.0%}",
-            fix="regrid, or fill in the missing rows with NaN (ds.reindex)",
+        found = (
+            f"uneven spacing: steps that differ by a factor {ratios.max():.4g} at index {index}, "
+            f"max deviation {deviation:.4g} of a step"
         )
+        add(faults, "coordinate-uneven", found, name, dim, index, tolerance=tolerance, ratio=SMOOTH_RATIO - 1)
         return None
     return Line(values * factor, to_nodes(segments, 0) * factor, False, ascending)
 
@@ -269,3 +234,74 @@ def ascends(coordinate: xr.DataArray) -> bool | None:
     if (steps > 0).all():
         return True
     return False if (steps < 0).all() else None
+
+
+def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults, label: str) -> xr.DataArray | None:
+    """Return a field (y, x) in the order and under the names of the points of a record; None if a fault was added.
+
+    Points are the same if coordinates agree to 1e-6 of their spacing, or 1e-3 if either is of single precision: smaller
+    differences are rounding. Other dimensions have size one; `label` names the field in messages.
+    """
+    count = len(faults)
+    plane = (axes.y, axes.x)
+    if not set(plane) <= set(field.dims):
+        own = plane_of(field)
+        if own is not None:
+            field = field.rename({old: new for old, new in zip(own, plane, strict=True) if old != new})
+    missing = [repr(str(dim)) for dim in plane if dim not in field.dims]
+    if missing:
+        found = f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(missing)}"
+        add(faults, "missing-dimension", found, label, order=f"{axes.y}, {axes.x}")
+        return None
+    check_extra(field, plane, label, faults)
+    for dim in plane:
+        if field.sizes[dim] != like.sizes[dim]:
+            found = f"size {field.sizes[dim]} along {str(dim)!r}"
+            add(faults, "other-size", found, label, dim, size=like.sizes[dim], record=str(like.name))
+    if len(faults) > count:
+        return None
+    field = field.isel({dim: 0 for dim in field.dims if dim not in plane}, drop=True).transpose(*plane)
+    order = {dim: _order(field, like, dim, faults, label) for dim in plane}
+    if len(faults) > count:
+        return None
+    return field.isel({dim: index for dim, index in order.items() if index is not None})
+
+
+def _order(
+    field: xr.DataArray, like: xr.DataArray, dim: Hashable, faults: Faults, label: str
+) -> NDArray[np.intp] | None:
+    """Return the index in the field of each point of the record along a dimension; None without both coordinates."""
+    pair = [array.coords[dim] for array in (field, like) if dim in array.coords]
+    if len(pair) < 2 or not all(map(is_number, pair)):
+        return None
+    theirs, ours = map(scaled, pair)
+    step = float(np.abs(np.diff(ours)).min())
+    shifted = theirs
+    if measured(pair[1]) == "longitude":
+        # The numbering of the record, whichever the field has.
+        middle = 0.5 * (float(ours.min()) + float(ours.max()))
+        shifted = middle + (theirs - middle + 180.0) % 360.0 - 180.0
+    order = np.argsort(shifted, kind="stable")[np.argsort(np.argsort(ours, kind="stable"), kind="stable")]
+    difference = float(np.abs(shifted[order] - ours).max())
+    tolerance = tolerance_of(*pair) * step
+    if difference <= tolerance:
+        return order
+    units = str(pair[1].attrs.get("units", "")).strip()
+    units = " m" if length_factor(units) is not None else f" {units}".rstrip()
+    ranges = f"{theirs.min():g} to {theirs.max():g}{units} against {ours.min():g} to {ours.max():g}{units}"
+    apart = shifted.min() > ours.max() or shifted.max() < ours.min()
+    off = f"{ranges}, which do not overlap" if apart else f"they differ by up to {difference:g}{units}, {ranges}"
+    found = f"other points along {str(dim)!r}: {off}"
+    add(
+        faults,
+        "other-points",
+        found,
+        label,
+        dim,
+        record=str(like.name),
+        share=tolerance / step,
+        step=step,
+        units=units,
+        fix="choose the same region" if apart else INTERPOLATE,
+    )
+    return None

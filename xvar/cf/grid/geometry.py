@@ -9,13 +9,15 @@ import numpy as np
 import xarray as xr
 
 from xvar.cf import geodesy
-from xvar.cf.axes import Axes, in_memory
+from xvar.cf.axes import Axes, check_points, in_memory
+from xvar.cf.faults import add
 from xvar.cf.geodesy import EARTH_RADIUS, Floats, mapping_name
 from xvar.cf.grid.coordinates import (
     Line,
     ascends,
     coordinate_along,
     coordinate_line,
+    in_plane,
     measured,
     plane_coordinates,
     scaled,
@@ -57,6 +59,89 @@ class HorizontalGrid:
         return cls((metric.shape[1], metric.shape[2]), spacing, metric, ascending, kind, periodic_x, description)
 
 
+def horizontal_grid(
+    array: xr.DataArray,
+    axes: Axes,
+    faults: Faults,
+    dx: float | None = None,
+    dy: float | None = None,
+    *,
+    mapping: xr.Dataset | None = None,
+) -> HorizontalGrid | None:
+    """Return the grid of a variable with its spacing in true metres; None if a fault was added.
+
+    In this order: `dx` and `dy` as given; 2-D latitude and longitude, by great circles; x and y in a unit of length, by
+    the local factor of the grid mapping if it can be read, else as they are; 1-D latitude and longitude, R dlat and
+    R cos(lat) dlon on the sphere of 6371 km. `mapping` is the Dataset that holds the grid mapping.
+    """
+    if dx is not None or dy is not None:
+        return stated_grid(array, axes, faults, dx, dy)
+    count = len(faults)
+    check_points(array, axes, 2, faults)
+    plane = None if len(faults) > count else plane_coordinates(array, axes, faults)
+    if len(faults) > count:
+        return None
+    y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
+    kinds = (measured(y), measured(x))
+    lines = None
+    if y is not None and x is not None:
+        # Axes that are themselves latitude and longitude need no 2-D ones, unless the pole is rotated.
+        if kinds == ("latitude", "longitude") or (kinds == ("angle", "angle") and plane is None):
+            return geographic_grid(y, x, faults, rotated=kinds[0] == "angle")
+        if kinds == ("longitude", "latitude"):
+            found = f"longitude along the y dimension {str(axes.y)!r} and latitude along x"
+            add(faults, "axes-swapped", found, array.name)
+            return None
+    if plane is not None and is_mesh(*plane):
+        rows, columns = (
+            xr.DataArray(values, dims=[dim], name=dim)
+            for values, dim in ((plane[0][:, 0], axes.y), (plane[1][0, :], axes.x))
+        )
+        return geographic_grid(rows, columns, faults)
+    if y is not None and x is not None and kinds == ("length", "length"):
+        first, second = coordinate_line(y, faults), coordinate_line(x, faults)
+        if first is None or second is None:
+            return None
+        lines = (first, second)
+    reference = geodesy.projection_of(array, mapping)
+    reference = None if reference is None or reference.is_geographic else reference
+    # Along the index without a coordinate.
+    directions = [None if c is None or measured(c) == "none" else ascends(c) for c in (y, x)]
+    ascending = (directions[0] is not False, directions[1] is not False)
+    if plane is not None:
+        return curvilinear_grid(array, plane, lines, ascending, faults, reference)
+    if lines is not None:
+        return projected_grid(array, lines, faults, reference)
+    _missing(array, axes, mapping, faults)
+    return None
+
+
+def is_mesh(latitude: Floats, longitude: Floats) -> bool:
+    """Return True if 2-D coordinates only repeat 1-D ones: latitude by row, longitude by column."""
+    tolerance = 1e-5
+    turn = (longitude - longitude[:1] + 180) % 360 - 180
+    return bool(np.abs(latitude - latitude[:, :1]).max() < tolerance and np.abs(turn).max() < tolerance)
+
+
+def _missing(array: xr.DataArray, axes: Axes, dataset: xr.Dataset | None, faults: Faults) -> None:
+    """Add a fault with the coordinates that are present instead of metres or degrees."""
+    parts = []
+    for dim in (axes.y, axes.x):
+        coordinate = coordinate_along(array, dim)
+        if coordinate is None:
+            parts.append(f"no coordinate on {str(dim)!r}")
+        elif "units" not in coordinate.attrs:
+            parts.append(f"coordinate {str(coordinate.name)!r} without units")
+        else:
+            parts.append(f"coordinate {str(coordinate.name)!r} in {coordinate.attrs['units']!r}")
+    positions = None if dataset is None else in_plane(dataset.data_vars, axes)
+    fix = "state the spacing in metres, dx=..., dy=..., or write the units of the coordinates"
+    if positions is not None:
+        names = [str(part.name) for part in positions]
+        fix = f"ds = ds.set_coords({names}): the positions are in these data variables"
+    add(faults, "spacing-unknown", "; ".join(parts), array.name, fix=fix)
+
+
 def stated_grid(array: xr.DataArray, axes: Axes, faults: Faults, dx: Any, dy: Any) -> HorizontalGrid | None:
     """Spacing as the user states it; the coordinates, if any, give the direction alone."""
     count = len(faults)
@@ -66,14 +151,7 @@ def stated_grid(array: xr.DataArray, axes: Axes, faults: Faults, dx: Any, dy: An
         except (TypeError, ValueError):
             valid = False
         if not valid:
-            faults.add(
-                code="spacing-invalid",
-                found=f"{label}={value!r}",
-                expected="both dx= and dy=, positive metres",
-                fix="dx=1000.0, dy=1000.0",
-            )
-    if len(faults) > count:
-        return None
+            add(faults, "spacing-invalid", f"{label}={value!r}")
     ascending = []
     for coordinate in (coordinate_along(array, dim) for dim in (axes.y, axes.x)):
         direction = True if coordinate is None else ascends(coordinate)
@@ -96,7 +174,7 @@ def geographic_grid(
     rows, columns = coordinate_line(y, faults), _columns(x, faults)
     if rows is None or columns is None or len(faults) > count:
         return None
-    periodic = columns.uniform and abs(columns.extent - 360) < 0.5 * columns.step
+    periodic = columns.uniform and abs(columns.step * columns.values.size - 360) < 0.5 * columns.step
     degree = np.deg2rad(1.0) * EARTH_RADIUS
     metric = np.stack(
         np.broadcast_arrays(
@@ -119,24 +197,10 @@ def _check_latitudes(y: xr.DataArray, faults: Faults) -> None:
     highest = float(np.nanmax(np.abs(latitudes))) if latitudes.size else 0.0
     if highest > 90 + 1e-6:
         index = int(np.nanargmax(np.abs(latitudes)))
-        faults.add(
-            code="latitude-out-of-range",
-            variable=y.name,
-            dimension=y.dims[0],
-            index=index,
-            found=f"latitude {latitudes[index]:g} at index {index}: |lat| > 90",
-            expected="latitudes between -90 and 90",
-            fix="latitude and longitude may be swapped: check which coordinate belongs to which dimension",
-        )
+        found = f"latitude {latitudes[index]:g} at index {index}: |lat| > 90"
+        add(faults, "latitude-out-of-range", found, y.name, y.dims[0], index)
     elif highest > HIGHEST_LATITUDE:
-        faults.add(
-            code="pole",
-            variable=y.name,
-            dimension=y.dims[0],
-            found=f"rows at |lat| = {highest:g}",
-            expected=f"|lat| <= {HIGHEST_LATITUDE:g}: columns of a latitude-longitude grid meet at the pole",
-            fix=f"ds.where(abs(ds[{str(y.name)!r}]) <= {HIGHEST_LATITUDE:g}, drop=True), or a polar projection",
-        )
+        add(faults, "pole", f"rows at |lat| = {highest:g}", y.name, y.dims[0], highest=HIGHEST_LATITUDE)
 
 
 def _columns(x: xr.DataArray, faults: Faults) -> Line | None:
@@ -146,49 +210,34 @@ def _columns(x: xr.DataArray, faults: Faults) -> Line | None:
     if steps.size > 1 and ((steps > 0).all() or (steps < 0).all()) and np.abs(steps).max() > 180:
         name = str(x.name)
         other = f"(ds[{name!r}] + 180) % 360 - 180" if values.max() > 180 else f"ds[{name!r}] % 360"
-        faults.add(
-            code="longitude-wrapped",
-            variable=x.name,
-            dimension=x.dims[0],
-            found=f"longitudes {float(values.min()):g} to {float(values.max()):g} in sorted order, with a gap of half "
-            "the globe or more between two columns: an area across the meridian at which the numbering starts, sorted",
-            expected="columns from west to east",
-            fix=f"ds = ds.assign_coords({{{name!r}: {other}}}).sortby({name!r})",
+        found = (
+            f"longitudes {float(values.min()):g} to {float(values.max()):g} in sorted order, with a gap of half "
+            "the globe or more between two columns: an area across the meridian at which the numbering starts, sorted"
         )
+        add(faults, "longitude-wrapped", found, x.name, x.dims[0], other=other)
         return None
     if np.isfinite(values).all() and (np.abs(steps) > 180).any():
         # In the file's own precision, so that the tolerance for rounding stays the one of that precision.
         x = x.copy(data=np.unwrap(values.astype(np.float64), period=360.0).astype(values.dtype))
     columns = coordinate_line(x, faults)
-    if columns is not None and columns.extent > 360 * (1 + 1e-6) and columns.extent - 360 > 0.5 * columns.step:
-        faults.add(
-            code="longitude-repeated",
-            variable=x.name,
-            dimension=x.dims[0],
-            found=f"longitudes over {columns.values[-1] - columns.values[0]:g} degrees: columns that repeat others",
-            expected="each longitude once, less than 360 degrees from first to last",
-            fix=f"ds.isel({x.dims[0]}=slice(None, -1))",
-        )
+    if columns is not None and columns.step * columns.values.size - 360 > max(360e-6, 0.5 * columns.step):
+        found = f"longitudes over {columns.values[-1] - columns.values[0]:g} degrees: columns that repeat others"
+        add(faults, "longitude-repeated", found, x.name, x.dims[0])
         return None
     return columns
 
 
 def projected_grid(
-    array: xr.DataArray, lines: tuple[Line, Line], ascending: tuple[bool, bool], faults: Faults, reference: Any | None
+    array: xr.DataArray, lines: tuple[Line, Line], faults: Faults, reference: Any | None
 ) -> HorizontalGrid | None:
     """Spacing by the map if it can be read, else by the coordinates as they are."""
     rows, columns = lines
+    ascending = (rows.ascending, columns.ascending)
     name = mapping_name(array)
     if reference is not None:
-        metric = _by_mapping(lines, reference)
+        metric = geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
         if metric is None:
-            faults.add(
-                code="mapping-domain",
-                variable=array.name,
-                found=f"x and y outside the domain of the grid mapping {name!r}",
-                expected="coordinates that belong to the mapping",
-                fix="check the units of x and y and the grid mapping, crop to the Earth's disk, or drop its attribute",
-            )
+            add(faults, "mapping-domain", f"x and y outside the domain of the grid mapping {name!r}", array.name)
             return None
         factors = rows.step / metric[0]
         description = f"from x and y by the map factor of {name!r} ({factors.min():.4g} to {factors.max():.4g})"
@@ -209,12 +258,6 @@ def projected_grid(
     return HorizontalGrid(shape, (rows.step, columns.step), None, ascending, "projected", False, description)
 
 
-def _by_mapping(lines: tuple[Line, Line], reference: Any) -> Floats | None:
-    """Return the true spacing (2, y, x) by the local factor of a map; None outside of it."""
-    rows, columns = lines
-    return geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
-
-
 def curvilinear_grid(
     array: xr.DataArray,
     plane: tuple[Floats, Floats],
@@ -230,28 +273,21 @@ def curvilinear_grid(
     distance = -metric if repeated else metric / np.median(metric, axis=(1, 2), keepdims=True)
     if repeated or distance.max() > FARTHEST:
         axis, row, column = (int(index) for index in np.unravel_index(int(distance.argmax()), metric.shape))
-        faults.add(
-            code="position-repeated" if repeated else "position-outlier",
-            variable=array.name,
-            index=(row, column),
-            found="neighbouring points at the same latitude and longitude"
-            if repeated
-            else f"a point {metric[axis, row, column] / 1e3:.4g} km from its neighbours; most are "
-            f"{np.median(metric[axis]) / 1e3:.4g} km apart",
-            expected="a position of its own for every point" if repeated else "smooth 2-D latitude and longitude",
-            fix="correct the 2-D latitude and longitude, or drop them and state dx=, dy=",
-        )
+        found, code = "neighbouring points at the same latitude and longitude", "position-repeated"
+        if not repeated:
+            far, usual = metric[axis, row, column] / 1e3, np.median(metric[axis]) / 1e3
+            found = f"a point {far:.4g} km from its neighbours; most are {usual:.4g} km apart"
+            code = "position-outlier"
+        add(faults, code, found, array.name, index=(row, column))
         return None
-    by_map = None if lines is None or reference is None else _by_mapping(lines, reference)
+    by_map = None
+    if lines is not None and reference is not None:
+        rows, columns = lines
+        by_map = geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
     difference = 0.0 if by_map is None else float(np.abs(by_map / metric - 1).max())
     if difference > INCONSISTENT:
-        faults.add(
-            code="mapping-inconsistent",
-            variable=array.name,
-            found=f"the mapping {mapping_name(array)!r} differs by {difference:.1%} from 2-D latitude and longitude",
-            expected=f"spacings that agree to {INCONSISTENT:.0%}",
-            fix="correct the grid mapping or the coordinates, or drop the one that is wrong",
-        )
+        found = f"the mapping {mapping_name(array)!r} differs by {difference:.1%} from 2-D latitude and longitude"
+        add(faults, "mapping-inconsistent", found, array.name, share=INCONSISTENT)
         return None
     kind: GridKind = "curvilinear" if lines is None else "projected"
     return HorizontalGrid.of_metric(
@@ -288,12 +324,7 @@ def axis_directions(
         return np.asarray(geodesy.directions_of_positions(*plane) * signs[:, None, None, None])
     if len(faults) == count:
         name = mapping_name(array)
-        faults.add(
-            code="north-unknown",
-            variable=array.name,
-            found="a grid without the direction of north: no 2-D latitude and longitude, and "
-            + ("no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"),
-            expected="a readable grid mapping, or 2-D latitude and longitude",
-            fix="add the coordinates before the analysis, ds.assign_coords(lat=(('y', 'x'), ...), lon=...)",
-        )
+        mapped = "no grid mapping" if name is None else f"a grid mapping {name!r} that is missing or cannot be read"
+        found = f"a grid without the direction of north: no 2-D latitude and longitude, and {mapped}"
+        add(faults, "north-unknown", found, array.name)
     return None

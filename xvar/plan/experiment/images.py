@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.alignment import on_grid
 from xvar.cf.axes import canonical, find_axes, is_lazy
+from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
@@ -23,8 +23,7 @@ from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.state import State
 from xvar.plan.windows import seconds_after
 from xvar.quality.control import QualityControl
-from xvar.quality.rules import read_quality
-from xvar.quality.values import Screen
+from xvar.quality.rules import Screen, read_quality
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.alignment import on_grid
+from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.record import Record
 from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults

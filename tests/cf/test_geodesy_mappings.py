@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.cf.grid.records import STEREOGRAPHIC
-from xvar.cf.grid_mapping import rewritten
+from xvar.cf.geodesy import rewritten
 
 PLAIN = {"grid_mapping_name": "latitude_longitude", "earth_radius": 6371000.0}
 SPHERE = "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=58 +a=6371000 +b=6371000"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.codes import raised
 from tests.faults.images import rainy
-from xvar.io.classic import broken_header
+from xvar.io.netcdf import broken_header
 from xvar.io.reading import open_files
 
 FORMATS = ("NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA")

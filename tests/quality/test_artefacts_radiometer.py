@@ -10,7 +10,7 @@ from tests.cf.outputs import FILES
 from tests.cf.test_axes import opened
 from tests.quality.rejection import rejected
 from xvar.errors import InputWarning
-from xvar.quality.radiometer import ALONG, broken_lines, cloud_rims, line_differences, stripes
+from xvar.quality.artefacts import ALONG, broken_lines, cloud_rims, line_differences, stripes
 
 
 def test_the_rim_of_a_cloud_is_colder_than_the_sea_at_other_times() -> None:

@@ -10,7 +10,7 @@ import xvar
 from tests.cf.outputs import FILES
 from tests.quality.rejection import rejected
 from xvar.errors import InputWarning
-from xvar.quality.radar import blocked_sectors, dry_frames, ground_echoes
+from xvar.quality.artefacts import blocked_sectors, dry_frames, ground_echoes
 from xvar.quality.rules import NAMES
 
 SIDE = 128

@@ -10,8 +10,8 @@ from tests.cf.places import places
 from tests.faults.codes import raised
 from tests.faults.images import rainy, warm
 from tests.faults.table import note
-from xvar.cf.alignment import on_grid
 from xvar.cf.axes import Axes
+from xvar.cf.grid.coordinates import on_grid
 from xvar.errors import Faults
 
 AXES = Axes("time", "y", "x")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.quality.test_radiometer import sea
+from tests.quality.test_artefacts_radiometer import sea
 from xvar.cf.axes import Axes
 from xvar.errors import InputWarning
-from xvar.quality.radiometer import stripe_notes, stripes
+from xvar.quality.artefacts import stripe_notes, stripes
 
 
 def striped(deviation: float = 0.2, side: int = 40) -> np.ndarray:

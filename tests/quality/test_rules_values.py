@@ -11,8 +11,7 @@ from tests.faults.codes import codes
 from tests.records import storm
 from xvar.errors import Fault, Faults, InputError
 from xvar.quality.control import QualityControl, check_values
-from xvar.quality.rules import Rule, read_quality
-from xvar.quality.values import Screen, check_plausible, highest_code, out_of_range, undeclared_fill
+from xvar.quality.rules import Rule, Screen, check_plausible, highest_code, out_of_range, read_quality, undeclared_fill
 
 
 def default(screen: Screen, option: object = None) -> tuple[Rule, ...]:
