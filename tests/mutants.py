@@ -33,13 +33,14 @@ NEAR = {
     "cf/geodesy": "test_points test_geographic", "cf/quality": "test_untidy_files",
     "cf/kinds": "test_odim faults/test_c_units", "cf/size": "faults/test_d_grids faults/test_g_hostile",
     "cf/grid_mapping": "cf/test_conventions",
-    "core/covariance/stencil": "core/covariance/test_diffusion core/covariance/test_tikhonov",
+    "core/covariance/diffusion": "core/covariance/test_balance",
     "core/covariance/spectral": "core/covariance/test_matern core/covariance/test_tikhonov",
-    "core/conjugate_gradients": "core/covariance/test_sum core/covariance/test_stream_potential",
+    "core/linear_maps": "core/covariance/test_sum core/covariance/test_stream_potential",
+    "core/covariance/balance": "core/covariance/test_streamfunction",
     "core/covariance/composite": "core/covariance/test_sum core/covariance/test_ensemble core/covariance/test_balance",
-    "core/checks": "core/covariance/test_faults",
     "core/covariance/periodic": "core/covariance/test_homogeneous core/covariance/test_streamfunction",
-    "core/covariance/variance": "core/covariance/test_diffusion core/covariance/test_balance",
+    "core/covariance/helmholtz": "core/covariance/test_stream_potential",
+    "core/covariance/homogeneous": "core/covariance/test_matern",
 }  # fmt: skip
 BUILT = {
     "cf/grid": "test_untidy_files faults/test_d_grids test_products",

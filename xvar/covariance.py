@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xvar.core.covariance import Covariance, Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
-from xvar.core.covariance.balance import Geostrophic
-from xvar.core.covariance.ensemble import Ensemble
+from xvar.core.covariance.balance import Geostrophic, Streamfunction
+from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
-from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.errors import Faults, nearest
 
 if TYPE_CHECKING:

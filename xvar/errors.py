@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -180,6 +181,21 @@ class Faults(list[Fault]):
                 expected=f"one of {', '.join(map(repr, allowed))}",
                 fix=nearest(value, allowed, f"{name}={usual!r}"),
             )
+
+    def check_numbers(self, owner: object, examples: Mapping[str, float], *, zero_allowed: bool = False) -> None:
+        """Add a fault for each named attribute of the owner that is not positive (or zero, if allowed) and finite.
+
+        `examples` holds a typical value of each for the fix.
+        """
+        for name, example in examples.items():
+            value = getattr(owner, name)
+            if not 0 <= value < math.inf or (value == 0 and not zero_allowed):
+                self.add(
+                    code="negative-number" if zero_allowed else "number-not-positive",
+                    found=f"{name}={value}",
+                    expected="a finite number, zero or more" if zero_allowed else "a positive finite number",
+                    fix=f"{name}={example:g}",
+                )
 
     @property
     def first(self) -> Fault | None:

@@ -11,7 +11,7 @@ from tests.core.numerics import random, relative, smooth
 from tests.core.problems import SIZE, linear
 from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diffusion, Matern, StreamPotential, Tikhonov
-from xvar.core.covariance.stream_potential import period_around
+from xvar.core.covariance.helmholtz import period_around
 from xvar.core.grid import Grid, finer
 from xvar.core.models.advection import Advection
 from xvar.core.problem import ForcedSteps, Problem

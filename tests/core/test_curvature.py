@@ -8,7 +8,6 @@ from tests.core.numerics import random, relative
 from tests.core.problems import SIZE, linear
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal
-from xvar.core.curvature import inverse_hessian
 from xvar.core.observation import Component, Observation
 
 
@@ -18,12 +17,12 @@ def test_the_inverse_hessian_is_exact_if_everything_is_diagonal() -> None:
     std = 0.3 + random((3, 1, SIZE), 30).abs()
     observation = Observation(0.0, Component("x"), random((3, 1, SIZE), 31), std)
     problem = linear((observation,), 3, background_error={"x": Diagonal(deviation)})
-    assert inverse_hessian(Cost(problem)) is None
+    assert Cost(problem).inverse_hessian() is None
     cost = Cost(replace(problem, curvature={"x": 1 / std**2}))
     hessian = torch.autograd.functional.hessian(
         lambda v: cost.value(v[None].expand(3, -1))[0], torch.zeros(SIZE).double()
     )
-    found = inverse_hessian(cost)
+    found = cost.inverse_hessian()
     assert found is not None
     assert relative(torch.diag(1 / found[0]), hessian) < 1e-12
     assert relative(found, (1 / (1 + deviation**2 / std**2)).flatten(1)) < 1e-12
@@ -37,6 +36,6 @@ def test_unknown_curvature_is_measured_along_the_gradient() -> None:
     seen = Observation(0.0, Component("x"), random((3, 1, SIZE), 31), torch.full((3, 1, SIZE), std).double())
     problem = linear((seen,), 3, background_error={"x": Diagonal(deviation)})
     stated = Cost(replace(problem, measured=("x",)))
-    found = inverse_hessian(stated)
+    found = stated.inverse_hessian()
     assert found is not None
     assert relative(found, torch.full_like(found, 1 / (1 + deviation**2 / std**2))) < 1e-9

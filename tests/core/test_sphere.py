@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.core.numerics import order
 from xvar.core.grid import Grid
 from xvar.core.models.advection import Advection
-from xvar.core.models.drift import Drift
+from xvar.core.models.parcels import Drift
 
 EARTH = 6371e3
 AXIS = (0.5, 0.0, 0.8660254037844386)  # of a rotation about a point that is no pole of the grid

@@ -151,7 +151,8 @@ def _covariance_reports(record: Record, options: Mapping[str, Any]) -> tuple[Rep
     faults = Faults()
     background = options.get("background")
     components: dict[str, tuple[str, ...]] = {"velocity": ("u", "v"), "tracer": (str(record.name),)}
-    if callable(options.get("dynamics")):
+    dynamics = options.get("dynamics")
+    if callable(dynamics) and not hasattr(dynamics, "bind"):
         names = map(str, background.data_vars) if isinstance(background, xr.Dataset) else ()
         components = {name: (name,) for name in names}
     reports = []

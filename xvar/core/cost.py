@@ -21,6 +21,9 @@ Value = TypeVar("Value")
 Observed = list[tuple[Observation, State]]
 Look = Callable[[int, Observed, State, State], Value]
 
+#: Step of the difference for the curvature of J along its gradient, in standard deviations.
+DIFFERENCE = 1e-3
+
 
 class Cost:
     r"""J and its gradient with respect to the control v, a flat tensor (window, n).
@@ -187,6 +190,45 @@ class Cost:
         for penalty, departure in self._departures(self._integrate(fields, look)):
             found.append((penalty, penalty.residual(departure)))
         return found
+
+    def inverse_hessian(self) -> Tensor | None:
+        """Approximate the diagonal of the inverse Hessian of J at the background (window, n).
+
+        None if no curvature is known or measured.
+        """
+        problem, blocks = self.problem, [block for block in self.space.blocks if not block.steps]
+        known = problem.curvature
+        if not known and not problem.measured:
+            return None
+        diagonal = torch.ones_like(self.zero())
+        for block in blocks:
+            if block.name in known:
+                shape = tuple(problem.background[block.name].shape)
+                part = block.covariance.inverse_hessian(known[block.name], shape)
+                if part is not None:
+                    diagonal[:, block.begin : block.end] = part.flatten(1)
+        wanted = {*problem.parameters, *problem.measured} - set(known)
+        if unknown := [block for block in blocks if block.name in wanted]:
+            self._measure(unknown, diagonal)
+        return diagonal
+
+    def _measure(self, blocks: Sequence[Block], diagonal: Tensor) -> None:
+        """Measure the curvature of blocks along their gradient by a difference.
+
+        A negative curvature counts by its size, as a limit of the first step: a step by the gradient alone may move
+        images off the grid, where the gradient is zero (Dauphin et al. 2014, arXiv:1406.2572).
+        """
+        start = self.zero()
+        _, slopes = self.gradient(start)
+        for block in blocks:
+            own = slice(block.begin, block.end)
+            slope = slopes[:, own]
+            along = slope / slope.square().sum(1, keepdim=True).sqrt().clamp_min(torch.finfo(slope.dtype).tiny)
+            moved = start.clone()
+            moved[:, own] = DIFFERENCE * along
+            _, found = self.gradient(moved)
+            bent = ((found[:, own] - slope) * along).sum(1, keepdim=True) / DIFFERENCE
+            diagonal[:, own] = torch.where(bent.isfinite(), 1 / bent.abs().clamp_min(1.0), 1.0)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

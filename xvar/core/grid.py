@@ -58,6 +58,16 @@ class Grid:
         faults.check_choice("edges", self.edges, EDGES, "free")
         faults.raise_if_any()
 
+    def check_plane(self, faults: Faults) -> None:
+        """Add a fault unless the grid has two axes."""
+        if len(self.shape) != 2:
+            faults.add(
+                code="grid-not-2d",
+                found=f"a grid of shape {self.shape}",
+                expected="two axes (y, x)",
+                fix="a grid (y, x); on other grids xvar.covariance.Diagonal(std=1.0)",
+            )
+
     @property
     def size(self) -> int:
         """Number of points."""

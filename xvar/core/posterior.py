@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xvar.core.conjugate_gradients import truncated_conjugate_gradients
 from xvar.core.cost import Cost
-from xvar.core.curvature import inverse_hessian
 from xvar.core.dynamics import State
+from xvar.core.linear_maps import truncated_conjugate_gradients
 from xvar.core.linearisation import Linearisation
 from xvar.core.methods.octaves import gaussian_waves
 from xvar.core.observation import Observation
@@ -78,7 +77,7 @@ class Posterior:
 
     def __init__(self, cost: Cost, control: Tensor, sampling: Sampling) -> None:
         self._quadratic, self._sampling = Linearisation(cost, control, exact=True), sampling
-        diagonal = inverse_hessian(cost)
+        diagonal = cost.inverse_hessian()
         self._scale = control.new_ones(()) if diagonal is None else diagonal
         self.cost, self._control = cost, control
         self._sources = 1 + max((one.source for one in cost.problem.observations), default=0)

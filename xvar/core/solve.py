@@ -13,7 +13,6 @@ from torch import Tensor
 from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
 from xvar.core.cost_history import CostHistory, minimizer_of
-from xvar.core.curvature import inverse_hessian
 from xvar.core.dynamics import Forcing, State
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
 from xvar.core.minimize import LBFGS, Minimum
@@ -97,7 +96,7 @@ def solve(
         function = CostOfBatch(problem.coarsen(level), cost_history)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
-        minimum = minimizer_of(level, levels, minimizer, coarse)(function, control, inverse_hessian(cost))
+        minimum = minimizer_of(level, levels, minimizer, coarse)(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
     with torch.no_grad():

@@ -34,7 +34,7 @@ TRANSIENT = ("u_transient", "v_transient")
 
 def plan_images(call: Call) -> Plan | None:
     """Plan `ImageMotion` or `Currents` of `xvar.core.methods`; None if a fault was added."""
-    from xvar.core.methods.past_errors import number_of_octaves
+    from xvar.core.methods.octaves import number_of_octaves
 
     record, options, faults, count = call.record, call.options, call.faults, len(call.faults)
     center = _background(call)

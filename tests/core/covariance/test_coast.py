@@ -10,7 +10,7 @@ from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Helmholtz, Specification, StreamPotential
 from xvar.core.covariance.coast import RIDGE, CoastFaces, NoFlowCovariance
-from xvar.core.covariance.stream_potential import period_around
+from xvar.core.covariance.helmholtz import period_around
 from xvar.core.grid import Grid, block_mean
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.covariance.test_matern import correlation, dirac
 from xvar.core.covariance import Covariance, Diffusion, Matern
-from xvar.core.covariance.stencil import ERROR, DiffusionInverse, DiffusionStencil
-from xvar.core.covariance.variance import inverse_power_diagonal
+from xvar.core.covariance.diffusion import ERROR, DiffusionInverse, DiffusionStencil, inverse_power_diagonal
 from xvar.core.grid import Grid
 
 
@@ -139,18 +138,18 @@ def test_the_variance_by_sweeps_is_that_of_the_matrix(edges: str, order: int, mo
     grid = Grid((40, 37), (900.0, 1200.0), metric=varying(40, 37), water=coast(40, 37), edges=edges)
     stencil = DiffusionStencil(grid, 1500.0)
     expected = inverse_power_diagonal(stencil, order, 0)
-    monkeypatch.setattr("xvar.core.covariance.variance.LARGEST_DENSE", 0)
+    monkeypatch.setattr("xvar.core.covariance.diffusion.LARGEST_DENSE", 0)
     if edges == "free":
         torch.testing.assert_close(inverse_power_diagonal(stencil, order, 0), expected, rtol=1e-10, atol=0)
-    monkeypatch.setattr("xvar.core.covariance.variance.STRIP", 8)
+    monkeypatch.setattr("xvar.core.covariance.diffusion.STRIP", 8)
     margin = math.ceil((3 + order / 2) * 1500 / 900)
     torch.testing.assert_close(inverse_power_diagonal(stencil, order, margin), expected, rtol=5e-3, atol=0)
 
 
 @pytest.mark.parametrize("order", [2, 4])
 def test_the_variance_at_every_point_of_water(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xvar.core.covariance.variance.LARGEST_DENSE", 0)
-    monkeypatch.setattr("xvar.core.covariance.variance.STRIP", 10)
+    monkeypatch.setattr("xvar.core.covariance.diffusion.LARGEST_DENSE", 0)
+    monkeypatch.setattr("xvar.core.covariance.diffusion.STRIP", 10)
     water = coast(30, 26)
     grid = Grid((30, 26), (1000.0, 1200.0), metric=varying(30, 26), water=water)
     operator = Diffusion(0.3, 5000.0, order).bind(grid, dtype=torch.float64)

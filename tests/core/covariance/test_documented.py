@@ -12,11 +12,10 @@ import xarray as xr
 
 import xvar
 from xvar.core.covariance import Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
-from xvar.core.covariance.balance import Geostrophic
+from xvar.core.covariance.balance import Geostrophic, Streamfunction
+from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.diffusion import SHORTEST_LENGTH
-from xvar.core.covariance.ensemble import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
-from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.core.grid import Grid
 from xvar.errors import InputError
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Diagonal, Matern
-from xvar.core.covariance.ensemble import Ensemble
+from xvar.core.covariance.composite import Ensemble
 from xvar.core.grid import Grid
 from xvar.errors import InputError
 

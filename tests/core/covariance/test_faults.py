@@ -18,11 +18,9 @@ from xvar.core.covariance import (
     StreamPotential,
     Tikhonov,
 )
-from xvar.core.covariance.balance import Geostrophic
-from xvar.core.covariance.composite import Sum
-from xvar.core.covariance.ensemble import Ensemble
+from xvar.core.covariance.balance import Geostrophic, Streamfunction
+from xvar.core.covariance.composite import Ensemble, Sum
 from xvar.core.covariance.homogeneous import Homogeneous
-from xvar.core.covariance.streamfunction import Streamfunction
 from xvar.core.grid import Grid
 from xvar.errors import InputError
 

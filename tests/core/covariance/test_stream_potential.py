@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.numerics import random
 from xvar.core.covariance import Helmholtz, StreamPotential
-from xvar.core.covariance.stream_potential import StreamPotentialCovariance, period_around
+from xvar.core.covariance.helmholtz import StreamPotentialCovariance, period_around
 from xvar.core.grid import Grid, block_mean
 
 GRID = Grid((11, 9), (900.0, 1200.0))

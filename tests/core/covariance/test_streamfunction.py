@@ -9,8 +9,7 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Diagonal, Matern
-from xvar.core.covariance.balance import Geostrophic
-from xvar.core.covariance.streamfunction import Streamfunction
+from xvar.core.covariance.balance import Geostrophic, Streamfunction
 from xvar.core.grid import BASINS, Grid
 from xvar.core.models.shallow_water import ShallowWater
 

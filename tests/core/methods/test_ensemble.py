@@ -13,8 +13,7 @@ from tests.core.numerics import random
 from xvar.core.grid import Grid
 from xvar.core.methods.ensemble import Ensemble, Skill, _noise_factors, _Window
 from xvar.core.methods.nowcast import Extrapolation, Nowcast
-from xvar.core.methods.octaves import LongWaves, Octaves
-from xvar.core.methods.past_errors import ensemble_octaves, number_of_octaves, past_errors, smoothed
+from xvar.core.methods.octaves import LongWaves, Octaves, ensemble_octaves, number_of_octaves, past_errors, smoothed
 
 FRAME = 300.0
 LEADS = (FRAME, 2 * FRAME, 3 * FRAME)

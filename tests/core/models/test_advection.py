@@ -11,7 +11,7 @@ from tests.core.numerics import DTYPES, order, random, smooth
 from xvar.core.dynamics import State, start, trajectory
 from xvar.core.grid import EDGES, Grid
 from xvar.core.interpolate import SAMPLERS, identity, sample
-from xvar.core.models.advection import DEPARTURES, Advection, SemiLagrangian
+from xvar.core.models.advection import DEPARTURES, Advection
 
 SPACING = (0.15, 0.1)  # dy, dx
 GRID = Grid((31, 45), SPACING)
@@ -19,7 +19,7 @@ RATES = torch.tensor([[0.3, -0.8], [0.5, -0.2]], dtype=torch.float64)  # ∇w in
 LONG = 0.5  # seconds
 
 
-def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, **settings: Any) -> SemiLagrangian:
+def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, **settings: Any) -> Advection:
     return Advection(**settings).bind(grid, dtype=dtype, device=torch.device("cpu"))
 
 

@@ -18,8 +18,7 @@ from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
-from xvar.core.models.drift import Drift, FollowDrift, ImageAgainstLater
-from xvar.core.models.parcels import Parcels
+from xvar.core.models.parcels import Drift, ImageAgainstLater, Parcels
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
 
@@ -27,7 +26,7 @@ GRID = Grid((16, 20), (900.0, 1300.0))
 STEPS = (-300.0, -200.0, -400.0)
 
 
-def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, reach: int | None = None) -> FollowDrift:
+def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, reach: int | None = None) -> Drift:
     return Drift(reach).bind(grid, dtype=dtype, device=torch.device("cpu"))
 
 

@@ -20,7 +20,7 @@ from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, start, trajectory
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
-from xvar.core.models.parcels import FollowParcels, ImageAtParcels, Parcels, compose_displacements, decay_integral
+from xvar.core.models.parcels import ImageAtParcels, Parcels, compose_displacements, decay_integral
 from xvar.core.observation import Observation
 from xvar.core.problem import Problem
 
@@ -28,7 +28,7 @@ GRID = Grid((16, 20), (900.0, 1300.0))
 STEPS = (300.0, 200.0, 400.0)
 
 
-def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, **settings: Any) -> FollowParcels:
+def model(grid: Grid = GRID, dtype: torch.dtype = torch.float64, **settings: Any) -> Parcels:
     return Parcels(**settings).bind(grid, dtype=dtype, device=torch.device("cpu"))
 
 

@@ -3,9 +3,8 @@
 from xvar.core.covariance.base import Covariance, Specification
 from xvar.core.covariance.diagonal import Diagonal
 from xvar.core.covariance.diffusion import Diffusion
-from xvar.core.covariance.helmholtz import Helmholtz
-from xvar.core.covariance.matern import Matern
-from xvar.core.covariance.stream_potential import StreamPotential
+from xvar.core.covariance.helmholtz import Helmholtz, StreamPotential
+from xvar.core.covariance.homogeneous import Matern
 from xvar.core.covariance.tikhonov import Tikhonov
 
 __all__ = [

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape
-from xvar.core.covariance.linear import linear
 from xvar.core.grid import Grid
+from xvar.core.linear_maps import linear
 from xvar.errors import Faults
 
 Coast = Literal["free", "no_flow"]

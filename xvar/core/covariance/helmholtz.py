@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xvar.core.checks import check_numbers
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
-from xvar.core.covariance.matern import Matern, matern_scale
+from xvar.core.covariance.homogeneous import Matern, matern_scale
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Device, Grid
+from xvar.core.linear_maps import linear, truncated_conjugate_gradients
 from xvar.errors import Faults
 
 
@@ -71,7 +71,7 @@ class Helmholtz(Specification):
         """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
         edges = self.edges or grid.edges
         faults = Faults()
-        check_numbers(self, {"std": 0.3, "length": 10e3, "mean_std": 0.3, "potential_ratio": 0.2}, faults)
+        faults.check_numbers(self, {"std": 0.3, "length": 10e3, "mean_std": 0.3, "potential_ratio": 0.2})
         faults.check_choice("edges", edges, ("free", "periodic"), "free")
         faults.raise_if_any()
         Matern(self.std, self.length, self.smoothness).check(grid)
@@ -114,3 +114,208 @@ def with_margin(grid: Grid, distance: float, coarsest: int = 1) -> Shape:
 def fast_size(points: int) -> int:
     """Return the next even number whose only factors are 2, 3 and 5, each of which divides a power of 30."""
     return next(size for size in count(points + points % 2, 2) if 30 ** size.bit_length() % size == 0)
+
+
+RIDGE = 0.03  # standard deviation in `solve` of the waves that are left out, relative to that of the motion
+ITERATIONS = 1000  # of the conjugate gradients of `solve`
+TOLERANCE = 1e-20  # of their squared residual, relative to the first
+POWER = 0.7  # of the inverse Hessian; with 1 short waves would be fitted before long ones, up to a false minimum
+
+
+class StreamPotentialCovariance(Covariance):
+    r"""The covariance of `Helmholtz`, with the coefficients of stream function and potential as its control.
+
+    .. math:: B^{1/2} = P^T F^H [e_\perp \sigma_\perp, e_\parallel \sigma_\parallel]
+
+    on a larger periodic grid, with the standard deviation of each coefficient (`across`, `along`) and the Fourier
+    symbols of the differences there, restricted by P to the domain `shape`. A control is the real or the imaginary part
+    of one coefficient of one part, so the inverse Hessian of observations of both components alike is diagonal in it.
+    Of the wavenumbers along each axis the share `truncation` is kept, without the shortest waves; `solve` inverts
+    :math:`B + r^2` by conjugate gradients, a least-squares fit of the others.
+    """
+
+    def __init__(
+        self,
+        across: Tensor,
+        along: Tensor,
+        symbols: Tensor,
+        shape: Shape,
+        truncation: float,
+        *,
+        dtype: torch.dtype,
+        device: Device = None,
+    ) -> None:
+        self._shape, self._larger = tuple(shape), tuple(across.shape)
+        ny, nx = self._larger
+        rows, self._columns = min(ny - 1, int(ny * truncation)), min(nx // 2 + 1, int((nx // 2 + 1) * truncation))
+        self._low = (rows + 1) // 2
+        self._high = rows - self._low
+        kept = torch.cat((torch.arange(self._low), torch.arange(ny - self._high, ny)))
+        directions = _directions(symbols)
+        root = (directions * torch.stack((across, along)))[:, :, kept][..., : self._columns]
+        root = root * math.sqrt(0.5)  # for each coefficient has two real numbers of unit variance
+        variance = torch.stack((across, along))[:, kept][..., : self._columns].square()[None]
+        self._root = root.to(device=device, dtype=dtype.to_complex())
+        self._variance = variance.to(device=device, dtype=dtype)
+        self._share = math.prod(self._shape) / math.prod(self._larger)
+        self._floor = RIDGE**2 * float((across.square() + along.square()).mean() / 2)
+        self.dtype, self.device = dtype, self._root.device
+
+    def control_shape(self, shape: Shape) -> Shape:
+        """Return (window, part, real and imaginary, row, column)."""
+        return (shape[0], 2, 2, self._low + self._high, self._columns)
+
+    def sqrt(self, control: Tensor) -> Tensor:
+        """Apply one inverse Fourier transform for each component, and keep the domain."""
+        return linear(control, self._synthesise, self._analyse)
+
+    def sqrt_transpose(self, state: Tensor) -> Tensor:
+        """Apply one Fourier transform for each component."""
+        return linear(state, self._analyse, self._synthesise)
+
+    def _synthesise(self, control: Tensor) -> Tensor:
+        spectrum = (self._root * torch.complex(control[:, :, 0], control[:, :, 1])[:, None]).sum(2)
+        gap = spectrum.new_zeros(*spectrum.shape[:2], self._larger[0] - self._low - self._high, self._columns)
+        full = torch.cat((spectrum[:, :, : self._low], gap, spectrum[:, :, self._low :]), dim=2)
+        first = full[..., 0]
+        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)  # so that the motion is real
+        rows = torch.fft.ifft(full, dim=-2, norm="ortho")[:, :, : self._shape[0]]
+        field: Tensor = torch.fft.irfft(rows, n=self._larger[1], dim=-1, norm="ortho")
+        return field[..., : self._shape[1]].contiguous()
+
+    def _analyse(self, state: Tensor) -> Tensor:
+        """Return the adjoint of `_synthesise`, its steps in reverse."""
+        ny, nx = self._larger
+        spectrum = torch.fft.rfft(state, n=nx, dim=-1, norm="ortho")[..., : self._columns]
+        # A coefficient that represents two conjugate ones counts twice.
+        twice = torch.full((self._columns,), 2.0, dtype=self.dtype, device=self.device)
+        twice[0] = 1
+        if self._columns == nx // 2 + 1 and nx % 2 == 0:
+            twice[-1] = 1
+        full = torch.fft.fft(spectrum * twice, n=ny, dim=-2, norm="ortho")
+        first = full[..., 0]
+        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)
+        kept = torch.cat((full[:, :, : self._low], full[:, :, ny - self._high :]), dim=2)
+        parts = (self._root.conj() * kept[:, :, None]).sum(1)
+        return torch.stack((parts.real, parts.imag), dim=2)
+
+    def solve(self, state: Tensor) -> Tensor:
+        """Return :math:`(B + r^2)^{-1} x`, by conjugate gradients."""
+        return linear(state, self._solve, self._solve)
+
+    def _solve(self, state: Tensor) -> Tensor:
+        def nearly(x: Tensor) -> Tensor:
+            control = self.sqrt_transpose(x) / (self._variance + self._floor)[:, :, None]
+            return (x - self.sqrt(control)) / self._floor
+
+        def ridged(x: Tensor) -> Tensor:
+            return self.apply(x) + self._floor * x
+
+        return truncated_conjugate_gradients(ridged, state, nearly, TOLERANCE, ITERATIONS)[0]
+
+    def refine(self, coarse: Covariance, control: Tensor) -> Tensor | None:
+        """Return the control of the motion of a coarse grid of the same period.
+
+        A wave of the coarse grid is one of this grid with another phase, as the centres of the first cells differ.
+        """
+        assert isinstance(coarse, StreamPotentialCovariance)
+        factor = self._larger[0] / coarse._larger[0]
+        low, high, columns = (min(getattr(self, k), getattr(coarse, k)) for k in ("_low", "_high", "_columns"))
+        theirs, ours = (
+            torch.cat((torch.arange(low), torch.arange(own._low + own._high - high, own._low + own._high)))
+            for own in (coarse, self)
+        )
+        spectrum = torch.complex(control[:, :, 0], control[:, :, 1])[:, :, theirs][..., :columns]
+        motion = (coarse._root[:, :, theirs][..., :columns] * spectrum[:, None]).sum(2)
+        rows = torch.cat((torch.arange(low), torch.arange(-high, 0)))[:, None] / self._larger[0]
+        turns = (rows + torch.arange(columns) / self._larger[1]) * (factor - 1) / 2
+        moved = motion * torch.polar(torch.full_like(turns, factor), -2 * math.pi * turns).to(motion)
+        root = self._root[:, :, ours][..., :columns]
+        parts = (root.conj() * moved[:, :, None]).sum(1) / root.abs().square().sum(0)
+        fine = control.new_zeros(self.control_shape((len(control),)))
+        for index, part in enumerate((parts.real, parts.imag)):
+            fine[:, :, index, ours, :columns] = part
+        return fine
+
+    def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
+        """Approximate each coefficient alone, to a power below one."""
+        # Contiguous: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
+        mean = curvature.expand(shape).contiguous().mean((1, 2, 3)) * self._share
+        # One window after the other: the bits of a power depend on the position of a value in the batch.
+        diagonal = torch.stack([(1 + one * self._variance[0]) ** -POWER for one in mean])
+        return diagonal[:, :, None].expand(-1, -1, 2, -1, -1)
+
+
+def period_around(grid: Grid, length: float, coarsest: int) -> tuple[float, ...]:
+    """Return a period along (y, x) in metres with a margin for a correlation length in metres beside a grid.
+
+    It is a whole number of cells at all levels, the coarsest with blocks of `coarsest` cells a side.
+    """
+    shape = with_margin(grid, 2 * length * math.sqrt(8), coarsest)
+    return tuple(n * d for n, d in zip(shape, grid.spacing, strict=True))
+
+
+def _directions(symbols: Tensor) -> Tensor:
+    """Return unit vectors (component, part, row, column) across and along each wave; u and v for the mean."""
+    norm = symbols.abs().square().sum(0).sqrt()
+    wave = norm > 0
+    along = torch.where(wave, symbols.conj() / norm.clamp_min(1e-300), torch.zeros_like(symbols))
+    across = torch.stack((-along[1].conj(), along[0].conj()))
+    along[1][~wave] = 1
+    across[0][~wave] = 1
+    return torch.stack((across, along), dim=1)
+
+
+def _mirrored(column: Tensor) -> Tensor:
+    """Return the coefficients of the opposite wavenumbers along the last axis."""
+    return column.flip(-1).roll(1, -1)
+
+
+@dataclass(frozen=True)
+class StreamPotential(Specification):
+    r"""The statistics of `Helmholtz` on free edges, with a control for fast minimisation.
+
+    .. math:: w = \overline{w} + \nabla^\perp \psi + \nabla \chi
+
+    The control leaves out the shortest waves, in which long correlations leave next to nothing, and makes the Hessian
+    nearly diagonal. Correlations cross land, unless ``coast="no_flow"``: the statistics are then conditional on no flow
+    through the coast, see `xvar.core.covariance.coast.NoFlowCovariance`.
+
+    Parameters
+    ----------
+    std, length, mean_std, smoothness, potential_ratio, coast
+        As in `Helmholtz`.
+    truncation : float
+        Share of the wavenumbers along each axis that are kept.
+    period : tuple of float, optional
+        Period of the larger grid along (y, x) in metres, see `period_around`: with one period at all resolutions the
+        waves of a coarse grid are waves of a fine one.
+
+    References
+    ----------
+    Daley (1991), Atmospheric Data Analysis, Cambridge University Press, section 5.2 (motion from ψ and χ).
+    """
+
+    std: float
+    length: float
+    mean_std: float
+    smoothness: int = 1
+    potential_ratio: float = 0.2
+    truncation: float = 0.5
+    period: tuple[float, ...] | None = None
+    coast: Coast = "free"
+
+    def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
+        """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
+        period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
+        shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
+        larger = Grid(shape, grid.spacing, edges="periodic")
+        statistics = Helmholtz(self.std, self.length, self.mean_std, self.smoothness, self.potential_ratio)
+        across, along = statistics.variances(larger)
+        parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
+        free = StreamPotentialCovariance(*parts, grid.shape, self.truncation, dtype=dtype, device=device)
+
+        def homogeneous() -> Covariance:
+            return StreamPotentialCovariance(*parts, larger.shape, self.truncation, dtype=torch.float64)
+
+        return with_coast(free, homogeneous, larger.shape, grid, self.coast)

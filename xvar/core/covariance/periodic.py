@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from xvar.core.conjugate_gradients import conjugate_gradients
 from xvar.core.covariance.base import Covariance, Shape
-from xvar.core.covariance.linear import linear
 from xvar.core.grid import Device, Grid
+from xvar.core.linear_maps import conjugate_gradients
 
 
 def difference_symbols(grid: Grid) -> Tensor:
@@ -122,12 +121,9 @@ class PeriodicVectorCovariance(Covariance):
 
         These return NaN for a window if they fail.
         """
-        return self._divide(state) if self._precise is None else linear(state, self._solve, self._solve)
-
-    def _solve(self, state: Tensor) -> Tensor:
-        assert self._precise is not None
-        right = state.to(torch.float64)
-        return conjugate_gradients(self._precise.apply, right, self._precise._divide).to(state.dtype)
+        if self._precise is None:
+            return self._divide(state)
+        return conjugate_gradients(self._precise.apply, state, self._precise._divide)
 
     def _divide(self, state: Tensor) -> Tensor:
         """Return the inverse on the periodic grid."""

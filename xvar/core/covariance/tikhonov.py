@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from xvar.core.checks import check_numbers, check_plane
 from xvar.core.covariance.base import Covariance, Penalty, Specification
 from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.spectral import SpectralCovariance
@@ -107,7 +106,7 @@ class Tikhonov(Specification):
 
     def _check(self, grid: Grid, edges: DifferenceEdges) -> None:
         faults = Faults()
-        check_numbers(self, {"gradient": 5e9, "curvature": 0.0, "divergence": 0.0}, faults, zero_allowed=True)
+        faults.check_numbers(self, {"gradient": 5e9, "curvature": 0.0, "divergence": 0.0}, zero_allowed=True)
         if self.gradient == self.curvature == 0:
             faults.add(
                 code="tikhonov-no-weight",
@@ -131,8 +130,8 @@ class Tikhonov(Specification):
                 fix='mean_std=None or edges="free"',
             )
         if self.pixel_area is not None:
-            check_numbers(self, {"pixel_area": 1e6}, faults)
-        check_plane(grid, faults)
+            faults.check_numbers(self, {"pixel_area": 1e6})
+        grid.check_plane(faults)
         faults.raise_if_any()
 
 

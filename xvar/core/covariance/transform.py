@@ -29,10 +29,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from xvar.core.conjugate_gradients import Map
 from xvar.core.covariance.base import Shape
-from xvar.core.covariance.linear import linear
 from xvar.core.grid import Device
+from xvar.core.linear_maps import Map, linear
 
 DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.covariance.coast import Coast
-from xvar.core.covariance.stream_potential import period_around
+from xvar.core.covariance.helmholtz import period_around
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid
 from xvar.core.methods.motion import Motion, cadence, carried, deviation, diagnostics, fitting, in_groups, scale_of
 from xvar.core.minimize import LBFGS
-from xvar.core.models.drift import Drift, ImageAgainstLater
+from xvar.core.models.parcels import Drift, ImageAgainstLater
 from xvar.core.observation import Observation
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
@@ -240,14 +240,15 @@ class Currents:
             "source": CAUTION_SOURCE * precision.mean((1, 2, 3))[:, None, None, None] * second,
         }
 
+    @in_groups
     def analyse(
         self,
         frames: Tensor,
         seconds: Sequence[float],
         grid: Grid,
         guess: Tensor | None = None,
-        elapsed: float = 0.0,
         seeds: Tensor | None = None,
+        elapsed: float = 0.0,
     ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
@@ -262,23 +263,6 @@ class Currents:
             deviation of the images; the `diagnostics`; with `sampling` the `standard_errors` of motion, forcing and
             source.
         """
-        return in_groups(
-            frames,
-            lambda part, _, own, seeds: self._analyse(part, seconds, grid, own, elapsed, seeds),
-            guess,
-            seeds,
-        )
-
-    def _analyse(
-        self,
-        frames: Tensor,
-        seconds: Sequence[float],
-        grid: Grid,
-        guess: Tensor | None,
-        elapsed: float,
-        seeds: Tensor | None,
-    ) -> dict[str, Tensor]:
-        """Analyse windows with holes, or windows without."""
         values = torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
@@ -303,7 +287,7 @@ class Currents:
             **fields,
             **errors,
             "image_scale": scale_of(spread).flatten(),
-            **diagnostics(result, count, flat, cost_history=cost_history),
+            **diagnostics([result], count, flat, cost_history=cost_history),
         }
 
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from xvar.core.interpolate import sample
 from xvar.core.methods.nowcast import Extrapolation, Nowcast
-from xvar.core.methods.octaves import LongWaves, Octaves, gaussian_waves
-from xvar.core.methods.past_errors import MERGED, ensemble_octaves, smoothed
+from xvar.core.methods.octaves import MERGED, LongWaves, Octaves, ensemble_octaves, gaussian_waves, smoothed
 
 CORRELATION = (1e-3, 1 - 1e-5)  # lowest and highest whose logarithms are taken
 GROWTH = 1e-3  # least logarithm

@@ -277,7 +277,7 @@ class Experiment:
         return Outcome(
             fields=fields | increment | {name: part for name, part in errors.items() if name not in of_parameters},
             numbers={
-                **diagnostics(result, problem.number_of_observations(), cost_history=cost_history),
+                **diagnostics([result], problem.number_of_observations(), cost_history=cost_history),
                 **parameters,
                 **signal,
                 **{name: errors[name] for name in of_parameters},

@@ -25,11 +25,12 @@ from xvar.core.methods.motion import (
     deviation,
     diagnostics,
     fitting,
+    have_values,
     in_groups,
     paths_to_last,
     scale_of,
 )
-from xvar.core.methods.past_errors import is_inside, past_errors
+from xvar.core.methods.octaves import is_inside, past_errors
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
 from xvar.core.observation import Observation
@@ -79,6 +80,28 @@ class Transient:
     source_length: float
     source_lifetime: float
     levels: tuple[int, ...] = (2, 1)  # see `solve`
+
+
+@dataclass(frozen=True)
+class ScaledImages:
+    """Images of a batch of windows, scaled to unit standard deviation."""
+
+    values: Tensor  # (window, frame, y, x), NaN if not observed
+    seconds: Sequence[float]  # their times
+    frame: float  # unit of time of the priors, in seconds
+    grid: Grid
+    error: Tensor | float  # σ, (window, 1, 1, 1) or a number
+
+    @property
+    def last(self) -> Tensor:
+        """The last image (window, 1, y, x), zero if not observed."""
+        return torch.nan_to_num(self.values[:, -1:])
+
+    def squared_gradient(self) -> Tensor:
+        """Estimate the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
+        along = (self.last.diff(dim=-1), self.grid.spacing[1]), (self.last.diff(dim=-2), self.grid.spacing[0])
+        squares = [change.square().mean((-2, -1)) / spacing**2 for change, spacing in along]
+        return QUADRATIC / self.error**2 * torch.cat(squares, dim=1)[..., None, None]
 
 
 @dataclass(frozen=True)
@@ -161,97 +184,71 @@ class ImageMotion:
         """Return the minimisers of the first loop, at its last level and at those before."""
         return self.minimizer or (ALONE if self.transient is None else STEADY), self.minimizer or COARSE
 
-    def steady_problem(
-        self,
-        images: Tensor,
-        seconds: Sequence[float],
-        frame: float,
-        grid: Grid,
-        guess: Tensor | None = None,
-        error: Tensor | float | None = None,
-    ) -> Problem:
+    def steady_problem(self, images: ScaledImages, guess: Tensor | None = None) -> Problem:
         """Return the problem of the first loop.
 
-        Images (window, frame, y, x) of unit standard deviation, NaN if not observed, at times in `seconds`; `frame` is
-        the unit of time of the priors. `guess` (window, 2, y, x) in m/s is the centre of the prior of the motion
-        (default: rest), `error` the σ of the images, (window, 1, 1, 1) or a number.
+        `guess` (window, 2, y, x) in m/s is the centre of the prior of the motion (default: rest).
         """
-        error = self.error if error is None else error
-        background = {
-            "velocity": images.new_zeros(len(images), 2, *grid.shape) if guess is None else guess,
-            "tracer": torch.nan_to_num(images[:, -1:]),
-        }
+        rest = images.values.new_zeros(len(images.values), 2, *images.grid.shape)
         prior = self.background_error
         if prior is None:
-            prior = self.steady.in_metres(frame, grid.spacing, self.truncation)
+            prior = self.steady.in_metres(images.frame, images.grid.spacing, self.truncation)
+        seconds = images.seconds
         ages = range(1, min(self.ages, len(seconds) - 1) + 1)
-        moved = frame**2 * sum(age**2 for age in ages)
+        moved = images.frame**2 * sum(age**2 for age in ages)
         return Problem(
-            grid=grid,
+            grid=images.grid,
             dynamics=Parcels(),
             steps=tuple(seconds[-1 - age] - seconds[-age] for age in ages),
-            background=background,
+            background={"velocity": rest if guess is None else guess, "tracer": images.last},
             background_error={"velocity": prior},
-            observations=self._observations(images, seconds, ages, error),
-            curvature={"velocity": moved * self._squared_gradient(background["tracer"], grid, error)},
+            observations=self._observations(images, ages),
+            curvature={"velocity": moved * images.squared_gradient()},
         )
 
-    def transient_problem(
-        self,
-        images: Tensor,
-        seconds: Sequence[float],
-        frame: float,
-        grid: Grid,
-        steady: Tensor,
-        transient: Transient,
-        error: Tensor | float | None = None,
-    ) -> Problem:
-        """Return the problem of the second loop, about the steady motion (window, 2, y, x); see `steady_problem`.
+    def transient_problem(self, images: ScaledImages, steady: Tensor, transient: Transient) -> Problem:
+        """Return the problem of the second loop, about the steady motion (window, 2, y, x) in m/s.
 
         It compares images of which the shortest waves are damped, see `damp_shortest`: between pixels the bilinear
         interpolation damps the image before, most at half a pixel, and a free motion would go there to reduce the
         misfit of noise. The forecast carries the image as observed.
         """
-        images = damp_shortest(images)
-        error = self.error if error is None else error
-        cell = math.sqrt(math.prod(grid.spacing))
-        tracer = torch.nan_to_num(images[:, -1:])
-        background = {
-            "velocity": steady,
-            "transient": torch.zeros_like(steady),
-            "tracer": tracer,
-            "source": torch.zeros_like(tracer),
-        }
-        source = Matern(transient.source_std / frame, transient.source_length * cell, truncation=self.truncation)
-        step = seconds[-2] - seconds[-1]
+        images = replace(images, values=damp_shortest(images.values))
+        frame, spacing, tracer = images.frame, images.grid.spacing, images.last
+        length = transient.source_length * math.sqrt(math.prod(spacing))
+        step = images.seconds[-2] - images.seconds[-1]
         lifetimes = transient.lifetime * frame, transient.source_lifetime * frame
         moved, grown = (decay_integral(step, lifetime) ** 2 for lifetime in lifetimes)
         return Problem(
-            grid=grid,
+            grid=images.grid,
             dynamics=Parcels(*lifetimes),
             steps=(step,),
-            background=background,
-            background_error={
-                "transient": transient.smoothness.in_metres(frame, grid.spacing, self.truncation),
-                "source": source,
+            background={
+                "velocity": steady,
+                "transient": torch.zeros_like(steady),
+                "tracer": tracer,
+                "source": torch.zeros_like(tracer),
             },
-            observations=self._observations(images, seconds, (1,), error),
+            background_error={
+                "transient": transient.smoothness.in_metres(frame, spacing, self.truncation),
+                "source": Matern(transient.source_std / frame, length, truncation=self.truncation),
+            },
+            observations=self._observations(images, (1,)),
             curvature={
-                "transient": moved * self._squared_gradient(tracer, grid, error),
-                "source": QUADRATIC / error**2 * grown * tracer.new_ones((1, 1, 1, 1)),
+                "transient": moved * images.squared_gradient(),
+                "source": QUADRATIC / images.error**2 * grown * tracer.new_ones((1, 1, 1, 1)),
             },
         )
 
-    def _observations(
-        self, images: Tensor, seconds: Sequence[float], ages: Sequence[int], error: Tensor | float
-    ) -> tuple[Observation, ...]:
+    def _observations(self, images: ScaledImages, ages: Sequence[int]) -> tuple[Observation, ...]:
         """Return the images before the last, each compared with the parcels that the last one sees."""
-        last = images[:, -1:]
+        values, seconds, error = images.values, images.seconds, images.error
+        last = values[:, -1:]
         wanted = torch.where(last.isfinite(), torch.zeros_like(last), torch.nan)
         return tuple(
             Observation(
                 time=seconds[-1 - age] - seconds[-1],
-                operator=ImageAtParcels(images[:, -1 - age, None]),
+                operator=ImageAtParcels(values[:, -1 - age, None]),
                 values=wanted,
                 std=error if isinstance(error, Tensor) else last.new_full((), error),
                 threshold=self.threshold,
@@ -259,28 +256,19 @@ class ImageMotion:
             for age in ages
         )
 
-    def _squared_gradient(self, tracer: Tensor, grid: Grid, error: Tensor | float) -> Tensor:
-        """Estimate the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
-        along_x = tracer.diff(dim=-1).square().mean((-2, -1)) / grid.spacing[1] ** 2
-        along_y = tracer.diff(dim=-2).square().mean((-2, -1)) / grid.spacing[0] ** 2
-        return QUADRATIC / error**2 * torch.cat([along_x, along_y], dim=1)[..., None, None]
-
     def problem(self, frames: Tensor, seconds: Sequence[float], grid: Grid, guess: Tensor | None = None) -> Problem:
         """Return the problem of the first loop, on the full grid, for frames in the units of the variable."""
-        values, spread = self._compared(frames)
-        scale, frame = scale_of(spread), cadence(seconds)
-        return self.steady_problem(values / scale, seconds, frame, grid, guess, self._share(frames, scale))
+        return self.steady_problem(self._scaled(frames, range(len(seconds)), seconds, grid)[0], guess)
 
-    def _compared(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the transformed variable, and its deviation (window, 1, 1, 1)."""
-        values = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
-        return values, deviation(values)
-
-    def _start(self, images: Tensor, times: Sequence[float], frame: float, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Return the uniform motion (window, 2, y, x) of the best correlation, and the windows that have a rival."""
-        best = displacement(images, times, frame)
-        spacing = best.cells.new_tensor([grid.spacing[1], grid.spacing[0]])
-        return (best.cells * spacing / frame)[:, :, None, None].expand(-1, -1, *grid.shape), best.has_rival
+    def _scaled(
+        self, frames: Tensor, kept: Sequence[int], seconds: Sequence[float], grid: Grid
+    ) -> tuple[ScaledImages, Tensor, Tensor]:
+        """Return some of the images, all frames of the compared variable, and its deviation (window, 1, 1, 1)."""
+        observed = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
+        spread = deviation(observed)
+        scale, times = scale_of(spread), [seconds[index] for index in kept]
+        images = (observed / scale)[:, list(kept)]
+        return ScaledImages(images, times, cadence(seconds), grid, self._share(frames, scale)), observed, spread
 
     def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
@@ -288,7 +276,8 @@ class ImageMotion:
             return self.error
         positive = torch.where(frames.isfinite() & (frames > 0), frames, torch.nan).flatten(1)
         median = positive.nanmedian(dim=1).values[:, None, None, None]
-        share = self.observation_error * derivative(self.transform, median) / scale
+        slope = 0.5 / median.sqrt() if self.transform == "square_root" else torch.ones_like(median)
+        share = self.observation_error * slope / scale
         return torch.where(share.isfinite() & (share > 0), share, self.error)
 
     def forecast(self, steady: Tensor, transient: Tensor | None, seconds: float, frame: float) -> Tensor:
@@ -303,6 +292,7 @@ class ImageMotion:
             return steady
         return torch.add(steady, transient, alpha=math.exp(-seconds / (self.transient.lifetime * frame)))
 
+    @in_groups
     def analyse(
         self,
         frames: Tensor,
@@ -326,60 +316,45 @@ class ImageMotion:
             ``image_scale``, that deviation in the units of the variable; of rain the errors of `past_errors`; the
             `diagnostics` of the last loop; with `sampling` the `standard_errors` of the motion and of the growth.
         """
-        return in_groups(frames, lambda part, kept, *own: self._analyse(part, seconds, kept, grid, *own), guess, seeds)
-
-    def _analyse(
-        self,
-        frames: Tensor,
-        seconds: Sequence[float],
-        kept: list[int],
-        grid: Grid,
-        guess: Tensor | None,
-        seeds: Tensor | None,
-    ) -> dict[str, Tensor]:
-        """Analyse windows from the frames that hold values, at the times of all."""
-        frame = cadence(seconds)
-        observed, spread = self._compared(frames)
-        scale = scale_of(spread)
-        values, times = observed[:, kept], [seconds[index] for index in kept]
-        images, error = values / scale, self._share(frames, scale)
+        kept = torch.nonzero(have_values(frames)[0]).flatten().tolist()
+        images, observed, spread = self._scaled(frames, kept, seconds, grid)
+        times, frame = images.seconds, images.frame
         ambiguous = torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
         if guess is None:
-            guess, ambiguous = self._start(images, times, frame, grid)
+            best = displacement(images.values, times, frame)
+            uniform = best.cells * best.cells.new_tensor([grid.spacing[1], grid.spacing[0]]) / frame
+            guess, ambiguous = uniform[:, :, None, None].expand(-1, -1, *grid.shape), best.has_rival
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
-        first, steady = self._steady(images, times, frame, grid, guess, error, cost_history)
-        result, state = first, {"velocity": steady}
-        evaluations = result.minimum.evaluations
+        first, steady = self._steady(images, guess, cost_history)
+        loops, state = [first], {"velocity": steady}
         if self.transient is not None and len(kept) > 1:
-            about = self.transient_problem(images, times, frame, grid, steady, self.transient, error)
-            minimizer = self.minimizer or TRANSIENT
-            result = solve(about, minimizer, levels=fitting(self.transient.levels, grid), cost_history=cost_history)
-            state, evaluations = result.trajectory[0], evaluations + result.minimum.evaluations
+            about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
+            loops.append(solve(about, self.minimizer or TRANSIENT, levels=levels, cost_history=cost_history))
+            state = loops[-1].trajectory[0]
         motion = self._motion(state, times[-1], frame)
         outputs = self._fields(state, seconds, times[-1], frame)
         if self.sampling is not None and seeds is not None:
-            found = (first,) if result is first else (first, result)
-            loops = [Posterior(one.cost, one.minimum.control, self.sampling) for one in found]
-            states = self._members(loops, self.sampling, state, seeds, grid)
+            posteriors = [Posterior(one.cost, one.minimum.control, self.sampling) for one in loops]
+            states = self._members(posteriors, self.sampling, state, seeds, grid)
             members = (self._fields(one, seconds, times[-1], frame) for one in states)
             outputs |= standard_errors(outputs, members, self.sampling)
-            signals = zip(*(one.signals for one in loops), strict=True)
+            signals = zip(*(one.signals for one in posteriors), strict=True)
             outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
-        outputs["image_scale"] = backward(self.transform, scale).flatten()
-        paths = paths_to_last(motion, seconds, grid, values)
-        analysed = carried(values, times, motion, seconds, grid, paths)
+        outputs["image_scale"] = backward(self.transform, scale_of(spread)).flatten()
+        paths = paths_to_last(motion, seconds, grid, observed)
+        analysed = carried(observed[:, kept], times, motion, seconds, grid, paths)
         if self.transform == "square_root":
             by_age = {round((times[-1] - seconds[step]) / frame): step for step in kept[:-1][-self.ages :]}
             within = {age: step for age, step in by_age.items() if 1 <= age <= self.ages}
             inside = {step: is_inside(paths[seconds[step]], grid.shape) for step in within.values()}
             outputs |= past_errors(analysed, observed, within, inside, self.ages)
-        seen = images[:, -1 - self.ages : -1] if len(kept) > 1 else images[:, :0]
+        seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
         count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
         return {
             "analysis": backward(self.transform, analysed),
             "observed": frames[:, -1],
             **outputs,
-            **diagnostics(result, count, flat, ambiguous=ambiguous, evaluations=evaluations, cost_history=cost_history),
+            **diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history),
         }
 
     def _motion(self, state: State, reference: float, frame: float) -> Motion:
@@ -429,24 +404,14 @@ class ImageMotion:
             for sign in (1, -1):
                 yield {**state, **{key: state[key] + sign * part for key, part in change.items()}}
 
-    def _steady(
-        self,
-        images: Tensor,
-        times: Sequence[float],
-        frame: float,
-        grid: Grid,
-        guess: Tensor,
-        error: Tensor | float,
-        cost_history: CostHistory | None,
-    ) -> tuple[Analysis, Tensor]:
+    def _steady(self, images: ScaledImages, guess: Tensor, cost_history: CostHistory | None) -> tuple[Analysis, Tensor]:
         """Run the first loop; return its analysis, and the steady motion on the full grid."""
-        problem = self.steady_problem(images, times, frame, grid, guess, error)
-        *_, finest = levels = fitting(self.levels, grid)
+        *_, finest = levels = fitting(self.levels, images.grid)
         minimizer, coarse = self._minimizers()
-        relative = [level // finest for level in levels]
-        result = solve(problem.coarsen(finest), minimizer, levels=relative, coarse=coarse, cost_history=cost_history)
+        relative, problem = [level // finest for level in levels], self.steady_problem(images, guess).coarsen(finest)
+        result = solve(problem, minimizer, levels=relative, coarse=coarse, cost_history=cost_history)
         # Only the increment is coarse: the guess keeps its finer scales.
-        return result, guess + prolong(result.increment["velocity"], finest, grid.shape)
+        return result, guess + prolong(result.increment["velocity"], finest, images.grid.shape)
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:
@@ -457,8 +422,3 @@ def forward(transform: Transform, values: Tensor) -> Tensor:
 def backward(transform: Transform, values: Tensor) -> Tensor:
     """Return the variable in its own units."""
     return values.clamp_min(0).square() if transform == "square_root" else values
-
-
-def derivative(transform: Transform, values: Tensor) -> Tensor:
-    """Return the derivative of `forward`."""
-    return 0.5 / values.sqrt() if transform == "square_root" else torch.ones_like(values)

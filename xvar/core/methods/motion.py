@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ from xvar.core.minimize import Reason
 from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 from xvar.core.solve import Analysis
 from xvar.errors import Status
+
+Analyse = TypeVar("Analyse", bound=Callable[..., dict[str, Tensor]])
 
 
 @dataclass(frozen=True)
@@ -54,28 +58,42 @@ def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
     return tuple(level for level in levels if min(grid.shape) >= 8 * level) or (1,)
 
 
-def in_groups(frames: Tensor, analyse: Callable[..., dict[str, Tensor]], *others: Tensor | None) -> dict[str, Tensor]:
-    """Analyse windows together if the same frames (window, frame, y, x) hold values, and all or none have holes.
-
-    Windows without holes take less work and so other bits, which must not depend on the rest of the batch. `analyse` is
-    called with the frames of a group, the indices of those that hold values (the last if none does), and its part of
-    the `others` (window, ...).
-    """
-    valid = frames.isfinite()
-    has = valid.flatten(2).any(dim=2)
+def have_values(frames: Tensor) -> Tensor:
+    """Return which frames of windows hold values (window, frame); the last if none does."""
+    has = frames.isfinite().flatten(2).any(dim=2)
     has[:, -1] |= ~has.any(dim=1)
-    whole = valid.flatten(1).all(dim=1, keepdim=True)
-    patterns, which = torch.cat([has, whole], dim=1).unique(dim=0, return_inverse=True)
-    results: dict[str, Tensor] = {}
-    for index, pattern in enumerate(patterns):
-        windows = torch.nonzero(which == index).flatten()
-        kept = torch.nonzero(pattern[:-1]).flatten().tolist()
-        own = (None if other is None else other[windows] for other in others)
-        for name, values in analyse(frames[windows], kept, *own).items():
-            if name not in results:
-                results[name] = values.new_empty(len(frames), *values.shape[1:])
-            results[name][windows] = values
-    return results
+    return has
+
+
+def in_groups(analyse: Analyse) -> Analyse:
+    """Let a method analyse windows together if the same frames hold values, and all or none have holes.
+
+    Windows without holes take less work and so other bits, which must not depend on the rest of the batch.
+    """
+
+    @wraps(analyse)
+    def grouped(
+        self: Any,
+        frames: Tensor,
+        seconds: Sequence[float],
+        grid: Grid,
+        guess: Tensor | None = None,
+        seeds: Tensor | None = None,
+        **others: Any,
+    ) -> dict[str, Tensor]:
+        whole = frames.isfinite().flatten(1).all(dim=1, keepdim=True)
+        _, group = torch.cat([have_values(frames), whole], dim=1).unique(dim=0, return_inverse=True)
+        results: dict[str, Tensor] = {}
+        for index in range(int(group.max()) + 1):
+            windows = torch.nonzero(group == index).flatten()
+            own = (None if part is None else part[windows] for part in (guess, seeds))
+            for name, values in analyse(self, frames[windows], seconds, grid, *own, **others).items():
+                if name not in results:
+                    results[name] = values.new_empty(len(frames), *values.shape[1:])
+                results[name][windows] = values
+        return results
+
+    return cast("Analyse", grouped)
 
 
 def carried(
@@ -160,19 +178,19 @@ def scale_of(spread: Tensor) -> Tensor:
 
 
 def diagnostics(
-    result: Analysis,
+    loops: Sequence[Analysis],
     count: Tensor,
     flat: Tensor | None = None,
     *,
     ambiguous: Tensor | None = None,
-    evaluations: Tensor | None = None,
     cost_history: CostHistory | None = None,
 ) -> dict[str, Tensor]:
-    """Return costs, gradient norm, evaluations, number of observations and `Status` of each window.
+    """Return costs, gradient norm, number of observations and `Status` of the last loop, and evaluations of all.
 
     Windows without observations (`count`) or with equal values (`flat`) keep the background; in `ambiguous` ones
-    another motion is as likely. `evaluations` includes those of earlier outer loops.
+    another motion is as likely.
     """
+    *earlier, result = loops
     costs = {
         f"cost_{name}": torch.stack([before, result.cost_analysis[name]], dim=1)
         for name, before in result.cost_background.items()
@@ -189,7 +207,7 @@ def diagnostics(
         "cost": sum(others, first),
         **costs,
         "gradient_norm": result.minimum.gradient_norm,
-        "evaluations": result.minimum.evaluations if evaluations is None else evaluations,
+        "evaluations": sum((loop.minimum.evaluations for loop in earlier), result.minimum.evaluations),
         "number_of_observations": count,
         "status": status,
         **({} if cost_history is None else cost_history.numbers()),

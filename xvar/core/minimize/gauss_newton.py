@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from xvar.core.conjugate_gradients import truncated_conjugate_gradients
+from xvar.core.linear_maps import truncated_conjugate_gradients
 from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, dot
 from xvar.core.minimize.result import Minimum, Reason
 from xvar.errors import Fault, InputError

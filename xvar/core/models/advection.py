@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xvar.core.dynamics import State
-from xvar.core.grid import Edges, Grid
+from xvar.core.grid import Edges
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.models.parcels import OnGrid
 
@@ -21,7 +21,7 @@ DEPARTURES: tuple[Departure, ...] = ("arrival", "end_point", "midpoint", "two_le
 
 
 @dataclass(frozen=True)
-class Advection:
+class Advection(OnGrid):
     r"""Advection of tracers and of the motion by itself.
 
     .. math::
@@ -65,26 +65,16 @@ class Advection:
     tracer_edges: Edges = "free"
     step: float | None = None
 
-    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> SemiLagrangian:
-        """Return the model on a grid."""
-        return SemiLagrangian(self, grid, dtype=dtype, device=device)
-
-
-class SemiLagrangian(OnGrid):
-    """`Advection` on a grid: one step of a state with a ``velocity`` (window, 2, y, x) in m/s and tracers."""
-
-    settings: Advection
-
     def start(self, state: State) -> State:
         """Return the state with the acceleration over the step before for two levels, zero at first."""
-        if self.settings.departure == "two_level":
+        if self.departure == "two_level":
             return {**state, "acceleration": torch.zeros_like(state["velocity"])}
         return state
 
     def __call__(self, state: State, seconds: float) -> State:
         """Advect every tracer, and an inertial motion, for `seconds`."""
         origin = self.departure_point(state, seconds)
-        inertial = self.settings.motion == "inertial"
+        inertial = self.motion == "inertial"
         carried = [key for key in state if key != "acceleration" and (inertial or key != "velocity")]
         after = self._carry({key: state[key] for key in carried}, origin)
         if not inertial:
@@ -95,7 +85,7 @@ class SemiLagrangian(OnGrid):
 
     def departure_point(self, state: State, seconds: float) -> Tensor:
         """Return the points (window, 2, y, x) in grid units whose parcels reach the grid points after `seconds`."""
-        rule = self.settings.departure
+        rule = self.departure
         pixels = state["velocity"] * (self.per_metre * seconds)
         if rule == "arrival":
             return self.grid_points - pixels
@@ -104,14 +94,14 @@ class SemiLagrangian(OnGrid):
             pixels = half_step_ahead * (self.per_metre * seconds)
         share = 1.0 if rule == "end_point" else 0.5
         shift = pixels
-        for _ in range(self.settings.iterations):
-            shift = sample(pixels, self.grid_points - share * shift, "bilinear", self.settings.velocity_edges)
+        for _ in range(self.iterations):
+            shift = sample(pixels, self.grid_points - share * shift, "bilinear", self.velocity_edges)
         return self.grid_points - shift
 
     def _carry(self, fields: State, origin: Tensor) -> State:
         """Sample the fields at the departure points, fields with the same edges in one call."""
-        settings, sampler = self.settings, self.settings.sampler
-        edges = {key: settings.velocity_edges if key == "velocity" else settings.tracer_edges for key in fields}
+        sampler = self.sampler
+        edges = {key: self.velocity_edges if key == "velocity" else self.tracer_edges for key in fields}
         if set(edges.values()) == {"free", "zero"} and sampler == "bilinear":
             # A ring of cells around the grid, of zeros or of copies, is equivalent to the two kinds of edges.
             rings = [

@@ -1,4 +1,4 @@
-"""Lagrangian parcels that follow a motion and keep or change their values.
+"""Lagrangian parcels that follow a motion, and images compared along their paths.
 
 The tracer is interpolated once for any number of steps, while a semi-Lagrangian model interpolates, and blurs, at every
 step.
@@ -7,9 +7,10 @@ step.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,9 +19,26 @@ from xvar.core.dynamics import State
 from xvar.core.grid import Grid, block_mean
 from xvar.core.interpolate import identity, sample
 
+Model = TypeVar("Model", bound="OnGrid")
+
+
+class OnGrid:
+    """A model whose step depends on the grid: bound, it has the grid points and the cells in a metre."""
+
+    grid_points: Tensor  # (1, 2, y, x), in grid units
+    per_metre: Tensor  # along x and y, (1, 2, 1, 1), or (1, 2, y, x) if the spacing varies
+
+    def bind(self: Model, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Model:
+        """Return the model on a grid."""
+        bound = copy(self)
+        points = identity(grid.shape, torch.zeros((), dtype=dtype, device=device))
+        object.__setattr__(bound, "grid_points", points)
+        object.__setattr__(bound, "per_metre", grid.cells_per_metre(dtype=dtype, device=device))
+        return bound
+
 
 @dataclass(frozen=True)
-class Parcels:
+class Parcels(OnGrid):
     r"""Parcels that follow a motion, and their tracer.
 
     .. math:: \dot X = w(X) + q(X, t), \qquad \dot I = s(t), \qquad
@@ -38,25 +56,6 @@ class Parcels:
     source: float | None = None
     iterations: int = 1
 
-    def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> FollowParcels:
-        """Return the model on a grid."""
-        return FollowParcels(self, grid, dtype=dtype, device=device)
-
-
-class OnGrid:
-    """Settings of a model on a grid, with the grid points (1, 2, y, x) in grid units and the cells in a metre."""
-
-    def __init__(self, settings: Any, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> None:
-        self.settings = settings
-        self.grid_points = identity(grid.shape, torch.zeros((), dtype=dtype, device=device))
-        self.per_metre = grid.cells_per_metre(dtype=dtype, device=device)
-
-
-class FollowParcels(OnGrid):
-    """`Parcels` on a grid."""
-
-    settings: Parcels
-
     def start(self, state: State) -> State:
         """Return the state with the parcels at the grid points."""
         return {**state, "position": self.grid_points.expand(state["velocity"].shape[0], -1, -1, -1)}
@@ -65,17 +64,17 @@ class FollowParcels(OnGrid):
         """Move the parcels for `seconds`, backward in time if negative."""
         after = dict(state)
         after["position"] = self.follow(self.mean_velocity(state, seconds), state["position"], seconds)
-        if self.settings.source is not None:
-            grown = decay_integral(seconds, self.settings.source)
+        if self.source is not None:
+            grown = decay_integral(seconds, self.source)
             after["tracer"] = torch.add(state["tracer"], state["source"], alpha=grown)
-        for key, lifetime in (("transient", self.settings.transient), ("source", self.settings.source)):
+        for key, lifetime in (("transient", self.transient), ("source", self.source)):
             if lifetime is not None:
                 after[key] = state[key] * math.exp(-abs(seconds) / lifetime)
         return after
 
     def mean_velocity(self, state: State, seconds: float) -> Tensor:
         """Return the mean motion over the next `seconds`."""
-        lifetime = self.settings.transient
+        lifetime = self.transient
         if lifetime is None:
             return state["velocity"]
         return torch.add(state["velocity"], state["transient"], alpha=decay_integral(seconds, lifetime) / seconds)
@@ -85,7 +84,7 @@ class FollowParcels(OnGrid):
         cells = velocity * (self.per_metre * seconds)
         at_grid_points = position.data_ptr() == self.grid_points.data_ptr()
         shift = cells if at_grid_points else sample(cells, position)
-        for _ in range(self.settings.iterations):
+        for _ in range(self.iterations):
             shift = sample(cells, torch.add(position, shift, alpha=0.5))
         return position + shift
 
@@ -143,3 +142,112 @@ class ImageAtParcels:
         """Average the image and its mask over blocks of cells."""
         mask = None if self.mask is None else block_mean(self.mask, factor)
         return replace(self, image=block_mean(self.image, factor), mask=mask)
+
+
+@dataclass(frozen=True)
+class Drift(OnGrid):
+    r"""Parcels that follow a motion with a model error, from image to image.
+
+    .. math:: \dot X = w(X, t), \quad \dot w = \eta
+
+    A state holds the ``velocity`` w (window, 2, y, x) in m/s and, with the weak constraint, the ``model_error`` η in
+    m/s², constant over the window. `start` adds the ``position`` X in grid units (window, 2, rows, x) of a parcel at
+    each grid point, and the ``drift``, its velocity in the step before, which predicts the middle of the path: one
+    interpolation a step, second order. With `reach`, the number of steps for which the parcels of each image are
+    followed, every step (which ends at an image) appends the parcels at the grid points then as further rows. Default:
+    only the parcels of the first image, for all steps.
+    """
+
+    reach: int | None = None
+
+    def start(self, state: State) -> State:
+        """Return the state with the parcels at the grid points, and their velocity in grid units."""
+        points = self.grid_points.expand(len(state["velocity"]), -1, -1, -1)
+        return {**state, "position": points, "drift": state["velocity"] * self.per_metre}
+
+    def __call__(self, state: State, seconds: float) -> State:
+        """Move the parcels, backward in time for negative `seconds`, and append those at the grid points."""
+        after = dict(state)
+        middle = state["velocity"]
+        if "model_error" in state:
+            middle = torch.add(middle, state["model_error"], alpha=0.5 * seconds)
+            after["velocity"] = torch.add(state["velocity"], state["model_error"], alpha=seconds)
+        position, drift = state["position"], state["drift"]
+        if self.reach is not None:
+            followed = slice(-self.reach * self.grid_points.shape[2], None)
+            position, drift = position[:, :, followed], drift[:, :, followed]
+        halfway = torch.add(position, drift, alpha=0.5 * seconds)
+        drift = sample(middle * self.per_metre, halfway)
+        position = torch.add(position, drift, alpha=seconds)
+        if self.reach is not None:
+            points = self.grid_points.expand(len(position), -1, -1, -1)
+            position = torch.cat([position, points], dim=2)
+            drift = torch.cat([drift, after["velocity"] * self.per_metre], dim=2)
+        return {**after, "position": position, "drift": drift}
+
+
+@dataclass(frozen=True)
+class ImageAgainstLater:
+    r"""Observation operator: an image at the parcels of later images, minus those images.
+
+    .. math:: H_r(x) = m(X_r) \, (y(X_r) - y_r - (t - t_r)\, s - \sigma_0 e_r) / \sigma_r, \quad
+        \text{to be compared with zero,}
+
+    with y the image (window, 1, y, x) and m its `mask`, r the later images (window, image, y, x), the latest first, as
+    many as the `reach` of `Drift`, `known` their mask, `std` :math:`\sigma_r` and `elapsed` :math:`t - t_r` in seconds
+    (1, image, 1, 1). Holes are filled; masks are one at values, zero there, and None without holes. :math:`X_r` are the
+    positions, at the time of the image, of the parcels at the grid points of r, and s the ``source`` of the state, per
+    second. With `error_std`, :math:`\sigma_0` (window, 1, y, x), the first of the later images is the last of the
+    window, whose ``error`` e of unit variance is a component of the state; the errors of the others are in σ alone.
+    """
+
+    image: Tensor
+    later: Tensor
+    std: Tensor
+    elapsed: Tensor
+    error_std: Tensor | None = None
+    mask: Tensor | None = None
+    known: Tensor | None = None
+
+    def __call__(self, state: State) -> Tensor:
+        """Return the weighted differences at every parcel (window, image, y, x)."""
+        rows = self.later.shape[1] * self.later.shape[2]
+        position = state["position"][:, :, :rows]
+        carried = torch.addcmul(self.later, self.elapsed, state["source"])
+        if self.error_std is not None:
+            first = torch.addcmul(carried[:, :1], self.error_std, state["error"])
+            carried = first if carried.shape[1] == 1 else torch.cat([first, carried[:, 1:]], dim=1)
+        if self.mask is None:
+            return (sample(self.image, position).view(carried.shape) - carried) / self.std
+        seen, share = sample(torch.cat([self.image, self.mask], dim=1), position).unbind(1)
+        return (seen.reshape(carried.shape) - share.reshape(carried.shape) * carried) / self.std
+
+    def select(self, windows: Tensor) -> ImageAgainstLater:
+        """Return the operator of some windows."""
+        parts = {key: part for key, part in vars(self).items() if part is not None and key != "elapsed"}
+        return replace(self, **{key: part[windows] for key, part in parts.items()})
+
+    def coarsen(self, factor: int) -> ImageAgainstLater:
+        """Average over blocks of cells; later images over the cells with a value."""
+        if self.mask is None or self.known is None:
+            image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
+            error_std = None if self.error_std is None else block_mean(self.error_std, factor)
+            return replace(self, image=image, later=later, std=std, error_std=error_std)
+        filled, known = self.known, block_mean(self.known, factor)
+
+        def where_known(values: Tensor, images: slice = slice(None)) -> Tensor:
+            return block_mean(values * filled[:, images], factor) / known[:, images].clamp_min(1e-6)
+
+        first, error_std = slice(1), self.error_std
+        if error_std is not None:
+            error_std = torch.where(known[:, first] > 0, where_known(error_std, first), 1.0)
+
+        return replace(
+            self,
+            image=block_mean(self.image, factor),
+            later=where_known(self.later),
+            std=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
+            error_std=error_std,
+            mask=block_mean(self.mask, factor),
+            known=known,
+        )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from xvar.core.checks import check_numbers, check_plane
 from xvar.core.dynamics import State, runge_kutta
 from xvar.core.grid import BASINS, Basin, Grid
 from xvar.errors import Faults
@@ -112,8 +111,8 @@ class ShallowWater:
     def bind(self, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> ShallowWaterModel:
         """Return the model on a grid. Raises InputError for a number or an option out of range."""
         faults = Faults()
-        check_numbers(self, {"depth": 100.0, "gravity": 9.81}, faults)
-        check_numbers(self, {"drag": 0.0, "viscosity": 0.0}, faults, zero_allowed=True)
+        faults.check_numbers(self, {"depth": 100.0, "gravity": 9.81})
+        faults.check_numbers(self, {"drag": 0.0, "viscosity": 0.0}, zero_allowed=True)
         faults.check_choice("edges", self.edges, BASINS, "closed")
         faults.check_choice("conserves", self.conserves, CONSERVED, "enstrophy")
         if self.beta and self.edges == "periodic":
@@ -123,7 +122,7 @@ class ShallowWater:
                 expected="the same f at the southern and the northern edge",
                 fix='edges="channel"',
             )
-        check_plane(grid, faults)
+        grid.check_plane(faults)
         faults.raise_if_any()
         return ShallowWaterModel(self, grid, dtype=dtype, device=device)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import random, relative
-from xvar.core.conjugate_gradients import conjugate_gradients, truncated_conjugate_gradients
+from xvar.core.linear_maps import conjugate_gradients, truncated_conjugate_gradients
 
 SIZE = 12
 
