@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xvar import check
-from xvar.core.covariance.validity import spectrum
+from xvar.core.covariance.base import spectrum
 from xvar.core.grid import Grid
 from xvar.covariance import Diagonal, Diffusion, Helmholtz, Matern
 

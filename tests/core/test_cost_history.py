@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.minimize import LBFGS, GaussNewton
+from xvar.core.solve import CostHistory, Minimisation, minimisations
 
 
 def told() -> CostHistory:

@@ -15,7 +15,7 @@ from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment
-from xvar.core.methods.images import Comparison, Frames
+from xvar.core.methods.sources import Comparison, Frames
 from xvar.core.minimize import LBFGS, GaussNewton
 from xvar.core.parameters import Parameter
 from xvar.errors import InputError

@@ -271,7 +271,7 @@ def covariance(
     """
     import torch
 
-    from xvar.core.covariance.validity import GATE, spectrum
+    from xvar.core.covariance.base import GATE, spectrum
     from xvar.core.grid import Grid
 
     rows = Rows()

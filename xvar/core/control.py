@@ -42,30 +42,8 @@ class Block:
         return self.covariance.sqrt_transpose(self.covariance.solve(field))
 
 
-class _Stack:
-    """Adjacent parts of the control that share a transform, which runs once for all their components."""
-
-    def __init__(self, blocks: Sequence[Block]) -> None:
-        self.blocks = blocks
-        self.begin, self.end = blocks[0].begin, blocks[-1].end
-        self.covariance, self.shape = blocks[0].covariance, blocks[0].shape
-        self.components = [self.shape[0]]
-        if len(blocks) > 1:
-            self.components = [block.shape[0] for block in blocks]
-            self.covariance = stack([(block.covariance, block.shape[0]) for block in blocks])  # type: ignore[misc]
-            self.shape = (sum(self.components), *self.shape[1:])
-
-    def sqrt(self, control: Tensor) -> Tensor:
-        """Return the fields of a control (window, n)."""
-        return self.covariance.sqrt(control[:, self.begin : self.end].reshape(control.shape[0], *self.shape))
-
-    def sqrt_transpose(self, fields: Tensor) -> Tensor:
-        """Return the adjoint."""
-        return self.covariance.sqrt_transpose(fields).flatten(1)
-
-    def split(self, fields: Tensor) -> tuple[Tensor, ...]:
-        """Return the fields of each block."""
-        return fields.split(self.components, dim=1) if len(self.blocks) > 1 else (fields,)
+#: A block, or several that are one, with the number of components of each.
+_Stack = tuple[Block, list[int] | None]
 
 
 class ControlSpace:
@@ -99,21 +77,22 @@ class ControlSpace:
 
     def sqrt(self, control: Tensor) -> list[Tensor]:
         """Return the stacked fields of a control."""
-        return [part.sqrt(control) for part in self._stacks]
+        return [block.covariance.sqrt(block.own(control)) for block, _ in self._stacks]
 
     def sqrt_transpose(self, stacked: Sequence[Tensor]) -> Tensor:
         """Return the adjoint of `sqrt`."""
-        parts = [part.sqrt_transpose(each) for part, each in zip(self._stacks, stacked, strict=True)]
-        return torch.cat(parts, dim=1)
+        pairs = zip(self._stacks, stacked, strict=True)
+        return torch.cat([block.covariance.sqrt_transpose(fields).flatten(1) for (block, _), fields in pairs], dim=1)
 
     def split(self, stacked: Sequence[Tensor]) -> list[Tensor]:
         """Return one field for each block."""
-        return [field for part, fields in zip(self._stacks, stacked, strict=True) for field in part.split(fields)]
+        pairs = zip(self._stacks, stacked, strict=True)
+        return [field for (_, sizes), fields in pairs for field in (fields.split(sizes, dim=1) if sizes else [fields])]
 
     def merge(self, fields: Sequence[Tensor]) -> list[Tensor]:
         """Return the inverse of `split`."""
         rest = iter(fields)
-        return [torch.cat([next(rest) for _ in part.blocks], dim=1) for part in self._stacks]
+        return [torch.cat([next(rest) for _ in sizes or [1]], dim=1) for _, sizes in self._stacks]
 
     def fields(self, control: Tensor) -> list[Tensor]:
         """Return the field of each block: increments, then model errors per square root of time."""
@@ -192,10 +171,20 @@ def _lay_out(problem: Problem) -> list[Block]:
 
 
 def _stacks(blocks: Sequence[Block]) -> list[_Stack]:
-    """Group adjacent blocks that share a transform."""
+    """Return adjacent blocks that share a transform as one block, so that it runs once for all their components."""
 
     def shared(block: Block) -> int:
         covariance = block.covariance
         return id(covariance.transform if isinstance(covariance, SpectralCovariance) else block)
 
-    return [_Stack(list(group)) for _, group in groupby(blocks, key=shared)]
+    stacks: list[_Stack] = []
+    for _, group in groupby(blocks, key=shared):
+        first, *others = parts = list(group)
+        if not others:
+            stacks.append((first, None))
+            continue
+        components = [part.shape[0] for part in parts]
+        covariance = stack([(part.covariance, part.shape[0]) for part in parts])  # type: ignore[misc]
+        shape = (sum(components), *first.shape[1:])
+        stacks.append((Block(first.name, covariance, shape, first.begin, parts[-1].end), components))
+    return stacks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +42,11 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
         position = position[..., None]
     if edges == "periodic":
         field, position = _unrolled(field, position)
-    sampled = _bilinear(field, position, edges) if sampler == "bilinear" else _cubic(field, position, edges, sampler)
+    if sampler == "bilinear":
+        scale = _half_widths(*field.shape[-2:], field.dtype, field.device)
+        sampled: Tensor = _Bilinear.apply(field, position, scale, _PADDING[edges])  # type: ignore[no-untyped-call]
+    else:
+        sampled = _cubic(field, position, edges, sampler)
     return sampled[..., 0] if flat else sampled
 
 
@@ -57,12 +61,6 @@ def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     ring = 2
     size = torch.tensor(field.shape[:-3:-1], dtype=position.dtype, device=position.device).view(1, 2, 1, 1)
     return pad(field, (ring,) * 4, mode="circular"), torch.remainder(position, size) + ring
-
-
-def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
-    height, width = field.shape[-2:]
-    scale = _half_widths(height, width, field.dtype, field.device)
-    return cast("Tensor", _Bilinear.apply(field, position, scale, _PADDING[edges]))  # type: ignore[no-untyped-call]
 
 
 @lru_cache(maxsize=64)

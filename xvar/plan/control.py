@@ -52,7 +52,7 @@ def check_covariances(call: Call, given: Mapping[str, Mapping[str, Any]], compon
 
     `given` are the specifications by option and component.
     """
-    from xvar.core.covariance.validity import validity_fault
+    from xvar.core.covariance.base import validity_fault
 
     coarsest = max(call.record.grid.spacing)
     parts = {f"{option} of {key!r}": (key, part) for option, own in given.items() for key, part in own.items()}

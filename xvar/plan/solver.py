@@ -19,8 +19,8 @@ from xvar.quality.rules import Rule
 if TYPE_CHECKING:
     import xarray as xr
 
-    from xvar.core.cost_history import Minimisation
     from xvar.core.problem import Problem
+    from xvar.core.solve import Minimisation
 
 Array = NDArray[Any]
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from tests.core.covariance.operators import OperatorTests, dense, relative
 from tests.core.numerics import random
 from xvar.core.covariance import Covariance, Tikhonov
-from xvar.core.covariance.periodic import PeriodicVectorCovariance
-from xvar.core.covariance.spectral import SpectralCovariance
-from xvar.core.covariance.tikhonov import divergence_penalty
+from xvar.core.covariance.homogeneous import divergence_penalty
+from xvar.core.covariance.spectral import PeriodicVectorCovariance, SpectralCovariance
 from xvar.core.grid import Grid
 
 GRID = Grid((9, 7), (900.0, 1200.0))

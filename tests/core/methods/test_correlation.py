@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from xvar.core.grid import Grid
-from xvar.core.methods.correlation import displacement
 from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.motion import displacement
 from xvar.errors import Status
 
 SECONDS = [0.0, 300.0, 600.0]

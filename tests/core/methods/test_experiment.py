@@ -23,7 +23,7 @@ from xvar.control import Parameter
 from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment, ModelError
-from xvar.core.methods.images import Comparison, Frames, first_known
+from xvar.core.methods.sources import Comparison, Frames, first_known
 from xvar.core.minimize import LBFGS
 from xvar.core.problem import frame_steps
 from xvar.errors import AnalysisWarning, InputError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance, Shape
-from xvar.core.grid import Grid
+from xvar.core.grid import Device, Grid
 from xvar.core.linear_maps import linear
 from xvar.errors import Faults
 
@@ -91,16 +90,17 @@ class CoastFaces:
 
 
 def with_coast(
-    free: Covariance, homogeneous: Callable[[], Covariance], larger: Shape, grid: Grid, coast: Coast
+    make: Callable[..., Covariance], larger: Shape, grid: Grid, coast: Coast, *, dtype: torch.dtype, device: Device
 ) -> Covariance:
     """Return a covariance of motions, conditional on no flow through the coast of a grid if asked for.
 
-    `free` is homogeneous over water and land; `homogeneous` makes the same in double precision on a periodic grid of
-    the shape `larger`. Raises InputError if the coast has more faces than `MOST_FACES`.
+    ``make(shape, dtype=, device=)`` returns the homogeneous covariance over water and land on a domain of the periodic
+    grid of the shape `larger`. Raises InputError if the coast has more faces than `MOST_FACES`.
     """
     faults = Faults()
     faults.check_choice("coast", coast, COASTS, "free")
     faults.raise_if_any()
+    free = make(grid.shape, dtype=dtype, device=device)
     if coast == "free" or grid.water is None:
         return free
     faces = CoastFaces.of(grid.water.cpu())
@@ -116,7 +116,8 @@ def with_coast(
         faults.raise_if_any()
     points = torch.zeros(2, 2, *larger, dtype=torch.float64)
     points[0, 0, 0, 0] = points[1, 1, 0, 0] = 1
-    return NoFlowCovariance(free, faces, faces.covariance(homogeneous().apply(points).transpose(0, 1)))
+    response = make(larger, dtype=torch.float64).apply(points).transpose(0, 1)
+    return NoFlowCovariance(free, faces, faces.covariance(response))
 
 
 class NoFlowCovariance(Covariance):
@@ -131,6 +132,8 @@ class NoFlowCovariance(Covariance):
     (face, face) in double precision, and r a millionth of its variance. Far from the coast, and along it, the
     statistics are those of B.
     """
+
+    _of_windows = ("_free",)
 
     def __init__(self, free: Covariance, faces: CoastFaces, covariance: Tensor) -> None:
         self._free = free
@@ -175,9 +178,3 @@ class NoFlowCovariance(Covariance):
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor | None:
         """Approximate it by that of B."""
         return self._free.inverse_hessian(curvature, shape)
-
-    def select(self, windows: Tensor) -> NoFlowCovariance:
-        """Return the operator of some windows."""
-        part = copy(self)
-        part._free = self._free.select(windows)
-        return part

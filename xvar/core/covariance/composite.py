@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from xvar.core.covariance.base import Covariance, Penalty, Shape, Specification
-from xvar.core.covariance.diagonal import Diagonal
+from xvar.core.covariance.base import Covariance, Diagonal, Penalty, Shape, Specification
 from xvar.core.grid import Device, Grid
 from xvar.core.linear_maps import conjugate_gradients
 from xvar.errors import Fault, Faults, InputError
@@ -28,6 +26,7 @@ class CompositeCovariance(Covariance):
 
     #: Iterations of the inverse, at most.
     iterations: ClassVar[int] = 2000
+    _of_windows = ("_parts", "_precise")
 
     def __init__(self, parts: Sequence[tuple[Covariance, int]], points: Shape) -> None:
         self._parts = tuple(part for part, _ in parts)
@@ -58,13 +57,6 @@ class CompositeCovariance(Covariance):
         """Invert by conjugate gradients; NaN for a window for which they fail."""
         precise = self._precise or self
         return conjugate_gradients(precise.apply, state, precise.precondition, self.iterations)
-
-    def select(self: Operator, windows: Tensor) -> Operator:
-        """Return the operator of some windows: the parts of these windows."""
-        selected = copy(self)
-        selected._parts = tuple(part.select(windows) for part in self._parts)
-        selected._precise = None if self._precise is None else self._precise.select(windows)
-        return selected
 
 
 def with_precise(make: Callable[[torch.dtype, Device], Operator], dtype: torch.dtype, device: Device) -> Operator:

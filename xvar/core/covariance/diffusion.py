@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from copy import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xvar.core.covariance.base import Covariance, Specification
-from xvar.core.covariance.diagonal import checked_deviation
+from xvar.core.covariance.base import Covariance, Specification, checked_deviation
 from xvar.core.covariance.homogeneous import matern_scale
 from xvar.core.grid import Device, Grid
 from xvar.core.linear_maps import linear
@@ -219,6 +217,8 @@ class DiffusionCovariance(Covariance):
     S (`scale`), float64, is broadcastable to (window, component, y, x), and zero on land; `solve` gives zero there.
     """
 
+    _of_windows = ("_scale", "_unscale")
+
     def __init__(
         self, inverse: DiffusionInverse, order: int, scale: Tensor, *, dtype: torch.dtype, device: Device = None
     ) -> None:
@@ -248,14 +248,6 @@ class DiffusionCovariance(Covariance):
     def solve(self, state: Tensor) -> Tensor:
         """Apply the stencil, corrected for the error of its approximate inverse."""
         return linear(state * self._unscale, self._precision, self._precision) * self._unscale
-
-    def select(self, windows: Tensor) -> DiffusionCovariance:
-        """Return the operator of some windows."""
-        if len(self._scale) == 1:
-            return self
-        part = copy(self)
-        part._scale, part._unscale = self._scale[windows], self._unscale[windows]
-        return part
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
 from xvar.core.covariance.homogeneous import Matern, matern_scale
-from xvar.core.covariance.periodic import PeriodicVectorCovariance, difference_symbols
+from xvar.core.covariance.spectral import PeriodicVectorCovariance, difference_symbols
 from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Device, Grid
 from xvar.core.linear_maps import linear, truncated_conjugate_gradients
@@ -80,12 +81,8 @@ class Helmholtz(Specification):
         larger = grid if edges == "periodic" else Grid(with_margin(grid, distance), grid.spacing, edges="periodic")
         across, along = self.variances(larger)
         parts = along.sqrt(), across.sqrt(), difference_symbols(larger)
-        free = PeriodicVectorCovariance(*parts, grid.shape, dtype=dtype, device=device)
-
-        def homogeneous() -> Covariance:
-            return PeriodicVectorCovariance(*parts, dtype=torch.float64)
-
-        return with_coast(free, homogeneous, larger.shape, grid, self.coast)
+        make = partial(PeriodicVectorCovariance, *parts)
+        return with_coast(make, larger.shape, grid, self.coast, dtype=dtype, device=device)
 
     def variances(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return the variances of the parts without divergence and without curl, by wavenumber of a periodic grid."""
@@ -208,10 +205,9 @@ class StreamPotentialCovariance(Covariance):
             control = self.sqrt_transpose(x) / (self._variance + self._floor)[:, :, None]
             return (x - self.sqrt(control)) / self._floor
 
-        def ridged(x: Tensor) -> Tensor:
-            return self.apply(x) + self._floor * x
-
-        return truncated_conjugate_gradients(ridged, state, nearly, TOLERANCE, ITERATIONS)[0]
+        return truncated_conjugate_gradients(
+            lambda x: self.apply(x) + self._floor * x, state, nearly, TOLERANCE, ITERATIONS
+        )[0]
 
     def refine(self, coarse: Covariance, control: Tensor) -> Tensor | None:
         """Return the control of the motion of a coarse grid of the same period.
@@ -313,9 +309,5 @@ class StreamPotential(Specification):
         statistics = Helmholtz(self.std, self.length, self.mean_std, self.smoothness, self.potential_ratio)
         across, along = statistics.variances(larger)
         parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
-        free = StreamPotentialCovariance(*parts, grid.shape, self.truncation, dtype=dtype, device=device)
-
-        def homogeneous() -> Covariance:
-            return StreamPotentialCovariance(*parts, larger.shape, self.truncation, dtype=torch.float64)
-
-        return with_coast(free, homogeneous, larger.shape, grid, self.coast)
+        make = partial(StreamPotentialCovariance, *parts, truncation=self.truncation)
+        return with_coast(make, larger.shape, grid, self.coast, dtype=dtype, device=device)

@@ -22,7 +22,7 @@ Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.110
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import torch
@@ -87,6 +87,7 @@ class Transform:
     ) -> None:
         self.shape, self.edges = shape, edges
         self.modes = kept(shape, truncation)
+        self._both = partial(self._along_both, inverse=False), partial(self._along_both, inverse=True)
         self._rows: Tensor | tuple[Map, Map]
         self._columns: Tensor | tuple[Map, Map]
         rows, columns = shape
@@ -105,22 +106,16 @@ class Transform:
 
     def forward(self, field: Tensor) -> Tensor:
         """Transform points to wavenumbers."""
-        return linear(field, self._analyse, self._synthesise)
+        return linear(field, *self._both)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Transform wavenumbers to points: the inverse, which is the transpose."""
-        return linear(spectrum, self._synthesise, self._analyse)
+        return linear(spectrum, *reversed(self._both))
 
     def diagonal(self, variances: Tensor) -> Tensor:
         r"""Return the diagonal of :math:`C^T \Lambda C`, the variance of each point, float64 (y, x)."""
         rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
         return rows.T @ variances.to(torch.float64) @ columns
-
-    def _analyse(self, field: Tensor) -> Tensor:
-        return self._along_both(field, inverse=False)
-
-    def _synthesise(self, spectrum: Tensor) -> Tensor:
-        return self._along_both(spectrum, inverse=True)
 
     def _along_both(self, field: Tensor, *, inverse: bool) -> Tensor:
         left = right = None

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Diagonal, Matern, StreamPotential
 from xvar.core.covariance.coast import Coast
 from xvar.core.covariance.helmholtz import period_around
@@ -23,7 +22,7 @@ from xvar.core.models.parcels import Drift, ImageAgainstLater
 from xvar.core.observation import Observation
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
-from xvar.core.solve import solve
+from xvar.core.solve import CostHistory, Minimisation, minimisations, solve
 
 CAUTION = 0.05  # share of the curvature of J_o in the inverse Hessian of the motion
 CAUTION_SOURCE = 0.5  # and of the source

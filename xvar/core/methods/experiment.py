@@ -9,21 +9,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Diagonal
 from xvar.core.covariance.composite import grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Forcing, State, trajectory
 from xvar.core.grid import Grid, bind
-from xvar.core.methods.images import Frames, first_known
 from xvar.core.methods.motion import diagnostics, fitting
-from xvar.core.methods.points import PointTable, PointValues, Remember, present
+from xvar.core.methods.sources import Frames, PointTable, PointValues, Remember, first_known, present
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
 from xvar.core.parameters import Holding, Parameter
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import ForcedSteps, Problem, frame_steps
-from xvar.core.solve import Analysis, solve
+from xvar.core.solve import Analysis, CostHistory, Minimisation, minimisations, solve
 from xvar.core.step_check import check_step
 from xvar.errors import Fault, Faults, InputError
 
@@ -102,8 +100,6 @@ class Experiment:
     #: Static parameters of the model, by the names under which its state holds them.
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     penalties: tuple[DigitalFilter, ...] = ()  # terms of J on the trajectory
-    #: Trade time for memory; None: if the adjoint would otherwise hold more than `CHECKPOINT_BYTES`.
-    checkpoint: bool | None = None
     levels: tuple[int, ...] = (1,)  # see `solve`
     minimizer: LBFGS = field(default_factory=LBFGS)
     cost_history: bool = False  # record J and its terms at every evaluation
@@ -156,21 +152,23 @@ class Experiment:
             for source in sources
         ]
         model, controlled, errors = self._with_parameters(sources, background, errors, grid)
-        if any(_needs_step_before(part) for one in observations for part in one):
+        operators = [part.operator for one in observations for part in one]
+        if any(isinstance(operator, PointValues) and operator.shares is not None for operator in operators):
             model = Remember(model)
+        held = sum(values.numel() * values.element_size() for values in background.values())
         return Problem(
             grid=grid,
             dynamics=model,
             steps=steps,
             background=controlled,
             background_error=errors,
-            parameters=(*self.parameters, *_calibrations(sources)),
+            parameters=tuple(self._static(sources)),
             penalties=self.penalties,
             observations=tuple(replace(part, source=k) for k, one in enumerate(observations) for part in one),
             model_error=self._model_error(steps, seconds) if self.model_error else None,
             curvature=_curvature(sources, observations),
             measured=self.measured,
-            checkpoint=self._checkpoint(steps, background),
+            checkpoint=len(steps) > CHECKPOINT_STEPS and held * FIELDS_OF_STEP * len(steps) > CHECKPOINT_BYTES,
         )
 
     def _longest_step(self, model: Any) -> float | None:
@@ -208,26 +206,29 @@ class Experiment:
         self, sources: Sequence[Source], background: State, errors: Mapping[str, Any], grid: Grid
     ) -> tuple[Any, State, dict[str, Any]]:
         """Return model, background and its errors with the parameters that are in the control."""
-        calibrations = _calibrations(sources)
-        known = {**self.parameters, **{name: parameter for name, (parameter, _) in calibrations.items()}}
+        known = self._static(sources)
         if not known:
             return self.dynamics, background, dict(errors)
         like = next(iter(background.values()))
-        counts = {name: source.calibrations for name, (_, source) in calibrations.items()}
         priors = {
-            name: parameter.background(len(like), counts.get(name, 1), grid, like) for name, parameter in known.items()
+            name: parameter.background(len(like), count or 1, grid, like) for name, (parameter, count) in known.items()
         }
         return (
-            Holding(self.dynamics, self.parameters, tuple(calibrations)),
+            Holding(self.dynamics, self.parameters, tuple(name for name in known if name not in self.parameters)),
             {**background, **priors},
-            {**errors, **{name: parameter.specification for name, parameter in known.items()}},
+            {**errors, **{name: parameter.specification for name, (parameter, _) in known.items()}},
         )
 
-    def _checkpoint(self, steps: Sequence[float], background: State) -> bool:
-        if self.checkpoint is not None:
-            return self.checkpoint
-        held = sum(values.numel() * values.element_size() for values in background.values())
-        return len(steps) > CHECKPOINT_STEPS and held * FIELDS_OF_STEP * len(steps) > CHECKPOINT_BYTES
+    def _static(self, sources: Sequence[Source]) -> dict[str, tuple[Parameter, int | None]]:
+        """Return all static parameters by their keys in the state, each with the number of its values, None for one.
+
+        Those of the model come first, then gains and offsets of images.
+        """
+        known: dict[str, tuple[Parameter, int | None]] = {key: (part, None) for key, part in self.parameters.items()}
+        for source in sources:
+            if isinstance(source, Frames):
+                known |= {key: (part, source.calibrations) for key, part in source.parameters.items()}
+        return known
 
     def _model_error(self, steps: Sequence[float], seconds: Sequence[float]) -> ForcedSteps:
         if self.forcing_interval == "step":
@@ -288,12 +289,10 @@ class Experiment:
     def _estimated(self, sources: Sequence[Source], state: State) -> dict[str, Tensor]:
         """Return the parameters of an analysis: (window,), (window, frame) or (window, y, x)."""
         found = {}
-        for name, parameter in self.parameters.items():
+        for name, (parameter, count) in self._static(sources).items():
             values = parameter.value(state[name])
-            found[name] = values[:, 0] if parameter.is_field else values.flatten()
-        for name, (parameter, source) in _calibrations(sources).items():
-            values = parameter.value(state[name]).flatten(1)
-            found[name] = values if source.comparison.calibration == "frame" else values[:, 0]
+            whole = values[:, 0] if parameter.is_field else values.flatten()
+            found[name] = whole if count is None else values.flatten(1)
         return found
 
 
@@ -310,16 +309,6 @@ def _fields(
         for key, error in forcing[group[0]].items():
             fields.setdefault(f"{key}_forcing", []).append(error / abs(problem.steps[group[0]]))
     return {key: torch.stack(parts, dim=1) for key, parts in fields.items()}
-
-
-def _needs_step_before(observation: Observation) -> bool:
-    return isinstance(observation.operator, PointValues) and observation.operator.shares is not None
-
-
-def _calibrations(sources: Sequence[Source]) -> dict[str, tuple[Parameter, Frames]]:
-    """Return gains and offsets by their keys in the state, each with its source."""
-    images = [source for source in sources if isinstance(source, Frames)]
-    return {name: (parameter, source) for source in images for name, parameter in source.parameters.items()}
 
 
 def _curvature(sources: Sequence[Source], observations: Sequence[Sequence[Observation]]) -> dict[str, Tensor]:

@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
-from xvar.core.cost_history import CostHistory, Minimisation, minimisations
 from xvar.core.covariance import Diagonal, Matern, Tikhonov
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid, coarser, prolong
 from xvar.core.linearisation import Linearisation
-from xvar.core.methods.correlation import displacement
 from xvar.core.methods.motion import (
     Motion,
     cadence,
@@ -24,6 +22,7 @@ from xvar.core.methods.motion import (
     damp_shortest,
     deviation,
     diagnostics,
+    displacement,
     fitting,
     have_values,
     in_groups,
@@ -36,7 +35,7 @@ from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
 from xvar.core.observation import Observation
 from xvar.core.posterior import Normals, Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
-from xvar.core.solve import Analysis, solve
+from xvar.core.solve import Analysis, CostHistory, Minimisation, minimisations, solve
 
 Transform = Literal["none", "square_root"]
 

@@ -94,10 +94,6 @@ class LongWaves:
         """Transform waves (..., wave, wave) to points (..., y, x)."""
         return self.rows.T @ spectrum @ self.columns
 
-    def smoothed(self, field: Tensor, length: float) -> Tensor:
-        """Smooth a field (..., y, x) with a Gaussian of this length in cells."""
-        return self.inverse(self.rows @ field @ self.columns.T * self.gaussian(length))
-
     def gaussian(self, length: float) -> Tensor:
         """Return the spectrum (wave, wave) of a Gaussian of this length in cells."""
         rows, columns = (
@@ -137,7 +133,7 @@ def ensemble_octaves(shape: tuple[int, ...], dtype: torch.dtype, device: torch.d
 def smoothed(field: Tensor, length: float) -> Tensor:
     """Return a field (..., y, x), which is not negative, under a Gaussian of so many cells."""
     waves = gaussian_waves(tuple(field.shape[-2:]), length, field.dtype, field.device)
-    return waves.smoothed(field, length).clamp_min(0)
+    return waves.inverse(waves.rows @ field @ waves.columns.T * waves.gaussian(length)).clamp_min(0)
 
 
 def is_inside(paths: Tensor, shape: Sequence[int]) -> Tensor:

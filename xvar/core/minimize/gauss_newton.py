@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.linear_maps import truncated_conjugate_gradients
-from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, dot
-from xvar.core.minimize.result import Minimum, Reason
+from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, Minimum, Reason, dot
 from xvar.errors import Fault, InputError
 
 if TYPE_CHECKING:

@@ -103,11 +103,8 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
     order = sorted(range(len(wanted)), key=lambda index: -wanted[index])
     stops = sorted({0.0, *wanted, *(time for time in known if 0 < time < max(wanted))}, reverse=True)
     position = here[:0]
-    started: list[int] = []
     for begin, end in pairwise(stops):
-        new = [index for index in order if wanted[index] == begin]
-        started += new
-        position = torch.cat([position, here.expand(len(new), -1, -1, -1)])
+        position = torch.cat([position, here.expand(wanted.count(begin), -1, -1, -1)])
         fastest = float(velocity.abs().max())
         parts = max(4, math.ceil(fastest * (begin - end) / LONGEST_DISPLACEMENT))
         step = (end - begin) / parts
@@ -118,11 +115,8 @@ def departures(velocity: Tensor, known: Sequence[float], wanted: Sequence[float]
             third = at(time + step / 2, position + step / 2 * second)
             fourth = at(time + step, position + step * third)
             position = position + step / 6 * (first + 2 * second + 2 * third + fourth)
-    rest = [index for index in order if wanted[index] == 0.0]
-    position = torch.cat([position, here.expand(len(rest), -1, -1, -1)])
-    back = torch.empty(len(wanted), dtype=torch.int64)
-    back[torch.tensor([*started, *rest], dtype=torch.int64)] = torch.arange(len(wanted))
-    return position[back]
+    position = torch.cat([position, here.expand(wanted.count(0.0), -1, -1, -1)])
+    return position[torch.tensor(order).argsort()]
 
 
 def smooth_noise(count: int, shape: tuple[int, int], length: float, generator: torch.Generator) -> Tensor:

@@ -63,7 +63,11 @@ class Parcels(OnGrid):
     def __call__(self, state: State, seconds: float) -> State:
         """Move the parcels for `seconds`, backward in time if negative."""
         after = dict(state)
-        after["position"] = self.follow(self.mean_velocity(state, seconds), state["position"], seconds)
+        velocity = state["velocity"]
+        if self.transient is not None:
+            mean = decay_integral(seconds, self.transient) / seconds
+            velocity = torch.add(velocity, state["transient"], alpha=mean)
+        after["position"] = self.follow(velocity, state["position"], seconds)
         if self.source is not None:
             grown = decay_integral(seconds, self.source)
             after["tracer"] = torch.add(state["tracer"], state["source"], alpha=grown)
@@ -71,13 +75,6 @@ class Parcels(OnGrid):
             if lifetime is not None:
                 after[key] = state[key] * math.exp(-abs(seconds) / lifetime)
         return after
-
-    def mean_velocity(self, state: State, seconds: float) -> Tensor:
-        """Return the mean motion over the next `seconds`."""
-        lifetime = self.transient
-        if lifetime is None:
-            return state["velocity"]
-        return torch.add(state["velocity"], state["transient"], alpha=decay_integral(seconds, lifetime) / seconds)
 
     def follow(self, velocity: Tensor, position: Tensor, seconds: float) -> Tensor:
         """Return the positions after `seconds` of parcels at `position` (window, 2, y, x), in grid units."""

@@ -15,7 +15,7 @@ from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
-from xvar.core.methods.images import Comparison, Frames
+from xvar.core.methods.sources import Comparison, Frames
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from xvar.cf.metadata import attributes, flag_attributes
 from xvar.cf.record import Record
-from xvar.core.cost_history import Minimisation
 from xvar.core.methods.experiment import Experiment
 from xvar.core.parameters import Parameter
+from xvar.core.solve import Minimisation
 from xvar.execution.dispatch import is_deferred
 from xvar.plan.call import Call
 from xvar.plan.experiment.images import ImageSource

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xvar.cf.geodesy import along_line, on_curvilinear
 from xvar.cf.grid.coordinates import measured
 from xvar.cf.record import Record
-from xvar.core.methods.points import PointTable
+from xvar.core.methods.sources import PointTable
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
 from xvar.plan.call import Call
