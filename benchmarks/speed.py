@@ -18,7 +18,7 @@ from benchmarks import nowcast, reference
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
 from xvar.core.methods.motion import deviation
 from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation
@@ -198,7 +198,8 @@ def transient_cost(side: int) -> Cost:
     seconds = [index * frame for index in range(4)]
     steady = torch.tensor([10.0, 20 / 3]).view(1, 2, 1, 1).expand(1, 2, side, side).contiguous()
     motion = ImageMotion(transform="square_root", transient=transient)
-    return Cost(motion.transient_problem(images / deviation(images), seconds, frame, grid, steady, transient))
+    scaled = ScaledImages(images / deviation(images), seconds, frame, grid, motion.error)
+    return Cost(motion.transient_problem(scaled, steady, transient))
 
 
 def batch_against_singles() -> Row:

@@ -34,13 +34,14 @@ NEAR = {
     "cf/kinds": "test_odim faults/test_c_units", "cf/size": "faults/test_d_grids faults/test_g_hostile",
     "cf/grid_mapping": "cf/test_conventions",
     "core/covariance/diffusion": "core/covariance/test_balance",
-    "core/covariance/spectral": "core/covariance/test_matern core/covariance/test_tikhonov",
+    "core/covariance/spectral": "core/covariance/test_matern core/covariance/test_tikhonov "
+    "core/covariance/test_homogeneous core/covariance/test_streamfunction",
     "core/linear_maps": "core/covariance/test_sum core/covariance/test_stream_potential",
     "core/covariance/balance": "core/covariance/test_streamfunction",
     "core/covariance/composite": "core/covariance/test_sum core/covariance/test_ensemble core/covariance/test_balance",
-    "core/covariance/periodic": "core/covariance/test_homogeneous core/covariance/test_streamfunction",
     "core/covariance/helmholtz": "core/covariance/test_stream_potential",
-    "core/covariance/homogeneous": "core/covariance/test_matern",
+    "core/covariance/homogeneous": "core/covariance/test_matern core/covariance/test_tikhonov",
+    "core/covariance/base": "core/covariance/test_diagonal check/test_covariance core/covariance/test_faults",
 }  # fmt: skip
 BUILT = {
     "cf/grid": "test_untidy_files faults/test_d_grids test_products",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -17,9 +17,6 @@ from xvar.core.covariance.spectral import SpectralCovariance, stack
 from xvar.core.dynamics import Forcing, State
 from xvar.core.grid import bind, finer
 from xvar.core.problem import Problem
-
-#: `refine` or `embed` of a covariance: (covariance, that of the coarser grid, control there) -> control, if possible.
-_Transfer = Callable[[Covariance, Covariance, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -104,17 +101,17 @@ class ControlSpace:
 
     def refine(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
         """Return the control of the fields of a control on a grid of blocks of `factor` cells a side."""
-        return self._transferred(coarse, control, factor, lambda one, other, own: one.refine(other, own))
+        return self._transferred(coarse, control, factor, "refine")
 
     def embed(self, coarse: ControlSpace, control: Tensor, factor: int) -> Tensor:
         """Return the same as `refine`, by a linear and differentiable map."""
-        return self._transferred(coarse, control, factor, lambda one, other, own: one.embed(other, own))
+        return self._transferred(coarse, control, factor, "embed")
 
-    def _transferred(self, coarse: ControlSpace, control: Tensor, factor: int, directly: _Transfer) -> Tensor:
+    def _transferred(self, coarse: ControlSpace, control: Tensor, factor: int, verb: str) -> Tensor:
         parts = []
         for block, coarser in zip(self.blocks, coarse.blocks, strict=True):
             own = coarser.own(control)
-            part = directly(block.covariance, coarser.covariance, own)
+            part = getattr(block.covariance, verb)(coarser.covariance, own)
             if part is None:
                 field = coarser.covariance.sqrt(own)
                 part = block.control(finer(field, factor, self._problem.grid.shape))

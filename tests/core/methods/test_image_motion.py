@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.core.moving import DEFORMATION, FRAME, ROTATION, STILL, metres, moving, vector
 from tests.core.numerics import random, smooth
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
 from xvar.core.methods.motion import Motion, carried, damp_shortest, deviation, fitting
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.models.parcels import ImageAtParcels, decay_integral
@@ -30,6 +30,10 @@ Results = Mapping[str, Tensor]
 
 def motion(results: Results, step: int = -1) -> Tensor:
     return torch.stack((results["u"][:, step], results["v"][:, step]), dim=1)
+
+
+def scaled_images(images: Tensor) -> ScaledImages:
+    return ScaledImages(images / deviation(images), TIMES, FRAME, SMALL, 0.2)
 
 
 def error(found: Tensor, velocity: Tensor, margin: int = 8) -> float:
@@ -206,15 +210,16 @@ def test_a_root_is_compared_where_this_is_asked_for() -> None:
 
 def test_the_first_loop_compares_the_ages_that_are_asked_for_and_the_second_the_newest_pair() -> None:
     images, velocity = moving(SMALL, TIMES, vector(4.0, -2.5))
-    images = images / deviation(images)
+    scaled = scaled_images(images)
+    images = scaled.values
     for ages in (1, 2, 3, 9):
-        seen = ImageMotion(ages=ages).steady_problem(images, TIMES, FRAME, SMALL)
+        seen = ImageMotion(ages=ages).steady_problem(scaled)
         assert [one.time for one in seen.observations] == [-FRAME * age for age in range(1, min(ages, 3) + 1)]
         assert seen.steps == (-FRAME,) * min(ages, 3)
         for age, one in enumerate(seen.observations, 1):
             assert isinstance(one.operator, ImageAtParcels)
             assert torch.equal(one.operator.image, images[:, -1 - age, None])
-    about = ImageMotion().transient_problem(images, TIMES, FRAME, SMALL, velocity, RAIN)
+    about = ImageMotion().transient_problem(scaled, velocity, RAIN)
     assert [one.time for one in about.observations] == [-FRAME]
     assert torch.equal(about.observations[0].operator.image, damp_shortest(images)[:, -2, None])
 
@@ -471,7 +476,7 @@ def test_a_prior_in_cells_and_frames_is_the_same_in_any_metres_and_seconds() -> 
 
 def test_the_steady_loop_sees_its_problem_and_no_source() -> None:
     images, _ = moving(SMALL, TIMES, vector(4.0, -2.5))
-    problem = TO_THE_GRID.steady_problem(images / deviation(images), TIMES, FRAME, SMALL)
+    problem = TO_THE_GRID.steady_problem(scaled_images(images))
     assert set(problem.background_error) == {"velocity"}
     result = solve(problem, LBFGS(max_evaluations=20), levels=(4, 2, 1))
     assert torch.equal(result.trajectory[0]["tracer"], problem.background["tracer"])

@@ -47,7 +47,9 @@ def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Disp
     rows, columns = images.shape[-2:]
     reach_y, reach_x = min(REACH, rows // 2), min(REACH, columns // 2)
     size = (rows + reach_y, columns + reach_x)
-    taper = _hann(rows, images)[:, None] * _hann(columns, images)
+    like: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
+    along_y, along_x = (torch.hann_window(n + 2, periodic=False, **like)[1:-1] for n in (rows, columns))
+    taper = along_y[:, None] * along_x
     total = images.new_zeros(len(images), 2 * reach_y + 1, 2 * reach_x + 1)
     pairs, before = 0, None
     for index, time in enumerate(seconds):
@@ -70,10 +72,6 @@ def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Disp
     moved = peak > 0
     cells = torch.where(moved[:, None], torch.stack([x, y], dim=1), torch.zeros_like(x)[:, None]).to(images)
     return Displacement(cells, peak, moved & _has_rival(total, x + reach_x, y + reach_y, peak))
-
-
-def _hann(size: int, like: Tensor) -> Tensor:
-    return torch.hann_window(size + 2, periodic=False, dtype=like.dtype, device=like.device)[1:-1]
 
 
 def _has_rival(total: Tensor, x: Tensor, y: Tensor, peak: Tensor) -> Tensor:
