@@ -165,10 +165,10 @@ def evaluation_against_lower_bound() -> list[Row]:
     rows = []
     for side in (256, 1024):
         cost = transient_cost(side)
-        control = torch.randn(1, cost.size, generator=torch.Generator().manual_seed(0))
+        control = torch.randn(1, cost.space.size, generator=torch.Generator().manual_seed(0))
         # Read: the steady motion, the last image and the one before, and the control; written: its gradient.
-        inputs = sum(part[0].numel() for part in cost.problem.background.values()) + side**2 + cost.size
-        half = torch.ones((inputs + cost.size) // 2)
+        inputs = sum(part[0].numel() for part in cost.problem.background.values()) + side**2 + cost.space.size
+        half = torch.ones((inputs + cost.space.size) // 2)
         target = torch.empty_like(half)
         cost.gradient(control)
         times = alternating(

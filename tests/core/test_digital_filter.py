@@ -108,7 +108,7 @@ TWO = (DigitalFilter(1000.0, {"a": 0.3, "c": 0.2}), DigitalFilter(800.0, {"b": 0
 def test_the_term_by_hand(checkpoint: bool) -> None:
     made = problem(TWO, checkpoint=checkpoint)
     cost = Cost(made)
-    control = 0.1 * random((2, cost.size), 3)
+    control = 0.1 * random((2, cost.space.size), 3)
     states = trajectory(oscillator, cost.space.initial_state(cost.space.fields(control)), STEPS)
     expected = torch.zeros(2, dtype=torch.float64)
     for penalty in TWO:

@@ -16,9 +16,9 @@ from xvar.core.solve import CostOfBatch
 @pytest.mark.parametrize("problem", [linear_problem(), motion_problem()], ids=["quadratic", "robust"])
 def test_the_product_is_symmetric_and_at_least_the_prior(problem: Problem) -> None:
     cost = Cost(problem)
-    control = noise(problem.windows, cost.size, seed=11)
+    control = noise(problem.windows, cost.space.size, seed=11)
     quadratic = Linearisation(cost, control)
-    a, b = (noise(problem.windows, cost.size, seed=seed) for seed in (12, 13))
+    a, b = (noise(problem.windows, cost.space.size, seed=seed) for seed in (12, 13))
     left, right = (a * quadratic.product(b)).sum(1), (quadratic.product(a) * b).sum(1)
     torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
     assert ((a * quadratic.product(a)).sum(1) >= (a * a).sum(1)).all()
@@ -26,7 +26,7 @@ def test_the_product_is_symmetric_and_at_least_the_prior(problem: Problem) -> No
 
 def test_the_product_is_the_hessian_of_a_quadratic_cost() -> None:
     cost = Cost(linear_problem())
-    control, direction = noise(3, cost.size, seed=1), noise(3, cost.size, seed=2)
+    control, direction = noise(3, cost.space.size, seed=1), noise(3, cost.space.size, seed=2)
     difference = cost.gradient(control + direction)[1] - cost.gradient(control)[1]
     torch.testing.assert_close(Linearisation(cost, control).product(direction), difference, rtol=1e-9, atol=1e-9)
 
@@ -37,7 +37,7 @@ def test_the_product_has_the_hessian_of_the_penalties() -> None:
     errors = {**problem.background_error, "tracer": Matern(1.0, 3000.0)}
     problem = replace(problem, observations=(), background_error=errors)
     cost = Cost(problem)
-    control, direction = noise(2, cost.size, seed=1), noise(2, cost.size, seed=2)
+    control, direction = noise(2, cost.space.size, seed=1), noise(2, cost.space.size, seed=2)
     difference = cost.gradient(control + direction)[1] - cost.gradient(control)[1]
     found = Linearisation(cost, control).product(direction)
     torch.testing.assert_close(found, difference, rtol=1e-9, atol=1e-9)

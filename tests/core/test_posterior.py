@@ -56,7 +56,7 @@ def expected(*, weak: bool) -> list[Tensor]:
 
 @pytest.mark.parametrize("weak", [False, True], ids=["strong", "weak"])
 def test_the_covariance_is_that_of_the_smoother_at_all_times(weak: bool) -> None:
-    size = Cost(linear(weak=weak, windows=1)).size + len(SEEN) * 4
+    size = Cost(linear(weak=weak, windows=1)).space.size + len(SEEN) * 4
     cost = Cost(linear(weak=weak, windows=size))
     basis = Basis(size)
     drawn = Posterior(cost, cost.zero(), EXACT).draw(basis, None)
@@ -87,7 +87,7 @@ def test_the_variance_of_the_mean_of_random_members(weak: bool) -> None:
 
 def test_tangent_and_adjoint_are_transposed_and_their_product_is_the_hessian() -> None:
     cost = Cost(motion_problem())
-    control, direction, other = (noise(2, cost.size, seed=seed) for seed in (1, 2, 3))
+    control, direction, other = (noise(2, cost.space.size, seed=seed) for seed in (1, 2, 3))
     exact = Linearisation(cost, control, exact=True)
     tangents = exact.tangent(direction)
     duals = [noise(*one.shape, seed=4 + index) for index, one in enumerate(tangents)]

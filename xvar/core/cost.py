@@ -59,11 +59,6 @@ class Cost:
         part._seen = part.problem.observations_by_step()
         return part
 
-    @property
-    def size(self) -> int:
-        """Length of the control of a window."""
-        return self.space.size
-
     def zero(self) -> Tensor:
         """Return the control of the background."""
         return self.space.zero()

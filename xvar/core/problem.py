@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -70,10 +70,7 @@ class Problem:
 
     def times(self) -> list[float]:
         """Return the time of every state of the trajectory, in seconds from the control."""
-        times = [0.0]
-        for step in self.steps:
-            times.append(times[-1] + step)
-        return times
+        return list(accumulate(self.steps, initial=0.0))
 
     def observations_by_step(self) -> dict[int, list[tuple[Observation, float]]]:
         """Return the observations by their step, each with its share of that step; -1 is the control's time."""

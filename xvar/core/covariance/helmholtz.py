@@ -268,19 +268,16 @@ def _mirrored(column: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class StreamPotential(Specification):
+class StreamPotential(Helmholtz):
     r"""The statistics of `Helmholtz` on free edges, with a control for fast minimisation.
 
     .. math:: w = \overline{w} + \nabla^\perp \psi + \nabla \chi
 
     The control leaves out the shortest waves, in which long correlations leave next to nothing, and makes the Hessian
-    nearly diagonal. Correlations cross land, unless ``coast="no_flow"``: the statistics are then conditional on no flow
-    through the coast, see `xvar.core.covariance.coast.NoFlowCovariance`.
+    nearly diagonal.
 
     Parameters
     ----------
-    std, length, mean_std, smoothness, potential_ratio, coast
-        As in `Helmholtz`.
     truncation : float
         Share of the wavenumbers along each axis that are kept.
     period : tuple of float, optional
@@ -292,22 +289,15 @@ class StreamPotential(Specification):
     Daley (1991), Atmospheric Data Analysis, Cambridge University Press, section 5.2 (motion from ψ and χ).
     """
 
-    std: float
-    length: float
-    mean_std: float
-    smoothness: int = 1
-    potential_ratio: float = 0.2
     truncation: float = 0.5
     period: tuple[float, ...] | None = None
-    coast: Coast = "free"
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
         """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
         period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")
-        statistics = Helmholtz(self.std, self.length, self.mean_std, self.smoothness, self.potential_ratio)
-        across, along = statistics.variances(larger)
+        across, along = self.variances(larger)
         parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
         make = partial(StreamPotentialCovariance, *parts, truncation=self.truncation)
         return with_coast(make, larger.shape, grid, self.coast, dtype=dtype, device=device)

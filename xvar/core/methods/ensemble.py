@@ -144,6 +144,9 @@ class _Window:
         ratio = octaves.at_waves(skill.correlation(times))
         ratio[:, 0, 0] = 1
         self.predictable = octaves.transform.inverse((ratio * spectrum)[None])[0]
+        # Mean power of a wave by octave, at each wave between its octaves in the logarithm.
+        mean = octaves.sums(spectrum.square()) / octaves.sums(torch.ones_like(rain[:1]))
+        self.radial = octaves.at_waves(mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).exp()
         self.parts = [
             self._part(octave, spectrum, ratio, share) for octave, share in enumerate(octaves.shares().to(rain))
         ]
@@ -161,8 +164,7 @@ class _Window:
         part = self.octaves.transform.inverse((share.sqrt() * spectrum)[None])[0]
         half = max(self.shape) / 2 ** (octave + MERGED - 1)
         deviation = smoothed(part.square(), half).sqrt()
-        radial = self._radial(spectrum.square())
-        power = share * radial
+        power = share * self.radial
         variance = power.flatten(1).sum(1)[:, None, None] / points
         tiny = torch.finfo(variance.dtype).tiny
         amplitude = (power * (1 - ratio.square()).clamp_min(0) / variance.clamp_min(tiny)).sqrt()
@@ -171,12 +173,6 @@ class _Window:
             return None, amplitude, deviation
         waves = LongWaves(self.shape, modes, like=amplitude)
         return waves, amplitude[:, : waves.modes[0], : waves.modes[1]].contiguous(), deviation
-
-    def _radial(self, power: Tensor) -> Tensor:
-        """Return mean power of a wave by octave, at each wave between its octaves in the logarithm."""
-        count = self.octaves.sums(torch.ones_like(power[:1]))
-        tiny = torch.finfo(power.dtype).tiny
-        return self.octaves.at_waves((self.octaves.sums(power) / count).clamp_min(tiny).log()).exp()
 
     def draw(self, seed: int) -> Tensor:
         """Return the members (member, lead, y, x)."""

@@ -25,15 +25,11 @@ RIVAL = 0.98  # share of the best peak from which on another one is a rival
 
 @dataclass(frozen=True)
 class Displacement:
-    """Displacement between consecutive images of each window.
+    """Displacement between consecutive images of each window."""
 
-    `cells` (window, 2) along x and y, whole cells in a frame; `peak` (window,) the correlation there, the mean over all
-    pairs; `has_rival` (window,) is true if another peak is nearly as high.
-    """
-
-    cells: Tensor
-    peak: Tensor
-    has_rival: Tensor
+    cells: Tensor  # (window, 2) along x and y, whole cells in a frame
+    peak: Tensor  # (window,), the correlation there, the mean over all pairs
+    has_rival: Tensor  # (window,), true if another peak is nearly as high
 
 
 def displacement(images: Tensor, seconds: Sequence[float], frame: float) -> Displacement:

@@ -24,17 +24,12 @@ MEAN_DAMPING = 24e3 / 1800
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The last image at all lead times: `forecast` and `carried`, the same without growth, 0 if unknown.
-
-    Both are (window, lead, y, x) in the units of the variable. `paths` (window, lead, 2, y, x) are the positions, in
-    grid units, at the time of the last image of the parcels that arrive at each point; if a path begins `outside` the
-    grid, the last image stays.
-    """
+    """The last image at all lead times, (window, lead, y, x) in the units of the variable."""
 
     forecast: Tensor
-    outside: Tensor
-    carried: Tensor
-    paths: Tensor
+    outside: Tensor  # bool, true if the path begins outside the grid: the last image stays
+    carried: Tensor  # the forecast without growth, 0 if unknown
+    paths: Tensor  # (window, lead, 2, y, x), position at the last image of the parcel at each point, in grid units
 
 
 @dataclass(frozen=True)

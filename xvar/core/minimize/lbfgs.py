@@ -104,10 +104,11 @@ class _Descent:
 
     def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Tensor | None) -> None:
         self.function = function
-        self.root = None if diagonal is None else diagonal.sqrt()
+        self.scaled = diagonal is not None
+        self.root = torch.ones_like(control[:, :1]) if diagonal is None else diagonal.sqrt()
         self.windows = torch.arange(len(control), device=control.device)
         self.found = control.clone()
-        self.control = control.clone() if self.root is None else control / self.root
+        self.control = control / self.root
         cost, self.gradient, norm = self._evaluate(self.control)
         self.direction = self.gradient
         self.history = [cost]
@@ -141,9 +142,6 @@ class _Descent:
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return J, its gradient, and the norm of the gradient by v."""
-        if self.root is None:
-            cost, gradient = self.function(control, self.windows)
-            return cost, gradient, dot(gradient, gradient).sqrt()
         cost, gradient = self.function(control * self.root, self.windows)
         return cost, gradient * self.root, dot(gradient, gradient).sqrt()
 
@@ -157,11 +155,11 @@ class _Descent:
                 point = self.control[row]
                 if search.moved:
                     point = point + search.moved * self.direction[row]
-                self.found[self.windows[row]] = point if self.root is None else point * self.root[row]
+                self.found[self.windows[row]] = point * self.root[row]
         self.searches = [self.searches[row] for row in going]
         self.windows, self.control = self.windows[going], self.control[going]
         self.gradient, self.direction = self.gradient[going], self.direction[going]
-        self.root = None if self.root is None else self.root[going]
+        self.root = self.root[going]
         self.hessian.keep(going)
         return going
 
@@ -172,7 +170,7 @@ class _Descent:
         for row in rows:
             search = self.searches[row]
             # Without known curvature, a step of one standard deviation in all.
-            cautious = self.root is None and not self.hessian.learnt[row]
+            cautious = not self.scaled and not self.hessian.learnt[row]
             search.start(slopes[row], min(1.0, 1 / search.norm) if cautious else 1.0)
 
     def minimum(self) -> Minimum:

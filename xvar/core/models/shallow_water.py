@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -148,6 +148,10 @@ class ShallowWaterModel:
         def own(values: Tensor) -> Tensor:
             return values.to(dtype=dtype, device=device)
 
+        def kept(length: Tensor) -> Any:
+            """Return lengths at their points, as a float on a uniform grid."""
+            return float(length.flatten()[0]) if self._uniform else own(length)
+
         here = wet[1:-1, 1:-1]
         self.faces = own(torch.stack([torch.ones_like(here), here * wet[1:-1, 2:], here * wet[2:, 1:-1]]))
         self._walls = own(torch.stack([torch.ones_like(wet), self._first(wet, 1), self._first(wet, 0)]))
@@ -156,13 +160,12 @@ class ShallowWaterModel:
         self._dry_corners = own((around.sum(0) == 0).to(torch.float64))
         dy, dx = self._around(lengths[None], "copy")[0]
         self._f = own(self._planetary(dy))
-        # Lengths at their points, as floats on a uniform grid.
-        self._dy_of_flux, self._dx_of_flux = self._kept(_mean_x(dy), own), self._kept(_mean_y(dx), own)
-        self._dx_at_u, self._dy_at_u = (self._kept(_mean_x(part)[1:-1, 1:], own) for part in (dx, dy))
-        self._dx_at_v, self._dy_at_v = (self._kept(_mean_y(part)[1:, 1:-1], own) for part in (dx, dy))
-        self._dy_of_v, self._dx_of_u = self._kept(_mean_y(dy), own), self._kept(_mean_x(dx), own)
-        self._area = self._kept((dy * dx)[1:-1, 1:-1], own)
-        self._corner_area = self._kept(_mean_x(_mean_y(dy * dx)), own)
+        self._dy_of_flux, self._dx_of_flux = kept(_mean_x(dy)), kept(_mean_y(dx))
+        self._dx_at_u, self._dy_at_u = (kept(_mean_x(part)[1:-1, 1:]) for part in (dx, dy))
+        self._dx_at_v, self._dy_at_v = (kept(_mean_y(part)[1:, 1:-1]) for part in (dx, dy))
+        self._dy_of_v, self._dx_of_u = kept(_mean_y(dy)), kept(_mean_x(dx))
+        self._area = kept((dy * dx)[1:-1, 1:-1])
+        self._corner_area = kept(_mean_x(_mean_y(dy * dx)))
 
     def __call__(self, state: State, seconds: float) -> State:
         """Return the state `seconds` later."""
@@ -272,9 +275,6 @@ class ShallowWaterModel:
         along_u = _change_x(divergence)[:, :-1] / self._dx_at_u - _change_y(curl)[:, :, 1:] / self._dy_at_u
         along_v = _change_y(divergence)[:, :, :-1] / self._dy_at_v + _change_x(curl)[:, 1:] / self._dx_at_v
         return along_u, along_v
-
-    def _kept(self, length: Tensor, own: Callable[[Tensor], Tensor]) -> Any:
-        return float(length.flatten()[0]) if self._uniform else own(length)
 
     def _planetary(self, dy: Tensor) -> Tensor:
         """Return the Coriolis parameter at the corners (y + 1, x + 1)."""
