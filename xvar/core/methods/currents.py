@@ -281,7 +281,7 @@ class Currents:
             errors = standard_errors(fields, (_fields(one, seconds) for one in states), sampling)
             errors |= degrees_of_freedom(posterior.signals)
         return {
-            "analysis": carried(images, list(seconds), motion, seconds, grid),
+            "analysis": carried(images, seconds, motion, seconds, grid),
             "observed": frames[:, -1],
             **fields,
             **errors,

@@ -159,7 +159,7 @@ def in_groups(analyse: Analyse) -> Analyse:
 
 def carried(
     values: Tensor,
-    times: list[float],
+    times: Sequence[float],
     motion: Motion,
     wanted: Sequence[float],
     grid: Grid,
