@@ -96,8 +96,7 @@ class Transform:
             self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
         else:
             self._rows = _fourier_pair(rows, self.modes[0], edges, dtype, device)
-        # Columns to append so that a (y, x) matrix fills whole cache lines.
-        self._padding = -columns % max(CACHE_LINE // (math.gcd(rows, CACHE_LINE) * dtype.itemsize), 1)
+        self._padding = _padding(rows, columns, dtype)
         self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
         if columns <= largest:
             padded = pad(basis(columns, edges)[: self.modes[1]], (0, self._padding, 0, self._spectral_padding))
@@ -173,6 +172,12 @@ def kept(shape: Shape, truncation: float) -> Shape:
         return tuple(shape)
     line = CACHE_LINE // 4
     return tuple(min(n, max(line, line * math.ceil(n * truncation / line))) for n in shape)
+
+
+def _padding(rows: int, columns: int, dtype: torch.dtype) -> int:
+    """Return the columns to append so that a (y, x) matrix fills whole cache lines."""
+    unit = CACHE_LINE // (math.gcd(rows, CACHE_LINE) * dtype.itemsize)
+    return -columns % max(unit, 1)
 
 
 def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges) -> Tensor:
