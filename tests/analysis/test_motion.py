@@ -9,7 +9,7 @@ import xvar
 from tests.cf.strict import strict_cf
 from tests.faults.codes import codes
 from tests.records import analysis, drifting
-from xvar.analysis.motion import motion_of
+from xvar.analysis.outputs import motion_of
 from xvar.errors import InputError
 
 

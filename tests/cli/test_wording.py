@@ -7,7 +7,7 @@ import typer
 
 from tests.faults.images import warm
 from xvar.cli.application import application
-from xvar.cli.wording import in_shell
+from xvar.cli.terminal import in_shell
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,8 @@ import xvar
 from tests.faults.codes import codes
 from tests.records import analysis
 from xvar.errors import InputError
-from xvar.plot.page import make_server, view
-from xvar.plot.page.frames import Record
-from xvar.plot.page.page import _Pictures
+from xvar.plot.page import _Pictures, make_server, view
+from xvar.plot.windows import Record
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 FIND = """
@@ -137,7 +136,7 @@ def test_a_name_is_no_markup_in_the_label_of_a_point() -> None:
     from bokeh.document import Document
     from bokeh.models import HoverTool
 
-    from xvar.plot.page.page import make_document
+    from xvar.plot.page import make_document
 
     evil = "<img src=x onerror=alert(1)>\x1b"
     document = Document()

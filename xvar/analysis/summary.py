@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xvar.analysis.motion import SHOWN, Part, motion_of
-from xvar.analysis.outputs import configuration_of
+from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.cf.metadata import STATUS
 from xvar.plan.configuration import Configuration
 

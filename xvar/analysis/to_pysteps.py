@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import read_analysis
-from xvar.analysis.motion import SHOWN, Part, motion_of
+from xvar.analysis.outputs import SHOWN, Part, motion_of
 from xvar.cf.times import parse_duration
 from xvar.errors import Fault, Faults, InputError
 

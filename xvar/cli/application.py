@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from xvar.cli.inputs import opened, opened_record, outgoing
-from xvar.cli.options_file import ATTRIBUTE, as_toml
 from xvar.cli.parameters import (
+    ATTRIBUTE,
     FLAGS,
     READING,
     Analysis,
@@ -23,13 +23,13 @@ from xvar.cli.parameters import (
     Output,
     Overwrite,
     Trusted,
+    as_toml,
     configurable,
     options_of_table,
     stated,
 )
 from xvar.cli.pictures import animate, plot, view
-from xvar.cli.terminal import complain, note, say
-from xvar.cli.wording import in_shell
+from xvar.cli.terminal import complain, in_shell, note, say
 from xvar.errors import AnalysisWarning, InputError, InputWarning
 
 # Exit codes.

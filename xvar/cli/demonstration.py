@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.analysis.forecast import forecast
-from xvar.analysis.motion import motion_of
+from xvar.analysis.outputs import motion_of
 from xvar.analysis.verify import verify
 from xvar.assimilation import assimilate
 from xvar.cli.tables import print_scores

@@ -12,16 +12,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import forecast as extrapolate
-from xvar.analysis.motion import SHOWN, Part, motion_of
-from xvar.analysis.outputs import configuration_of
+from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.analysis.probability import probability
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import Canvas, make_canvas, new_figure
+from xvar.plot.canvas import Canvas, last_step, lead_label, make_canvas, moment, new_figure, seconds_of
 from xvar.plot.colours import field_scale, in_symbols, probability_scale
 from xvar.plot.facets import check_index, select
 from xvar.plot.forecasts import observed_at
-from xvar.plot.times import last_step, lead_label, moment, seconds_of
 from xvar.plot.vectors import Pair, components, draw_arrows, draw_key, typical_speed
 
 if TYPE_CHECKING:

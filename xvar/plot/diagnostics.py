@@ -9,10 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
-from xvar.plot.canvas import own_axes
+from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
 from xvar.plot.colours import in_symbols
 from xvar.plot.facets import select
-from xvar.plot.times import seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,9 @@ import xarray as xr
 from xvar.analysis.outputs import configuration_of
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
+from xvar.plot.canvas import lead_label, seconds_of, unit_of_time
 from xvar.plot.colours import Scale, difference_scale, field_scale, in_symbols, probability_scale, speed_scale
 from xvar.plot.facets import SIZE, Panels, make_panels
-from xvar.plot.times import lead_label, seconds_of, unit_of_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

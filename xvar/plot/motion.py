@@ -9,12 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.analysis.motion import SHOWN, Part, motion_of
-from xvar.analysis.outputs import configuration_of
+from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.errors import Faults
+from xvar.plot.canvas import last_step
 from xvar.plot.colours import draw_wheel, field_scale, known, motion_colours
 from xvar.plot.facets import SIZE, Panels, make_panels
-from xvar.plot.times import last_step
 from xvar.plot.vectors import draw_streamlines
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.analysis.verify.labels import EACH_WINDOW
+from xvar.analysis.verify.events import EACH_WINDOW
 
 if TYPE_CHECKING:
     from xvar.analysis.verify.forecasts import Comparison

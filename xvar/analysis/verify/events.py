@@ -1,12 +1,14 @@
-"""Thresholds and squares of events."""
+"""Thresholds and squares of events, and the names of scores."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.units import length_factor, rain_rate_factor
@@ -20,6 +22,8 @@ THRESHOLDS: tuple[float, ...] = (0.5, 1, 5)
 SCALE = "10km"
 
 RATE = "mm h-1"
+
+EACH_WINDOW = "_by_window"  # end of the name of a score of each window
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,23 @@ def square(metres: float, grid: HorizontalGrid, faults: Faults, *, stated: bool)
         expected, fix = "squares that fit into the grid", f"scale={min(height, width) / 4:.3g}"
         faults.add(code="scale-too-large", found=found, expected=expected, fix=fix)
     return None
+
+
+def label_scores(
+    data: xr.Dataset,
+    fields: Mapping[str, xr.DataArray],
+    coordinates: dict[Hashable, Any],
+    describe: Callable[[str], dict[str, Any]],
+) -> xr.Dataset:
+    """Return scores of a result with their attributes and the ends of its windows."""
+    scores: dict[Hashable, Any] = {}
+    for name, part in fields.items():
+        row = name.replace(EACH_WINDOW, "")
+        attrs = describe(row)
+        if name != row:
+            attrs["long_name"] += ", in each window"
+        scores[name] = (part.dims, part.values.astype("int64" if part.dtype.kind in "iu" else "float64"), attrs)
+    if "forecast_reference_time" in data.coords:
+        reference = data["forecast_reference_time"]
+        coordinates["forecast_reference_time"] = ("window", np.atleast_1d(reference.values), dict(reference.attrs))
+    return xr.Dataset(scores, coordinates, dict(data.attrs))

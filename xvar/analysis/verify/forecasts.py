@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
 from xvar.analysis.verify.ensembles import ensemble_scores
-from xvar.analysis.verify.events import SCALE, Events, make_events, parse_length, square
-from xvar.analysis.verify.labels import EACH_WINDOW, label_scores
+from xvar.analysis.verify.events import EACH_WINDOW, SCALE, Events, label_scores, make_events, parse_length, square
 from xvar.analysis.verify.truth import Truth, true_frames
 from xvar.cf.axes import Axes, find_axes
 from xvar.cf.conventions import identity, to_cf

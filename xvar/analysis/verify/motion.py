@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.analysis.verify.labels import EACH_WINDOW, label_scores
+from xvar.analysis.verify.events import EACH_WINDOW, label_scores
 from xvar.analysis.verify.truth import read_truth, refuse_missing
 from xvar.cf.axes import find_axes, is_number
 from xvar.cf.conventions import identity, to_cf

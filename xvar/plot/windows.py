@@ -10,8 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.forecast import forecast
-from xvar.analysis.motion import SHOWN, Part, motion_of
-from xvar.analysis.outputs import configuration_of
+from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.analysis.verify import verify
 from xvar.errors import InputError
 from xvar.plot.animation import Film, make_film
