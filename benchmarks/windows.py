@@ -266,8 +266,8 @@ def scheduler(share: float) -> Figures:
     """100 000 windows that do nothing, each a task, on two workers: what the scheduler can take."""
     import dask.array
 
-    from xvar.execution.batches import Output, Work, deferred, make_batches
-    from xvar.execution.graph import lazy_batches
+    from xvar.execution.batches import Output, Work, make_batches
+    from xvar.execution.dispatch import deferred, lazy_batches
     from xvar.execution.schedule import Schedule
     from xvar.runs.journal import WriteRecord
     from xvar.runs.tasks import write_tasks
@@ -288,7 +288,7 @@ def scheduler(share: float) -> Figures:
         from distributed import as_completed
 
         begin = time.perf_counter()
-        graph, wanted = write_tasks(analysis, tasks, _Nowhere(), range(windows), alone=False, cycle_states={})
+        graph, wanted = write_tasks(analysis, tasks, _Nowhere(), range(windows), np.zeros(windows, "int8"))
         optimised = time.perf_counter() - begin
         begin = time.perf_counter()
         futures = client.get(graph, list(wanted), sync=False)

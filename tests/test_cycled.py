@@ -383,19 +383,19 @@ def test_a_run_resumed_has_the_same_bits(name: str, batch: int, whole: xr.Datase
 def test_a_resumed_run_goes_on_from_the_store_and_solves_nothing_twice(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xvar.execution import graph
+    from xvar.execution import dispatch
 
     data = shower(12)
     with pytest.raises(Interrupted), dask.config.set(scheduler="synchronous"):
         xvar.run(data, tmp_path / "a.zarr", **RADAR, batch=1, progress=Stopping(2))
     begun: list[int] = []
-    solve = graph.solve_batch
+    solve = dispatch.solve_batch
 
     def counted(work: Any, batch: Any, *arguments: Any) -> Any:
         begun.append(batch.begin)
         return solve(work, batch, *arguments)
 
-    monkeypatch.setattr(graph, "solve_batch", counted)
+    monkeypatch.setattr(dispatch, "solve_batch", counted)
     xvar.run(data, tmp_path / "a.zarr", **RADAR)
     assert sorted(begun) == [2, 3]
     with xr.open_zarr(tmp_path / "a.zarr") as found:

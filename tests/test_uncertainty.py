@@ -190,7 +190,9 @@ def test_the_summary_states_the_standard_error_of_the_motion() -> None:
 
 @pytest.mark.parametrize("method", ["image_motion", "points"])
 def test_members_are_a_dimension_only_if_they_are_saved(method: str) -> None:
-    assert "member" not in CALLS[method](uncertainty="posterior", samples=1).sizes
+    analysis = CALLS[method](uncertainty="posterior", samples=1)
+    assert "member" not in analysis.sizes
+    assert len(analysis["observation_type"].attrs["flag_meanings"].split()) == analysis.sizes["observation_type"]
 
 
 @pytest.mark.parametrize(

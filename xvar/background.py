@@ -1,5 +1,5 @@
 """Background of a window that comes from another window: for `assimilate(background=...)`."""
 
-from xvar.plan.background import Cycled
+from xvar.plan.control import Cycled
 
 __all__ = ["Cycled"]

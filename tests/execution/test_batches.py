@@ -19,8 +19,7 @@ import zarr
 
 import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
-from xvar.execution.batch_sizes import Sizes, batch_sizes
-from xvar.execution.batches import Output, WindowBatch, WindowError, Work, make_batches
+from xvar.execution.batches import Output, Sizes, WindowBatch, WindowError, Work, batch_sizes, make_batches
 from xvar.execution.dispatch import run_batches, workers
 from xvar.execution.schedule import Schedule
 

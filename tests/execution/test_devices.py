@@ -12,7 +12,7 @@ import torch
 import xvar
 from tests.faults.codes import codes
 from tests.runs.records import OPTIONS, shower
-from xvar.execution import devices
+from xvar.execution import workers
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "set_device", taken.append)
         monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
-        monkeypatch.setattr(devices, "_worker", lambda: worker)
-        devices.take_device(device)
+        monkeypatch.setattr(workers, "_worker", lambda: worker)
+        workers.take_device(device)
         return taken[-1] if taken else None
 
     return take
@@ -54,12 +54,12 @@ def test_workers_without_names_go_by_their_addresses(machine: Any, monkeypatch: 
         return {"workers": known}
 
     monkeypatch.setattr(distributed, "get_client", lambda: SimpleNamespace(scheduler_info=info))
-    devices._place_by_address.cache_clear()
+    workers._place_by_address.cache_clear()
     for _ in range(2):
         assert [machine(worker(address, address)) for address in here] == [0, 1, 2, 3]
         assert [machine(worker(address, address)) for address in there] == [0, 1]
     assert asked == [-1] * 6  # once each
-    devices._place_by_address.cache_clear()
+    workers._place_by_address.cache_clear()
 
 
 def test_a_choice_that_is_made_already_stays(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Batches of windows: input and output of a solver; a window that fails does not disturb the others."""
+"""Batches of windows: their sizes, input and output of a solver; a window that fails does not disturb the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,12 @@ logger = logging.getLogger(__name__)
 Array = Any  # a numpy or a dask array
 Errors = Literal["raise", "continue"]
 Fields = Mapping[str, NDArray[Any]]
+
+TOGETHER_POINTS = 2**18  # points of the images minimised together: the fields of more do not fit a cache
+POINT_SECONDS = 1.5e-6  # approximate cost of a point of an image on one core
+TASK_SECONDS = 10.0  # work of a task: long for a scheduler, short if a worker is killed
+MIN_TASKS_OF_RECORD = 10  # a kill costs at most a tenth of a short record
+MIN_TASKS_OF_WORKER = 4  # all workers end at about the same time
 
 WITHOUT_ANALYSIS = (Status.NOT_RUN, Status.DIVERGED, Status.FAILED)  # no window can be cycled from these
 
@@ -56,11 +62,6 @@ class WindowBatch:
         ends = None if self.ends is None else self.ends[windows]
         arrays = self.frames[windows], self.seconds, self.numbers[windows], self.begin[windows], ends
         return WindowBatch(*arrays, self.cycle_state)
-
-    @property
-    def longest_interval(self) -> float:
-        """Return the longest time between two frames, in seconds."""
-        return float(np.diff(self.seconds).max())
 
 
 Solve = Callable[[WindowBatch], Fields]
@@ -103,6 +104,10 @@ class Batch(Schedule):
             return label
         first, last = (str(moment).partition(".")[0] for moment in self.spans[row])
         return f"{label} ({first} to {last})"
+
+    def count(self, row: int) -> int:
+        """Return the number of frames of a window."""
+        return int((self.frames[row] >= 0).sum())
 
     @property
     def is_continued(self) -> bool:
@@ -150,6 +155,54 @@ class BatchResult:
     failures: dict[int, str] = field(default_factory=dict)
 
 
+class Sizes(NamedTuple):
+    """Windows of a task, and windows that are minimised together."""
+
+    task: int
+    together: int
+
+
+def is_batch(batch: object) -> bool:
+    """Return True if `batch_sizes` accepts the value."""
+    if isinstance(batch, str):
+        from dask.utils import parse_bytes
+
+        try:
+            return parse_bytes(batch) > 0
+        except ValueError:
+            return False
+    return batch is None or (isinstance(batch, (int, np.integer)) and not isinstance(batch, bool) and bool(batch >= 1))
+
+
+def batch_sizes(
+    batch: int | str | None, windows: int, points: int, steps: int, working_fields: int, *, lazy: bool = True
+) -> Sizes:
+    """Return the sizes of batches for a record of `windows` of `steps` frames on `points`; no result depends on them.
+
+    `batch` is the number of windows of a task, or its memory, such as "500MiB". By default a task is about ten seconds
+    of work, at most a tenth of the record, and small enough to keep every worker busy. `working_fields` is the number
+    of fields, of four bytes a point, that a window needs while it is minimised. If not `lazy`, the fastest number of
+    windows is taken.
+    """
+    cached = max(1, TOGETHER_POINTS // (points * steps))
+    if isinstance(batch, str):
+        from dask.utils import parse_bytes
+
+        field_bytes = 4 * points
+        # A stored window takes its frames and outputs, a window that is minimised its working fields.
+        together = min(cached, max(1, parse_bytes(batch) // (2 * working_fields * field_bytes)))
+        left = parse_bytes(batch) - together * working_fields * field_bytes
+        return Sizes(int(min(windows, max(1, left // (5 * steps * field_bytes)))), int(together))
+    if batch is not None:
+        return Sizes(min(batch, windows), min(batch, cached))
+    if not lazy:
+        return Sizes(min(windows, cached), min(windows, cached))
+    affordable = int(TASK_SECONDS / (POINT_SECONDS * points * steps))
+    busy = -(-windows // (MIN_TASKS_OF_WORKER * workers.cluster_threads()))
+    task = max(1, min(-(-windows // MIN_TASKS_OF_RECORD), affordable, busy))
+    return Sizes(task, min(task, cached))
+
+
 def make_batches(
     schedule: Schedule, size: int, seconds: NDArray[np.float64], times: NDArray[Any] | None = None
 ) -> list[Batch]:
@@ -163,17 +216,6 @@ def make_batches(
         spans=None if times is None else np.stack([times[first], times[last]], axis=1),
     )
     return [whole.rows(begin, begin + size) for begin in range(0, len(whole), size)]
-
-
-@dataclass
-class LazyTasks:
-    """Tasks of a call made inside `deferred`, to be computed piece by piece."""
-
-    batches: list[Batch] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)  # of the task of each batch; it gives a `BatchResult`
-    cycle_states: list[str | None] = field(default_factory=list)  # of the task of the state that a batch takes over
-    work: Work | None = None
-    outputs: dict[str, str] = field(default_factory=dict)  # by the name of the dask array
 
 
 def solve_batch(
@@ -193,8 +235,8 @@ def solve_batch(
     for row in range(len(batch)):  # cycled windows, in their order
         is_cycled = before is not None and bool(np.isfinite(batch.lead[row]))
         state = CycleState(before or {}, float(batch.lead[row]), float(batch.elapsed[row])) if is_cycled else None
-        count = int((batch.frames[row] >= 0).sum())
-        solver.solve(np.array([row]), tuple(np.round(batch.seconds[row, :count], 3).tolist()), state)
+        seconds = tuple(np.round(batch.seconds[row, : batch.count(row)], 3).tolist())
+        solver.solve(np.array([row]), seconds, state)
         before = final_state(work, batch, solver.result, row)
     return solver.result
 
@@ -261,15 +303,13 @@ def final_state(work: Work, batch: Batch, result: BatchResult, row: int = -1) ->
 
     They are made of written outputs alone, so that a chain continues from a store with the same bits.
     """
-    count = int((batch.frames[row] >= 0).sum())
-    fields = {name: result.arrays[name][row] for name in work.carried}
-    return last_fields(fields, count, int(result.arrays["status"][row]))
-
-
-def last_fields(fields: Fields, frames: int, status: int) -> Fields | None:
-    """Return the fields of a window at the last of its frames; None if there is no analysis."""
-    if status in WITHOUT_ANALYSIS:
+    if int(result.arrays["status"][row]) in WITHOUT_ANALYSIS:
         return None
+    return last_fields({name: result.arrays[name][row] for name in work.carried}, batch.count(row))
+
+
+def last_fields(fields: Fields, frames: int) -> Fields:
+    """Return the fields of a window at the last of its frames."""
     return {name: np.array(part[frames - 1] if part.ndim == 3 else part) for name, part in fields.items()}
 
 

@@ -51,7 +51,8 @@ def make_schedule(
     span = (window - 1 + cycled) * cadence if isinstance(window, int) else window
     rows: list[NDArray[np.intp]] = []
     starts: list[int] = []
-    for begin, end in _segments(seconds, max(span, cadence) * (1 + 1e-6)):
+    breaks = np.flatnonzero(np.diff(seconds) > max(span, cadence) * (1 + 1e-6)) + 1  # gaps of the record
+    for begin, end in pairwise([0, *breaks.tolist(), len(seconds)]):
         starts.append(len(rows))
         rows.extend(_lay(seconds, begin, end, window, stride, partial, cadence if cycled else None))
     if not rows:
@@ -68,13 +69,6 @@ def make_schedule(
     fresh = [start for start in starts if start < len(rows)]
     lead[fresh] = elapsed[fresh] = np.nan
     return Schedule(table, since, lead, elapsed)
-
-
-def _segments(seconds: NDArray[np.float64], gap: float) -> list[tuple[int, int]]:
-    """Return begin and end of each part of the record without a gap longer than `gap`."""
-    breaks = np.flatnonzero(np.diff(seconds) > gap) + 1
-    bounds = [0, *(int(index) for index in breaks), len(seconds)]
-    return list(pairwise(bounds))
 
 
 def _lay(

@@ -1,17 +1,21 @@
-"""Rules of workers, so that a batch has the same bits everywhere: one torch thread, no fork, picklable objects."""
+"""Rules of workers, so that a batch has the same bits everywhere: one torch thread, no fork, picklable objects.
+
+Each worker of a machine takes a device of torch of its own.
+"""
 
 from __future__ import annotations
 
+import functools
 import io
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import threading
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from xvar.errors import InputError, warn
@@ -92,6 +96,63 @@ def local_threads() -> int | None:
         for worker in workers
         if worker["host"] in here or str(worker.get("id", "")).startswith("inproc")
     )
+
+
+# --- devices ---
+
+
+def take_device(device: str | None) -> None:
+    """Select the device of a call; InputError if this machine has no such device.
+
+    For "cuda" without a number each worker of a machine takes one of its devices. A process that is no worker, or a
+    worker of dask-cuda, which has its own devices, keeps the current one.
+    """
+    if device is None:
+        return
+    import torch
+
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and wanted.index is None and torch.cuda.device_count() > 1:
+        worker = _worker()
+        if worker is not None and "dask_cuda" not in sys.modules:
+            torch.cuda.set_device(_place(worker) % torch.cuda.device_count())
+    try:
+        torch.empty(0, device=wanted)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            code="no-such-device",
+            found=f"device={str(device)!r}, which torch does not have here: {' '.join(str(error).split())}",
+            expected="a device of the machine that solves the windows",
+            fix="leave device out to use the processor, or install torch and a driver for that device",
+        ) from error
+
+
+def _worker() -> Any:
+    """Return the worker of dask.distributed that runs this task, or None."""
+    if "distributed" not in sys.modules:
+        return None
+    import distributed
+
+    try:
+        return distributed.get_worker()
+    except ValueError:
+        return None
+
+
+def _place(worker: Any) -> int:
+    """Return the number of a worker on its machine: the end of its name, such as 2, or gpu-2."""
+    number = re.fullmatch(r"(?:.*-)?(\d+)", str(worker.name))
+    return int(number[1]) if number else _place_by_address(str(worker.address))
+
+
+@functools.cache  # it stays the same if another worker is started again
+def _place_by_address(address: str) -> int:
+    """Return the number of a worker without a name: of its address among those of the machine."""
+    import distributed
+
+    known = distributed.get_client().scheduler_info(n_workers=-1)["workers"]
+    here = [other for other, about in known.items() if about["host"] == known[address]["host"]]
+    return sorted(here).index(address)
 
 
 # --- clusters ---
@@ -199,7 +260,7 @@ def _unpicklable_part(value: object, path: str, depth: int) -> tuple[str, object
 
 def _parts(value: Any) -> Iterator[tuple[str, object]]:
     """Yield what a value holds, by the path from it."""
-    if isinstance(value, partial):
+    if isinstance(value, functools.partial):
         yield from (("", part) for part in (value.func, *value.args))
         yield from ((f".{name}", part) for name, part in value.keywords.items())
     elif isinstance(value, Mapping):

@@ -34,16 +34,10 @@ def extrapolate_windows(
 ) -> tuple[Array, Array]:
     """Return forecasts (window, lead, y, x), or (window, member, lead, y, x), and `origin` (window, lead, y, x).
 
-    Parameters
-    ----------
-    *fields : array
-        The last image, the motion at its time (along x and y), the part of it that decays, and the growth, all
-        (window, y, x); standard deviation of the images, status and index of each window, (window,). Of an ensemble
-        also ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age) and the seeds (window,).
-    grid, nowcast, leads, frame
-        See `Nowcast.extrapolate`.
-    ensemble : Ensemble, optional
-        Its members are drawn, in one thread: reductions of several threads have other bits.
+    `fields` are the last image, the motion at its time (along x and y), the part of it that decays, and the growth, all
+    (window, y, x); standard deviation of the images, status and index of each window, (window,). Of an ensemble, whose
+    members are drawn in one thread (reductions of several have other bits), also ``octave_correlation`` (window, age,
+    octave), ``growth_error`` (window, age) and the seeds (window,). For the rest see `Nowcast.extrapolate`.
     """
     observed, u, v, u_transient, v_transient, growth, image_scale, status, number, *errors = fields
     _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)

@@ -12,13 +12,11 @@ from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.units import convert
 from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
-from xvar.plan.background import complete
 from xvar.plan.bridge import Array, Bridge
-from xvar.plan.call import Call
+from xvar.plan.call import Call, Plan, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.configuration import DEFAULTS, Configuration
-from xvar.plan.control import check_covariances, errors_by_component
-from xvar.plan.solver import Plan, Variable, backgrounds, diagnostics, per_second
-from xvar.plan.uncertainty import read_sampling, seeds_of, sizes_of_errors, with_errors
+from xvar.plan.control import check_covariances, complete, errors_by_component
+from xvar.plan.uncertainty import read_sampling, seeds_of, with_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,12 +78,9 @@ def plan_images(call: Call) -> Plan | None:
         forced=tuple(k + 0.5 for k in range(call.schedule.frames.shape[1] - 1)) if configuration.model_error else (),
         carried=(*MOTION, *transient) if configuration.cycled else (),
         minimisations=minimisations,
-        sizes={
-            "age": getattr(method, "ages", 0),
-            "octave": number_of_octaves(record.grid.shape),
-            **sizes_of_errors(sampling, [call.name]),
-        },
+        sizes={"age": getattr(method, "ages", 0), "octave": number_of_octaves(record.grid.shape)},
         sources=(call.name,),
+        sampling=sampling,
     )
 
 

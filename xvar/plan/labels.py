@@ -15,8 +15,8 @@ from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes, flag_attributes
 from xvar.cf.record import Record
 from xvar.execution.schedule import Schedule
+from xvar.plan.call import Plan
 from xvar.plan.configuration import ATTRIBUTE
-from xvar.plan.solver import Plan
 from xvar.plan.uncertainty import attributes_of_errors
 from xvar.quality.rules import NAMES
 
@@ -71,10 +71,10 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     if plan.evaluations:
         numbers = np.arange(1, plan.evaluations + 1, dtype="int32")
         coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
-    if "member" in plan.sizes:
-        numbers = np.arange(plan.sizes["member"], dtype="int32")
+    if plan.sampling is not None and plan.sampling.keep:
+        numbers = np.arange(plan.sampling.members, dtype="int32")
         coordinates["member"] = ("member", numbers, attributes("member"))
-    if "observation_type" in plan.sizes:
+    if plan.sampling is not None:
         attrs, numbers = attributes("observation_type", **flag_attributes(plan.sources)), np.arange(len(plan.sources))
         coordinates["observation_type"] = ("observation_type", numbers.astype("int8"), attrs)
     if plan.forced:

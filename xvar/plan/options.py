@@ -102,7 +102,7 @@ def _check_background(value: Any) -> str | None:
 
 
 def _check_batch(value: Any) -> str | None:
-    from xvar.execution.batch_sizes import is_batch
+    from xvar.execution.batches import is_batch
 
     return None if is_batch(value) else 'a number of windows, 1 or more, or a memory such as "500MiB"'
 
@@ -371,7 +371,7 @@ OPTIONS: dict[str, Option] = {
 
 
 class Options(SimpleNamespace):
-    """Values of the options of a call, by name: `options.window`. Values that mean the default are the default."""
+    """Values of the options of a call by name, `options.window`; those that are wrong, or mean it, are the default."""
 
     @classmethod
     def read(cls, given: Mapping[str, Any], faults: Faults) -> Options:
@@ -388,9 +388,10 @@ class Options(SimpleNamespace):
                     expected=expected,
                     fix=option.fix(value),
                 )
-            values[name] = option.default if option.is_default(value) else value
+            values[name] = option.default if expected is not None or option.is_default(value) else value
         options = cls(**values)
-        if options.uncertainty is None and (options.samples != OPTIONS["samples"].default or "samples" in options.save):
+        has_samples = options.samples != OPTIONS["samples"].default or "samples" in options.save
+        if has_samples and given.get("uncertainty") is None:
             faults.add(
                 code="samples-without-uncertainty",
                 variable="uncertainty",

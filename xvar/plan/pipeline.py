@@ -13,11 +13,10 @@ from xvar.cf.grid import HorizontalGrid
 from xvar.cf.record import WORKING_FIELDS, Record
 from xvar.cf.times import date_text
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
-from xvar.execution.batch_sizes import batch_sizes
-from xvar.execution.batches import WindowBatch, Work
+from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.plan.bridge import Array, ascending
+from xvar.plan.call import Plan, Solver
 from xvar.plan.options import Options
-from xvar.plan.solver import Plan, Solver
 from xvar.quality.control import QualityControl, warn_of_artefacts
 from xvar.quality.rules import Screen
 
@@ -39,7 +38,7 @@ class Pipeline:
         results["rejected_observations"] = rejected
         results["number_of_rejected_observations"] = rejected.sum(axis=1, dtype="int32")
         if {"u", "v"} <= set(results):
-            longest = batch.longest_interval
+            longest = float(np.diff(batch.seconds).max())
             step = longest if self.step is None else min(self.step, longest)
             results["deformation_number"] = step * deformation(results["u"], results["v"], self.grid)
         return results
@@ -55,6 +54,8 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         "x": shape[1],
         "stage": 2,
         "evaluation": plan.evaluations,
+        "observation_type": len(plan.sources),
+        "member": 0 if plan.sampling is None else plan.sampling.members,
         **plan.sizes,
         "rule": len(plan.rules),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Bridge, to_tensor
-from xvar.plan.options import OPTIONS
-from xvar.plan.solver import Variable
+from xvar.plan.call import Call, Variable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xvar.core.posterior import Sampling
-    from xvar.plan.call import Call
 
 #: Suffixes of the names of standard errors, and of the members they are made of.
 ERRORS = ("_std", "_samples")
@@ -49,7 +47,7 @@ def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
     from xvar.core.posterior import Sampling
 
     options = call.options
-    if options.uncertainty is None or OPTIONS["samples"].expected(options.samples):
+    if options.uncertainty is None:
         return None
     for name, part in errors.items():
         if hasattr(part, "penalties") and part.penalties(call.bridge.core_grid()):
@@ -73,25 +71,13 @@ def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *oth
         "number_of_solves": sampling.solves,
         "relative_error": round(1 / math.sqrt(2 * sampling.solves), 3),
     }
-    found = {f"{name}_std": _of(name, part, "standard_error", part.dims, attrs) for name, part in own.items()}
+    found = {f"{name}_std": replace(part, entry="standard_error", of=name, attrs=attrs) for name, part in own.items()}
     for name in ("degrees_of_freedom_for_signal", "degrees_of_freedom_for_signal_std"):
         found[name] = Variable(("observation_type",), "float64", name)
     if sampling.keep:
-        found |= {
-            f"{name}_samples": _of(name, part, "samples", ("member", *part.dims), {}) for name, part in own.items()
-        }
+        for name, part in own.items():
+            found[f"{name}_samples"] = replace(part, dims=("member", *part.dims), entry="samples", of=name, attrs={})
     return {**outputs, **found}
-
-
-def _of(name: str, part: Variable, entry: str, dims: tuple[str, ...], attrs: Mapping[str, Any]) -> Variable:
-    return replace(part, dims=dims, entry=entry, of=name, attrs=attrs)
-
-
-def sizes_of_errors(sampling: Sampling | None, sources: Sequence[str]) -> dict[str, int]:
-    """Return the lengths of the dimensions of standard errors, of members, and of the sources of observations."""
-    if sampling is None:
-        return {}
-    return {"observation_type": len(sources), **({"member": sampling.members} if sampling.keep else {})}
 
 
 def attributes_of_errors(name: str, part: Variable, of: dict[str, Any]) -> dict[str, Any]:

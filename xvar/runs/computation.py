@@ -16,16 +16,15 @@ from dask.local import get_sync
 from xvar.assimilation import assimilate
 from xvar.errors import InputError, Status
 from xvar.execution import workers as processes
-from xvar.execution.batches import Batch, LazyTasks, WindowError, reason_of
-from xvar.execution.dispatch import deferred
+from xvar.execution.batches import Batch, WindowError, reason_of
+from xvar.execution.dispatch import LazyTasks, deferred
 from xvar.io.durable import StoreError, restore
 from xvar.runs.cluster import DEATHS
-from xvar.runs.journal import State, WriteRecord
+from xvar.runs.journal import State, WriteRecord, nothing
 from xvar.runs.manifest import make_manifest
 from xvar.runs.report import Interrupted, Progress, Report
-from xvar.runs.resume import compare_frames, failed_windows, resumed
-from xvar.runs.store import Store
-from xvar.runs.tasks import killed, stored_cycle_states, unreadable, write_tasks
+from xvar.runs.store import Store, few_numbers, per_window
+from xvar.runs.tasks import frames_tasks, write_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Computation:
         work, batches = self.deferred.work, self.deferred.batches
         assert work is not None
         manifest = make_manifest(self.analysis, work, self.options, batches[-1].end, len(batches[0]))
-        found = resumed(self.store, manifest, overwrite=overwrite, accept_versions=accept_versions)
+        found = self.store.resumed(manifest, overwrite=overwrite, accept_versions=accept_versions)
         if found is None:
             self.store.create(self.analysis, manifest)
             self.state = State(manifest)
@@ -67,13 +66,48 @@ class Computation:
             self.analysis, self.deferred = self._lazy(found.manifest.batch)
         manifest = replace(manifest, batch=found.manifest.batch, options=found.manifest.options)
         self.state = found
-        compare_frames(self.analysis, self.deferred, found, self.client)
-        again = failed_windows(found.status, self.deferred.batches) if retry_failed else []
+        self._compare_frames()
+        again = self._failed_windows() if retry_failed else []
         damages = self.store.resume(self.analysis, manifest, found, again)
         self.damaged = tuple(map(str, damages))
         for damage in damages:
             logger.warning("%s: %s", damage, "run again" if damage.end > damage.begin else "written again")
         self.before = int((found.status != Status.NOT_RUN).sum())
+
+    def _compare_frames(self) -> None:
+        """Raise InputError if the frames of windows that are done are not those that were solved."""
+        batches = self.deferred.batches
+        known = self.state.frames * (self.state.status != Status.NOT_RUN)
+        wanted = [index for index, batch in enumerate(batches) if known[batch.begin : batch.end].any()]
+        if not wanted:
+            return
+        import dask.threaded
+
+        graph, keys = frames_tasks(self.analysis, self.deferred, wanted)
+        try:
+            results = (dask.threaded.get if self.client is None else self.client.get)(graph, keys)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unreadable(error, batches[wanted[0]], batches[wanted[-1]]) from error
+        for index, now in zip(wanted, results, strict=True):
+            then = known[batches[index].begin : batches[index].end]
+            others = np.flatnonzero((then != 0) & (now[: len(then)] != then))
+            if others.size:
+                raise InputError(
+                    code="other-frames",
+                    index=batches[index].name(int(others[0])),
+                    found="frames or times that are not those which were solved into this store",
+                    expected="the record of the run, which is resumed; frames may follow it",
+                    fix="the record as it was, another name, or overwrite=True (--overwrite)",
+                )
+
+    def _failed_windows(self) -> list[int]:
+        """Return the windows that failed, of cycled windows also those behind them in their chain."""
+        failed = np.isin(self.state.status, (Status.DIVERGED, Status.FAILED))
+        for batch in self.deferred.batches:
+            lead = () if batch.lead is None else batch.lead
+            for window, seconds in zip(range(batch.begin, min(batch.end, len(failed))), lead, strict=False):
+                failed[window] |= window > 0 and np.isfinite(seconds) and failed[window - 1]
+        return [int(window) for window in np.flatnonzero(failed)]
 
     def complete(self) -> Report:
         """Compute what is missing, and give the results their name."""
@@ -132,18 +166,14 @@ class Computation:
         """Return True if a batch continues from a window that is not done, whose end ended the batch too."""
         return batch.is_continued and bool(self.state.status[batch.begin - 1] == Status.NOT_RUN)
 
-    def _tasks(
-        self, wanted: Sequence[int], *, alone: tuple[xr.Dataset, LazyTasks] | None = None
-    ) -> tuple[Mapping[Any, Any], dict[str, Batch]]:
-        """Return graph and tasks of batches, or of windows `alone`; chains continue from what the store holds."""
-        analysis, tasks = alone or (self.analysis, self.deferred)
-        states = stored_cycle_states(tasks, self.store, self.state.status, wanted)
-        return write_tasks(analysis, tasks, self.store, wanted, alone=alone is not None, cycle_states=states)
-
     def _give_up(self, batch: Batch, reason: str) -> None:
+        """Mark windows as failed."""
         for row in range(len(batch)):
             logger.error("%s failed: %s", batch.name(row), reason)
-        self._commit([killed(batch, self.analysis, Status.FAILED, reason)])
+        parts = (self.analysis[name] for name in per_window(self.analysis))
+        numbers = {str(part.name): nothing(len(batch), part) for part in parts if few_numbers(part)}
+        numbers["status"][:] = Status.FAILED
+        self._commit([WriteRecord(batch.begin, numbers, dict.fromkeys(range(batch.begin, batch.end), reason))])
 
     def _refuse(self, error: BaseException, batch: Batch) -> None:
         """Raise an error that ends the run; mark windows that cannot be read if the run is to continue."""
@@ -152,7 +182,7 @@ class Computation:
         if self.options.get("errors") == "continue":
             self._give_up(batch, reason_of(error))
             return
-        raise unreadable(error, batch) from error
+        raise _unreadable(error, batch) from error
 
     # --- threads ---
 
@@ -164,7 +194,7 @@ class Computation:
         from dask.base import get_scheduler
         from dask.callbacks import Callback
 
-        graph, tasks = self._tasks(wanted)
+        graph, tasks = write_tasks(self.analysis, self.deferred, self.store, wanted, self.state.status)
 
         def finished(key: Any, result: Any, *_: Any) -> None:
             if key in tasks:
@@ -192,7 +222,7 @@ class Computation:
         assert self.deferred.work is not None
         processes.refuse_unpicklable(self.deferred.work.solve)
         while wanted:
-            graph, tasks = self._tasks(wanted)
+            graph, tasks = write_tasks(self.analysis, self.deferred, self.store, wanted, self.state.status)
             futures = self.client.get(graph, list(tasks), sync=False)
             self._one_by_one(self._gather(dict(zip(futures, tasks.values(), strict=True))))
             wanted = self._wanted()
@@ -247,9 +277,25 @@ class Computation:
         single = self._lazy(1)
         for batch in dead:
             for window in range(batch.begin, batch.end):
-                graph, tasks = self._tasks([window], alone=single)
+                graph, tasks = write_tasks(*single, self.store, [window], self.state.status, alone=True)
                 (key,) = tasks
                 # One task that shares nothing with another: what kills its worker is known by its name.
                 future = self.client.submit(partial(get_sync, graph, key), key=f"{key}-alone-{uuid.uuid4().hex}")
                 for killer in self._gather({future: tasks[key]}):
                     self._give_up(killer, f"its worker died {DEATHS} times, alone with this window")
+
+
+def _unreadable(error: BaseException, first: Batch, last: Batch | None = None) -> Exception:
+    """Return an error of reading frames that names the windows that need them."""
+    last = last or first
+    where = first.name(0) + (f" to {last.name(len(last) - 1)}" if last.end - first.begin > 1 else "")
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"{where}: {error}")
+    if isinstance(error, (OSError, RuntimeError, ValueError)):
+        return InputError(
+            code="unreadable-frames",
+            found=f"{where}: frames that cannot be read: {reason_of(error)}",
+            expected="files that xarray reads",
+            fix='repair the file, or errors="continue" marks these windows and continues',
+        )
+    return WindowError(f"{where} failed: {reason_of(error)}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Status
@@ -83,7 +84,7 @@ class State:
         rows = slice(record.begin, record.end)
         for name, values in record.numbers.items():
             if name not in self.numbers:
-                self.numbers[name] = _nothing(self.manifest.windows, values)
+                self.numbers[name] = nothing(self.manifest.windows, values)
             self.numbers[name][rows] = values
         self.frames[rows] = 0 if record.frames is None else record.frames
         for window in range(record.begin, record.end):
@@ -108,14 +109,19 @@ class State:
         more = manifest.windows - self.manifest.windows
         self.manifest = manifest
         if more > 0:
-            self.numbers = {k: np.concatenate([v, _nothing(more, v)]) for k, v in self.numbers.items()}
+            self.numbers = {k: np.concatenate([v, nothing(more, v)]) for k, v in self.numbers.items()}
             self.frames = np.concatenate([self.frames, np.zeros(more, np.uint64)])
             self._spans = np.concatenate([self._spans, np.zeros((more, 2), np.intp)])
 
 
-def _nothing(windows: int, like: NDArray[Any]) -> NDArray[Any]:
+def fill_of(like: NDArray[Any] | xr.DataArray) -> float:
+    """Return the value of windows that were not run."""
+    return np.nan if like.dtype.kind == "f" else 0
+
+
+def nothing(windows: int, like: NDArray[Any] | xr.DataArray) -> NDArray[Any]:
     """Return numbers of windows that were not run."""
-    return np.full((windows, *like.shape[1:]), np.nan if like.dtype.kind == "f" else 0, like.dtype)
+    return np.full((windows, *like.shape[1:]), fill_of(like), like.dtype)
 
 
 def append(journal: Path, *lines: bytes) -> None:

@@ -131,11 +131,9 @@ def _date(moment: Any) -> str:
 def _named(value: Any) -> str:
     """Return an option as a message names it."""
     text = repr(value)
-    return (
-        text
-        if len(text) < 40 and " at 0x" not in text
-        else f"{type(value).__name__} {Identity().digest(value, 'option').hex()[:8]}"
-    )
+    if len(text) < 40 and " at 0x" not in text:
+        return text
+    return f"{type(value).__name__} {Identity().digest(value, 'option').hex()[:8]}"
 
 
 def _short(value: Any) -> str:

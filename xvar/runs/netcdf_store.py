@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from xvar.execution.batches import Fields
 from xvar.io.durable import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.durable import replace as replace_store
-from xvar.runs.journal import State, append, header, read_journal, repair
+from xvar.runs.journal import State, append, fill_of, header, read_journal, repair
 from xvar.runs.manifest import Manifest
-from xvar.runs.store import Damage, Store, nothing_run, per_window
+from xvar.runs.store import Checksums, Damage, Store, per_window
 
 _GROUP = "xvar_run"  # of the file: its journal, and the checksums of its variables
 
@@ -52,10 +52,7 @@ class NetCDFStore(Store):
         except (OSError, ValueError, KeyError, RuntimeError):  # no file, another file, or one that is damaged
             return None
 
-    def write_empty(  # noqa: D102  (see Store)
-        self, draft: Path, analysis: xr.Dataset, manifest: Manifest
-    ) -> dict[str, int | None]:
-        del analysis, manifest
+    def write_empty(self, draft: Path, *_: Any) -> Checksums:  # noqa: D102  (see Store)
         draft.mkdir()
         return {}
 
@@ -96,9 +93,8 @@ class NetCDFStore(Store):
                     state.forget(begin, end)
 
     def write(  # noqa: D102  (see Store)
-        self, begin: int, fields: Fields, *, alone: bool = False
-    ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        del alone
+        self, begin: int, fields: Fields, **_: Any
+    ) -> tuple[Checksums, tuple[int, int]]:
         end = begin + len(next(iter(fields.values())))
         target = self.new / f"windows-{begin:07d}-{end:07d}.npz"
         with disk_errors(self.new):
@@ -110,11 +106,10 @@ class NetCDFStore(Store):
     def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:  # noqa: D102  (see Store)
         for begin, end, path in _files(self.new):
             if begin <= window < end:
-                with np.load(path) as part:
-                    return {name: np.asarray(part[name][window - begin]) for name in names}
+                return {name: _load(path, name)[window - begin] for name in names}
         raise StoreError(f"{self.new}: no part with window {window}")
 
-    def is_noted(self, begin: int, end: int) -> bool:  # noqa: ARG002, D102  (see Store)
+    def is_noted(self, *_: int) -> bool:  # noqa: D102  (see Store)
         return False  # a part is there before the run has noted it, and may still ask for it
 
     def damages(self, state: State) -> list[Damage]:  # noqa: D102  (see Store)
@@ -171,10 +166,10 @@ def _add_journal(draft: Path, journal: Path, state: State) -> None:
         variable[:] = np.frombuffer(content, np.uint8)
 
 
-def _checksums(path: Path, state: State) -> dict[str, int | None]:
+def _checksums(path: Path, state: State) -> Checksums:
     """Return checksums of the content of a file: of attributes and dimensions, and of variables batch by batch."""
     spans = _spans(state.manifest)
-    found: dict[str, int | None] = {}
+    found: Checksums = {}
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         file.set_auto_chartostring(False)
@@ -209,7 +204,7 @@ def _joined(part: xr.DataArray, folder: Path, state: State) -> Any:
     for begin, end, path in [*_files(folder), (state.manifest.windows, state.manifest.windows, None)]:
         if begin > done:  # of windows whose workers died there is no part
             rest = (begin - done, *part.shape[1:])
-            pieces.append(dask.array.full(rest, nothing_run(part), dtype=part.dtype, chunks=rest))
+            pieces.append(dask.array.full(rest, fill_of(part), dtype=part.dtype, chunks=rest))
         if path is not None:
             shape = (end - begin, *part.shape[1:])
             pieces.append(dask.array.from_delayed(delayed(_load)(path, part.name), shape, part.dtype))

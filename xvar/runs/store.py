@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.errors import InputError
 from xvar.execution.batches import Fields
 from xvar.io.durable import checksum, disk_errors, durable, remove, replace
 from xvar.runs.journal import State, WriteRecord, append, header, line, read_journal
@@ -21,6 +21,8 @@ from xvar.runs.manifest import Manifest
 
 FEW = 8  # numbers of a window that the journal holds
 _READERS = 8  # threads: checksums wait for the disk
+
+Checksums = dict[str, int | None]  # of files by path; None for a file that would hold nothing but fill values
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Store(ABC):
 
     Workers write the fields and bring them to the disk. Then the run adds them to the journal, which alone says which
     windows are done, and what their files must contain. Results that take the place of others (`instead`) grow in the
-    folder `new` until they are complete.
+    folder `new` until they are complete. A store can be pickled: the workers have copies of it.
     """
 
     #: Path of the journal in the store.
@@ -74,6 +76,41 @@ class Store(ABC):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def resumed(self, manifest: Manifest, *, overwrite: bool, accept_versions: bool) -> State | None:
+        """Return the journal of the run that is resumed; None if the run begins anew.
+
+        InputError if the store holds another run, or one of other versions, and is not to be replaced.
+        """
+        # Perhaps a run that replaces another was under way.
+        for instead in (True, False) if overwrite and self.new.exists() else (False,):
+            self.instead = instead
+            found = self.state()
+            differences = None if found is None else found.manifest.differences(manifest)
+            if found is None or differences:
+                continue
+            others = found.manifest.other_versions(manifest)
+            if accept_versions or not others:
+                return found
+            if not overwrite:
+                raise InputError(
+                    code="other-versions",
+                    found=f"{str(self.path)!r}, a run of other versions: {'; '.join(others)}",
+                    expected="the versions of the run, so that all windows have the bits of one",
+                    fix="accept_versions=True (--accept-versions), or install those versions",
+                )
+        if not overwrite and (self.path.exists() or self.place.exists()):
+            what = "which is no run of xvar, or was written by a version before 0.2"
+            if differences is not None:
+                what = f"a run with other input or options: {'; '.join(differences)}"
+            raise InputError(
+                code="store-of-another-run",
+                found=f"{str(self.path)!r}, {what}",
+                expected="a new name, or the store of the same run, which is resumed",
+                fix="another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
+            )
+        self.instead = self.path.exists()
+        return None
+
     def create(self, analysis: xr.Dataset, manifest: Manifest) -> None:
         """Begin a run."""
         with disk_errors(self.place, "nothing was begun"), self.drafted() as draft:
@@ -92,7 +129,7 @@ class Store(ABC):
             remove(self._draft)
 
     @abstractmethod
-    def write_empty(self, draft: Path, analysis: xr.Dataset, manifest: Manifest) -> dict[str, int | None]:
+    def write_empty(self, draft: Path, analysis: xr.Dataset, manifest: Manifest) -> Checksums:
         """Write a store in which no window was run; return the checksums of its static files."""
 
     @abstractmethod
@@ -103,21 +140,20 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def write(
-        self, begin: int, fields: Fields, *, alone: bool = False
-    ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        """Write fields (window, ...) from window `begin` in a worker; return checksums and windows of the files.
+    def write(self, begin: int, fields: Fields, *, alone: bool = False) -> tuple[Checksums, tuple[int, int]]:
+        """Write fields (window, ...) from window `begin`; return checksums and windows (begin, end) of their files.
 
-        StoreError if the disk refuses. `alone` if no other writer is at work.
+        InputError if the windows do not fill whole chunks, unless no other writer is at work (`alone`); StoreError if
+        the disk refuses.
         """
 
     @abstractmethod
     def read(self, window: int, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Return variables of a window that is finished, in a worker."""
+        """Return fields of one window."""
 
     @abstractmethod
     def is_noted(self, begin: int, end: int) -> bool:
-        """Return True if it is known in a worker that the run has noted windows as done, and asks for them no more."""
+        """Return True if the run has noted windows as done, and asks for them no more."""
 
     def commit(self, records: Sequence[WriteRecord], state: State) -> None:
         """Note windows whose fields are on the disk."""
@@ -168,8 +204,3 @@ def per_window(analysis: xr.Dataset) -> list[str]:
 def few_numbers(part: xr.DataArray) -> bool:
     """Return True for a variable with few numbers a window, which the run itself writes."""
     return part.size <= FEW * part.sizes["window"]
-
-
-def nothing_run(part: xr.DataArray) -> float:
-    """Return the value of windows that were not run."""
-    return np.nan if part.dtype.kind == "f" else 0

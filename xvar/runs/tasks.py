@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,47 +11,34 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import InputError
-from xvar.execution.batches import (
-    WITHOUT_ANALYSIS,
-    Batch,
-    BatchResult,
-    Fields,
-    LazyTasks,
-    WindowError,
-    Work,
-    last_fields,
-    reason_of,
-)
-from xvar.execution.graph import assemble, solve_task
+from xvar.execution.batches import WITHOUT_ANALYSIS, Batch, BatchResult, Fields, Work, last_fields
+from xvar.execution.dispatch import LazyTasks, assemble, solve_task
 from xvar.runs.journal import WriteRecord
 from xvar.runs.manifest import frame_digests
-from xvar.runs.store import Store, few_numbers, nothing_run, per_window
+from xvar.runs.store import Store, few_numbers, per_window
 
 _FRAMES = "frame_digests"  # beside the outputs of a batch
 
 
-@dataclass(frozen=True)
-class _Write:
-    """Constants of all tasks that write; `alone` as in `Store.write`.
+def _store_windows(
+    store: Store,
+    own: Mapping[str, str],
+    derived: Sequence[str],
+    numbers: Sequence[str],
+    alone: bool,
+    begin: int,
+    solved: BatchResult,
+    arrays: Sequence[NDArray[Any]],
+) -> WriteRecord:
+    """Write the windows of a batch from `begin`: `own` outputs of the solver by variable, and `derived` arrays.
 
-    `own` maps variables to the solver outputs that they are, `derived` are computed from outputs, `numbers` have few
-    numbers a window.
+    The variables `numbers` have few numbers a window, which the run itself writes; `alone` is as in `Store.write`.
     """
-
-    store: Store
-    own: Mapping[str, str]
-    derived: tuple[str, ...]
-    numbers: frozenset[str]
-    alone: bool
-
-
-def _store_windows(write: _Write, begin: int, solved: BatchResult, arrays: Sequence[NDArray[Any]]) -> WriteRecord:
-    values = {name: solved.arrays[output] for name, output in write.own.items()}
-    values.update(zip(write.derived, arrays, strict=True))
-    numbers = {name: values.pop(name) for name in write.numbers}
-    files, chunk = write.store.write(begin, values, alone=write.alone)
-    return WriteRecord(begin, numbers, solved.failures, solved.arrays[_FRAMES], files, chunk)
+    values = {name: solved.arrays[output] for name, output in own.items()}
+    values.update(zip(derived, arrays, strict=True))
+    few = {name: values.pop(name) for name in numbers}
+    files, chunk = store.write(begin, values, alone=alone)
+    return WriteRecord(begin, few, solved.failures, solved.arrays[_FRAMES], files, chunk)
 
 
 def _solve_and_identify(
@@ -99,29 +85,25 @@ def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int
     return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
-def _stored_state(store: Store, window: int, names: Sequence[str], frames: int, status: int) -> Fields | None:
-    return last_fields(store.read(window, names), frames, status)
+def _stored_state(store: Store, window: int, names: Sequence[str], frames: int) -> Fields:
+    return last_fields(store.read(window, names), frames)
 
 
-def stored_cycle_states(
-    deferred: LazyTasks, store: Store, states: NDArray[np.int8], wanted: Sequence[int]
+def _stored_cycle_states(
+    deferred: LazyTasks, store: Store, status: NDArray[np.int8], wanted: Sequence[int]
 ) -> dict[str, Any]:
     """Tasks that read cycle states of stored windows, by the key of the solving task that each replaces.
 
-    `states` (window,) is the status in the store; a batch behind a `wanted` one waits for it.
+    A batch behind a wanted one waits for it.
     """
     assert deferred.work is not None
     tasks: dict[str, Any] = {}
     for index in wanted:
         key, before = deferred.cycle_states[index], deferred.batches[index - 1]
-        if key is None or index - 1 in wanted:
-            continue
-        window, status = before.end - 1, int(states[before.end - 1])
-        if status in WITHOUT_ANALYSIS:
-            tasks[key] = None
-        else:
-            frames = int((before.frames[-1] >= 0).sum())
-            tasks[key] = (_stored_state, store, window, list(deferred.work.carried), frames, status)
+        if key is not None and index - 1 not in wanted:
+            last, names = before.end - 1, list(deferred.work.carried)
+            has_none = int(status[last]) in WITHOUT_ANALYSIS
+            tasks[key] = None if has_none else (_stored_state, store, last, names, before.count(-1))
     return tasks
 
 
@@ -130,13 +112,14 @@ def write_tasks(
     deferred: LazyTasks,
     store: Store,
     wanted: Sequence[int],
+    status: NDArray[np.int8],
     *,
-    alone: bool,
-    cycle_states: Mapping[str, Any],
+    alone: bool = False,
 ) -> tuple[dict[Any, Any], dict[str, Batch]]:
     """Return the graph of the wanted batches of a lazy analysis, and batches by the keys of tasks that write them.
 
-    A task returns a `WriteRecord`. `alone` as in `Store.write`, `cycle_states` from `stored_cycle_states`.
+    A task returns a `WriteRecord`. Chains of windows continue from what the store holds, by its `status` (window,);
+    `alone` is as in `Store.write`.
     """
     from dask.array.optimization import optimize
     from dask.highlevelgraph import HighLevelGraph
@@ -153,9 +136,9 @@ def write_tasks(
         else:
             whole = (windows, *((size,) for size in array.shape[1:]))
             derived[name] = array if array.chunks == whole else array.rechunk(whole)
-    numbers = frozenset(name for name in names if few_numbers(analysis[name]))
+    numbers = [name for name in names if few_numbers(analysis[name])]
     # Functions inside tasks have names for the dashboard, which objects that can be called have not.
-    write = partial(_store_windows, _Write(store, own, tuple(derived), numbers, alone))
+    write = partial(_store_windows, store, own, tuple(derived), numbers, alone)
     layer: dict[Any, Any] = {}
     tasks = {}
     for index in wanted:
@@ -167,6 +150,7 @@ def write_tasks(
     name = f"store-{deferred.keys[0]}"
     graph = HighLevelGraph({**below.layers, name: layer}, {**below.dependencies, name: set(below.layers)})
     # Tasks that nobody asks for go first, so that what is left of a batch becomes one task.
+    cycle_states = _stored_cycle_states(deferred, store, status, wanted)
     needed = cull({**graph.to_dict(), **cycle_states}, list(tasks))[0]
     assert deferred.work is not None
     ends = [batch.end for batch in deferred.batches]
@@ -178,29 +162,3 @@ def write_tasks(
             else:
                 needed[key] = (_solve_and_identify, *task[1:])
     return dict(optimize(needed, list(tasks))), tasks
-
-
-def killed(batch: Batch, analysis: xr.Dataset, status: int, reason: str) -> WriteRecord:
-    """Return the record of windows that killed their worker."""
-    parts = {name: analysis[name] for name in per_window(analysis) if few_numbers(analysis[name])}
-    numbers = {
-        name: np.full((len(batch), *part.shape[1:]), nothing_run(part), part.dtype) for name, part in parts.items()
-    }
-    numbers["status"][:] = status
-    return WriteRecord(batch.begin, numbers, dict.fromkeys(range(batch.begin, batch.end), reason))
-
-
-def unreadable(error: BaseException, first: Batch, last: Batch | None = None) -> Exception:
-    """Return an error of reading frames that names the windows that need them."""
-    last = last or first
-    where = first.name(0) + (f" to {last.name(len(last) - 1)}" if last.end - first.begin > 1 else "")
-    if isinstance(error, FileNotFoundError):
-        return FileNotFoundError(f"{where}: {error}")
-    if isinstance(error, (OSError, RuntimeError, ValueError)):
-        return InputError(
-            code="unreadable-frames",
-            found=f"{where}: frames that cannot be read: {reason_of(error)}",
-            expected="files that xarray reads",
-            fix='repair the file, or errors="continue" marks these windows and continues',
-        )
-    return WindowError(f"{where} failed: {reason_of(error)}")

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from xvar.errors import InputError, Status, require
 from xvar.execution.batches import Fields
 from xvar.io.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
-from xvar.runs.journal import State, WriteRecord, append, header, repair
+from xvar.runs.journal import State, WriteRecord, append, fill_of, header, repair
 from xvar.runs.manifest import Manifest
-from xvar.runs.store import Damage, Store, few_numbers, nothing_run, per_window
+from xvar.runs.store import Checksums, Damage, Store, few_numbers, per_window
 
 NUMBERS_OF_CHUNK = 4096  # windows of a chunk of a variable with few numbers a window
 _METADATA = frozenset({"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"})
@@ -45,9 +45,7 @@ class ZarrStore(Store):
             )
         self.zarr_format = zarr_format
 
-    def write_empty(  # noqa: D102  (see Store)
-        self, draft: Path, analysis: xr.Dataset, manifest: Manifest
-    ) -> dict[str, int | None]:
+    def write_empty(self, draft: Path, analysis: xr.Dataset, manifest: Manifest) -> Checksums:  # noqa: D102  (see Store)
         import dask.array
         import zarr
 
@@ -59,18 +57,18 @@ class ZarrStore(Store):
         computed = {name: analysis[name] for name in per_window(analysis)}
         for name, part in computed.items():
             rows = min(NUMBERS_OF_CHUNK if few_numbers(part) else manifest.batch, part.sizes["window"])
-            empty = dask.array.full(part.shape, nothing_run(part), dtype=part.dtype, chunks=(rows, *part.shape[1:]))
+            empty = dask.array.full(part.shape, fill_of(part), dtype=part.dtype, chunks=(rows, *part.shape[1:]))
             template[name] = part.copy(data=empty)
             encoding[name]["chunks"] = (rows, *part.shape[1:])
             if version == 3:  # xarray reads the mask from _FillValue, and zarr what was not written from fill_value
-                encoding[name]["fill_value"] = nothing_run(part)
+                encoding[name]["fill_value"] = fill_of(part)
         kwargs: dict[str, Any] = {"zarr_format" if hasattr(zarr, "config") else "zarr_version": version}
         with warnings.catch_warnings():
             # Xarray warns if metadata are not consolidated, and zarr if those of format 3 are.
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not part", UserWarning)
             template.to_zarr(draft, mode="w", compute=False, encoding=encoding, consolidated=True, **kwargs)
         for name, part in computed.items():
-            _check_fill(draft, name, nothing_run(part), version)
+            _check_fill(draft, name, fill_of(part), version)
         # What no run changes: metadata and coordinates.
         written = (file.relative_to(draft) for file in sorted(draft.rglob("*")) if file.is_file())
         static = [file for file in written if file.name in _METADATA or file.parts[0] not in computed]
@@ -109,8 +107,8 @@ class ZarrStore(Store):
 
     def write(  # noqa: D102  (see Store)
         self, begin: int, fields: Fields, *, alone: bool = False
-    ) -> tuple[dict[str, int | None], tuple[int, int]]:
-        store, files, chunk = self.place, {}, (begin, begin)
+    ) -> tuple[Checksums, tuple[int, int]]:
+        store, files, chunk = self.place, list[str](), (begin, begin)
         with disk_errors(store):
             for name, values in fields.items():
                 array = _open(store, name)
@@ -127,7 +125,7 @@ class ZarrStore(Store):
                         fix=f"begin and end at multiples of {size}",
                     )
                 array[begin:end] = values
-                files[_chunk_path(store, name, first // size, array.ndim)] = 0
+                files.append(_chunk_path(store, name, first // size, array.ndim))
             sync_all((store / path for path in files), store)
             return {path: checksum(store / path) for path in files}, chunk
 

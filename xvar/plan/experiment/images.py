@@ -19,7 +19,6 @@ from xvar.core.methods.sources import Comparison, Frames
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call
-from xvar.plan.experiment.quantities import in_units, observation_error
 from xvar.plan.experiment.state import State
 from xvar.plan.windows import seconds_after
 from xvar.quality.control import QualityControl
@@ -73,20 +72,26 @@ class Images(Comparison):
         own = ((getattr(self, part.name), part.default) for part in fields(self))
         return all(value is default or (isinstance(value, str) and value == default) for value, default in own)
 
+
+@dataclass(frozen=True)
+class _GriddedImages:
+    """Images on the points of the record, in its order; `component` and `part` are as in `Frames`."""
+
+    stated: Images
+    label: str
+    prefix: str  # of its parameters and of its dimension ``step``; empty for the record
+    component: str
+    part: int | None
+    std: Array | None  # broadcastable to all images (time, y, x)
+
     @property
     def comparison(self) -> Comparison:
         """Comparison with the state, without the images."""
-        return Comparison(**{part.name: getattr(self, part.name) for part in fields(Comparison)})
+        return Comparison(**{part.name: getattr(self.stated, part.name) for part in fields(Comparison)})
 
 
-@dataclass(frozen=True)
-class RecordSource:
-    """Images of the record as observations; `component` and `part` are as in `Frames`."""
-
-    component: str
-    part: int | None
-    comparison: Comparison
-    std: Array | None = None  # broadcastable to the record (time, y, x)
+class RecordSource(_GriddedImages):
+    """Images of the record."""
 
     def frames(self, batch: WindowBatch, values: Array, bridge: Bridge) -> Frames:
         """Return the images (window, step, y, x) of a batch as observations."""
@@ -98,17 +103,12 @@ class RecordSource:
 
 
 @dataclass(frozen=True)
-class ImageSource:
-    """Images beside the record, on its points and in its order; `component` and `part` are as in `Frames`."""
+class ImageSource(_GriddedImages):
+    """Images beside the record."""
 
-    label: str
-    component: str
-    part: int | None
     values: Any  # (time, y, x), numpy, or dask of which each window computes its own images
     dates: Array  # (time,)
     seconds: NDArray[np.float64]  # (time,), after the first frame of the record, ascending
-    std: Array | None  # broadcastable to `values`
-    comparison: Comparison
     quality: QualityControl
     units: tuple[float, float] | None  # factor and term of the conversion into those of the variable
     size: int = 1  # most images that a window holds
@@ -140,7 +140,7 @@ class ImageSource:
             seconds=tuple(time.tolist()),
             std=None if std is None else bridge.tensor(std[None]),
             comparison=self.comparison,
-            prefix=f"{self.label}_",
+            prefix=self.prefix,
         )
 
 
@@ -156,7 +156,7 @@ def read_record_source(call: Call, state: State, images: Images) -> RecordSource
             fix="leave one of them out",
         )
     error = images.error if stated is None else stated
-    std = observation_error(error, record.array, record.units, record.times.order, call)
+    std = _error(error, record.array, record.units, record.times.order, call)
     name = images.variable or call.name
     if name not in state.names:
         return None  # reported with the background
@@ -169,7 +169,7 @@ def read_record_source(call: Call, state: State, images: Images) -> RecordSource
             expected="a component of its own",
             fix="leave reset out",
         )
-    return RecordSource(key, part, images.comparison, std)
+    return RecordSource(images, call.name, "", key, part, std)
 
 
 def read_images(label: str, images: Images, call: Call, state: State) -> ImageSource | None:
@@ -196,7 +196,7 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
     place = state.place(wanted, label, faults)
     seconds = _seconds(array, axes.time, label, call)
     orders = [np.argsort(seconds, kind="stable"), *_on_points(array, label, call)]
-    std = observation_error(images.error, array, state.units.get(wanted, ""), None, call)
+    std = _error(images.error, array, state.units.get(wanted, ""), None, call)
     if place is None or len(faults) > before:
         return None
     for axis, order in enumerate(orders):
@@ -206,14 +206,15 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
     units, what = _units(array, dataset, state.units.get(wanted), label, call)
     screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time)
     source = ImageSource(
+        stated=images,
         label=label,
+        prefix=f"{label}_",
         component=place[0],
         part=place[1],
         values=array.data if is_lazy(array) else np.asarray(array.values),
         dates=array.coords[axes.time].values,
         seconds=np.sort(seconds),
         std=std,
-        comparison=images.comparison,
         quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
         units=units,
     )
@@ -221,6 +222,56 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
     if not max(counts):
         call.notes.append(f"{label}: none of {len(seconds)} images lies in a window")
     return replace(source, size=max(1, *counts)) if len(faults) == before else None
+
+
+def _error(given: Any, like: xr.DataArray, units: str, order: NDArray[np.intp] | None, call: Call) -> Array | None:
+    """Return standard deviations, broadcastable to images (time, y, x) with their units; None if none are stated.
+
+    `order` is the order of the images in time, if it is not that of the input.
+    """
+    if given is None:
+        return None
+    if isinstance(given, xr.DataArray):
+        dims = like.dims
+        if not set(given.dims) <= set(dims) or any(given.sizes[dim] != like.sizes[dim] for dim in given.dims):
+            call.faults.add(
+                code="observation-error-dimensions",
+                variable="observation_error",
+                found=f"dimensions {dict(given.sizes)}",
+                expected=f"those of the images, {dict(like.sizes)}, or some of them",
+                fix="give a standard deviation for every observation, or one number",
+            )
+            return None
+        if order is not None and dims[0] in given.dims:
+            given = given.isel({dims[0]: order})
+        whole = given.expand_dims([dim for dim in dims if dim not in given.dims]).transpose(*dims)
+        values = np.asarray(whole.values, dtype="float64")
+        values = call.in_units(values, given, units, "observation_error", difference=True)
+    else:
+        try:
+            values = np.broadcast_to(np.asarray(given, dtype="float64"), like.shape)
+            values = values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]
+        except (TypeError, ValueError):
+            call.faults.add(
+                code="observation-error-not-a-number",
+                variable="observation_error",
+                found=f"observation_error={given!r}",
+                expected="a number, in the units of the variable, or a DataArray",
+                fix="observation_error=0.1",
+            )
+            return None
+    wrong = ~(values > 0)
+    if wrong.any():
+        index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+        call.faults.add(
+            code="observation-error-not-positive",
+            variable="observation_error",
+            index=index,
+            found=f"{int(wrong.sum())} standard deviations that are not positive, the first {values[index]:g}",
+            expected="positive numbers in the units of the variable",
+            fix="observation_error=0.1; NaN in the data takes an observation out",
+        )
+    return values
 
 
 def _seconds(array: xr.DataArray, dim: Hashable, label: str, call: Call) -> NDArray[np.float64]:
@@ -257,5 +308,5 @@ def _units(
     own = units_of(array, None, call.faults)
     if own is None or same_units(own, units):
         return None, kind(array, dataset)
-    shift, end = (float(value) for value in in_units(np.array([0.0, 1.0]), array, units, label, call))
+    shift, end = (float(value) for value in call.in_units(np.array([0.0, 1.0]), array, units, label))
     return (end - shift, shift), kind(array, dataset)

@@ -87,48 +87,46 @@ def _unique(label: str, taken: set[str]) -> str:
 class Observed:
     """Observations of a call on the grid of the record; `record` is None if the data are a table of points."""
 
-    sources: Sources
     record: RecordSource | None
-    images: tuple[ImageSource, ...]
+    beside: tuple[ImageSource, ...]
     points: PointSource | None
+
+    @property
+    def images(self) -> list[RecordSource | ImageSource]:
+        """All images, the record first."""
+        return [*([] if self.record is None else [self.record]), *self.beside]
 
     @property
     def beside_record(self) -> bool:
         """True if there are observations beside the record."""
-        return bool(self.images) or self.points is not None
+        return bool(self.beside) or self.points is not None
 
     @property
     def sizes(self) -> dict[str, int]:
         """Lengths of the dimensions of observations beside the record."""
-        images = {f"{source.label}_step": source.size for source in self.images}
+        images = {f"{source.prefix}step": source.size for source in self.beside}
         return images if self.points is None else {**images, "point": self.points.size}
 
-    def labels(self, name: str) -> list[str]:
-        """Return the labels of all images, the record of a variable among them."""
-        return [*([] if self.record is None else [name]), *(source.label for source in self.images)]
-
-    def names(self, name: str) -> list[str]:
-        """Return the labels of all sources: images, then tables of points."""
-        return [*self.labels(name), *([] if self.points is None else self.sources.points)]
+    @property
+    def labels(self) -> list[str]:
+        """The labels of all sources: images, then tables of points."""
+        return [*(source.label for source in self.images), *([] if self.points is None else self.points.tables)]
 
     @property
     def gaussian(self) -> bool:
         """True if J_o is quadratic with stated errors, so that its expectation is known."""
-        images: list[RecordSource | ImageSource] = [*([] if self.record is None else [self.record]), *self.images]
-        comparisons = [one.comparison for one in images]
-        plain = not any(one.transform or one.threshold or one.reset for one in comparisons)
-        stated = all(one.std is not None for one in images)
-        return plain and stated and all(table.threshold is None for table in self.sources.points.values())
+        plain = not any(one.stated.transform or one.stated.threshold or one.stated.reset for one in self.images)
+        tables = [] if self.points is None else self.points.tables.values()
+        stated = all(one.std is not None for one in self.images)
+        return plain and stated and all(table.threshold is None for table in tables)
 
     @property
     def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...]]]:
         """Gains and offsets by name, each with its dimensions."""
-        record = {} if self.record is None else {"": (self.sources.record, "step")}
-        others = {f"{s.label}_": (self.sources.images[s.label], f"{s.label}_step") for s in self.images}
         return {
-            prefix + name: (parameter, (dim,) if images.calibration == "frame" else ())
-            for prefix, (images, dim) in {**record, **others}.items()
-            for name, parameter in images.parameters.items()
+            source.prefix + name: (parameter, (f"{source.prefix}step",) if source.stated.calibration == "frame" else ())
+            for source in self.images
+            for name, parameter in source.stated.parameters.items()
         }
 
 
@@ -150,4 +148,4 @@ def read_observed(call: Call, state: State) -> Observed:
         own = read_record_source(call, state, sources.record)
     images = [read_images(label, images, call, state) for label, images in sources.images.items()]
     points = read_points(sources.points, call, state)
-    return Observed(sources, own, tuple(one for one in images if one is not None), points)
+    return Observed(own, tuple(one for one in images if one is not None), points)

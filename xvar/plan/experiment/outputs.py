@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,12 @@ from xvar.core.methods.experiment import Experiment
 from xvar.core.parameters import Parameter
 from xvar.core.solve import Minimisation
 from xvar.execution.dispatch import is_deferred
-from xvar.plan.call import Call
+from xvar.plan.call import Call, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.experiment.images import ImageSource
 from xvar.plan.experiment.observations import Observed
 from xvar.plan.experiment.points import QUALITY, PointSource, coordinates_of_points
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
-from xvar.plan.experiment.table import Points
-from xvar.plan.solver import Variable, backgrounds, diagnostics, per_second
 
 _WORDS = {
     "value": "value as observed",
@@ -43,8 +41,8 @@ def output_variables(
     for part in state.names:
         variables |= _of_state(part, call, state, experiment)
     variables |= _diagnostics(state, experiment, observed, minimisations)
-    for label in observed.labels(name):
-        steps = ("step" if label == name else f"{label}_step", *plane)
+    for source in observed.images:
+        label, steps = source.label, (f"{source.prefix}step", *plane)
         words = (word for word in call.options.save if word in ("innovation", "residual"))
         variables |= {f"{label}_{word}": Variable(steps, dtype, word, of=label) for word in words}
         if {"innovation", "residual"} <= set(call.options.save):
@@ -114,11 +112,11 @@ def label_observations(result: xr.Dataset, call: Call, observed: Observed) -> xr
     within a resumable run, which stores by windows, they stay as they are, and ``observation_window`` and
     ``observation_point`` are their places.
     """
-    for source in observed.images:
+    for source in observed.beside:
         result.coords[f"{source.label}_time"] = _times(source, call.windows)
     if observed.points is None:
         return result
-    return _with_points(result, call, observed.points, observed.sources.points)
+    return _with_points(result, call, observed.points)
 
 
 def _times(source: ImageSource, windows: Sequence[tuple[float, float]]) -> xr.Variable:
@@ -131,7 +129,7 @@ def _times(source: ImageSource, windows: Sequence[tuple[float, float]]) -> xr.Va
     return xr.Variable(("window", f"{source.label}_step"), dates, attributes("time"))
 
 
-def _with_points(result: xr.Dataset, call: Call, points: PointSource, tables: Mapping[str, Points]) -> xr.Dataset:
+def _with_points(result: xr.Dataset, call: Call, points: PointSource) -> xr.Dataset:
     """Return an analysis with value, equivalents, outcome, time and place of each point."""
     names, units = points.state.names, points.state.units
     rows, windows, places = _rows(points, call.windows)
@@ -149,8 +147,8 @@ def _with_points(result: xr.Dataset, call: Call, points: PointSource, tables: Ma
         else:
             fields[key] = ("observation", _gathered(result[key].data, windows, places), attrs)
     flags = {"variable": ("observed variable", names), "quality": ("outcome of the observation", QUALITY)}
-    if len(tables) > 1:
-        flags["source"] = ("source of the observation", tuple(tables))
+    if len(points.tables) > 1:
+        flags["source"] = ("source of the observation", tuple(points.tables))
     for name, (words, meanings) in flags.items():
         attrs = {"long_name": words, **flag_attributes(tuple(meanings))}
         fields[f"observation_{name}"] = ("observation", getattr(points, name)[rows].astype("int8"), attrs)
@@ -162,7 +160,7 @@ def _with_points(result: xr.Dataset, call: Call, points: PointSource, tables: Ma
         words = "place of the observation among the points of its window; -1: it was not used"
         fields["observation_point"] = ("observation", places.astype("int32"), {"long_name": words})
     result = result.drop_vars(["observation_background", "observation_analysis"])
-    return result.assign(fields).assign_coords(_coordinates(points, tables, call.record, rows))
+    return result.assign(fields).assign_coords(_coordinates(points, call.record, rows))
 
 
 def _rows(points: PointSource, windows: Sequence[tuple[float, float]]) -> tuple[NDArray[np.intp], ...]:
@@ -179,13 +177,11 @@ def _rows(points: PointSource, windows: Sequence[tuple[float, float]]) -> tuple[
     return np.concatenate([*parts, rest]), np.concatenate([number, nowhere]), np.concatenate([*places, nowhere])
 
 
-def _coordinates(
-    points: PointSource, tables: Mapping[str, Points], record: Record, rows: NDArray[np.intp]
-) -> dict[str, Any]:
+def _coordinates(points: PointSource, record: Record, rows: NDArray[np.intp]) -> dict[str, Any]:
     """Return time and place of each observation."""
     dates = np.where(np.isnat(points.date), record.times.values[0], points.date)[rows]
     found: dict[str, tuple[NDArray[np.float64], dict[str, Any]]] = {}
-    for number, table in enumerate(tables.values()):
+    for number, table in enumerate(points.tables.values()):
         assert table.dataset is not None
         for coordinate, place in coordinates_of_points(table.dataset, record):
             kept = {key: part for key, part in coordinate.attrs.items() if key in ("units", "standard_name")}

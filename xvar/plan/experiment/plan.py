@@ -1,32 +1,36 @@
-"""Plan of the methods advection and model: the state at the beginning of windows, from any observations."""
+"""Methods advection and model: the plan of the state at the beginning of windows, from any observations; its solver."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xvar.core.grid import bind
-from xvar.core.methods.experiment import Experiment, ModelError
+from xvar.core.methods.experiment import Experiment, ModelError, Outcome, Source
 from xvar.core.methods.image_motion import ImageMotion
 from xvar.core.minimize import LBFGS
 from xvar.core.parameters import Parameter
+from xvar.core.problem import Problem
 from xvar.errors import Faults
+from xvar.execution.batches import WindowBatch
 from xvar.execution.schedule import Schedule
-from xvar.plan.call import Call
+from xvar.plan.bridge import Array, Bridge
+from xvar.plan.call import Call, Plan, Variable
+from xvar.plan.configuration import describe_model
 from xvar.plan.control import check_covariances, errors_by_component, read_parameters, read_penalties
 from xvar.plan.experiment.observations import Observed, read_observed
 from xvar.plan.experiment.outputs import label_observations, output_variables
-from xvar.plan.experiment.solver import ExperimentSolver
-from xvar.plan.experiment.state import State, read_background
-from xvar.plan.method import describe_model
-from xvar.plan.solver import Plan
-from xvar.plan.uncertainty import read_sampling, sizes_of_errors, with_errors
+from xvar.plan.experiment.state import Background, State, read_background
+from xvar.plan.uncertainty import ERRORS, read_sampling, seeds_of, with_errors
+
+_SUFFIXES = (*ERRORS, "_increment", "_forcing", *(f"_forcing{suffix}" for suffix in ERRORS))
 
 
 def plan_experiment(call: Call) -> Plan | None:
@@ -65,7 +69,6 @@ def plan_experiment(call: Call) -> Plan | None:
     )
     solver = ExperimentSolver(
         experiment=experiment,
-        name=call.name,
         bridge=call.bridge,
         outputs=with_errors(output_variables(call, state, experiment, observed, minimisations), sampling, *state.names),
         state=state,
@@ -84,8 +87,9 @@ def plan_experiment(call: Call) -> Plan | None:
         step=experiment.step,
         carried=state.names if call.cycled else (),
         minimisations=minimisations,
-        sizes={**observed.sizes, **sizes_of_errors(sampling, observed.names(call.name))},
-        sources=tuple(observed.names(call.name)),
+        sizes=observed.sizes,
+        sources=tuple(observed.labels),
+        sampling=sampling,
         label_observations=partial(label_observations, call=call, observed=observed),
     )
 
@@ -101,8 +105,7 @@ def _check_conflicts(parameters: Mapping[str, Parameter], observed: Observed, ca
             expected="windows with priors of their own",
             fix="leave background='cycled' out, or the parameters",
         )
-    sources = (observed.sources.record, *observed.sources.images.values())
-    if call.options.uncertainty is not None and any(source.reset for source in sources):
+    if call.options.uncertainty is not None and any(source.stated.reset for source in observed.images):
         call.faults.add(
             code="uncertainty-with-reset",
             variable="uncertainty",
@@ -125,7 +128,7 @@ def _notes(observed: Observed, experiment: Experiment, *, cycled: bool) -> list[
     """Return notes about the observations, and about B of cycled windows."""
     notes = [
         f"{label}: observations at points, {table.time_interpolation} in time, {table.sampler} in space"
-        for label, table in observed.sources.points.items()
+        for label, table in ({} if observed.points is None else observed.points.tables).items()
     ]
     if cycled:
         forced = ", ".join(experiment.growth)
@@ -211,3 +214,130 @@ def _check_growth(given: Mapping[str, Mapping[str, Any]], faults: Faults) -> Non
                     expected="a covariance that model error can grow: B + t Q",
                     fix="leave divergence out, or leave model_error out: B then stays as it is",
                 )
+
+
+@dataclass(frozen=True)
+class ExperimentSolver:
+    """Solver of the state at the beginning of windows.
+
+    Windows with observations beside the record are solved one by one, as each has its own times.
+    """
+
+    experiment: Experiment
+    bridge: Bridge
+    outputs: Mapping[str, Variable]
+    state: State
+    background: Background
+    observed: Observed
+    windows: Sequence[tuple[float, float]]  # every window of the call, see `Call.windows`
+    cycled: float | None = None  # if windows are: longest step of a forecast by a model that states none
+    save: tuple[str, ...] = ()
+
+    def __call__(self, batch: WindowBatch) -> dict[str, Array]:
+        """Return every variable of the state at every frame, forcings, equivalents of points, and diagnostics."""
+        if len(batch) == 1 or not self.observed.beside_record:
+            return self._solve(batch)
+        alone = [slice(index, index + 1) for index in range(len(batch))]
+        parts = [self._solve(batch.select(one)) for one in alone]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def problem(self, batch: WindowBatch) -> Problem:
+        """Return the problem of a batch."""
+        experiment, background = self._prior(batch)
+        sources = self._sources(batch, self.bridge.without_land(batch.frames))
+        return experiment.problem(sources, background, batch.seconds, self.bridge.core_grid())
+
+    def _solve(self, batch: WindowBatch) -> dict[str, Array]:
+        frames = self.bridge.without_land(batch.frames)
+        experiment, background = self._prior(batch)
+        sources = self._sources(batch, frames)
+        departures = [word for word in self.save if word in ("innovation", "residual")]
+        seeds = seeds_of(batch, experiment.sampling, self.bridge)
+        outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures, seeds)
+        results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
+        results |= self._variables(outcome.fields)
+        if self.observed.record is not None:
+            results[f"{self.observed.record.label}_observed"] = frames[:, -1]
+        for word, fields in outcome.departures.items():
+            for source, field in zip(self.observed.images, fields, strict=True):
+                results[f"{source.label}_{word}"] = self.bridge.array(field)
+        if self.cycled is not None:
+            results |= self._variables(experiment.completed(sources, background), "_background")
+            results["background_source"] = np.full(len(batch), batch.cycle_state is not None, dtype="int8")
+        if self.observed.points is not None:
+            results |= self._equivalents(outcome, batch)
+        return self._padded(results)
+
+    def _window(self, batch: WindowBatch) -> tuple[float, float]:
+        """Return the beginning and the length of the one window of a batch."""
+        return min(self.windows, key=lambda window: abs(window[0] - batch.begin[0]))
+
+    def _prior(self, batch: WindowBatch) -> tuple[Experiment, dict[str, Tensor]]:
+        """Return the experiment and the background: as stated, or the forecast of the window before."""
+        state, bridge = batch.cycle_state, self.bridge
+        fields = self.background.at(batch.begin)
+        if state is not None:
+            fields = {name: self._filled(part, name)[None] for name, part in state.fields.items()}
+        known = {
+            key: bridge.tensor(np.stack([fields[name] for name in names], axis=1))
+            for key, names in self.state.components.items()
+            if set(names) <= set(fields)
+        }
+        if state is None:
+            return self.experiment, known
+        assert self.cycled is not None
+        return self.experiment.following(known, state.lead, state.elapsed, self.cycled, bridge.core_grid())
+
+    def _filled(self, values: Array, name: str) -> Array:
+        """Fill land with numbers, which a sampler at the coast needs: the mean of the sea; nothing flows through it."""
+        land = self.bridge.land
+        if land is None:
+            return values
+        if name in self.state.staggered:
+            return np.nan_to_num(values)
+        return np.where(land, values[~land].mean(dtype="float64"), values).astype(values.dtype)
+
+    def _sources(self, batch: WindowBatch, frames: Array) -> list[Source]:
+        """Return the observations of the windows."""
+        observed = self.observed
+        sources: list[Source] = []
+        if observed.record is not None:
+            sources.append(observed.record.frames(batch, frames, self.bridge))
+        if observed.beside_record:
+            window = self._window(batch)
+            sources += [source.frames(*window, self.bridge) for source in observed.beside]
+            sources += [] if observed.points is None else observed.points.within_tables(*window, self.bridge)
+        return sources
+
+    def _variables(self, fields: Mapping[str, Tensor], suffix: str = "") -> dict[str, Array]:
+        """Return the variables of components (window, ..., component, y, x), each with any suffix of theirs."""
+        return {
+            name + key.removeprefix(component) + suffix: self.bridge.array(values[..., index, :, :])
+            for key, values in fields.items()
+            for name, (component, index) in self.state.parts.items()
+            if key == component or key.removeprefix(component) in _SUFFIXES
+        }
+
+    def _equivalents(self, outcome: Outcome, batch: WindowBatch) -> dict[str, Array]:
+        """Return the equivalents of the points of a window, in the order of their rows."""
+        points = self.observed.points
+        assert points is not None
+        by_source = np.argsort(points.source[points.used(*self._window(batch))], kind="stable")
+        results = {}
+        for name in ("background", "analysis"):
+            values = np.concatenate([self.bridge.array(part[name]) for part in outcome.points])
+            found = np.full((1, points.size), np.nan, dtype=values.dtype)
+            found[0, by_source] = values
+            results[f"observation_{name}"] = found
+        return results
+
+    def _padded(self, results: dict[str, Array]) -> dict[str, Array]:
+        """Fill up what images beside the record give of each: windows hold different numbers of them."""
+        sizes = self.observed.sizes
+        for name, part in self.outputs.items():
+            size = sizes.get(part.dims[0]) if part.dims else None
+            if size is not None:
+                values = results[name]
+                edges = [(0, 0), (0, size - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+                results[name] = np.pad(values, edges, constant_values=np.nan)
+        return results

@@ -48,7 +48,7 @@ class PointSource:
     source: Array  # number of the table
     quality: Array  # number in `QUALITY`
     state: State
-    options: tuple[Mapping[str, Any], ...]  # interpolation and norm of each table, see `PointTable`
+    tables: Mapping[str, Points]  # as they are stated, by label
     half_open: bool = False  # a point at the end of a window belongs to it, and not to the next one
     size: int = 1  # most used points of a window
 
@@ -74,11 +74,11 @@ class PointSource:
         used: Array = rows[self.quality[rows] == QUALITY.index("used")]
         return used
 
-    def tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
+    def within_tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
         """Return the used points of a window, table by table."""
         rows, state = self.used(begin, length), self.state
         tables = []
-        for number, options in enumerate(self.options):
+        for number, stated in enumerate(self.tables.values()):
             own = rows[self.source[rows] == number]
             time = np.round(self.seconds[own] - begin, 6).clip(0, length)
             place = self.position[:, own] - state.shifts[:, self.variable[own]]
@@ -91,7 +91,9 @@ class PointSource:
                     std=bridge.numbers(self.std[own]),
                     components=tuple(state.parts.values()),
                     staggered=tuple(state.parts[name] for name in state.staggered),
-                    **options,
+                    time_interpolation=stated.time_interpolation,
+                    sampler=stated.sampler,
+                    threshold=stated.threshold,
                 )
             )
         return tables
@@ -114,7 +116,6 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
     if len(faults) > before:
         return None
     columns: dict[str, Any] = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
-    names = ("time_interpolation", "sampler", "threshold")
     source = PointSource(
         **columns,
         seconds=seconds_after(columns["date"], record.times.values[0]),
@@ -122,7 +123,7 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
         source=np.repeat(np.arange(len(tables)), [len(one["value"]) for one in tables]),
         quality=np.zeros(len(columns["value"]), dtype="int8"),
         state=state,
-        options=tuple({name: getattr(table, name) for name in names} for table in points.values()),
+        tables=points,
         half_open=isinstance(record, PointRecord) and call.cycled,
     )
     _judge(source, record, call.windows)

@@ -19,7 +19,7 @@ from xvar.cf.units import normalise_units, without_quantities
 from xvar.errors import Faults
 from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule
-from xvar.plan.background import read_background
+from xvar.plan.control import read_background
 from xvar.plan.experiment.table import read_dates
 from xvar.plan.options import Options
 

@@ -15,12 +15,11 @@ from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.record import Record
 from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults
-from xvar.plan.background import complete
 from xvar.plan.bridge import Array
 from xvar.plan.call import Call
-from xvar.plan.experiment.quantities import in_units
+from xvar.plan.configuration import components_of, named_models
+from xvar.plan.control import complete
 from xvar.plan.experiment.record import PointRecord, time_of
-from xvar.plan.method import components_of, named_models
 from xvar.plan.windows import seconds_after
 
 _SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
@@ -182,7 +181,7 @@ def _read_fields(call: Call, state: State, given: xr.Dataset) -> Background:
             continue
         values = np.stack([np.asarray(part.values, dtype="float64") for part in parts if part is not None])
         if name in state.converted:
-            values = in_units(values, field, state.units[name], label, call)
+            values = call.in_units(values, field, state.units[name], label)
         # Nothing flows through a coast.
         gaps = name in state.staggered
         fields[name] = complete(values, record.land, label, faults, 0.0 if gaps else None, gaps=gaps)
