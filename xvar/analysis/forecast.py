@@ -179,15 +179,17 @@ def forecast(
     model = _model(configuration, dynamics, faults) if by_model else None
     leads = _leads(horizon, step, configuration.frame, faults, limited=model is None or _is_of_xvar(model))
     _refuse_options(options, configuration, faults, by_model=by_model)
-    if by_model:
-        names = [*_state(data, analysed, model), *configuration.parameters]
-    else:
-        names = _read_from_images(configuration, options)
+    components = _components(data, analysed, model) if by_model else {}
+    state = [name for parts in components.values() for name in parts]
+    names = [*state, *configuration.parameters] if by_model else _read_from_images(configuration, options)
     for name in names:
         if name not in data:
             _refuse(faults, "variable-missing", "an analysis without it", variable=name)
     faults.raise_if_any()
-    fields = _integrate(data, analysed, leads, model) if by_model else _extrapolate(data, analysed, leads, options)
+    if by_model:
+        fields = _integrate(data, analysed, leads, state, bound(integrate_windows, model=model, components=components))
+    else:
+        fields = _extrapolate(data, analysed, leads, options)
     result = _labelled(data, analysed, leads, fields)
     if not by_model:
         result.attrs |= {"forecast_kind": options.kind} | ({} if members is None else {"forecast_seed": options.seed})
@@ -282,7 +284,6 @@ def _model(configuration: Configuration, dynamics: Any, faults: Faults) -> Any:
 
 
 def _is_of_xvar(model: Any) -> bool:
-    """Return whether a model is one of xvar's for images."""
     from xvar.core.models.advection import Advection
 
     return isinstance(model, Advection)
@@ -315,10 +316,6 @@ def _read_from_images(configuration: Configuration, options: _Options) -> list[s
     return names + (["octave_correlation", "growth_error"] if options.members and configuration.kind == "rain" else [])
 
 
-def _state(data: xr.Dataset, analysed: Analysed, model: Any) -> list[str]:
-    return [name for parts in _components(data, analysed, model).values() for name in parts]
-
-
 def _components(data: xr.Dataset, analysed: Analysed, model: Any) -> dict[str, tuple[str, ...]]:
     """Return the variables of each component of the state of a model."""
     configuration = analysed.configuration
@@ -331,16 +328,12 @@ def _components(data: xr.Dataset, analysed: Analysed, model: Any) -> dict[str, t
     return {name: (name,) for name in (configuration.variable, "u", "v")}
 
 
-def _integrate(data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], model: Any) -> dict[str, xr.Variable]:
+def _integrate(
+    data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], names: list[str], solve: Callable[..., Any]
+) -> dict[str, xr.Variable]:
     """Return the variables of the state at all leads, by the model."""
     configuration = analysed.configuration
-    names = _state(data, analysed, model)
-    solve = bound(
-        integrate_windows,
-        model=model,
-        components=_components(data, analysed, model),
-        parameters={name: data[name].ndim > 1 for name in configuration.parameters},
-    )
+    solve = bound(solve, parameters={name: data[name].ndim > 1 for name in configuration.parameters})
     fields = [*(_at_end(data, name) for name in names), *(data[name] for name in configuration.parameters)]
     dims = ("lead_time", *analysed.plane)
     results = _by_window(solve, fields, analysed, leads, [dims] * len(names), [configuration.dtype] * len(names))

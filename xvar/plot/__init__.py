@@ -13,9 +13,8 @@ import xarray as xr
 
 from xvar.plot.animation import animation, check_film, write_animation
 from xvar.plot.diagnostics import cost, cost_history, skill
-from xvar.plot.fields import field, forcing, increment, innovation, residual
 from xvar.plot.forecasts import fan, forecast, probability, rank_histogram, reliability, stamps
-from xvar.plot.motion import motion
+from xvar.plot.maps import field, forcing, increment, innovation, motion, residual
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ from xvar.plot.canvas import Canvas, edges, lead_label, make_canvas, moment, new
 from xvar.plot.colours import field_scale, in_symbols
 from xvar.plot.diagnostics import finish_axes, lead_axis, thinned
 from xvar.plot.facets import check_index, select
-from xvar.plot.fields import field
+from xvar.plot.maps import field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

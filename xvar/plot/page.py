@@ -103,14 +103,12 @@ def serve(
     analysis: xr.Dataset,
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
-    part: Part = SHOWN,
-    members: int | None = None,
-    port: int = 0,
     browser: bool = True,
     say: Callable[[str], object] | None = None,
+    **options: Any,
 ) -> None:
-    """Serve the page of `make_server` until interrupted; `say` is called with the address."""
-    server = make_server(analysis, truth, part=part, members=members, port=port)
+    """Serve the page of `make_server` with its options until interrupted; `say` is called with the address."""
+    server = make_server(analysis, truth, **options)
     server.start()
     address = f"http://{ADDRESS}:{server.port}{server.prefix}/"
     if say is not None:
@@ -299,7 +297,7 @@ class _Pictures:
     def _fill_scores(self) -> None:
         scores = self.shown.scores
         if scores is None:
-            self.scores.data = {"lead": [], "forecast": [], "persistence": []}
+            self.scores.data = {name: [] for name in self.scores.data}
             self.skill.title.text = "no frame was observed after this window"
             return
         rmse, seconds = scores["rmse"], seconds_of(scores["lead_time"])
