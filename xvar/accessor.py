@@ -22,14 +22,9 @@ def _plain(data: Any) -> Any:
     if isinstance(data, xr.DataTree):
         groups = {node.path: node for node in data.subtree if node.data_vars}
         if len(groups) != 1:
-            raise InputError(
-                Fault(
-                    f"a DataTree with data in {len(groups)} groups: {', '.join(groups) or 'none'}",
-                    "one group, the one that holds the record",
-                    f"tree[{next(iter(groups), '/group')!r}].to_dataset().var4d.assimilate()",
-                    code="ambiguous-group",
-                )
-            )
+            found = f"a DataTree with data in {len(groups)} groups: {', '.join(groups) or 'none'}"
+            fix = f"tree[{next(iter(groups), '/group')!r}].to_dataset().var4d.assimilate()"
+            raise InputError(Fault(found, "one group, the one that holds the record", fix, code="ambiguous-group"))
         data = next(iter(groups.values())).to_dataset()
     return without_quantities(data) if isinstance(data, xr.Dataset) else data
 

@@ -39,6 +39,12 @@ _FAULTS = {
         "every variable that assimilate() wrote",
         "analysis = ds.var4d.assimilate(); analysis.var4d.forecast(...)",
     ),
+    "no-values": (
+        "a window with observations",
+        "check the fill values of the file and the selection that were assimilated",
+    ),
+    "of-rain-alone": ("rain, the only variable for which it is measured", "leave out {option}="),
+    "option-of-images": ("the extrapolation of images, which alone has it", "leave out {option}="),
     "model-not-stated": ("the model of the forecast: one of your own is in no file", "forecast(lead, dynamics=model)"),
     "lead-too-short": (
         "a lead of at least one step",
@@ -200,13 +206,7 @@ def _refuse_unobserved(data: xr.Dataset, faults: Faults) -> None:
     """Refuse an analysis without any observation, unless its numbers are lazy: no image can be extrapolated."""
     counts = data.get("number_of_observations")
     if counts is not None and not is_lazy(counts) and not counts.any():
-        faults.add(
-            code="no-values",
-            variable=counts.name,
-            found=f"an analysis of {counts.size} windows without any observation",
-            expected="a window with observations",
-            fix="check the fill values of the file and the selection that were assimilated",
-        )
+        _refuse(faults, "no-values", f"an analysis of {counts.size} windows without any observation", counts.name)
 
 
 def _with_windows(data: xr.Dataset) -> xr.Dataset:
@@ -250,7 +250,7 @@ def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[st
     return _Options(kind, tuple(part for part in PARTS if part in names), members, seed or 0)
 
 
-def _refuse(faults: Faults, code: str, found: str, variable: str | None = None, **values: Any) -> None:
+def _refuse(faults: Faults, code: str, found: str, variable: Hashable | None = None, **values: Any) -> None:
     """Add a fault of the table."""
     expected, fix = (text.format(**values) for text in _FAULTS[code])
     faults.add(code=code, variable=variable, found=found, expected=expected, fix=fix)
@@ -294,19 +294,13 @@ def _refuse_options(options: _Options, configuration: Configuration, faults: Fau
     if not by_model and configuration.kind == "rain":
         return
     given: dict[str, Any] = {"kind": None if options.kind == "sharp" else options.kind, "members": options.members}
-    fault: dict[str, Any] = {
-        "code": "of-rain-alone",
-        "variable": configuration.variable,
-        "expected": "rain, the only variable for which it is measured",
-    }
-    of = f"of a variable that is no rain but {configuration.kind}"
+    code, of = "of-rain-alone", f"of a variable that is no rain but {configuration.kind}"
     if by_model:
         given = {"without": options.without or None, **given}
-        fault = {"code": "option-of-images", "expected": "the extrapolation of images, which alone has it"}
-        of = "with a forecast by a model"
+        code, of = "option-of-images", "with a forecast by a model"
     for name, value in given.items():
         if value is not None:
-            faults.add(found=f"{name}={value!r} {of}", fix=f"leave out {name}=", **fault)
+            _refuse(faults, code, f"{name}={value!r} {of}", None if by_model else configuration.variable, option=name)
 
 
 def _read_from_images(configuration: Configuration, options: _Options) -> list[str]:

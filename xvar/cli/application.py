@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from xvar.cli.inputs import opened, opened_record, outgoing
 from xvar.cli.parameters import (
     ATTRIBUTE,
     FLAGS,
@@ -29,7 +28,7 @@ from xvar.cli.parameters import (
     stated,
 )
 from xvar.cli.pictures import animate, plot, view
-from xvar.cli.terminal import complain, in_shell, note, say
+from xvar.cli.terminal import complain, in_shell, note, opened, opened_record, outgoing, say
 from xvar.errors import AnalysisWarning, InputError, InputWarning
 
 # Exit codes.
@@ -81,25 +80,22 @@ def options(
     ] = False,
 ) -> None:
     """4D-Var for xarray: the motion in a sequence of images, and the forecast it gives."""
-    _quiet_libraries(_typed(context))
+    command = _typed(context)
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        complain(f"warning: {in_shell(str(message), command)}")
+
+    # Lines about the input and the analysis; a user of the shell cannot act on warnings of libraries.
+    warnings.simplefilter("ignore")
+    for category in (InputWarning, AnalysisWarning):
+        warnings.simplefilter("always", category)
+    warnings.showwarning = show
 
 
 def _typed(context: typer.Context) -> Any:
     """Return the command that was typed, from the context of all commands."""
     commands: Any = context.command
     return commands.get_command(context, str(context.invoked_subcommand)) or commands
-
-
-def _quiet_libraries(command: Any) -> None:
-    """Print warnings about the input and the analysis as lines; a user of the shell cannot act on others."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        complain(f"warning: {in_shell(str(message), command)}")
-
-    warnings.simplefilter("ignore")
-    for category in (InputWarning, AnalysisWarning):
-        warnings.simplefilter("always", category)
-    warnings.showwarning = show
 
 
 @application.command(
@@ -236,15 +232,8 @@ def forecast(
     from xvar.io.writing import write
 
     with outgoing(output, overwrite=overwrite) as target, opened([analysis], trusted=trusted) as analysed:
-        result = call(
-            analysed,
-            lead,
-            every,
-            kind=kind,  # type: ignore[arg-type]
-            members=members,
-            seed=seed,
-            without=tuple(without or ()),
-        )
+        options = stated(kind=kind, members=members, seed=seed, without=tuple(without or ()))
+        result = call(analysed, lead, every, **options)
         write(result, target, overwrite=overwrite)
     note(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
 

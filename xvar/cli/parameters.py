@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from xvar.cli.inputs import opened
+from xvar.cli.terminal import opened
 from xvar.errors import Fault, InputError, refuse_unknown
 from xvar.plan.options import OPTIONS, Option
 

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 import xarray as xr
 
-from xvar.cli.inputs import opened
 from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, configurable, stated
-from xvar.cli.terminal import note, say
+from xvar.cli.terminal import note, opened, say
 from xvar.errors import Fault, InputError, require
 from xvar.io.durable import durable
 from xvar.io.writing import check_target

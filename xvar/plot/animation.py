@@ -16,11 +16,23 @@ from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.analysis.probability import probability
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import Canvas, last_step, lead_label, make_canvas, moment, new_figure, seconds_of
+from xvar.plot.canvas import (
+    Canvas,
+    Pair,
+    components,
+    draw_arrows,
+    draw_key,
+    last_step,
+    lead_label,
+    make_canvas,
+    moment,
+    new_figure,
+    seconds_of,
+    typical_speed,
+)
 from xvar.plot.colours import field_scale, in_symbols, probability_scale
 from xvar.plot.facets import check_index, select
 from xvar.plot.forecasts import observed_at
-from xvar.plot.vectors import Pair, components, draw_arrows, draw_key, typical_speed
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation

@@ -23,6 +23,8 @@ RATES = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 REFLECTIVITIES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
 RADAR = ("#cfe8fb", "#9ccbf0", "#5b9fd9", "#2c6fb3", "#3f9d4f", "#97cf5a", "#f7e04b", "#f59a2c", "#dd3a26", "#a2195b")
 DRY = "#ffffff"
+TENTHS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a probability
+Levels = tuple[float, ...]
 #: Word in a variable's name -> map of cmocean (Thyng et al., 2016, doi:10.5670/oceanog.2016.66), else of matplotlib.
 OWN = {
     "temperature": ("thermal", "inferno"),
@@ -58,9 +60,9 @@ def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuratio
     if configuration.kind == "rain":
         factor = rain_rate_factor(units, configuration.frame)
         if factor is not None:
-            return _classes(RATES, factor, "rain rate (mm h$^{-1}$)")
+            return _classes(RATES, (*RATES, 128), RADAR, factor, "rain rate (mm h$^{-1}$)")
     if configuration.kind == "reflectivity":
-        return _classes(REFLECTIVITIES, 1.0, f"reflectivity ({in_symbols(units)})")
+        return _classes(REFLECTIVITIES, (*REFLECTIVITIES, 100), RADAR, 1.0, f"reflectivity ({in_symbols(units)})")
     values = known(fields)
     low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
     name = str(like.name or configuration.variable).removesuffix("_observed")
@@ -89,13 +91,8 @@ def difference_scale(fields: Iterable[NDArray[Any]], label: str, factor: float =
 
 def probability_scale(label: str) -> Scale:
     """Return a scale in classes of a tenth; a probability below a twentieth is white."""
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    bounds = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-    colours = _colour_map("", "YlGnBu")(np.linspace(0.1, 1, len(bounds) - 1))
-    shown = ListedColormap(colours).with_extremes(under=DRY)
-    style = {"cmap": shown, "norm": BoundaryNorm(bounds, shown.N)}
-    return Scale(1.0, label, style, {"ticks": bounds, "format": "%g", "spacing": "uniform", "extend": "min"})
+    colours = _colour_map("", "YlGnBu")(np.linspace(0.1, 1, len(TENTHS) - 1))
+    return _classes(TENTHS, TENTHS, colours, 1.0, label, extend="min")
 
 
 def speed_scale(speeds: Iterable[NDArray[Any]], label: str) -> Scale:
@@ -117,13 +114,13 @@ def _colour_map(ocean: str, otherwise: str) -> Any:
     return getattr(cm, ocean)
 
 
-def _classes(levels: tuple[float, ...], factor: float, label: str) -> Scale:
+def _classes(levels: Levels, bounds: Levels, colours: Any, factor: float, label: str, **bar: str) -> Scale:
+    """Return a scale of a colour for each class between bounds, labelled at levels."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    colours = ListedColormap(RADAR).with_extremes(under=DRY, over=RADAR[-1])
-    bounds = (*levels, 2 * levels[-1])
-    style = {"cmap": colours, "norm": BoundaryNorm(bounds, colours.N)}
-    return Scale(factor, label, style, {"ticks": levels, "format": "%g", "spacing": "uniform"})
+    shown = ListedColormap(colours).with_extremes(under=DRY, over=colours[-1])
+    style = {"cmap": shown, "norm": BoundaryNorm(bounds, shown.N)}
+    return Scale(factor, label, style, {"ticks": levels, "format": "%g", "spacing": "uniform", **bar})
 
 
 # The colour wheel of Baker et al. (2011), doi:10.1007/s11263-010-0390-2: red, yellow, green, cyan, blue, magenta, each

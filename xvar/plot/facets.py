@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import Canvas, make_canvas, moment, own_axes
+from xvar.plot.canvas import Canvas, Pair, draw_arrows, draw_key, make_canvas, moment, own_axes, typical_speed
 from xvar.plot.colours import Scale
-from xvar.plot.vectors import Pair, draw_arrows, draw_key, typical_speed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

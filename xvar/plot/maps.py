@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import last_step, lead_label, seconds_of, unit_of_time
+from xvar.plot.canvas import draw_streamlines, last_step, lead_label, seconds_of, unit_of_time
 from xvar.plot.colours import (
     Scale,
     difference_scale,
@@ -26,7 +26,6 @@ from xvar.plot.colours import (
     speed_scale,
 )
 from xvar.plot.facets import SIZE, Panels, make_panels
-from xvar.plot.vectors import draw_streamlines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

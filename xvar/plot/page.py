@@ -237,6 +237,7 @@ class _Pictures:
 
     def _map(self, number: int, name: str) -> Any:
         from bokeh.models import ColorBar, FixedTicker, HoverTool, LinearColorMapper
+        from matplotlib.colors import to_hex
 
         canvas = self.record.canvas
         x, y = edges(canvas.x), edges(canvas.y)
@@ -250,12 +251,12 @@ class _Pictures:
             x_axis_label=canvas.labels[1],
             y_axis_label=canvas.labels[0],
             tools="pan,wheel_zoom,box_zoom,reset,save",
-            background_fill_color=_grey(LAND),
+            background_fill_color=to_hex(LAND),
         )
         plane.grid.visible = False
         corners = {"x": x[0], "y": y[0], "dw": x[1] - x[0], "dh": y[1] - y[0]}
         moving = np.where(_upward(self.record, self.record.moving), 1.0, np.nan).astype("float32")
-        hidden = LinearColorMapper(palette=[_grey(HIDDEN)], low=0, high=1, nan_color=TRANSPARENT)
+        hidden = LinearColorMapper(palette=[to_hex(HIDDEN)], low=0, high=1, nan_color=TRANSPARENT)
         plane.image([moving], color_mapper=hidden, **corners)
         label = html.escape(printable(self.record.name))  # of a file, which may hold anything
         shown = [(self.record.scale, self.images[number], label)]
@@ -347,7 +348,3 @@ def _upward(record: Record, values: NDArray[Any]) -> NDArray[Any]:
     """Return rows from bottom to top, columns from left to right."""
     up, right = (slice(None, None, 1 if part[1] > part[0] else -1) for part in (record.canvas.y, record.canvas.x))
     return np.ascontiguousarray(values[up, right])
-
-
-def _grey(level: str) -> str:
-    return "#" + 3 * f"{round(255 * float(level)):02x}"

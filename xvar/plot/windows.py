@@ -14,9 +14,8 @@ from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.analysis.verify import verify
 from xvar.errors import InputError
 from xvar.plot.animation import Film, make_film
-from xvar.plot.canvas import make_canvas
+from xvar.plot.canvas import Pair, coarsen, components, make_canvas, typical_speed
 from xvar.plot.colours import field_scale
-from xvar.plot.vectors import Pair, coarsen, components, typical_speed
 
 SEVERAL = 8  # windows that the colours are chosen from
 ARROWS = 16  # along the longer side
@@ -109,8 +108,7 @@ def observed_frames(analysis: xr.Dataset, name: str) -> xr.DataArray:
     """Return the last frames of the windows, which an analysis holds, as a record (time, y, x)."""
     last = analysis[f"{name}_observed"]
     times = analysis["forecast_reference_time"]
-    kept = {key: part for key, part in last.coords.items() if "window" not in part.dims}
-    record = xr.DataArray(last.data, dims=last.dims, coords=kept, attrs=last.attrs, name=name)
+    record = last.drop_vars([key for key, part in last.coords.items() if "window" in part.dims]).rename(name)
     attributes: dict[str, Any] = {key: value for key, value in times.attrs.items() if key != "long_name"}
     time = ("time", times.values, attributes | {"standard_name": "time"})
     frames = record.rename(window="time").assign_coords(time=time)

@@ -123,10 +123,8 @@ def _deterministic_scores(given: Comparison) -> dict[str, xr.DataArray]:
     last = given.persistence
     if last is not None:
         scores = _scores(np.broadcast_to(last[:, None], observed.shape), observed, given)
-        for name in ("rmse", "csi", "fss"):
-            for suffix in ("", EACH_WINDOW):
-                if f"{name}{suffix}" in scores:
-                    fields[f"{name}_persistence{suffix}"] = scores[f"{name}{suffix}"]
+        for own in ("rmse", "csi", "fss"):
+            fields |= {name.replace(own, f"{own}_persistence"): scores[name] for name in scores if own in name}
     return fields
 
 
