@@ -55,7 +55,7 @@ def stated_codes() -> list[tuple[str, ast.expr | None]]:
 def test_each_fault_states_its_code() -> None:
     """A word of the source, but for functions that are given the code of their fault."""
     codes = stated_codes()
-    assert len(codes) > 200
+    assert len(codes) > 150  # the walk finds calls at all; others are rows of tables
     for place, code in codes:
         choices = [code.body, code.orelse] if isinstance(code, ast.IfExp) else [code]
         for choice in choices:
