@@ -11,9 +11,14 @@ from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.images import STEADY
 
 Output = Literal["analysis", "forecast"]
-_MADE_BY: dict[Output, tuple[str, str]] = {
-    "analysis": ("an analysis, as assimilate() returns it", "analysis = ds.var4d.assimilate()"),
-    "forecast": ("a forecast, as forecast() returns it", 'forecast = analysis.var4d.forecast("30min")'),
+#: Output -> code of its fault, what is expected, and the fix.
+_MADE_BY: dict[Output, tuple[str, str, str]] = {
+    "analysis": ("not-an-analysis", "an analysis, as assimilate() returns it", "analysis = ds.var4d.assimilate()"),
+    "forecast": (
+        "not-a-forecast",
+        "a forecast, as forecast() returns it",
+        'forecast = analysis.var4d.forecast("30min")',
+    ),
 }
 
 Part = Literal["steady", "total"]
@@ -32,8 +37,7 @@ def configuration_of(data: xr.Dataset, *needed: str, output: Output = "analysis"
     names = [] if known is None else [name.format(variable=known.variable) for name in needed]
     missing = [name for name in names if name not in data and name not in data.dims]
     if known is None or missing:
-        expected, fix = _MADE_BY[output]
-        code = "not-an-analysis" if output == "analysis" else "not-a-forecast"
+        code, expected, fix = _MADE_BY[output]
         found = f"a Dataset without {', '.join(missing) or f'the attribute {ATTRIBUTE}'}"
         raise InputError(Fault(found, expected, fix, code=code))
     return known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial as bound
 
 import xarray as xr
 
@@ -12,7 +12,6 @@ from xvar.cf.conventions import to_cf
 from xvar.cf.grid import axis_directions
 from xvar.cf.metadata import attributes
 from xvar.errors import Faults
-from xvar.plan.configuration import Configuration
 
 #: Vectors of an analysis, by the end of their names, and their description.
 VECTORS = {
@@ -64,24 +63,18 @@ def to_geographic(data: xr.Dataset) -> xr.Dataset:
     observed = data[f"{configuration.variable}_observed"]
     axes = Axes(time="window", y=plane[0], x=plane[1])
     directions = faults.require(axis_directions(observed, axes, analysed.grid, faults, mapping=data))
+    name, kind = configuration.variable, configuration.kind
+    standard_name = data[name].attrs.get("standard_name")
+    describe = bound(attributes, variable=name, kind=kind, grid_kind="geographic", standard_name=standard_name)
     result = data.copy()
     for suffix in VECTORS:
         if not {f"u{suffix}", f"v{suffix}"} <= set(data.data_vars):
             continue
-        u, v = (data[f"{name}{suffix}"] for name in "uv")
+        u, v = (data[f"{part}{suffix}"] for part in "uv")
         for component, word in enumerate(COMPONENTS):
             x, y = (xr.DataArray(directions[axis, component].astype(u.dtype), dims=plane) for axis in (0, 1))
             attrs = {key: value for key, value in (u, v)[component].attrs.items() if key in ("units", "grid_mapping")}
-            named = (
-                {"long_name": f"{VECTORS[suffix]}, {word}"} if suffix else _names("uv"[component], data, configuration)
-            )
+            found = {"long_name": f"{VECTORS[suffix]}, {word}"} if suffix else describe("uv"[component])
+            named = {key: found[key] for key in ("long_name", "standard_name") if key in found}
             result[f"{word}{suffix}"] = (x * u + y * v).transpose(*u.dims).assign_attrs(attrs | named)
     return to_cf(result, data, action="to_geographic()")
-
-
-def _names(component: str, data: xr.Dataset, configuration: Configuration) -> dict[str, Any]:
-    """Return the names of the motion towards east or north."""
-    variable, kind = configuration.variable, configuration.kind
-    standard_name = data[variable].attrs.get("standard_name")
-    found = attributes(component, variable=variable, kind=kind, grid_kind="geographic", standard_name=standard_name)
-    return {key: found[key] for key in ("long_name", "standard_name") if key in found}

@@ -20,10 +20,7 @@ from xvar.io.writing import check_target
 KINDS: dict[str, tuple[str, ...]] = {
     "motion": ("style", "part", "window", "col"),
     "field": ("variable", "window", "col"),
-    "innovation": ("window", "col"),
-    "residual": ("window", "col"),
-    "increment": ("window", "col"),
-    "forcing": ("window", "col"),
+    **dict.fromkeys(("innovation", "residual", "increment", "forcing"), ("window", "col")),
     "cost": (),
     "cost_history": ("window",),
     "forecast": ("window",),
@@ -115,7 +112,7 @@ def animate(
 ) -> None:
     """Show what was observed beside the analysis and its forecast, as an animation."""
     require("matplotlib", "plot", "pictures")
-    from xvar.plot import animation, check_film, write_animation
+    from xvar.plot.animation import animation, check_film, write_animation
 
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)

@@ -43,14 +43,12 @@ def print_scores(scores: xr.Dataset) -> None:
     heads = map(lead_text, scores["lead_time"].values) if by_lead else map(str, range(scores.sizes["step"]))
     table = Table("lead time" if by_lead else "step", *(Column(head, justify="right") for head in heads))
     for name, (heading, decimals) in PLAIN.items():
-        if name in scores:
-            _add_rows(table, heading, scores, name, decimals)
+        _add_rows(table, heading, scores, name, decimals)
     for number, threshold in enumerate(scores["threshold"].values if "threshold" in scores.dims else []):
         table.add_section()
         units = scores["threshold"].attrs.get("units", "1")
         for name, heading in EVENTS.items():
-            if name in scores:
-                _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
+            _add_rows(table, f"{heading} at {threshold:g} {units}", scores, name, 3, threshold=number)
     table.add_section()
     table.add_row("pairs", *(str(int(count)) for count in scores["number_of_pairs"]))
     say(_heading(scores))
@@ -78,10 +76,11 @@ def _heading(scores: xr.Dataset) -> str:
 
 def _add_rows(table: Table, heading: str, scores: xr.Dataset, name: str, decimals: int, **at: int) -> None:
     # Text, not a string: rich obeys [markup] in strings.
-    table.add_row(Text(printable(heading)), *(_number(value, decimals) for value in scores[name].isel(at)))
-    kept = f"{name}_persistence"
-    if kept in scores:
-        table.add_row("  persistence", *(_number(value, decimals) for value in scores[kept].isel(at)), style="dim")
+    rows = (name, Text(printable(heading)), None), (f"{name}_persistence", "  persistence", "dim")
+    for key, title, style in rows:
+        if key in scores:
+            numbers = scores[key].isel(at).values
+            table.add_row(title, *("-" if np.isnan(one) else f"{one:.{decimals}f}" for one in numbers), style=style)
 
 
 def lead_text(lead: Any) -> str:
@@ -90,11 +89,6 @@ def lead_text(lead: Any) -> str:
     if seconds % 86400 == 0:
         return f"{seconds / 86400:g} d"
     return f"{seconds / 3600:g} h" if seconds % 3600 == 0 else f"{seconds / 60:g} min"
-
-
-def _number(value: xr.DataArray, decimals: int) -> str:
-    number = float(value)
-    return "-" if np.isnan(number) else f"{number:.{decimals}f}"
 
 
 def print_json(scores: xr.Dataset) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from xvar.plot.animation import animation, check_film, write_animation
+from xvar.plot.animation import animation, write_animation
 from xvar.plot.diagnostics import cost, cost_history, skill
 from xvar.plot.forecasts import fan, forecast, probability, rank_histogram, reliability, stamps
 from xvar.plot.maps import field, forcing, increment, innovation, motion, residual
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Plot",
     "animation",
-    "check_film",
     "cost",
     "cost_history",
     "fan",

@@ -51,6 +51,7 @@ class Film:
     values: NDArray[Any]  # (frame, y, x), NaN if a trajectory comes from outside the grid
     observed: NDArray[Any] | None  # (frame, y, x), NaN without a truth
     motion: Pair | None  # steady, or at the end of the window
+    ahead: xr.Dataset  # the forecast
 
     def caption(self, frame: int) -> str:
         """Return "analysis", or "forecast" with the lead time."""
@@ -123,9 +124,8 @@ def animation(
         scales[-1] = probability_scale(f"probability of {above:g} {units} or more")
     if figure is None:
         width, height = canvas.panel_size(SIDE)
-        figure = new_figure(
-            figsize=(width * len(columns) + (1.5 if above is None else 1.5 * len(columns)), height + 1.0)
-        )
+        bars = 1 if above is None else len(columns)
+        figure = new_figure(figsize=(width * len(columns) + 1.5 * bars, height + 1.0))
     drawn = figure.subplots(1, len(columns), squeeze=False, subplot_kw=canvas.subplot)[0]
     meshes = []
     for ax, values, scale in zip(drawn, columns, scales, strict=True):
@@ -138,10 +138,9 @@ def animation(
         typical = typical_speed([film.motion])
         arrows = draw_arrows(drawn[-1], canvas, *film.motion, typical, count=14)
         draw_key(drawn[-1], arrows, typical, "m/s")
-    for mesh, scale, beside in zip(meshes, scales, drawn, strict=True):
-        if above is not None or mesh is meshes[-1]:
-            place = beside if above is not None else list(drawn)
-            figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)
+    places: list[Any] = [list(drawn)] if above is None else list(drawn)  # one colour bar for all, or one for each
+    for mesh, scale, place in zip(meshes[-len(places) :], scales[-len(places) :], places, strict=True):
+        figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)
     heading = figure.suptitle("", fontsize=11)
     titles = [ax.set_title("", loc="left", fontsize=10) for ax in drawn]
     absent = drawn[0].text(0.5, 0.5, "", transform=drawn[0].transAxes, ha="center", color="0.4")
@@ -188,7 +187,7 @@ def make_film(
     fields.append((one[name].where(one["origin"] == 0) if "origin" in one else one[name]).values)
     valid = np.concatenate(times)
     observed = None if truth is None else observed_at(valid, truth, one[name], configuration)
-    return Film(valid, seconds_of(valid - reference), np.concatenate(fields), observed, motion)
+    return Film(valid, seconds_of(valid - reference), np.concatenate(fields), observed, motion, ahead)
 
 
 def write_animation(
@@ -235,22 +234,7 @@ def write_animation(
 
 
 def check_film(path: str | Path) -> Path:
-    """Return the path of an animation.
-
-    Parameters
-    ----------
-    path : str or Path
-        A name that ends in ``.gif`` or ``.mp4``.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    InputError
-        If the suffix is neither, or is ``.mp4`` and the program ffmpeg is missing.
-    """
+    """Return the path; InputError if its suffix is no ``.gif`` or ``.mp4``, or ``.mp4`` and ffmpeg is missing."""
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         expected = f"a name that ends in {' or '.join(SUFFIXES)}"

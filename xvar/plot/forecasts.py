@@ -19,7 +19,7 @@ from xvar.plot.canvas import Canvas, edges, lead_label, make_canvas, moment, new
 from xvar.plot.colours import field_scale, in_symbols
 from xvar.plot.diagnostics import finish_axes, lead_axis, thinned
 from xvar.plot.facets import check_index, select
-from xvar.plot.maps import field
+from xvar.plot.maps import facet_over, field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -223,9 +223,7 @@ def probability(data: xr.Dataset, *, above: float = 1.0, **options: Any) -> Any:
     """
     product = probability_of(data, above)
     (name,) = (key for key in product.data_vars if str(key).startswith("probability_of_"))
-    if all(options.get(key) is None for key in ("lead_time", "ax", "col", "row")):
-        options = {**_wrapped(product.sizes["lead_time"], MAPS, MAP), **options, "col": "lead_time"}
-    return field(product, name, **options)
+    return field(product, name, **facet_over("lead_time", options, **_wrapped(product.sizes["lead_time"], MAPS, MAP)))
 
 
 def stamps(data: xr.Dataset, **options: Any) -> Any:

@@ -239,7 +239,7 @@ def _departure(what: str, estimate: str, symbol: str) -> Callable[..., Any]:
     def draw(data: xr.Dataset, **options: Any) -> Any:
         name = f"{configuration_of(data).variable}_{what}"
         _require(data, name, f"ds.var4d.assimilate(save=({what!r},))")
-        return field(data, name, **_facet_over("step", options))
+        return field(data, name, **facet_over("step", options))
 
     draw.__name__ = draw.__qualname__ = what
     draw.__doc__ = rf"""Draw the {what}s of a window, observation minus {estimate} :math:`y_k - H({symbol})`.
@@ -268,10 +268,10 @@ innovation = _departure("innovation", "background", "x_b")
 residual = _departure("residual", "analysis", "x_a")
 
 
-def _facet_over(dim: str, options: dict[str, Any]) -> dict[str, Any]:
+def facet_over(dim: str, options: dict[str, Any], **usual: Any) -> dict[str, Any]:
     """Return options with a panel for each index of a dimension, unless they state the index or the panels."""
     if all(options.get(name) is None for name in (dim, "ax", "col", "row")):
-        options = {**options, "col": dim}
+        options = {**usual, **options, "col": dim}
     return {name: value for name, value in options.items() if name != dim or value is not None}
 
 
@@ -326,7 +326,7 @@ def forcing(data: xr.Dataset, **options: Any) -> Any:
         If the analysis has no model error.
     """
     configuration = configuration_of(data)
-    options = _facet_over("interval", options)
+    options = facet_over("interval", options)
     if {"u_forcing", "v_forcing"} <= set(data.data_vars):
         seconds = configuration.frame
         length, unit = unit_of_time(2 * seconds)

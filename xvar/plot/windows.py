@@ -78,9 +78,9 @@ class Record:
         arrows = [self._arrows(pairs[min(frame, last)], typical) for frame in range(len(film.times))]
         members = None
         if self.members is not None:
-            ahead = forecast(one, _length(film), members=self.members)[self.name].isel(window=0)
+            ahead = forecast(one, film.ahead["lead_time"].values[-1], members=self.members)[self.name].isel(window=0)
             members = ahead.transpose("member", "lead_time", *self.canvas.dims).values
-        return Shown(film, arrows, self._scores(one, film), members)
+        return Shown(film, arrows, self._scores(film), members)
 
     def _arrows(self, pair: Pair, typical: float) -> dict[str, NDArray[np.float64]]:
         *places, u, v, distance = coarsen(self.canvas.y, self.canvas.x, *pair, self.canvas, ARROWS)
@@ -90,18 +90,12 @@ class Record:
         arrows = {"x": x, "y": y, "x_end": x + u * length, "y_end": y + v * length / self.canvas.aspect, "speed": speed}
         return {name: values[speed > 0] for name, values in arrows.items()}
 
-    def _scores(self, one: xr.Dataset, film: Film) -> xr.Dataset | None:
+    def _scores(self, film: Film) -> xr.Dataset | None:
         try:
-            scores = verify(forecast(one, _length(film)), self.truth)
+            scores = verify(film.ahead, self.truth)
         except InputError:  # no frame in common
             return None
         return scores if scores["rmse"].notnull().any() else None
-
-
-def _length(film: Film) -> Any:
-    """Return the length of the window, and of its forecast."""
-    analysed = film.times[film.leads <= 0]
-    return analysed[-1] - analysed[0]
 
 
 def observed_frames(analysis: xr.Dataset, name: str) -> xr.DataArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +27,13 @@ INTERPOLATE = "truth.interp_like(forecast), or the forecast of a record on the g
 class Truth:
     """True frames (time, y, x) on the points of a result, lazy if the file is; `frame` has the index of each time.
 
-    `units` are of the file and of the result, `rate` the factor between two units of rain if UDUNITS has none. A
-    `steady` truth is one frame for all times.
+    `converted` takes values to the units of the result. A `steady` truth is one frame for all times.
     """
 
     frames: xr.DataArray
     frame: dict[Any, int]
     steady: bool
-    units: tuple[str, str]
-    rate: float | None = None
+    converted: Callable[[NDArray[Any]], Any]
 
     def indices(self, times: NDArray[Any]) -> NDArray[np.intp]:
         """Return the frame of each time, -1 without one."""
@@ -52,12 +50,7 @@ class Truth:
         if needed.size:
             values = np.asarray(self.frames[needed].values, dtype=np.float64)
             values[~np.isfinite(values)] = np.nan
-            given, wanted = self.units
-            if self.rate is not None:
-                values = values * self.rate
-            elif given != wanted:
-                values = np.asarray(convert(values, given, wanted))
-            result[indices >= 0] = values[place]
+            result[indices >= 0] = np.asarray(self.converted(values))[place]
         return result
 
 
@@ -98,10 +91,10 @@ def read_truth(
     frames = frames.isel(order)
     if len(faults) == count:
         _same_plane(frames, own, like, axes, faults)
-    given, rate = _units(array, like, units, frame, faults)
-    if frame_of is None or given is None or len(faults) > count:
+    converted = _conversion(array, like, units, frame, faults)
+    if frame_of is None or converted is None or len(faults) > count:
         return None
-    return Truth(frames, frame_of, always, (given, units), rate)
+    return Truth(frames, frame_of, always, converted)
 
 
 def _frames(frames: xr.DataArray, axes: Axes, faults: Faults) -> dict[Any, int] | None:
@@ -128,7 +121,10 @@ def _order(
             found, expected = f"{truth.sizes[theirs]} points without a coordinate", f"the {size} points of the result"
             faults.add(**where, found=found, expected=expected)
         return np.arange(size)
-    wanted, have = (_position(array[dim]) for array, dim in ((like, ours), (truth, theirs)))
+    wanted, have = (  # lengths in metres
+        np.asarray(part.values, dtype=np.float64) * (length_factor(str(part.attrs.get("units", ""))) or 1.0)
+        for part in (like[ours], truth[theirs])
+    )
     own = str(like[ours].attrs.get("units", "")).strip()
     distance = np.abs(have[None, :] - wanted[:, None])
     if "degree" in own:
@@ -141,12 +137,6 @@ def _order(
         expected = f"a truth at the same {size} points, to {TOLERANCE:.0%} of their spacing"
         faults.add(**where, found=found, expected=expected)
     return np.asarray(distance.argmin(axis=1))
-
-
-def _position(coordinate: xr.DataArray) -> NDArray[np.float64]:
-    """Return the values of a coordinate, lengths in metres."""
-    factor = length_factor(str(coordinate.attrs.get("units", "")))
-    return np.asarray(coordinate.values, dtype=np.float64) * (1.0 if factor is None else factor)
 
 
 def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, faults: Faults) -> None:
@@ -169,19 +159,20 @@ def _same_plane(truth: xr.DataArray, own: Axes, like: xr.DataArray, axes: Axes, 
             faults.add(code="other-points", variable=truth.name, found=found, expected=expected, fix=INTERPOLATE)
 
 
-def _units(
+def _conversion(
     array: xr.DataArray, like: xr.DataArray, units: str, frame: float | None, faults: Faults
-) -> tuple[str | None, float | None]:
-    """Return the units of the truth, and the factor between two ways to state rain."""
+) -> Callable[[NDArray[Any]], Any] | None:
+    """Return the conversion of a truth to units, also between two ways to state rain, of which UDUNITS knows none."""
     given = array.attrs.get("units")
     if given is None and array.name == like.name:
-        return units, None  # a record whose units were stated by units=
+        return np.asarray  # a record whose units were stated by units=
     text = normalise_units(str(given))
     if given is not None and are_convertible(text, units):
-        return text, None
-    factors = [None if given is None else rain_rate_factor(spelling, frame) for spelling in (text, units)]
-    if factors[0] is not None and factors[1] is not None:
-        return text, factors[0] / factors[1]
+        return np.asarray if text == units else lambda values: convert(values, text, units)
+    theirs, ours = (None if given is None else rain_rate_factor(spelling, frame) for spelling in (text, units))
+    if theirs is not None and ours is not None:
+        factor = theirs / ours
+        return lambda values: values * factor
     faults.add(
         variable=array.name,
         code="different-units",
@@ -189,7 +180,7 @@ def _units(
         expected=f"units that can be converted to those of the result, {units!r}",
         fix=f"convert the truth and write its attrs['units'] = {units!r}",
     )
-    return None, None
+    return None
 
 
 def true_frames(
