@@ -92,7 +92,7 @@ def difference_scale(fields: Iterable[NDArray[Any]], label: str, factor: float =
 def probability_scale(label: str) -> Scale:
     """Return a scale in classes of a tenth; a probability below a twentieth is white."""
     colours = _colour_map("", "YlGnBu")(np.linspace(0.1, 1, len(TENTHS) - 1))
-    return _classes(TENTHS, TENTHS, colours, 1.0, label, extend="min")
+    return _classes(TENTHS[::2], TENTHS, colours, 1.0, label, extend="min")
 
 
 def speed_scale(speeds: Iterable[NDArray[Any]], label: str) -> Scale:

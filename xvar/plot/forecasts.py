@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SIDE = 2.6  # inches, longer side of a panel of a forecast
 BANDS = ((0.05, 0.95), (0.25, 0.75))  # quantiles
 STAMPS, MAPS = (4, 7), (3, 5)  # least and largest number of panels in a row
-STAMP, MAP = 1.7, 2.4  # inches, their heights
+STAMP, MAP = 1.7, 2.8  # inches, their heights
 
 
 def forecast(
