@@ -29,7 +29,7 @@ PARTS = {
     "nowcast": "Nowcasts",
     "ablation": "What each part and number is worth",
     "twins": "End-point error in pixels a frame, of motions that are known",
-    "ensembles": "Continuous ranked probability score of STEPS ensembles, mm/h",
+    "ensembles": "Ensembles",
 }
 DETAILS = (
     ("nowcast", "details", "Every event"),
@@ -104,8 +104,8 @@ def measured(part: str) -> dict[str, Any] | None:
         errors = twins.measure()
         return {"errors": errors, "table": twins.table(errors)}
     if part == "ensembles":
-        scores = ensembles.measure()
-        return {"scores": scores, "table": ensembles.table(scores)} if scores else None
+        found = ensembles.measure()
+        return {"scores": ensembles.as_json(found), "table": ensembles.table(found)} if found else None
     if part == "ablation":
         parts, numbers = ablation.run(ablation.ablations()), ablation.run(ablation.sensitivities(), every=2)
         return None if parts is None or numbers is None else {"table": ablation.summary(parts, numbers)}

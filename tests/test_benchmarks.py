@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy.ndimage")
 
-from benchmarks import ablation, nowcast, twins
+from benchmarks import ablation, ensembles, nowcast, twins
 
 
 def test_what_is_ablated_is_the_forecast() -> None:
@@ -54,3 +54,41 @@ def test_twins_move_as_they_are_said_to(monkeypatch, name) -> None:
     difference, kept = (np.sqrt(rain.values[3]) - field for field in (came, np.sqrt(rain.values[0])))
     inner = slice(16, -16)
     assert difference[inner, inner].std() < 0.4 * kept[inner, inner].std()
+
+
+def test_scores_of_ensembles_are_those_of_the_library() -> None:
+    """With ties: values in tenths, half of them zero."""
+    import xarray as xr
+    from scores.probability import crps_for_ensemble, rank_histogram
+
+    random = np.random.default_rng(5)
+    members = np.round(np.abs(random.normal(size=(20, 500))), 1) * (random.random((20, 500)) > 0.5)
+    observed = np.round(np.abs(random.normal(size=500)), 1)
+    observed[:50], members[:, :50] = 0, 0  # all equal: no rank
+    labelled, truth = xr.DataArray(members, dims=("member", "pixel")), xr.DataArray(observed, dims="pixel")
+    for own, method in zip(ensembles.crps(members, observed), ("ecdf", "fair"), strict=True):
+        theirs = crps_for_ensemble(labelled, truth, "member", method=method)
+        np.testing.assert_allclose(own.mean(), float(theirs), rtol=1e-12)
+    theirs = rank_histogram(labelled[:, 50:], truth[50:], "member")
+    np.testing.assert_allclose(ensembles.ranks(members, observed) / 450, theirs, atol=1e-12)
+
+
+def test_a_reliable_ensemble_has_the_spread_of_its_error_and_the_chances_of_steps() -> None:
+    """Truth and members of one distribution; the reference has half of the spread."""
+    random, windows = np.random.default_rng(6), []
+    power = {"power": np.ones(4), "observed power": np.ones(4)}
+    for _ in range(4):
+        observed, members = random.gamma(2.0, size=2000), random.gamma(2.0, size=(ensembles.MEMBERS, 2000))
+        still = np.full(2000, 2.0)
+        narrow = 2 + (members - 2) / 2
+        found = {ensembles.OWN: members, ensembles.STEPS: narrow}
+        windows.append(
+            {"sums": {name: [{**ensembles.sums(one, observed, still, still), **power}] for name, one in found.items()}}
+        )
+    own = ensembles.compared(windows, ensembles.OWN)
+    assert own["spread"][0] == pytest.approx(1.0, abs=0.05)
+    assert own["reliability"][0] < 0.1
+    assert ensembles.compared(windows, ensembles.STEPS)["spread"][0] == pytest.approx(0.5, abs=0.03)
+    assert own["crps over STEPS"][0] < 0.98
+    low, high = ensembles.intervals({"event": windows}, ensembles.OWN)["crps over STEPS"][:, 0]
+    assert low < own["crps over STEPS"][0] < high
