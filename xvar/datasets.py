@@ -149,6 +149,8 @@ def twin(
     """
     import torch
 
+    from xvar.core.models.characteristics import departures, smooth_noise
+
     faults = Faults()
     names = _velocity_names(truth, velocity, faults)
     for name, value, below in (("clouds", clouds, 1.0), ("irregular", irregular, 0.5), ("noise", noise, np.inf)):
@@ -167,12 +169,16 @@ def twin(
     start = _first_image(image, grid, exponent, streams[0], faults)
     faults.raise_if_any()
     metres = np.stack(components, axis=1).astype("float64")
-    temperature = _moved(metres, known.seconds, seconds, grid, start)
-    shape = temperature.shape
-    temperature = temperature + noise * torch.randn(shape, generator=streams[1], dtype=torch.float64).numpy()
+    bridge = Bridge(grid, None, "float64")
+    cells = bridge.tensor(np.nan_to_num(metres)) * bridge.core_grid().cells_per_metre(dtype=torch.float64)
+    held = slice(0, max(int(np.searchsorted(known.seconds, seconds[-1])) + 1, 2))
+    moved = bridge.array(start(departures(cells[held], known.seconds[held].tolist(), seconds.tolist())))
+    shape = moved.shape
+    temperature = moved + noise * torch.randn(shape, generator=streams[1], dtype=torch.float64).numpy()
     temperature[:, ~np.isfinite(metres).all(axis=(0, 1))] = np.nan
     if clouds:
-        temperature[_cloudy(shape, clouds, streams[2])] = np.nan
+        cover = smooth_noise(shape[0], (shape[1], shape[2]), min(shape[1:]) / 20, streams[2]).numpy()
+        temperature[cover > np.quantile(cover, 1 - clouds, axis=(1, 2), keepdims=True)] = np.nan
     return _dataset(truth, names, axes, known, metres, seconds, temperature)
 
 
@@ -243,29 +249,6 @@ def _first_image(
         )
     first = Bridge(grid, None, "float64").tensor(own)
     return lambda positions: interpolated(first.expand(len(positions), 1, -1, -1), positions, "cubic")[:, 0]
-
-
-def _moved(
-    metres: Array, known: Array, seconds: Array, grid: HorizontalGrid, first: Callable[[Tensor], Tensor]
-) -> Array:
-    """Return the images (time, y, x) without noise, in the order of the input."""
-    import torch
-
-    from xvar.core.models.characteristics import departures
-
-    bridge = Bridge(grid, None, "float64")
-    cells = bridge.tensor(np.nan_to_num(metres)) * bridge.core_grid().cells_per_metre(dtype=torch.float64)
-    last = int(np.searchsorted(known, seconds[-1]))
-    held = slice(0, max(last + 1, 2))
-    return bridge.array(first(departures(cells[held], known[held].tolist(), seconds.tolist())))
-
-
-def _cloudy(shape: tuple[int, ...], share: float, generator: Any) -> NDArray[np.bool_]:
-    """Return the points under clouds, the same share of each image."""
-    from xvar.core.models.characteristics import smooth_noise
-
-    fields = smooth_noise(shape[0], (shape[1], shape[2]), min(shape[1:]) / 20, generator).numpy()
-    return np.asarray(fields > np.quantile(fields, 1 - share, axis=(1, 2), keepdims=True))
 
 
 def _dataset(

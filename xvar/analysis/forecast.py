@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial as bound
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -23,13 +23,10 @@ from xvar.plan.configuration import Configuration, components_of, named_models
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
 from xvar.plan.uncertainty import window_seeds
 
-if TYPE_CHECKING:
-    from xvar.core.methods.nowcast import Nowcast
-
 Kind = Literal["sharp", "mean"]
 
-#: Parts of a forecast from images, beside the last image and the steady motion.
-PARTS = ("transient", "growth", "power_limit")
+#: Parts of a forecast from images, beside the last image and the steady motion -> their fields of a `Nowcast`.
+PARTS = {"transient": "transient", "growth": "source", "power_limit": "sharpness"}
 KINDS: tuple[Kind, ...] = ("sharp", "mean")
 #: Longest forecast of xvar's own methods and models, in frames: 12 hours of 5-minute radar images.
 HORIZON = 144
@@ -245,7 +242,7 @@ def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[st
             _refuse(faults, code, text, seed=seed)
     names = (without,) if isinstance(without, str) or not isinstance(without, Iterable) else tuple(without)
     for name in names:
-        if name not in PARTS:
+        if name not in list(PARTS):  # anything, also what has no hash
             _refuse(faults, "part-unknown", f"without={name!r}")
     return _Options(kind, tuple(part for part in PARTS if part in names), members, seed or 0)
 
@@ -337,7 +334,10 @@ def _integrate(
 def _extrapolate(
     data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], options: _Options
 ) -> dict[str, xr.Variable]:
-    """Extrapolate images."""
+    """Extrapolate images, without the parts that are left out."""
+    from xvar.core.methods.ensemble import Ensemble
+    from xvar.core.methods.nowcast import MEAN_DAMPING
+
     configuration, name = analysed.configuration, analysed.configuration.variable
     # Holes of the last image are filled by what the motion brought there from earlier ones.
     fields = {"observed": data[f"{name}_observed"].fillna(_at_end(data, name))}
@@ -351,12 +351,14 @@ def _extrapolate(
     fields["number"] = xr.DataArray(np.arange(data.sizes["window"]), dims="window")
     dims, ensemble = ("lead_time", *analysed.plane), None
     if options.members is not None:
-        from xvar.core.methods.ensemble import Ensemble
-
         ensemble = Ensemble(options.members)
         fields |= {part: data[part] for part in ("octave_correlation", "growth_error")}
         fields["seed"] = xr.DataArray(window_seeds(data["forecast_reference_time"].values, options.seed), dims="window")
-    solve = bound(extrapolate_windows, nowcast=_nowcast(configuration, options), ensemble=ensemble)
+    nowcast = configuration.nowcast()
+    if options.kind == "mean":
+        nowcast = replace(nowcast, sharpness=None, damping=MEAN_DAMPING)
+    left_out: dict[str, Any] = {PARTS[part]: None for part in options.without}
+    solve = bound(extrapolate_windows, nowcast=replace(nowcast, **left_out), ensemble=ensemble)
     outputs = [dims if ensemble is None else ("member", *dims), dims]
     types = [configuration.dtype, "int8"]
     images, outside = _by_window(solve, fields.values(), analysed, leads, outputs, types, members=options.members)
@@ -394,18 +396,6 @@ def _by_window(
         output_dtypes=types,
     )
     return results if len(outputs) > 1 else (results,)
-
-
-def _nowcast(configuration: Configuration, options: _Options) -> Nowcast:
-    """Return the extrapolation of a kind, without the parts that are left out."""
-    from xvar.core.methods.nowcast import MEAN_DAMPING
-
-    nowcast = configuration.nowcast()
-    if options.kind == "mean":
-        nowcast = replace(nowcast, sharpness=None, damping=MEAN_DAMPING)
-    fields = {"transient": "transient", "growth": "source", "power_limit": "sharpness"}
-    left_out: dict[str, Any] = {fields[part]: None for part in options.without}
-    return replace(nowcast, **left_out)
 
 
 def _at_end(data: xr.Dataset, name: str) -> xr.DataArray:

@@ -70,8 +70,9 @@ def summary(data: xr.Dataset, *, part: Part = SHOWN) -> Summary:
 
 def _windows(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
     status = np.atleast_1d(data["status"].values)
-    windows, frames = _count(status.size, "window"), _count(data.sizes.get("step", 1), "frame")
-    yield f"{configuration.variable} ({configuration.kind}): {windows} of {frames}"
+    counts = (status.size, "window"), (data.sizes.get("step", 1), "frame")
+    size = " of ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    yield f"{configuration.variable} ({configuration.kind}): {size}"
     yield f"method: {configuration.method}"
     times = data["time"].values[data["time"].notnull().values]
     if times.size:
@@ -159,10 +160,6 @@ def _choices(data: xr.Dataset, configuration: Configuration) -> Iterator[str]:
     if "source" in data:
         yield "- a smooth source beside the motion, for warming and cooling"
     yield from (f"- {note}" for note in configuration.notes)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _flags(flags: xr.DataArray) -> dict[int, str]:

@@ -30,7 +30,7 @@ from xvar.plot.canvas import (
     seconds_of,
     typical_speed,
 )
-from xvar.plot.colours import field_scale, in_symbols, probability_scale
+from xvar.plot.colours import Scale, field_scale, in_symbols, probability_scale
 from xvar.plot.facets import check_index, select
 from xvar.plot.forecasts import observed_at
 
@@ -126,21 +126,7 @@ def animation(
         width, height = canvas.panel_size(SIDE)
         bars = 1 if above is None else len(columns)
         figure = new_figure(figsize=(width * len(columns) + 1.5 * bars, height + 1.0))
-    drawn = figure.subplots(1, len(columns), squeeze=False, subplot_kw=canvas.subplot)[0]
-    meshes = []
-    for ax, values, scale in zip(drawn, columns, scales, strict=True):
-        canvas.prepare(ax, left=ax is drawn[0])
-        if film.motion is not None:
-            moving = np.isfinite(film.motion[0])
-            canvas.ground(ax, moving, np.zeros_like(moving))
-        meshes.append(canvas.image(ax, values[0] * scale.factor, **scale.style))
-    if film.motion is not None:
-        typical = typical_speed([film.motion])
-        arrows = draw_arrows(drawn[-1], canvas, *film.motion, typical, count=14)
-        draw_key(drawn[-1], arrows, typical, "m/s")
-    places: list[Any] = [list(drawn)] if above is None else list(drawn)  # one colour bar for all, or one for each
-    for mesh, scale, place in zip(meshes[-len(places) :], scales[-len(places) :], places, strict=True):
-        figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)
+    drawn, meshes = _draw(figure, canvas, film, columns, scales, one_bar=above is None)
     heading = figure.suptitle("", fontsize=11)
     titles = [ax.set_title("", loc="left", fontsize=10) for ax in drawn]
     absent = drawn[0].text(0.5, 0.5, "", transform=drawn[0].transAxes, ha="center", color="0.4")
@@ -160,6 +146,28 @@ def animation(
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return FuncAnimation(figure, show, frames=len(film.times), interval=milliseconds, blit=False)
+
+
+def _draw(
+    figure: Figure, canvas: Canvas, film: Film, columns: list[NDArray[Any]], scales: list[Scale], *, one_bar: bool
+) -> tuple[Any, list[Any]]:
+    """Draw the first frame of each column, with one colour bar for all or one for each; return axes and images."""
+    drawn = figure.subplots(1, len(columns), squeeze=False, subplot_kw=canvas.subplot)[0]
+    meshes = []
+    for ax, values, scale in zip(drawn, columns, scales, strict=True):
+        canvas.prepare(ax, left=ax is drawn[0])
+        if film.motion is not None:
+            moving = np.isfinite(film.motion[0])
+            canvas.ground(ax, moving, np.zeros_like(moving))
+        meshes.append(canvas.image(ax, values[0] * scale.factor, **scale.style))
+    if film.motion is not None:
+        typical = typical_speed([film.motion])
+        arrows = draw_arrows(drawn[-1], canvas, *film.motion, typical, count=14)
+        draw_key(drawn[-1], arrows, typical, "m/s")
+    places: list[Any] = [list(drawn)] if one_bar else list(drawn)
+    for mesh, scale, place in zip(meshes[-len(places) :], scales[-len(places) :], places, strict=True):
+        figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)
+    return drawn, meshes
 
 
 def make_film(
