@@ -9,8 +9,7 @@ import pytest
 import xarray as xr
 
 from tests.faults.images import warm
-from xvar.io.durable import StoreError
-from xvar.io.writing import write
+from xvar.io.writing import StoreError, write
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of the size of files")

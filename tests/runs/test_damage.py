@@ -26,8 +26,8 @@ from tests.faults.shell import shell
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
 from xvar.io import durable
-from xvar.io.durable import StoreError
 from xvar.io.reading import open_files
+from xvar.io.writing import StoreError
 from xvar.runs import Interrupted, status
 
 KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]

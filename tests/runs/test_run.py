@@ -25,7 +25,7 @@ from tests.faults.codes import codes
 from tests.runs.records import OPTIONS, Failing, marked, same, shower
 from xvar.errors import DivergedError, Fault
 from xvar.execution.batches import WindowError
-from xvar.io.durable import StoreError
+from xvar.io.writing import StoreError
 from xvar.runs import Interrupted, Report, manifest, status
 from xvar.runs.zarr_store import ZarrStore
 

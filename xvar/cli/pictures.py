@@ -13,8 +13,7 @@ import xarray as xr
 from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, configurable, stated
 from xvar.cli.terminal import note, opened, say
 from xvar.errors import Fault, InputError, require
-from xvar.io.durable import durable
-from xvar.io.writing import check_target
+from xvar.io.writing import check_target, durable
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {

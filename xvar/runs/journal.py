@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from xvar.errors import Status
 from xvar.execution.batches import Fields
-from xvar.io.durable import sync
+from xvar.io.writing import sync
 from xvar.runs.manifest import Manifest
 
 

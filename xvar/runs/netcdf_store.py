@@ -14,8 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.execution.batches import Fields
-from xvar.io.durable import StoreError, checksum, disk_errors, durable, remove, sync
-from xvar.io.durable import replace as replace_store
+from xvar.io.writing import StoreError, checksum, disk_errors, durable, remove, sync
+from xvar.io.writing import replace as replace_store
 from xvar.runs.journal import State, append, fill_of, header, read_journal, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Checksums, Damage, Store, per_window

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xvar.errors import InputError
 from xvar.execution.batches import Fields
-from xvar.io.durable import checksum, disk_errors, durable, remove, replace
+from xvar.io.writing import checksum, disk_errors, durable, remove, replace
 from xvar.runs.journal import State, WriteRecord, append, header, line, read_journal
 from xvar.runs.manifest import Manifest
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xvar.errors import InputError, Status, require
 from xvar.execution.batches import Fields
-from xvar.io.durable import StoreError, checksum, disk_errors, remove, replace, sync_all
+from xvar.io.writing import StoreError, checksum, disk_errors, remove, replace, sync_all
 from xvar.runs.journal import State, WriteRecord, append, fill_of, header, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Checksums, Damage, Store, few_numbers, per_window
