@@ -40,16 +40,10 @@ class TestPeriodic(OperatorTests):
 
     iterative = True
     shape = (3, 3, 7, 6)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         error = Geostrophic(Matern(0.1, 60e3, 2, edges="periodic"), Helmholtz(0.1, 30e3, 0.1, edges="free"))
         return error.bind(Grid((7, 6), (20e3, 25e3), edges="periodic"), dtype=dtype, device=device)
-
-    def test_it_has_a_determinant_if_its_parts_have(self) -> None:
-        shape = (2, 3, 7, 6)
-        operator = TestClosed().operator()
-        assert operator.log_determinant(shape) is not None
 
 
 class TestDeviationForEachWindow(OperatorTests):

@@ -42,7 +42,6 @@ class TestNoFlow(OperatorTests):
 
     iterative = True
     shape = (3, 2, 11, 9)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         return Helmholtz(0.6, 3000.0, 0.4, coast="no_flow").bind(GRID, dtype=dtype, device=device)

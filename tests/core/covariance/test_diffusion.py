@@ -31,14 +31,11 @@ def varying(ny: int, nx: int) -> Tensor:
 
 
 class TestOpen(OperatorTests):
-    has_log_determinant = False
-
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         return Diffusion(0.3, 2600.0, 4).bind(Grid((9, 7), (900.0, 1200.0)), dtype=dtype, device=device)
 
 
 class TestCoast(OperatorTests):
-    has_log_determinant = False
     water = coast(9, 7)
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
@@ -47,7 +44,6 @@ class TestCoast(OperatorTests):
 
 
 class TestMetric(OperatorTests):
-    has_log_determinant = False
     water = coast(9, 7)
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
@@ -56,7 +52,6 @@ class TestMetric(OperatorTests):
 
 
 class TestPeriodic(OperatorTests):
-    has_log_determinant = False
     water = coast(9, 7)
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
@@ -65,8 +60,6 @@ class TestPeriodic(OperatorTests):
 
 
 class TestZero(OperatorTests):
-    has_log_determinant = False
-
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         std = torch.linspace(0.5, 2, 2 * 9 * 7, dtype=torch.float64).reshape(2, 9, 7)
         return Diffusion(std, 2600.0, 2).bind(Grid((9, 7), (900.0, 1200.0), edges="zero"), dtype=dtype, device=device)

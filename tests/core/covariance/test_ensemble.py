@@ -20,7 +20,6 @@ MEMBERS = random((12, 2, 6, 5), 7)
 class TestEnsemble(OperatorTests):
     iterative = True
     shape = (3, 2, 6, 5)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         return Ensemble(MEMBERS, Matern(1.0, 30e3)).bind(GRID, dtype=dtype, device=device)
@@ -31,7 +30,6 @@ class TestHybrid(OperatorTests):
 
     iterative = True
     shape = (3, 2, 6, 5)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         error = Ensemble(MEMBERS[:3], Matern(1.0, 60e3, 4, truncation=0.5), Matern(0.5, 40e3), weight=0.5)

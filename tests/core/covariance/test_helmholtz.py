@@ -14,7 +14,6 @@ PERIODIC = Grid((48, 40), (900.0, 1200.0), edges="periodic")
 
 class TestFree(OperatorTests):
     iterative = True
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         return Helmholtz(0.6, 1500.0, 0.4).bind(GRID, dtype=dtype, device=device)
@@ -22,7 +21,6 @@ class TestFree(OperatorTests):
 
 class TestSmooth(OperatorTests):
     iterative = True
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         return Helmholtz(0.6, 1500.0, 0.4, smoothness=2).bind(GRID, dtype=dtype, device=device)

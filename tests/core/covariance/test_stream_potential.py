@@ -34,7 +34,6 @@ class TestTruncated(OperatorTests):
 
     iterative = True
     shape = (3, 2, 11, 9)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> StreamPotentialCovariance:
         return StreamPotential(0.6, 3000.0, 0.4).bind(GRID, dtype=dtype, device=device)
@@ -104,7 +103,6 @@ class TestWhole(OperatorTests):
 
     iterative = True
     shape = (3, 2, 11, 9)
-    has_log_determinant = False
     test_it_is_linear = TestTruncated.test_it_is_linear
     test_solve_inverts_apply = TestTruncated.test_solve_inverts_apply
     test_single_precision_agrees_with_double = TestTruncated.test_single_precision_agrees_with_double

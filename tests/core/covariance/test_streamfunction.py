@@ -21,7 +21,6 @@ M = Matern(1.0, 60e3, 2)
 class TestClosed(OperatorTests):
     iterative = True
     shape = (3, 3, 7, 6)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         error = Streamfunction(Matern(0.1, 60e3, 2), Diagonal(0.1), Matern(0.3, 60e3), beta=2e-11)
@@ -31,7 +30,6 @@ class TestClosed(OperatorTests):
 class TestPeriodic(OperatorTests):
     iterative = True
     shape = (3, 3, 7, 6)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         error = Streamfunction(Matern(0.1, 60e3, 3), Diagonal(0.1), Diagonal(0.3))
@@ -43,7 +41,6 @@ class TestIslandInAChannel(OperatorTests):
 
     iterative = True
     shape = (3, 3, 7, 6)
-    has_log_determinant = False
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:
         water = torch.ones(7, 6, dtype=torch.bool)

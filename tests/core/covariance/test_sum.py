@@ -17,7 +17,6 @@ MATERN, ROUGH = Matern(0.5, 60e3), Diagonal(0.2)
 class TestSum(OperatorTests):
     iterative = True
     shape = (3, 2, 6, 5)
-    has_log_determinant = False
     exact_inverse_hessian = False  # each term as if it were alone
 
     def operator(self, dtype: torch.dtype = torch.float64, device: str | None = None) -> Covariance:

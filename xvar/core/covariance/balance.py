@@ -138,14 +138,6 @@ class GeostrophicCovariance(CompositeCovariance):
         velocity = residuals.solve(velocity - self._balance(height))
         return torch.cat([heights.solve(height) - self._balance.transpose(velocity), velocity], dim=1)
 
-    def log_determinant(self, shape: Shape) -> Tensor | None:
-        """Add those of the parts, as the determinant of the balance is one."""
-        windows, _, *points = shape
-        height, residual = (
-            part.log_determinant((windows, count, *points)) for part, count in zip(self._parts, (1, 2), strict=True)
-        )
-        return None if height is None or residual is None else height + residual
-
 
 @dataclass(frozen=True, eq=False)
 class Geostrophic(Specification):

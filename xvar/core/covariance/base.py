@@ -54,10 +54,6 @@ class Covariance(ABC):
         r"""Return the shape of the control of states of the shape (window, component, \*grid)."""
         return tuple(shape)
 
-    def log_determinant(self, shape: Shape) -> Tensor | None:  # noqa: ARG002 -- interface
-        r"""Return :math:`\ln \det B` for each window of states of this shape, (window,); None if it is expensive."""
-        return None
-
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor | None:  # noqa: ARG002 -- interface
         r"""Approximate the diagonal of :math:`(I + B^{T/2} C B^{1/2})^{-1}` in the control; None if it is unknown.
 
@@ -173,10 +169,6 @@ class DiagonalCovariance(Covariance):
     def inverse_hessian(self, curvature: Tensor, shape: Shape) -> Tensor:
         """Return the variance of the analysis over that of the background, exactly."""
         return (1 / (1 + self.std**2 * curvature)).expand(shape)
-
-    def log_determinant(self, shape: Shape) -> Tensor:
-        """Sum the logarithms of the variances of each window."""
-        return 2 * self.std.log().expand(shape).flatten(1).sum(1)
 
 
 @dataclass(frozen=True, eq=False)

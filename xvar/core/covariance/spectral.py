@@ -40,7 +40,6 @@ class SpectralCovariance(Covariance):
         self._variances = variances[..., :rows, :columns].to(torch.float64)
         self._deviation = self._variances.sqrt().to(device=device, dtype=dtype)
         self._precision = (1 / self._variances).to(device=device, dtype=dtype)
-        self._logarithm = self._variances.log().sum((-2, -1)).to(device=device, dtype=dtype)
         self._scale = self._unscale = None
         if scale is not None:
             scale = scale.to(torch.float64)
@@ -105,13 +104,6 @@ class SpectralCovariance(Covariance):
         # Contiguous: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
         mean = curvature.expand(shape).contiguous().mean(dim=(-2, -1), keepdim=True)
         return 1 / (1 + self._deviation**2 * mean)
-
-    def log_determinant(self, shape: Shape) -> Tensor:
-        """Sum the logarithms of the variances and of the squared scales."""
-        total = self._logarithm.expand(shape[1]).sum().expand(shape[0])
-        if self._scale is None:
-            return total
-        return total + 2 * self._scale.log().expand(shape).flatten(1).sum(1)
 
 
 def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
@@ -180,9 +172,7 @@ class PeriodicVectorCovariance(Covariance):
             return whole[..., :half].to(device=device, dtype=dtype.to_complex())
 
         self._root, self._precision = block(along, across), block(along**-2, across**-2)
-        self._logarithm = torch.where(norm > 0, 2 * along.log(), 2 * across.log()).sum() + 2 * across.log().sum()
-        self._logarithm = self._logarithm.to(device=device, dtype=dtype)
-        self.dtype, self.device = dtype, self._logarithm.device
+        self.dtype, self.device = dtype, self._root.device
         self._precise: PeriodicVectorCovariance | None = None
         if self._domain != self.shape:
             parts = along, across, gradient, domain
@@ -235,7 +225,3 @@ class PeriodicVectorCovariance(Covariance):
     def _divide(self, state: Tensor) -> Tensor:
         """Return the inverse on the periodic grid."""
         return self._inside(self._points(self._precision, self._transformed(state)))
-
-    def log_determinant(self, shape: Shape) -> Tensor | None:
-        """Sum over the blocks; None on a domain."""
-        return None if self._precise is not None else self._logarithm.expand(shape[0])
