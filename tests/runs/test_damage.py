@@ -25,7 +25,7 @@ from tests.faults.codes import codes
 from tests.faults.shell import shell
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
-from xvar.io import durable
+from xvar.io import writing
 from xvar.io.reading import open_files
 from xvar.io.writing import StoreError
 from xvar.runs import Interrupted, status
@@ -271,7 +271,7 @@ def test_no_store_claims_what_is_not_on_the_disk(
             claims.append(after / name)
 
     with monkeypatch.context() as patch, dask.config.set(scheduler="sync"):
-        patch.setattr(durable.os, "fsync", fsync)
+        patch.setattr(writing.os, "fsync", fsync)
         complete(place)
     done = []
     for path in claims:
@@ -310,7 +310,7 @@ def test_the_place_is_never_lost_while_it_is_replaced(
         folder.mkdir()
         (folder / "name").write_text(folder.name)
     if not exchanged:
-        monkeypatch.setattr(durable, "_exchange", lambda *_: False)
+        monkeypatch.setattr(writing, "_exchange", lambda *_: False)
 
     class Killed(BaseException):
         pass
@@ -325,13 +325,13 @@ def test_the_place_is_never_lost_while_it_is_replaced(
             raise Killed
         return rename(self, target)
 
-    monkeypatch.setattr(durable, "remove", killed if exchanged else durable.remove)
+    monkeypatch.setattr(writing, "remove", killed if exchanged else writing.remove)
     monkeypatch.setattr(pathlib.Path, "replace", replaced)
     with pytest.raises(Killed):
-        durable.replace(new, old)
+        writing.replace(new, old)
     monkeypatch.undo()
     assert old.exists() == exchanged
-    durable.restore(old)  # as the next run does
+    writing.restore(old)  # as the next run does
     assert (old / "name").read_text() == (".a.zarr.new" if exchanged else "a.zarr")
 
 
