@@ -23,8 +23,8 @@ import xvar
 from tests.runs.records import OPTIONS, Failing, Killing, Locking, Noting, Slow, marked, same, shower
 from xvar.execution import workers
 from xvar.execution.batches import WindowError
+from xvar.execution.workers import started
 from xvar.runs import Report, status
-from xvar.runs.cluster import started
 
 distributed = pytest.importorskip("distributed")
 

@@ -48,28 +48,10 @@ def make_server(
 ) -> Server:
     """Make the server of a page, reachable from this machine only.
 
-    Parameters
-    ----------
-    analysis : Dataset
-        An analysis.
-    truth : Dataset or DataArray, optional
-        The observed record. Default: the last frames of the windows, which the analysis holds.
-    part : {"steady", "total"}
-        Arrows of the steady motion, if the analysis has one, or of the total at each frame.
-    members : int, optional
-        Of an analysis of rain: members of the forecast, of which the page can show the probability of as much rain.
-    port : int
-        Port of the server; 0 for a free one.
-
-    Returns
-    -------
-    bokeh Server
-        Started by ``.start()``; ``.io_loop.start()`` runs it. Its page is at ``.prefix``, a random token, of ``.port``.
-
-    Raises
-    ------
-    InputError
-        If `analysis` is no analysis, the truth does not fit it, Bokeh is not installed, or the port is in use.
+    `truth` is the observed record, by default the last frames of the windows; arrows are of the `part` of the motion;
+    the page shows the probability of as much rain by `members` of the forecast; port 0 is a free one. The server of
+    Bokeh is started by ``.start()``, and ``.io_loop.start()`` runs it; its page is at ``.prefix``, a random token, of
+    ``.port``. InputError if `analysis` is no analysis, the truth does not fit it, or the port is in use.
     """
     require("bokeh", "view", "the page")
     from bokeh.application import Application

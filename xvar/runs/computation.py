@@ -18,8 +18,8 @@ from xvar.errors import InputError, Status
 from xvar.execution import workers as processes
 from xvar.execution.batches import Batch, WindowError, reason_of
 from xvar.execution.dispatch import LazyTasks, deferred
+from xvar.execution.workers import DEATHS
 from xvar.io.writing import StoreError, restore
-from xvar.runs.cluster import DEATHS
 from xvar.runs.journal import State, WriteRecord, nothing
 from xvar.runs.manifest import make_manifest
 from xvar.runs.report import Interrupted, Progress, Report

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from xvar.assimilation import assimilate
 from xvar.errors import InputError, Status, refuse_unknown
 from xvar.execution import workers as processes
+from xvar.execution.workers import connected, started
 from xvar.io.writing import NETCDF, refuse_missing_folder
-from xvar.runs.cluster import connected, started
 from xvar.runs.computation import Computation
 from xvar.runs.lock import holder_of, locked
 from xvar.runs.netcdf_store import NetCDFStore

@@ -276,21 +276,13 @@ class StreamPotential(Helmholtz):
     The control leaves out the shortest waves, in which long correlations leave next to nothing, and makes the Hessian
     nearly diagonal.
 
-    Parameters
-    ----------
-    truncation : float
-        Share of the wavenumbers along each axis that are kept.
-    period : tuple of float, optional
-        Period of the larger grid along (y, x) in metres, see `period_around`: with one period at all resolutions the
-        waves of a coarse grid are waves of a fine one.
-
     References
     ----------
     Daley (1991), Atmospheric Data Analysis, Cambridge University Press, section 5.2 (motion from ψ and χ).
     """
 
-    truncation: float = 0.5
-    period: tuple[float, ...] | None = None
+    truncation: float = 0.5  # share of the wavenumbers along each axis that are kept
+    period: tuple[float, ...] | None = None  # along (y, x) in metres, one at all resolutions, see `period_around`
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
         """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""

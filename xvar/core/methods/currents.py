@@ -54,66 +54,27 @@ class Currents:
     advect themselves. Windows without holes compare with the last image alone, r = 0: the others add no information,
     for twice the work. With clouds or land the r are all images up to `reach` later: every pair of images counts at the
     points that both see.
-
-    Parameters
-    ----------
-    background_error : specification, optional
-        B of the motion in m s-1 and metres, instead of that of `std`, `mean`, `length` and `potential_ratio`.
-    std, mean : float
-        Standard deviation of the motion at a point, and of its mean over the domain, in m/s.
-    length : float
-        Of its Matérn correlation, in grid cells.
-    potential_ratio : float
-        Power of the potential over that of the stream function.
-    model_error : float
-        Standard deviation of the change of the motion from frame to frame, over that of the motion; Q is smooth as B.
-        Zero is the strong constraint.
-    source_std : float
-        Of the source, in the units of the image, in a frame.
-    source_length : float
-        In grid cells.
-    error : float
-        :math:`\sigma_0`, in the units of the image.
-    slope : float
-        β, error by inexact positions over the difference between neighbouring pixels.
-    unresolved : float
-        :math:`\sigma_u`, standard deviation of the motion that the images do not resolve, in m/s.
-    correlated : float
-        n, the number of comparisons that share one error.
-    reach : int
-        Images with holes are compared with so many later ones.
-    threshold : float
-        Of the pseudo-Huber norm, in σ.
-    coast : {"free", "no_flow"}
-        Correlations cross land, or no flow through the coast; see `xvar.core.covariance.coast.NoFlowCovariance`.
-    levels : tuple of int
-        See `solve`.
-    minimizer : LBFGS
-    cost_history : bool
-        Record J and its terms at every evaluation.
-    sampling : Sampling, optional
-        Draw errors of the analysis, see `xvar.core.posterior.Posterior`.
     """
 
-    background_error: Any = None
-    std: float = 0.6
-    mean: float = 0.6
-    length: float = 8.0
-    potential_ratio: float = 0.05
-    model_error: float = 0.15
-    source_std: float = 0.04
-    source_length: float = 20.0
-    error: float = 0.055
-    slope: float = 0.5
-    unresolved: float = 0.04
-    correlated: float = 15.0
-    reach: int = 3
-    threshold: float = 2.0
-    coast: Coast = "free"
-    levels: tuple[int, ...] = (4, 2, 1)
+    background_error: Any = None  #: B of the motion in m s-1 and metres, instead of that of the four numbers below.
+    std: float = 0.6  #: Standard deviation of the motion at a point, in m/s.
+    mean: float = 0.6  #: Standard deviation of its mean over the domain, in m/s.
+    length: float = 8.0  #: Length of its Matérn correlation, in grid cells.
+    potential_ratio: float = 0.05  #: Power of the potential over that of the stream function.
+    model_error: float = 0.15  #: Change of the motion in a frame over `std`; Q is smooth as B. Zero: strong.
+    source_std: float = 0.04  #: Standard deviation of the source, in the units of the image, in a frame.
+    source_length: float = 20.0  #: In grid cells.
+    error: float = 0.055  #: σ_0, in the units of the image.
+    slope: float = 0.5  #: β, error of position in cells.
+    unresolved: float = 0.04  #: σ_u, standard deviation of the motion that the images do not resolve, in m/s.
+    correlated: float = 15.0  #: n, the number of comparisons that share one error.
+    reach: int = 3  #: Images with holes are compared with so many later ones.
+    threshold: float = 2.0  #: Threshold of the pseudo-Huber norm, in σ.
+    coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
+    levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
     minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=3e-3))
-    cost_history: bool = False
-    sampling: Sampling | None = None
+    cost_history: bool = False  #: Record J and its terms at every evaluation.
+    sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of all levels."""

@@ -120,52 +120,23 @@ class ImageMotion:
     motion would appear as growth. The second keeps that motion and finds the parts that fade from the newest pair: the
     transient motion q and the source s, at the time of the last image. Lengths are in grid cells and times in frames,
     since the resolved scales and the errors of images depend on both.
-
-    Parameters
-    ----------
-    transform : {"none", "square_root"}
-        Compare the variable, or its root, whose error varies less in rain.
-    steady : Smoothness
-        Prior of w.
-    background_error : specification, optional
-        B of w in m s-1 and metres, instead of that of `steady`.
-    transient : Transient, optional
-        Priors of q and s. Default: the first loop only.
-    ages : int
-        Images before the last that the first loop compares.
-    error : float
-        σ, over the standard deviation of the images.
-    observation_error : float, optional
-        Standard deviation of the errors of observation in the units of the variable, instead of `error`: σ is this
-        times the derivative of the transform at the median m of the window's positive values, :math:`1 / (2 \sqrt m)`
-        for the root. A window without positive values keeps `error`.
-    threshold : float
-        c, in σ.
-    truncation : float
-        Share of the wavenumbers that the control holds, see `Tikhonov`.
-    levels : tuple of int
-        Of the first loop, see `solve`; its last grid resolves a steady motion.
-    minimizer : LBFGS, optional
-        Of both loops and all levels. Default: one that suits each.
-    cost_history : bool
-        Record J and its terms at every evaluation.
-    sampling : Sampling, optional
-        Draw errors of the analysis, see `xvar.core.posterior.Posterior`.
     """
 
-    transform: Transform = "none"
-    steady: Smoothness = Smoothness(250.0, 2500.0)
-    background_error: Any = None
-    transient: Transient | None = None
-    ages: int = 3
-    error: float = 0.2
+    transform: Transform = "none"  #: Compare the variable, or its root, whose error varies less in rain.
+    steady: Smoothness = Smoothness(250.0, 2500.0)  #: Prior of w.
+    background_error: Any = None  #: B of w in m s-1 and metres, instead of that of `steady`.
+    transient: Transient | None = None  #: Priors of q and s; None: the first loop only.
+    ages: int = 3  #: Images before the last that the first loop compares.
+    error: float = 0.2  #: σ, over the standard deviation of the images.
+    #: Error of observation in the units of the variable, instead of `error`: σ is this times the derivative of the
+    #: transform at the median of the window's positive values; a window without any keeps `error`.
     observation_error: float | None = None
-    threshold: float = 1.0
-    truncation: float = 0.5
-    levels: tuple[int, ...] = (8, 4, 2)
-    minimizer: LBFGS | None = None
-    cost_history: bool = False
-    sampling: Sampling | None = None
+    threshold: float = 1.0  #: c, in σ.
+    truncation: float = 0.5  #: Share of the wavenumbers that the control holds, see `Tikhonov`.
+    levels: tuple[int, ...] = (8, 4, 2)  #: Levels of the first loop, see `solve`; the last resolves a steady motion.
+    minimizer: LBFGS | None = None  #: Minimiser of both loops and all levels; None: one that suits each.
+    cost_history: bool = False  #: Record J and its terms at every evaluation.
+    sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of both outer loops."""

@@ -54,27 +54,14 @@ class Nowcast:
     .. math:: \hat I_n \leftarrow \hat I_n \, e^{-c \, k_n t}
 
     with k the wavenumber in cycles per metre and c the `damping`.
-
-    Parameters
-    ----------
-    transform : {"none", "square_root"}
-        Transform of the variable that grows, see `ImageMotion`.
-    transient, source : float, optional
-        Lifetimes of the transient motion and of the source in frames; None without it.
-    sharpness : float, optional
-        Limit of the power as a ratio; None without a limit.
-    fading : float
-        Decrease of that ratio in a frame.
-    damping : float, optional
-        c in m/s; None without damping.
     """
 
-    transform: Transform
-    transient: float | None = None
-    source: float | None = None
-    sharpness: float | None = 1.02
-    fading: float = 0.002
-    damping: float | None = None
+    transform: Transform  #: Transform of the variable that grows, see `ImageMotion`.
+    transient: float | None = None  #: Lifetime of the transient motion in frames; None without it.
+    source: float | None = None  #: Lifetime of the source in frames; None without it.
+    sharpness: float | None = 1.02  #: Limit of the power as a ratio; None without a limit.
+    fading: float = 0.002  #: Decrease of that ratio in a frame.
+    damping: float | None = None  #: c in m/s; None without damping.
 
     def extrapolate(
         self,

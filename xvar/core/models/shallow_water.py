@@ -209,25 +209,6 @@ class ShallowWaterModel:
         rate = torch.stack((rate_eta, rate_u, rate_v), dim=1)
         return rate if self._open else rate * self.faces
 
-    def energy(self, flow: Tensor) -> Tensor:
-        r"""Return :math:`\int \tfrac12 (h (u^2 + v^2) + g \eta^2)` of each window, energy over density in m5 s-2."""
-        eta, u, v = self._surrounded(flow)
-        h = self.parameters.depth + eta
-        moving = (_mean_x(h)[:, 1:-1, 1:] * u[:, 1:-1, 1:-1].square()) * (self._dx_at_u * self._dy_at_u)
-        moving = moving + (_mean_y(h)[:, 1:, 1:-1] * v[:, 1:-1, 1:-1].square()) * (self._dx_at_v * self._dy_at_v)
-        raised = self.parameters.gravity * eta[:, 1:-1, 1:-1].square() * self._area
-        total: Tensor = 0.5 * (moving + raised).flatten(1).sum(1)
-        return total
-
-    def potential_enstrophy(self, flow: Tensor) -> Tensor:
-        r"""Return the potential enstrophy of each window, :math:`\int \tfrac12 h q^2`, in s-2 m."""
-        eta, u, v = self._surrounded(flow)
-        absolute = self._f + self._curl(u, v)
-        density = 0.5 * absolute.square() / self._at_corners(self.parameters.depth + eta) * self._corner_area
-        first = [0 if not periodic else 1 for periodic in self._periodic]
-        total: Tensor = density[:, first[0] :, first[1] :].flatten(1).sum(1)
-        return total
-
     def _surrounded(self, flow: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return height and velocities (window, y + 2, x + 2), zero for flow through walls."""
         whole = self._around(flow, "copy")
