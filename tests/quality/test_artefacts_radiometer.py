@@ -84,9 +84,9 @@ def end_point_error(ocean: xr.Dataset, truth: xr.Dataset) -> float:
 
 @crossing
 def test_lines_and_stripes_of_a_real_sea(shared_data) -> None:
-    """The error of the currents is 0.140 m/s, 0.303 without motion.
+    """The error of the currents is 0.141 m/s, 0.303 without motion.
 
-    Eight broken lines have no effect (without the rule the error is 0.208). Stripes do, and the fix of the warning
+    Eight broken lines have no effect (without the rule the error is 0.218). Stripes do, and the fix of the warning
     removes them.
     """
     ocean, truth = coast(shared_data)
@@ -117,9 +117,9 @@ def test_lines_and_stripes_of_a_real_sea(shared_data) -> None:
 
 @crossing
 def test_edges_of_clouds_on_a_real_sea(shared_data) -> None:
-    """A fifth of each frame is cloud, with a rim that is 1.5 K colder: 0.183 m/s; with rims of clear sea it is 0.146.
+    """A fifth of each frame is cloud, with a rim that is 1.5 K colder: 0.176 m/s; with rims of clear sea it is 0.148.
 
-    Without the rule it is 0.331, worse than no motion.
+    Without the rule it is 0.311, worse than no motion.
     """
     ocean, truth = coast(shared_data)
     clean = end_point_error(ocean, truth)
@@ -135,7 +135,7 @@ def test_edges_of_clouds_on_a_real_sea(shared_data) -> None:
     assert 0.1 < np.isnan(values[:, np.isfinite(ocean["temperature"].values).all(axis=0)]).mean() < 0.3
     with pytest.warns(InputWarning, match="^cloud_rims rejected"):
         error = end_point_error(clouded, truth)
-    assert error < 1.35 * clean
+    assert error < 1.3 * clean
 
 
 def test_pixels_that_are_seldom_seen_have_no_usual_temperature() -> None:

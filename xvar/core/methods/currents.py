@@ -60,7 +60,7 @@ class Currents:
     std: float = 0.6  #: Standard deviation of the motion at a point, in m/s.
     mean: float = 0.6  #: Standard deviation of its mean over the domain, in m/s.
     length: float = 8.0  #: Length of its Matérn correlation, in grid cells.
-    potential_ratio: float = 0.05  #: Power of the potential over that of the stream function.
+    potential_ratio: float = 0.1  #: Power of the potential over that of the stream function.
     model_error: float = 0.15  #: Change of the motion in a frame over `std`; Q is smooth as B. Zero: strong.
     source_std: float = 0.04  #: Standard deviation of the source, in the units of the image, in a frame.
     source_length: float = 20.0  #: In grid cells.
@@ -72,7 +72,7 @@ class Currents:
     threshold: float = 2.0  #: Threshold of the pseudo-Huber norm, in σ.
     coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
     levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=3e-3))
+    minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=5e-3))
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
 
