@@ -178,27 +178,29 @@ class Currents:
 
         That of comparisons with one image, the clearest (of equals the last), in place of the last image.
         """
-        std = self.error + self.slope * neighbour_difference(images, valid)
+        difference = neighbour_difference(images, valid)
         count = valid.flatten(2).sum(2)
         clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
         rows = torch.arange(len(images), device=images.device)
-        images, valid, std = (part[rows, clearest][:, None] for part in (images, valid, std))
-        per_cell = grid.cells_per_metre(dtype=images.dtype, device=images.device).mean((-2, -1), keepdim=True)
-        precision = valid / (std.square() * self.correlated)
+        images, valid, difference = (part[rows, clearest][:, None] for part in (images, valid, difference))
+        scale = grid.cells_per_metre(dtype=images.dtype, device=images.device).mean((-2, -1), keepdim=True).square()
+        cell = math.sqrt(math.prod(grid.spacing))
 
-        def slope(axis: int) -> Tensor:
+        def slope(axis: int, precision: Tensor) -> Tensor:
             size = images.shape[axis] - 1
             both = valid.narrow(axis, 1, size) & valid.narrow(axis, 0, size)
             squared = torch.where(both, images.diff(dim=axis), 0.0).square()
             return (squared * precision.narrow(axis, 1, size)).mean((1, 2, 3))
 
-        gradient = CAUTION * torch.stack([slope(-1), slope(-2)], dim=1)[:, :, None, None] * per_cell.square()
-        second, fourth = (sum(time**power for time in times) for power in (2, 4))
-        return {
-            "velocity": gradient * second,
-            "model_error": gradient * fourth / 4,
-            "source": CAUTION_SOURCE * precision.mean((1, 2, 3))[:, None, None, None] * second,
-        }
+        velocity, change, source = (images.new_zeros(()) for _ in range(3))
+        for time in times[1:]:
+            std = self.error + difference * math.hypot(self.slope, self.unresolved * time / cell)
+            precision = valid / (std.square() * self.correlated)
+            moved = CAUTION * torch.stack([slope(-1, precision), slope(-2, precision)], dim=1)[:, :, None, None]
+            velocity = velocity + time**2 * moved
+            change = change + time**4 / 4 * moved
+            source = source + CAUTION_SOURCE * time**2 * precision.mean((1, 2, 3))[:, None, None, None]
+        return {"velocity": velocity * scale, "model_error": change * scale, "source": source}
 
     @in_groups
     def analyse(
