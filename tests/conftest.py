@@ -35,6 +35,17 @@ def shared_data() -> pathlib.Path:
     return DATA
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread of torch: with more, sums lose their bits, and processes of tests hinder one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _every_problem_in_words() -> Iterator[None]:
     """Whatever a test provokes says in words what was found, what was expected and what mends it."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from typer.testing import CliRunner
 
@@ -29,7 +28,10 @@ from xvar.errors import AnalysisWarning, InputError
 from xvar.minimize import LBFGS
 from xvar.observation import Images
 
-pytestmark = pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 WANTED: dict[str, Any] = {"uncertainty": "posterior", "samples": 2, "save": ("samples",)}
 CALLS: dict[str, Any] = {
@@ -57,14 +59,6 @@ ERRORS = {
     "parameters": ("tracer", "diffusivity", "offset"),
     "points": ("a", "b"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def storm() -> xr.Dataset:

@@ -16,7 +16,6 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 import xvar
@@ -30,18 +29,11 @@ distributed = pytest.importorskip("distributed")
 
 # A cluster leaves sockets and processes to the garbage collector when it is closed; nothing of ours.
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::xvar.execution.workers.WorkerWarning"),  # of the machine that tests run on
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

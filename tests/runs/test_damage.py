@@ -11,13 +11,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import dask
 import netCDF4
 import pytest
-import torch
 import xarray as xr
 
 import xvar
@@ -34,12 +32,7 @@ KINDS = [*(f"{version}.zarr" for version in FORMATS), "a.nc"]
 FIRST = {"3.zarr": "c/0", "2.zarr": "0"}  # the only chunk of the status
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def complete(path: pathlib.Path, **options: Any) -> Any:

@@ -19,8 +19,9 @@ from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.configuration import Configuration, components_of, named_models
+from xvar.plan.configuration import Configuration
 from xvar.plan.forecast_bridge import extrapolate_windows, integrate_windows
+from xvar.plan.method import components_of, named_models
 from xvar.plan.uncertainty import window_seeds
 
 Kind = Literal["sharp", "mean"]

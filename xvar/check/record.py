@@ -18,8 +18,8 @@ from xvar.check.conformance import Report, covariance, dynamics
 from xvar.check.twin import twin_report
 from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
-from xvar.plan.configuration import choose_method, explain_method
 from xvar.plan.control import errors_by_component
+from xvar.plan.method import choose_method, explain_method
 from xvar.plan.options import Options
 from xvar.plan.planning import read_source
 from xvar.plan.windows import read_windows

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dask.config
+from dask.system import CPU_COUNT
 
 from xvar.errors import InputError, require, warn
 
@@ -84,8 +85,6 @@ def one_torch_thread() -> Iterator[None]:
 
 def warn_if_crowded(threads: int, cores: int | None = None) -> None:
     """Warn if more threads, workers times the threads of each, work at once than there are cores."""
-    from dask.system import CPU_COUNT
-
     cores = CPU_COUNT if cores is None else cores
     if threads > cores:
         warn(
@@ -99,8 +98,6 @@ def local_threads() -> int | None:
     """Return the threads that would compute on this machine now; None if unknown."""
     client = active_client()
     if client is None:
-        import dask.config
-
         stated = dask.config.get("num_workers", None)
         return None if stated is None else int(stated)
     here = {"127.0.0.1", "localhost", socket.gethostname()}
@@ -176,7 +173,6 @@ def active_client() -> Any:
     """Return the active client of dask.distributed, or None."""
     if "distributed" not in sys.modules:
         return None
-    import dask.config
     import distributed
 
     if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
@@ -192,9 +188,6 @@ def cluster_threads() -> int:
     client = active_client()
     if client is not None:
         return sum(client.nthreads().values())
-    import dask.config
-    from dask.system import CPU_COUNT
-
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
@@ -217,8 +210,6 @@ def refuse_fork() -> None:
 
 def refuse_fork_method() -> None:
     """Raise WorkerError if workers would be forked from this process, in which torch is loaded."""
-    import dask.config
-
     if "torch" in sys.modules and dask.config.get("distributed.worker.multiprocessing-method", "spawn") == "fork":
         raise WorkerError(
             f"worker processes would be forked, and torch, which is loaded, does not survive that. {_SPAWN}"

@@ -1,7 +1,4 @@
-"""Choices of a call: its method and model, defaults by kind of variable in one table, and their record in the output.
-
-The method is the named one, else that of `dynamics`, else that of the kind of variable.
-"""
+"""Choices of a call, recorded in its output, and the defaults by kind of variable in one table."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from xvar.cf.kinds import Kind
-from xvar.errors import Faults, InputError, nearest
-from xvar.plan.options import METHODS, STATES, Method, Options
+from xvar.errors import InputError
+from xvar.plan.options import STATES, Method
 
 if TYPE_CHECKING:
     from xvar.core.methods.nowcast import Nowcast
@@ -131,111 +128,3 @@ def _method_of_0_1(values: Mapping[str, Any]) -> Method:
     if values["dynamics"] is not None:
         return "advection" if values["dynamics"]["model"] == "Advection" else "model"
     return "image_motion" if values.get("kelvin") is None else "currents"
-
-
-def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method | None:
-    """Return the method of a call; None if a fault was added.
-
-    A table of points has no `kind` and needs `dynamics`.
-    """
-    count = len(faults)
-    of_dynamics = _of_dynamics(options.dynamics, faults)
-    if len(faults) > count:
-        return None
-    method: Method | None = options.method or of_dynamics
-    if method is None and kind is not None:
-        method = DEFAULTS[kind].method
-    if method is None or (method == "model" and options.dynamics is None):
-        faults.add(
-            code="dynamics-missing",
-            variable="dynamics",
-            found="observations at points without dynamics=" if method is None else 'method="model" without dynamics=',
-            expected="a model, a callable (state, seconds) -> state, or the name of one",
-            fix='dynamics=model, your own; or dynamics="advection"',
-        )
-    if method is None:
-        return None
-    if of_dynamics is not None and of_dynamics != method:
-        faults.add(
-            code="method-contradicts-dynamics",
-            variable="method",
-            found=f"method={method!r} with dynamics of {of_dynamics!r}",
-            expected="one method",
-            fix=f"leave {'method' if method in STATES else 'dynamics'}= out",
-        )
-        return None
-    if method == "image_motion" and options.constraint == "weak":
-        faults.add(
-            code="option-misplaced",
-            variable="constraint",
-            found='constraint="weak" with method="image_motion", whose model is perfect',
-            expected='constraint="weak" with method="currents", "advection" or "model"',
-            fix='method="currents" for a tracer of the sea; dynamics="advection" and model_error= for others',
-        )
-    options.refuse_misplaced(method, faults)
-    return method if len(faults) == count else None
-
-
-def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
-    """Return the method that `dynamics` selects; None if it is left out or wrong."""
-    from xvar.core.models.advection import Advection
-
-    if dynamics is None:
-        return None
-    known = named_models()
-    if isinstance(dynamics, Advection) or (isinstance(dynamics, str) and dynamics in known):
-        return "advection"
-    is_name = isinstance(dynamics, str)
-    if not is_name and (callable(dynamics) or hasattr(dynamics, "bind")):
-        return "model"
-    faults.add(
-        code="dynamics-unknown",
-        variable="dynamics",
-        found=f"dynamics={dynamics!r}" if is_name else f"dynamics of type {type(dynamics).__name__}",
-        expected=f"one of {', '.join(map(repr, known))}, or a callable (state, seconds) -> state",
-        fix=nearest(dynamics, known, f"dynamics={next(iter(known))!r}") if is_name else "see xvar.check.dynamics",
-    )
-    return None
-
-
-def explain_method(options: Options, kind: Kind) -> str:
-    """Return the method of a call, what selected it, and what it solves."""
-    method = choose_method(options, kind, Faults())
-    if method is None:
-        return "none: the options contradict each other"
-    selected = f"the default for {kind}"
-    if options.method is not None:
-        selected = "as stated by method="
-    elif options.dynamics is not None:
-        selected = "that of dynamics="
-    return f"{method}, {selected}: {METHODS[method]}"
-
-
-def named_models() -> dict[str, Advection]:
-    """Return the models that have a name."""
-    from xvar.core.models.advection import Advection
-
-    return {
-        "advection": Advection(motion="inertial", departure="end_point"),
-        "steady": Advection(motion="steady", departure="midpoint"),
-    }
-
-
-def describe_model(model: Any) -> dict[str, Any]:
-    """Return a model in plain words and numbers."""
-    from xvar.core.models.advection import Advection
-
-    if isinstance(model, Advection):
-        return {"model": "Advection", **asdict(model)}
-    kind = type(model)
-    return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}
-
-
-def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
-    """Return the variables of each component of the state, if the model states them."""
-    from xvar.core.models.advection import Advection
-
-    if isinstance(model, Advection):
-        return {"velocity": ("u", "v"), "tracer": (variable,)}
-    stated = getattr(model, "components", None)
-    return {str(key): tuple(names) for key, names in stated.items()} if isinstance(stated, Mapping) else None

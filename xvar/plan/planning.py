@@ -15,11 +15,12 @@ from xvar.cf.units import without_quantities
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule
 from xvar.plan.call import Call, Plan
-from xvar.plan.configuration import Configuration, choose_method
+from xvar.plan.configuration import Configuration
 from xvar.plan.control import read_background
 from xvar.plan.experiment.record import PointRecord, read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.images import plan_images
+from xvar.plan.method import choose_method
 from xvar.plan.options import Options
 from xvar.plan.windows import read_windows
 from xvar.quality.control import screen_record

@@ -136,10 +136,8 @@ def fan(
         The observed record. The mean is then over the points that are observed.
     point : (y, x), optional
         Coordinates as in the file, of which the nearest grid point is drawn; default: the mean over the area.
-    window : int
-        Index of the window.
-    ax : matplotlib Axes, optional
-        Axes to draw in.
+    window, ax
+        As for `xvar.plot.cost_history`.
 
     Returns
     -------

@@ -23,11 +23,11 @@ from xvar.execution.batches import WindowBatch
 from xvar.execution.schedule import Schedule
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call, Plan, Variable
-from xvar.plan.configuration import describe_model
 from xvar.plan.control import check_covariances, errors_by_component, read_parameters, read_penalties
 from xvar.plan.experiment.observations import Observed, read_observed
 from xvar.plan.experiment.outputs import label_observations, output_variables
 from xvar.plan.experiment.state import Background, State, read_background
+from xvar.plan.method import describe_model
 from xvar.plan.uncertainty import ERRORS, read_sampling, seeds_of, with_errors
 
 _SUFFIXES = (*ERRORS, "_increment", "_forcing", *(f"_forcing{suffix}" for suffix in ERRORS))

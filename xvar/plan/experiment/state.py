@@ -17,9 +17,9 @@ from xvar.cf.times import check_calendar, date_text
 from xvar.errors import Faults
 from xvar.plan.bridge import Array
 from xvar.plan.call import Call
-from xvar.plan.configuration import components_of, named_models
 from xvar.plan.control import complete
 from xvar.plan.experiment.record import PointRecord, time_of
+from xvar.plan.method import components_of, named_models
 from xvar.plan.windows import seconds_after
 
 _SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
