@@ -260,3 +260,16 @@ def test_the_deviation_of_a_comparison_grows_with_the_time_between_images() -> N
                 assert torch.allclose(operator.std[:, row], expected, rtol=1e-12)
     last = 0.055 + 0.5 * difference[:, -1:]
     assert all(torch.equal(found[0].error_std, last) for found in operators.values())
+
+
+def test_the_first_hessian_follows_the_deviation_of_the_comparisons() -> None:
+    """In a ramp of 0.1 K a cell, with one pair of images a day apart, it falls with the variance."""
+    ramp = 0.1 * torch.arange(32, dtype=torch.float64).expand(1, 2, 40, 32)
+    day = 24 * HOUR
+    curvature = [
+        Currents(unresolved=unresolved).problem(ramp, (0.0, day), GRID).curvature for unresolved in (0.0, 0.04)
+    ]
+    std = [0.055 + 0.1 * math.hypot(0.5, unresolved * day / 800.0) for unresolved in (0.0, 0.04)]
+    for key in ("velocity", "model_error", "source"):
+        ratio = curvature[1][key].flatten()[0] / curvature[0][key].flatten()[0]
+        assert float(ratio) == pytest.approx((std[0] / std[1]) ** 2, rel=1e-6)
