@@ -65,7 +65,7 @@ class Option:
             known = any(value is choice or bool(value == choice) for choice in self.choices)
         except (ValueError, TypeError):  # an array has no one truth
             known = False
-        return None if known else f"one of {', '.join(map(repr, self.choices))}"
+        return None if known else f"one of {', '.join(repr(choice) for choice in self.choices if choice is not None)}"
 
     def fix(self, value: Any) -> str:
         """Return the fix of a wrong value: the most similar one that the option takes, if there is a list."""
