@@ -36,6 +36,7 @@ def assimilate(
     constraint: Constraint = "strong",
     dynamics: Any = None,
     background: xr.Dataset | Literal["cycled"] | Cycled | None = None,
+    first_guess: xr.Dataset | Literal["previous_window"] | None = None,
     background_error: Any = None,
     observation: Any = None,
     observation_error: Any = None,

@@ -140,13 +140,15 @@ def solve(
     levels: Sequence[int] = (1,),
     coarse: LBFGS | None = None,
     cost_history: CostHistory | None = None,
+    start: State | None = None,
 ) -> Analysis:
     """Minimise J for every window; one that fails keeps its best iterate, with the reason in ``minimum.reason``.
 
     `levels` are the sides of the blocks of averaged cells, level by level; each starts from the analysis of the level
     before. Displacements larger than the structures of the image need coarse levels. The last is minimised by
-    `minimizer`, those before by `coarse`, if given. `cost_history` records the terms of J at every evaluation. Raises
-    InputError if the levels do not divide one another down to 1.
+    `minimizer`, those before by `coarse`, if given. `cost_history` records the terms of J at every evaluation. From the
+    increments `start`, by component, the last level alone is minimised, if J is lower there than at the background in
+    every window. Raises InputError if the levels do not divide one another down to 1.
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         expected = "block sides that divide one another down to 1"
@@ -155,12 +157,16 @@ def solve(
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
     found: tuple[ControlSpace, Tensor] | None = None
+    begin = None if start is None else _begin(Cost(problem), start)
+    if begin is not None:
+        levels = (1,)
     for coarser, level in zip((0, *levels), levels, strict=False):
         if cost_history is not None:
             cost_history.begin()
         function = CostOfBatch(problem.coarsen(level), cost_history)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
+        control = control if begin is None else begin
         minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
@@ -175,6 +181,13 @@ def solve(
             minimum=replace(minimum, evaluations=evaluations),
             cost=cost,
         )
+
+
+def _begin(cost: Cost, start: State) -> Tensor | None:
+    """Return the control of some increments; None if J of a window is not lower there than at the background."""
+    with torch.no_grad():
+        control = cost.space.control([start[block.name] for block in cost.space.blocks])
+        return control if bool((cost.value(control) < cost.value(cost.zero())).all()) else None
 
 
 @lru_cache(maxsize=1)

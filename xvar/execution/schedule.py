@@ -19,7 +19,8 @@ class Schedule:
 
     frames: NDArray[np.intp]  # (window, step), index in the record; -1 fills windows with fewer frames
     seconds: NDArray[np.float64]  # (window, step), after the first frame of the window; NaN without a frame
-    # Of cycled windows: seconds from the last and from the first frame of the previous window, NaN if a chain begins.
+    # Of cycled and chained windows: seconds from the last and from the first frame of the previous window, NaN if a
+    # chain begins.
     lead: NDArray[np.float64] | None = None  # (window,)
     elapsed: NDArray[np.float64] | None = None  # (window,)
 
@@ -39,13 +40,15 @@ def make_schedule(
     partial: Partial = "drop",
     *,
     cycled: bool = False,
+    chained: bool = False,
 ) -> Schedule | None:
     """Lay windows over a record with frames at `seconds` (frame,), ascending; None if it has no window.
 
     A window and the stride, the distance between the first frames of consecutive windows, are frames (int) or seconds.
     A length in seconds includes both ends of the window, and by default the last frame of a window is the first of the
     next. Cycled windows are half-open and share no frame: a length in seconds excludes the end, and the default stride
-    is the window. `partial` states if windows that the end of the record, or a gap, cuts short are kept.
+    is the window. `chained` windows are laid as others, and have the times since the window before as cycled ones do.
+    `partial` states if windows that the end of the record, or a gap, cuts short are kept.
     """
     cadence = float(np.median(np.diff(seconds)))
     span = (window - 1 + cycled) * cadence if isinstance(window, int) else window
@@ -61,7 +64,7 @@ def make_schedule(
     for index, row in enumerate(rows):
         table[index, : len(row)] = row
     since = np.where(table >= 0, seconds[table] - seconds[table[:, :1]], np.nan)
-    if not cycled:
+    if not (cycled or chained):
         return Schedule(table, since)
     first, last = seconds[table[:, 0]], seconds[table.max(axis=1)]
     lead, elapsed = (np.concatenate([[np.nan], first[1:] - before[:-1]]) for before in (last, first))

@@ -35,7 +35,7 @@ def plan_images(call: Call) -> Plan | None:
     from xvar.core.methods.octaves import number_of_octaves
 
     record, options, faults, count = call.record, call.options, call.faults, len(call.faults)
-    center = _background(call)
+    center, start = _background(call), _first_guess(call)
     errors = errors_by_component(options.background_error, "background_error", {"velocity": MOTION}, faults)
     if len(faults) == count:
         check_covariances(call, {"background_error": errors}, {"velocity": MOTION})
@@ -66,17 +66,22 @@ def plan_images(call: Call) -> Plan | None:
         bridge=call.bridge,
         outputs=with_errors(_outputs(configuration, record.units, options.save, minimisations), sampling),
         center=center,
+        start=start,
         cycled=configuration.cycled,
         save=options.save,
         zero=float(convert(0.0, "degree_Celsius", record.units)) if configuration.method == "currents" else 0.0,
     )
     transient = TRANSIENT if configuration.transient is not None else ()
+    carried = (*MOTION, *transient) if configuration.cycled else ()
+    if options.first_guess is not None:
+        carried = _solution(configuration)
+        call.notes.append("the minimisations of a window begin at the solution of the window before")
     return Plan(
         configuration,
         solver,
         call.schedule,
         forced=tuple(k + 0.5 for k in range(call.schedule.frames.shape[1] - 1)) if configuration.model_error else (),
-        carried=(*MOTION, *transient) if configuration.cycled else (),
+        carried=carried,
         minimisations=minimisations,
         sizes={"age": getattr(method, "ages", 0), "octave": number_of_octaves(record.grid.shape)},
         sources=(call.name,),
@@ -163,6 +168,42 @@ def _background(call: Call) -> Array | None:
     return center
 
 
+def _solution(configuration: Configuration) -> tuple[str, ...]:
+    """Return the variables of an analysis that hold the solution of image motion."""
+    return MOTION if configuration.transient is None else (*STEADY, *TRANSIENT, "growth")
+
+
+def _first_guess(call: Call) -> dict[str, Array] | None:
+    """Return the solution (y, x) at which the minimisation of the first window begins; None is the background."""
+    record, given, faults = call.record, call.options.first_guess, call.faults
+    if given is not None and call.cycled:
+        faults.add(
+            code="option-conflict",
+            variable="first_guess",
+            found='first_guess= with background="cycled", which begins at the motion of the window before',
+            expected="one of both",
+            fix="leave first_guess= out",
+        )
+    if given is None or isinstance(given, str):
+        return None
+    fields = {}
+    for name in _solution(_with_defaults(call)):
+        if name not in given:
+            faults.add(
+                code="variable-missing",
+                variable=name,
+                found="a first guess without it",
+                expected="an analysis of the same method and kind of variable",
+                fix='first_guess=ds.var4d.assimilate(), or first_guess="previous_window"',
+            )
+            continue
+        last = given[name].isel({dim: -1 for dim in ("window", "step") if dim in given[name].dims}, drop=True)
+        field = on_grid(last, record.array, record.axes, faults, f"first guess {name}")
+        if field is not None:
+            fields[name] = np.nan_to_num(np.asarray(field.values, dtype="float64"))
+    return fields
+
+
 def _observation_error(given: Any, faults: Faults) -> float | None:
     """Return the standard deviation of the errors of observation; None is the default."""
     if given is None:
@@ -225,6 +266,7 @@ class ImageSolver:
     bridge: Bridge
     outputs: Mapping[str, Variable]
     center: Array | None = None  # (2, y, x), of the prior of the motion; None is rest
+    start: Mapping[str, Array] | None = None  # (y, x), solution at which the minimisation of the first window begins
     cycled: bool = False  # the result has the backgrounds of the windows
     save: tuple[str, ...] = ()
     zero: float = 0.0
@@ -232,9 +274,11 @@ class ImageSolver:
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Return the analysis of a batch, see `ImageMotion.analyse`, in the order of the input."""
         bridge, frames = self.bridge, batch.frames
-        guess, elapsed = self._guess(batch)
+        guess, own_options = self._guess(batch)
+        start = self._start(batch)
+        own_options |= {} if start is None else {"start": start}
         seeds, grid = seeds_of(batch, self.method.sampling, bridge), bridge.core_grid()
-        results = self.method.analyse(self._images(batch), batch.seconds, grid, guess, **elapsed, seeds=seeds)
+        results = self.method.analyse(self._images(batch), batch.seconds, grid, guess, **own_options, seeds=seeds)
         own = {"analysis": self.name, "observed": f"{self.name}_observed"}
         arrays = {own.get(key, key): bridge.array(values) for key, values in results.items()}
         if self.zero:
@@ -258,11 +302,25 @@ class ImageSolver:
         shifted = np.subtract(frames, self.zero, dtype="float64") if self.zero else frames
         return self.bridge.tensor(self.bridge.without_land(shifted))
 
-    def _guess(self, batch: WindowBatch) -> tuple[Tensor | None, dict[str, float]]:
+    def _start(self, batch: WindowBatch) -> dict[str, Tensor] | None:
+        """Return the state at which the minimisations begin, see `ImageMotion.analyse`; None is the background."""
+        fields = self.start if batch.cycle_state is None else batch.cycle_state.fields
+        if self.cycled or fields is None:
+            return None
+
+        def stacked(*names: str) -> Tensor:  # nothing moves on land
+            return self.bridge.tensor(np.stack([np.nan_to_num(fields[name]) for name in names])[None])
+
+        if "growth" not in fields:
+            return {"velocity": stacked(*MOTION)}
+        frame = batch.seconds[-1] / (len(batch.seconds) - 1)
+        return {"velocity": stacked(*STEADY), "transient": stacked(*TRANSIENT), "source": stacked("growth") / frame}
+
+    def _guess(self, batch: WindowBatch) -> tuple[Tensor | None, dict[str, Any]]:
         """Return the centre of the prior of the motion, and the seconds since it was found."""
         from xvar.core.methods.currents import Currents
 
-        state = batch.cycle_state
+        state = batch.cycle_state if self.cycled else None
         if state is None:
             if self.center is None:
                 return None, {}

@@ -33,6 +33,7 @@ METHODS: dict[Method, str] = {
 }
 SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history", "samples")
 CYCLED = "cycled"
+PREVIOUS_WINDOW = "previous_window"
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # the common ones; torch knows others
 
 
@@ -74,6 +75,8 @@ class Option:
             return nearest(value, named, f"{self.name}={named[-1]!r}")
         if self.name == "background":
             return nearest(value, [CYCLED], f"background={self.example}")
+        if self.name == "first_guess":
+            return nearest(value, [PREVIOUS_WINDOW], f"first_guess={self.example}")
         if self.name == "save":
             words = [value] if isinstance(value, str) else list(value)
             unknown = [word for word in words if word not in SAVED]
@@ -99,6 +102,11 @@ def _no_observation(value: Any) -> bool:
 def _check_background(value: Any) -> str | None:
     wrong = isinstance(value, str) and value != CYCLED
     return f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before" if wrong else None
+
+
+def _check_first_guess(value: Any) -> str | None:
+    wrong = isinstance(value, str) and value != PREVIOUS_WINDOW
+    return f"{PREVIOUS_WINDOW!r}, or an analysis" if wrong else None
 
 
 def _check_batch(value: Any) -> str | None:
@@ -191,6 +199,19 @@ OPTIONS: dict[str, Option] = {
             check=_check_background,
             flag='"cycled": each window begins from the forecast of the window before.',
             example='"cycled"',
+        ),
+        Option(
+            "first_guess",
+            '"previous_window" or Dataset, optional',
+            "Where the minimisation begins; J stays the same. Default: the background, on coarse grids. With "
+            '``"previous_window"`` each window begins on its own grid at the solution of the window before, in a chain '
+            "to the next gap: fewer evaluations if windows overlap, but the bits of a window then depend on those "
+            "before it. An analysis or a nowcast, on the same grid: its last window begins the chain.",
+            methods=("image_motion",),
+            empty=_no_entries,
+            check=_check_first_guess,
+            flag="previous_window: each minimisation begins at the solution of the window before.",
+            example='"previous_window"',
         ),
         Option(
             "background_error",

@@ -61,7 +61,8 @@ def read_windows(
         )
     if len(faults) > count:
         return None
-    schedule = make_schedule(seconds, length, step, options.partial, cycled=cycled)
+    chained = options.first_guess is not None
+    schedule = make_schedule(seconds, length, step, options.partial, cycled=cycled, chained=chained)
     if schedule is None:
         faults.add(
             code="no-window-between-gaps",

@@ -270,12 +270,15 @@ class ImageMotion:
         grid: Grid,
         guess: Tensor | None = None,
         seeds: Tensor | None = None,
+        start: State | None = None,
     ) -> dict[str, Tensor]:
         """Analyse a batch of windows.
 
         Frames (window, frame, y, x) in the units of the variable, NaN if not observed, at times after the first frame;
         `guess` (window, 2, y, x) is the expected motion at the end of the window, see `forecast` (default: the
-        displacement of best correlation), `seeds` (window,) of the `sampling`.
+        displacement of best correlation), `seeds` (window,) of the `sampling`. Of a single window the minimisations may
+        begin at a state `start` (1, component, y, x): ``velocity`` in m/s, ``transient`` likewise, and ``source``, the
+        growth of the transformed variable in a second over its deviation.
 
         Returns
         -------
@@ -295,11 +298,12 @@ class ImageMotion:
             uniform = best.cells * best.cells.new_tensor([grid.spacing[1], grid.spacing[0]]) / frame
             guess, ambiguous = uniform[:, :, None, None].expand(-1, -1, *grid.shape), best.has_rival
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
-        first, steady = self._steady(images, guess, cost_history)
+        first, steady = self._steady(images, guess, cost_history, start)
         loops, state = [first], {"velocity": steady}
         if self.transient is not None and len(kept) > 1:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
-            loops.append(solve(about, self.minimizer or TRANSIENT, levels=levels, cost_history=cost_history))
+            minimizer = self.minimizer or TRANSIENT
+            loops.append(solve(about, minimizer, levels=levels, cost_history=cost_history, start=start))
             state = loops[-1].trajectory[0]
         motion = self._motion(state, times[-1], frame)
         outputs = self._fields(state, seconds, times[-1], frame)
@@ -374,12 +378,15 @@ class ImageMotion:
             for sign in (1, -1):
                 yield {**state, **{key: state[key] + sign * part for key, part in change.items()}}
 
-    def _steady(self, images: ScaledImages, guess: Tensor, cost_history: CostHistory | None) -> tuple[Analysis, Tensor]:
+    def _steady(
+        self, images: ScaledImages, guess: Tensor, cost_history: CostHistory | None, start: State | None
+    ) -> tuple[Analysis, Tensor]:
         """Run the first loop; return its analysis, and the steady motion on the full grid."""
         *_, finest = levels = fitting(self.levels, images.grid)
         minimizer, coarse = self._minimizers()
         relative, problem = [level // finest for level in levels], self.steady_problem(images, guess).coarsen(finest)
-        result = solve(problem, minimizer, levels=relative, coarse=coarse, cost_history=cost_history)
+        begin = None if start is None else {"velocity": coarser(start["velocity"] - guess, finest)}
+        result = solve(problem, minimizer, levels=relative, coarse=coarse, cost_history=cost_history, start=begin)
         # Only the increment is coarse: the guess keeps its finer scales.
         return result, guess + prolong(result.increment["velocity"], finest, images.grid.shape)
 
