@@ -34,6 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "runs": ("*",),
     "check": ("*",),
     "plot": ("*",),
+    "service": ("*",),
     "accessor": ("*",),
     "cli": ("*",),
 }

@@ -27,6 +27,7 @@ _LAZY = {
     "dynamics": "xvar.dynamics",
     "io": "xvar.io",
     "minimize": "xvar.minimize",
+    "nowcast": "xvar.service.nowcast:nowcast",
     "observation": "xvar.observation",
     "open_odim": "xvar.io.odim:open_odim",
     "open_untrusted": "xvar.io.reading:open_untrusted",

@@ -48,9 +48,10 @@ def folder(tmp_path_factory) -> pathlib.Path:
     where = tmp_path_factory.mktemp("shell")
     xvar.datasets.sample().to_netcdf(where / "radar.nc")
     done = run("assimilate", "radar.nc", "-o", "analysis.nc", cwd=where)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # quiet: no terminal
+    assert (done.returncode, done.stderr) == (0, "")  # no bar: no terminal
+    assert re.fullmatch(r"analysis.nc: 2 of 2 windows done, 0 failed, 0 not run, in [\d.]+ s\n", done.stdout)
     done = run("forecast", "analysis.nc", "-o", "forecast.nc", "--lead", "15min", cwd=where)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "forecast.nc: 3 lead times of 2 windows\n", "")
     return where
 
 
@@ -308,3 +309,30 @@ def test_the_demo_without_matplotlib_says_what_brings_the_picture(tmp_path) -> N
     assert done.returncode == 0, done.stderr
     assert "xvar[plot]" in done.stdout
     assert not (tmp_path / "xvar-demo.png").exists()
+
+
+def test_a_nowcast_is_what_python_gives_and_its_line_is_on_standard_output(folder) -> None:
+    radar = xvar.datasets.sample()
+    for index in range(7):
+        radar.isel(time=[index]).to_netcdf(folder / f"frame_{index}.nc")
+    options = ("--lead", "10min", "--members", 3, "--above", 1, "--window", 3)
+    done = run("nowcast", "frame_?.nc", "-o", "nowcast.nc", *options, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"nowcast.nc: 2 lead times from 2018-01-03T23:15:00; the forecast before: RMSE [\d.]+ at 10 min, persistence "
+        r"[\d.]+\n",
+        done.stdout,
+    )
+    with xr.open_dataset(folder / "nowcast.nc") as written, xr.open_dataset(folder / "radar.nc") as whole:
+        xr.testing.assert_equal(written, xvar.nowcast(whole, "10min", members=3, above=(1,), window=3))
+
+
+def test_netcdf_for_a_pipe_leaves_standard_output_to_it(folder) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "xvar", "forecast", "analysis.nc", "-o", "-", "--lead", "5min"],
+        capture_output=True,
+        check=True,
+        cwd=folder,
+    )
+    assert done.stdout[:4] == b"\x89HDF"
+    assert done.stderr == b"-: 1 lead times of 2 windows\n"

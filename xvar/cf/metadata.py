@@ -41,6 +41,8 @@ _COORDINATES: dict[str, _Entry] = {
     "interval": _Entry("interval of the window on which the model error forcing acts"),
     "time": _Entry("valid time", "", "time"),
     "forecast_reference_time": _Entry("end of the window", "", "forecast_reference_time"),
+    "frame_time": _Entry("time of the frames of the window", "", "time"),
+    "recent_reference_time": _Entry("end of the window of the earlier forecast", "", "time"),
     "lead_time": _Entry("time since the end of the window", "", "forecast_period"),
     "member": _Entry("member of the ensemble", "1", "realization"),
     "forcing_time": _Entry("time at which the model error forcing acts", "", "time"),
@@ -106,6 +108,7 @@ _DIAGNOSTICS: dict[str, _Entry] = {
     "rejected_observations": _Entry("values of the window that the rule took as missing"),
     "degrees_of_freedom_for_signal": _Entry("degrees of freedom for signal: trace of HK, estimated"),
     "degrees_of_freedom_for_signal_std": _Entry("standard error of the degrees of freedom for signal"),
+    "observed_share": _Entry("share of the points that the frame observed"),
     "deformation_number": _Entry("largest time step times velocity gradient: trajectories cross above one"),
 }
 _SCORES: dict[str, _Entry] = {

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from xvar.cli.operation import nowcast
 from xvar.cli.parameters import (
     ATTRIBUTE,
     FLAGS,
@@ -28,7 +29,7 @@ from xvar.cli.parameters import (
     stated,
 )
 from xvar.cli.pictures import animate, plot, view
-from xvar.cli.terminal import complain, in_shell, note, opened, opened_record, outgoing, say
+from xvar.cli.terminal import complain, finish, in_shell, opened, opened_record, outgoing, say
 from xvar.errors import AnalysisWarning, InputError, InputWarning
 
 # Exit codes.
@@ -156,10 +157,10 @@ def assimilate(
     for text in report.damaged:
         complain(f"{text}; it was written again")
     if report.before == report.windows:
-        note(f"{output}: all {report.windows} windows were done already")
+        finish(output, f"all {report.windows} windows were done already")
     else:
         before = f", {report.before} of them before" if report.before else ""
-        note(f"{report}{before}, in {time.perf_counter() - began:.1f} s")
+        finish(output, f"{report.counts}{before}, in {time.perf_counter() - began:.1f} s")
     if report.failed:
         raise typer.Exit(FAILED)
 
@@ -235,7 +236,7 @@ def forecast(
         options = stated(kind=kind, members=members, seed=seed, without=tuple(without or ()))
         result = call(analysed, lead, every, **options)
         write(result, target, overwrite=overwrite)
-    note(f"{output}: {result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
+    finish(output, f"{result.sizes['lead_time']} lead times of {result.sizes['window']} windows")
 
 
 @application.command(epilog="Example: xvar geographic currents.nc -o currents-east-north.nc")
@@ -246,7 +247,7 @@ def geographic(analysis: Analysis, output: Output, trusted: Trusted = False, ove
 
     with outgoing(output, overwrite=overwrite) as target, opened([analysis], trusted=trusted) as analysed:
         write(to_geographic(analysed), target, overwrite=overwrite)
-    note(f"{output}: eastward and northward added")
+    finish(output, "eastward and northward added")
 
 
 @application.command(epilog="Example: xvar verify forecast.nc radar.nc --threshold 0.5 --threshold 5")
@@ -277,6 +278,12 @@ def verify(
     if output is not None:
         write(scores, output, overwrite=overwrite)
     (print_json if as_json else print_scores)(scores)
+    if output is not None:
+        finish(
+            output,
+            f"scores of {scores.sizes['lead_time' if 'lead_time' in scores.sizes else 'step']} times",
+            aside=as_json,
+        )
 
 
 @application.command(epilog="Example: xvar diagnose analysis.nc, of xvar assimilate --save innovation --save residual")
@@ -304,8 +311,11 @@ def diagnose(
         print_json(found)
     else:
         say(found.attrs["comment"])
+    if output is not None:
+        finish(output, "diagnostics", aside=as_json)
 
 
+application.command(epilog="Example: xvar nowcast 'radar/*.nc' -o nowcast.nc --lead 60min --members 20")(nowcast)
 application.command(
     epilog="Examples: xvar plot analysis.nc -o motion.png --style colours; "
     "xvar plot forecast.nc radar.nc -o forecast.png --kind forecast"

@@ -11,7 +11,7 @@ import typer
 import xarray as xr
 
 from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, configurable, stated
-from xvar.cli.terminal import note, opened, say
+from xvar.cli.terminal import finish, opened, say
 from xvar.errors import Fault, InputError, require
 from xvar.io.writing import check_target, durable
 
@@ -87,7 +87,7 @@ def plot(
         figure = getattr(made, "fig", None) or getattr(made, "figure", None) or made
         with durable(output) as file:
             figure.savefig(file, format=output.suffix[1:], dpi=DOTS)
-    note(output)
+    finish(output)
 
 
 @configurable
@@ -119,7 +119,7 @@ def animate(
         options = stated(part=part, above=above)
         film = animation(data, observed, window=window, lead=lead, member=member, **options)
         write_animation(film, output, frames_per_second=frames_per_second)
-    note(output)
+    finish(output)
 
 
 def view(

@@ -41,10 +41,13 @@ def complain(text: object) -> None:
     typer.echo(f"xvar: {printable(text, keep=chr(10))}", err=True)
 
 
-def note(text: object) -> None:
-    """Print a line on standard error if it is a terminal."""
-    if sys.stderr.isatty():
-        typer.echo(printable(text, keep="\n"), err=True)
+def finish(path: Path | str, text: object = "", *, aside: bool = False) -> None:
+    """Print the line that ends a command: the file that was written, and the text.
+
+    It goes to standard output; `aside`, or if that has NetCDF for a pipe, to standard error.
+    """
+    line = f"{path}: {text}" if str(text) else str(path)
+    typer.echo(printable(line, keep="\n"), err=aside or str(path) == PIPE)
 
 
 def in_shell(message: str, command: Any) -> str:

@@ -117,7 +117,8 @@ def motion(
     elif style == "streamlines":
         for axes, pair in zip(panels, pairs, strict=True):
             draw_streamlines(axes, panels.canvas, *pair)
-    panels.titles(str(u.attrs.get("long_name", "motion")).split(",")[0], panels.moments(data, "time"))
+    moments = panels.moments(data, "forecast_reference_time" if "lead_time" in data.dims else "time")  # of a nowcast
+    panels.titles(str(u.attrs.get("long_name", "motion")).split(",")[0], moments)
     return panels.result
 
 

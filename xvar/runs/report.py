@@ -77,9 +77,13 @@ class Report:
         """Windows that were not run."""
         return [int(index) for index in np.flatnonzero(self.status == Status.NOT_RUN)]
 
+    @property
+    def counts(self) -> str:
+        """Numbers of windows, as text."""
+        return f"{self.done} of {self.windows} windows done, {len(self.failed)} failed, {self.left} not run"
+
     def __str__(self) -> str:
-        parts = [f"{self.done} of {self.windows} windows done", f"{len(self.failed)} failed", f"{self.left} not run"]
-        return f"{self.path}: {', '.join(parts)}"
+        return f"{self.path}: {self.counts}"
 
     __repr__ = __str__
 

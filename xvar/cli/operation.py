@@ -1,0 +1,77 @@
+"""Nowcasts from a shell: the commands ``nowcast`` and ``follow``."""
+
+from __future__ import annotations
+
+import glob
+from typing import Annotated, Any
+
+import typer
+
+from xvar.cli.parameters import FLAGS, Group, Inputs, Output, Overwrite, Trusted, configurable, options_of_table, stated
+from xvar.cli.terminal import finish, opened_record, outgoing
+
+Lead = Annotated[str, typer.Option(help="How far ahead, such as 60min.")]
+Every = Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")]
+ForecastKind = Annotated[str, typer.Option("--kind", help="sharp, or mean: the forecast of least error.")]
+Members = Annotated[int | None, typer.Option(help="Add the probabilities of an ensemble of so many members.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the ensemble; default: 0.")]
+Above = Annotated[
+    list[float] | None,
+    typer.Option(help="Threshold of probabilities and scores, in mm h-1 for rain; may be given several times."),
+]
+Cadence = Annotated[str | None, typer.Option(help="Time between frames; default: the most common step.")]
+#: Options of the table that a single window has a use for.
+OF_A_WINDOW = tuple(name for name in FLAGS if name not in ("stride", "partial", "sort", "batch", "errors"))
+#: Files of a pattern, the last by name, that a nowcast reads: three hours of 5-minute radar images.
+LAST_FILES = 36
+
+
+@configurable
+@options_of_table(*OF_A_WINDOW)
+def nowcast(
+    inputs: Inputs,
+    output: Output,
+    lead: Lead = "60min",
+    every: Every = None,
+    kind: ForecastKind = "sharp",
+    members: Members = None,
+    seed: Seed = None,
+    above: Above = None,
+    cadence: Cadence = None,
+    hindcast: Annotated[
+        bool, typer.Option(help="Compare a forecast from an earlier window with the frames that came.")
+    ] = True,
+    group: Group = None,
+    trusted: Trusted = False,
+    overwrite: Overwrite = False,
+    **options: Any,
+) -> None:
+    """Analyse the last window of a record and forecast from it, with probabilities and recent skill, into one file.
+
+    Of a pattern the last 36 files are read, by name.
+    """
+    from xvar.io.writing import write
+    from xvar.service.nowcast import nowcast as call
+
+    # Path.glob takes no pattern that begins at the root.
+    newest = [word for name in inputs for word in sorted(glob.glob(name))[-LAST_FILES:] or [name]]  # noqa: PTH207
+    options |= stated(every=every, members=members, seed=seed, above=tuple(above or ()), cadence=cadence)
+    with (
+        outgoing(output, overwrite=overwrite) as target,
+        opened_record(newest, group, trusted=trusted) as (record, variable),
+    ):
+        result = call(record, lead, variable, kind=kind, hindcast=hindcast, **options)
+        write(result, target, overwrite=overwrite)
+    moment = str(result["forecast_reference_time"].values[0]).partition(".")[0]
+    finish(output, f"{result.sizes['lead_time']} lead times from {moment}{_skill(result)}")
+
+
+def _skill(result: Any) -> str:
+    """Return the error of the earlier forecast beside that of persistence, at the last lead time that is known."""
+    if "recent_rmse" not in result or not result["recent_rmse"].notnull().any():
+        return ""
+    known = result["recent_rmse"].dropna("lead_time").isel(lead_time=-1)
+    error, last = float(known), float(result["recent_rmse_persistence"].sel(lead_time=known["lead_time"]))
+    minutes = known["lead_time"].values / 60e9
+    text = f"; the forecast before: RMSE {error:.3g} at {float(minutes):g} min"
+    return text if last != last else f"{text}, persistence {last:.3g}"
