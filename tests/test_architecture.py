@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "analysis": ("*",),
     "runs": ("*",),
     "check": ("*",),
+    "learning": ("*",),
     "plot": ("*",),
     "service": ("*",),
     "accessor": ("*",),

@@ -26,6 +26,8 @@ _LAZY = {
     "datasets": "xvar.datasets",
     "dynamics": "xvar.dynamics",
     "io": "xvar.io",
+    "learn": "xvar.learning:learn",
+    "learning": "xvar.learning",
     "minimize": "xvar.minimize",
     "nowcast": "xvar.service.nowcast:nowcast",
     "observation": "xvar.observation",

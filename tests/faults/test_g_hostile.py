@@ -36,7 +36,7 @@ def calls() -> set[str]:
 @fault(
     87,
     "pickles in weights",
-    "no such door: xvar loads no weights; a model comes as an object of the caller's own process",
+    "no such door: a model comes as an object of the caller's own process; a checkpoint of `xvar.learn` is arrays and JSON",
 )
 def test_no_weights_are_loaded() -> str:
     assert not {"torch.load", "pickle", "pickle.load", "pickle.loads", "joblib", "dill", "shelve", "marshal"} & calls()

@@ -172,7 +172,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max()) if a.numel() else 0.0
+    return float((a - b).detach().abs().max()) if a.numel() else 0.0
 
 
 def _across_windows(model: Dynamics, fresh: Callable[[], State], seconds: float) -> float:
@@ -184,7 +184,7 @@ def _across_windows(model: Dynamics, fresh: Callable[[], State], seconds: float)
         base = {key: torch.cat([values, 1.1 * values + 0.1]) for key, values in base.items()}
     other = {key: torch.cat([values[:1], 0.5 * values[1:] - 0.3]) for key, values in base.items()}
     one, two = model({key: v.clone() for key, v in base.items()}, seconds), model(other, seconds)
-    size = max(float(values[:1].abs().max()) for values in one.values())
+    size = max(float(values[:1].detach().abs().max()) for values in one.values())
     return max(_distance(one[key][:1], two[key][:1]) for key in one) / max(size, 1e-300)
 
 

@@ -30,12 +30,11 @@ def detached(model: Dynamics, state: State, seconds: float, controlled: Iterable
     leaves = {key: values.detach().requires_grad_() for key, values in state.items()}
     with torch.enable_grad():
         after, _ = step_once(model, leaves, seconds)
+        sums = {key: values.sum() for key, values in after.items() if values.requires_grad}
     paths: dict[str, set[str]] = {key: set() for key in after}
-    for key, values in after.items():
-        if values.requires_grad:
-            inputs = list(leaves.values())
-            found = torch.autograd.grad(values.sum(), inputs, allow_unused=True, retain_graph=True)
-            paths[key] = {name for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
+    for key, values in sums.items():
+        found = torch.autograd.grad(values, list(leaves.values()), allow_unused=True, retain_graph=True)
+        paths[key] = {name for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
     generator, pairs, waiting = torch.Generator().manual_seed(0), [], list(dict.fromkeys(controlled))
     with torch.no_grad():
         again, _ = step_once(model, state, seconds)

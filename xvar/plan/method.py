@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -60,12 +61,10 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
 
 def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
     """Return the method that `dynamics` selects; None if it is left out or wrong."""
-    from xvar.core.models.advection import Advection
-
     if dynamics is None:
         return None
     known = named_models()
-    if isinstance(dynamics, Advection) or (isinstance(dynamics, str) and dynamics in known):
+    if is_advection(dynamics) or (isinstance(dynamics, str) and dynamics in known):
         return "advection"
     is_name = isinstance(dynamics, str)
     if not is_name and (callable(dynamics) or hasattr(dynamics, "bind")):
@@ -103,6 +102,13 @@ def named_models() -> dict[str, Advection]:
     }
 
 
+def is_advection(model: Any) -> bool:
+    """Return whether a model is xvar's advection, by itself or with a learned correction."""
+    from xvar.core.models.advection import Advection
+
+    return isinstance(getattr(model, "base", model), Advection)
+
+
 def describe_model(model: Any) -> dict[str, Any]:
     """Return a model in plain words and numbers."""
     from xvar.core.models.advection import Advection
@@ -110,14 +116,24 @@ def describe_model(model: Any) -> dict[str, Any]:
     if isinstance(model, Advection):
         return {"model": "Advection", **asdict(model)}
     kind = type(model)
-    return {"model": getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")}
+    name = getattr(model, "__qualname__", f"{kind.__module__}.{kind.__qualname__}")
+    return {"model": name, "weights": weights_digest(model)} if hasattr(model, "state_dict") else {"model": name}
+
+
+def weights_digest(model: Any) -> str:
+    """Return a digest of the weights of a torch.nn.Module, by name, type and value."""
+    import torch
+
+    found = hashlib.blake2b(digest_size=16)
+    for name, weight in model.state_dict().items():
+        found.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        found.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def components_of(model: Any, variable: str) -> dict[str, tuple[str, ...]] | None:
     """Return the variables of each component of the state, if the model states them."""
-    from xvar.core.models.advection import Advection
-
-    if isinstance(model, Advection):
+    if is_advection(model):
         return {"velocity": ("u", "v"), "tracer": (variable,)}
     stated = getattr(model, "components", None)
     return {str(key): tuple(names) for key, names in stated.items()} if isinstance(stated, Mapping) else None

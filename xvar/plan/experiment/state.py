@@ -19,7 +19,7 @@ from xvar.plan.bridge import Array
 from xvar.plan.call import Call
 from xvar.plan.control import complete
 from xvar.plan.experiment.record import PointRecord, time_of
-from xvar.plan.method import components_of, named_models
+from xvar.plan.method import components_of, is_advection, named_models
 from xvar.plan.windows import seconds_after
 
 _SLACK = 1e-3  # seconds: times of a record are told apart to milliseconds
@@ -38,14 +38,12 @@ class State:
     @classmethod
     def read(cls, record: Record, dynamics: Any, background: xr.Dataset | None) -> State:
         """Return the model of a call and its variables: those it states, else those of the background."""
-        from xvar.core.models.advection import Advection
-
         name = str(record.name)
         model = named_models()[dynamics or "advection"] if dynamics is None or isinstance(dynamics, str) else dynamics
         given = {} if background is None else background.data_vars
         components = components_of(model, name) or {str(key): (str(key),) for key in given}
         own = {str(key): str(part.attrs["units"]) for key, part in given.items() if "units" in part.attrs}
-        advection = isinstance(model, Advection)
+        advection = is_advection(model)
         known = {name: record.units, **({"u": "m s-1", "v": "m s-1"} if advection else {})}
         return cls(model, dict(components), {**own, **known}, tuple(known), advection)
 
