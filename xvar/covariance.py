@@ -11,6 +11,8 @@ from xvar.core.covariance import Covariance, Diagonal, Diffusion, Helmholtz, Mat
 from xvar.core.covariance.balance import Geostrophic, Streamfunction
 from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
+from xvar.core.covariance.matrix import Dense, Uniform
+from xvar.core.covariance.product import Product
 from xvar.errors import Faults, nearest
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Covariance",
+    "Dense",
     "Diagonal",
     "Diffusion",
     "Ensemble",
@@ -25,9 +28,11 @@ __all__ = [
     "Helmholtz",
     "Homogeneous",
     "Matern",
+    "Product",
     "Specification",
     "Streamfunction",
     "Tikhonov",
+    "Uniform",
     "ensemble",
 ]
 

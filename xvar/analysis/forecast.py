@@ -13,9 +13,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.analysis.outputs import configuration_of
-from xvar.cf.axes import Axes, is_lazy
+from xvar.cf.axes import Axes, is_lazy, plane_of
 from xvar.cf.conventions import to_cf
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.lattice import lattice_grid
 from xvar.cf.metadata import attributes
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
@@ -69,7 +70,7 @@ class Analysed:
 
     configuration: Configuration
     grid: HorizontalGrid
-    plane: tuple[Hashable, Hashable]
+    plane: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)
@@ -222,10 +223,13 @@ def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
     name = configuration.variable if configuration.has_state else f"{configuration.variable}_observed"
     configuration_of(data, name)
     observed = data[name].isel(step=-1, missing_dims="ignore")
-    plane = (observed.dims[-2], observed.dims[-1])
-    axes = Axes(time="window", y=plane[0], x=plane[1])
-    grid = horizontal_grid(observed, axes, faults, configuration.dx, configuration.dy, mapping=data)
-    return None if grid is None else Analysed(configuration, grid, plane)
+    space = [dim for dim in observed.dims if dim != "window"]
+    axes = Axes(time="window", y=space[-2] if len(space) > 1 else None, x=space[-1], others=tuple(space[:-2]))
+    if configuration.method == "model" and (len(space) != 2 or plane_of(observed) is None):
+        grid = lattice_grid(observed.isel(window=0, drop=True), axes, faults, data)
+    else:
+        grid = horizontal_grid(observed, axes, faults, configuration.dx, configuration.dy, mapping=data)
+    return None if grid is None else Analysed(configuration, grid, axes.space)
 
 
 def _read_options(kind: Any, members: Any, seed: Any, without: str | Sequence[str], faults: Faults) -> _Options:

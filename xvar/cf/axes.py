@@ -46,11 +46,27 @@ _LINKS = ("grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_
 
 @dataclass(frozen=True)
 class Axes:
-    """Names of the three dimensions of a sequence of images."""
+    """Names of the dimensions of a sequence of images, or of states on any other grid."""
 
     time: Hashable
-    y: Hashable
-    x: Hashable
+    y: Hashable | None  # the last axis but one; None if there is one axis
+    x: Hashable  # the last axis
+    others: tuple[Hashable, ...] = ()  # axes before these, such as levels
+
+    @property
+    def space(self) -> tuple[Hashable, ...]:
+        """Dimensions of the grid, in the order of the arrays."""
+        return (*self.others, *(() if self.y is None else (self.y,)), self.x)
+
+    @property
+    def places(self) -> dict[str, Hashable]:
+        """Dimensions of the grid by their names in tables of outputs: ``y``, ``x``, and ``axis_0``, ... before them."""
+        return dict(zip(places(len(self.space)), self.space, strict=True))
+
+
+def places(axes: int) -> tuple[str, ...]:
+    """Return the names of the axes of a grid in tables of outputs."""
+    return (*(f"axis_{number}" for number in range(axes - 2)), *("y", "x")[-axes:])
 
 
 def attribute(variable: xr.Variable | xr.DataArray, name: str) -> object:
@@ -95,7 +111,7 @@ def _by_criteria(attrs: Mapping[str, Any], *keys: str) -> str | None:
     return next((axis for axis, key, values in known if str(attrs.get(key)) in values), None)
 
 
-def _classify(array: xr.DataArray) -> dict[str, list[Hashable]]:
+def dimensions_by_axis(array: xr.DataArray) -> dict[str, list[Hashable]]:
     """Return the dimensions that may be each of T, Y, X: stated by attributes, else by name."""
     stated: dict[Hashable, str | None] = {}
     for dim in array.dims:
@@ -120,7 +136,7 @@ def find_axes(array: xr.DataArray, faults: Faults) -> Axes | None:
     Attributes of the coordinates come first (``axis``, ``standard_name``, ``units``, the misspelt ones too), then
     customary names, also of dimensions without a coordinate.
     """
-    dims_of = _classify(array)
+    dims_of = dimensions_by_axis(array)
     dims = ", ".join(f"{dim}: {size}" for dim, size in array.sizes.items())
     for axis, word in _WORDS.items():
         choices = dims_of[axis]
@@ -141,7 +157,7 @@ def _quoted(names: Iterable[Hashable]) -> str:
 
 def plane_of(array: xr.DataArray) -> tuple[Hashable, Hashable] | None:
     """Return the dimensions of y and x of a field that may have no time; None if missing or ambiguous."""
-    found = _classify(array)
+    found = dimensions_by_axis(array)
     return (found["Y"][0], found["X"][0]) if len(found["Y"]) == len(found["X"]) == 1 else None
 
 
@@ -198,7 +214,7 @@ def _only_variable(dataset: xr.Dataset, usable: list[Hashable], faults: Faults) 
                 rejected.append(f"{str(key)!r} is {array.dtype}")
         elif str(key) in linked or _is_mask(key, array):
             continue
-        elif not all(_classify(array).values()):
+        elif not all(dimensions_by_axis(array).values()):
             rejected.append(f"{str(key)!r} has dimensions {tuple(str(dim) for dim in array.dims)}")
         else:
             candidates.append(key)

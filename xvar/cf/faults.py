@@ -17,6 +17,10 @@ _TABLE = {
     "variable-ambiguous": ("the name of one of them", "{fix}"),
     "unknown-variable": ("the name of a data variable", "{fix}"),
     "repeated-dimension": ("a variable with time, y and x dimensions", "choose another variable"),
+    "name-of-dimension": (
+        "a name that none of its dimensions has",
+        "ds.rename_dims({{{name!r}: {new!r}}}), then the variable is one of the data",
+    ),
     "name-of-coordinate": ("a name of its own", 'rename it, array.rename("rain")'),
     "name-taken": (
         "another name: the analysis keeps it beside {others}",

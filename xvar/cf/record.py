@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Hashable
@@ -40,7 +41,7 @@ TEXT = frozenset(
 
 @dataclass(frozen=True)
 class Record:
-    """A sequence of images (time, y, x) on a grid in metres, in ascending order of time."""
+    """A sequence of images (time, y, x), or of states on another grid, in ascending order of time."""
 
     name: Hashable
     array: xr.DataArray
@@ -55,6 +56,11 @@ class Record:
     nodata: float | None = None  # value of the highest code of a packed image that declares no missing value
 
     @property
+    def is_plane(self) -> bool:
+        """True for images (time, y, x), False for states on any other grid."""
+        return len(self.grid.shape) == 2
+
+    @property
     def cadence(self) -> float:
         """Median time between two frames, in seconds."""
         return float(np.median(np.diff(self.times.seconds)))
@@ -62,6 +68,11 @@ class Record:
 
 def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Dataset, Hashable | None]:
     """Return the input as a Dataset, and the name of the variable if it was a DataArray."""
+    own = data.variables if isinstance(data, xr.Dataset) else {data.name: data}
+    for name in (name for name, part in own.items() if name in part.dims and part.ndim > 2):
+        found = f"a variable {str(name)!r} with the name of one of its dimensions, which xarray takes for a coordinate"
+        add(faults, "name-of-dimension", found, name, name, name=str(name), new=f"{name}_axis")
+        faults.raise_if_any()
     if isinstance(data, xr.Dataset):
         return with_text(without_quantities(data)), None
     if data.name is not None and data.name in data.coords:
@@ -156,8 +167,7 @@ def without_clash(
     """
     taken, fields = {*DIMENSIONS, *NAMES}, set() if own_model else NAMES_OF_FIELDS
     for dim, names, what, new in (
-        (axes.y, DIMENSIONS, "dimension of the grid", "y"),
-        (axes.x, DIMENSIONS, "dimension of the grid", "x"),
+        *((dim, DIMENSIONS, "dimension of the grid", place) for place, dim in axes.places.items()),
         (None, taken | fields, "variable", "image"),
     ):
         name = str(array.name if dim is None else dim)
@@ -209,11 +219,11 @@ def available_memory() -> float:
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
     """Add a fault and return False if a record, or one window of it, does not fit into memory; values are not read."""
-    have, rows, columns = available_memory(), array.sizes[axes.y], array.sizes[axes.x]
-    points = f"{rows} x {columns} points along {str(axes.y)!r} and {str(axes.x)!r}"
+    have, sizes = available_memory(), [array.sizes[dim] for dim in axes.space]
+    points = f"{' x '.join(map(str, sizes))} points along {' and '.join(repr(str(dim)) for dim in axes.space)}"
     machine = f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine"
     words = {"machine": machine, "y": axes.y, "x": axes.x, "time": str(axes.time)}
-    window = 4.0 * WORKING_FIELDS * rows * columns
+    window = 4.0 * WORKING_FIELDS * math.prod(sizes)
     whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if window > have:
         found = f"a grid of {points}: one window needs about {window / _GIGABYTE:.3g} GB"

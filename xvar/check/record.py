@@ -18,7 +18,7 @@ from xvar.check.conformance import Report, covariance, dynamics
 from xvar.check.twin import twin_report
 from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
-from xvar.plan.control import errors_by_component
+from xvar.plan.control import errors_by_component, read_background
 from xvar.plan.method import choose_method, explain_method
 from xvar.plan.options import Options
 from xvar.plan.planning import read_source
@@ -129,7 +129,7 @@ def _reports(record: Record, chosen: Options, options: Mapping[str, Any]) -> tup
     method = choose_method(chosen, record.kind, Faults())
     reports = _covariance_reports(record, options)
     if method == "model" and not hasattr(chosen.dynamics, "bind"):
-        return reports + _model_report(chosen.dynamics, chosen.background)
+        return reports + _model_report(chosen.dynamics, read_background(chosen.background)[1])
     return (*reports, twin_report(record, {**options, "method": method}))
 
 
@@ -149,7 +149,7 @@ def _model_report(model: Any, background: Any) -> tuple[Report, ...]:
 def _covariance_reports(record: Record, options: Mapping[str, Any]) -> tuple[Report, ...]:
     """Test the stated errors on the spacing of the record, on a corner of its grid."""
     faults = Faults()
-    background = options.get("background")
+    _, background = read_background(options.get("background"))
     components: dict[str, tuple[str, ...]] = {"velocity": ("u", "v"), "tracer": (str(record.name),)}
     dynamics = options.get("dynamics")
     if callable(dynamics) and not hasattr(dynamics, "bind"):
@@ -207,22 +207,26 @@ def facts(record: Record, options: Options) -> dict[str, Any]:
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
     schedule = faults.require(read_windows(seconds, record.axes.time, Options.read({}, faults), faults))
-    rows, columns = record.grid.shape
-    dy_metres, dx_metres = record.grid.spacing
     steps = np.diff(seconds)
     gaps = np.flatnonzero(steps > 1.5 * record.cadence)
     uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
     lines = (f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in gaps[:5])
     directions = ["ascending" if up else "descending" for up in record.grid.ascending]
+    axes, shape = record.axes.places, record.grid.shape
+    grid = (
+        f"{shape[0]} rows x {shape[1]} columns, {record.grid.kind}" if record.is_plane else " x ".join(map(str, shape))
+    )
+    units = " m" if record.is_plane else ""
+    spacing = [f"d{key} {length:.6g}{units}" for key, length in zip(axes, record.grid.spacing, strict=True)]
     return {
         "variable": str(record.name),
         "kind": record.kind,
         "method": explain_method(options, record.kind),
         "units": record.units,
-        "axes": f"time {record.axes.time!r}, y {record.axes.y!r}, x {record.axes.x!r}",
-        "grid": f"{rows} rows x {columns} columns, {record.grid.kind}",
-        "spacing": f"dy {dy_metres:.6g} m, dx {dx_metres:.6g} m, {record.grid.description}",
-        "orientation": f"y {directions[0]}, x {directions[1]}",
+        "axes": ", ".join([f"time {record.axes.time!r}", *(f"{key} {dim!r}" for key, dim in axes.items())]),
+        "grid": grid,
+        "spacing": ", ".join([*spacing, record.grid.description]),
+        "orientation": ", ".join(f"{key} {direction}" for key, direction in zip(axes, directions, strict=True)),
         "frames": f"{seconds.size}, from {date_text(times[0])} to {date_text(times[-1])}",
         "cadence": f"{record.cadence:g} s{uneven}",
         "gaps": ", ".join(lines) or "none",

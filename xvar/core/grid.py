@@ -27,7 +27,9 @@ class Grid:
 
     shape: tuple[int, ...]  # points along each axis, in the order (y, x)
     spacing: tuple[float, ...]  # representative distance of neighbours along each axis in metres, in the same order
-    metric: Tensor | None = None  # true local spacing (dy, dx) in metres, (2, y, x); None: `spacing` holds everywhere
+    metric: Tensor | None = (
+        None  # true local spacing (dy, dx) of the last two axes in metres, (2, y, x); None: `spacing`
+    )
     water: Tensor | None = None  # bool (y, x), true where the fields exist; None: everywhere
     edges: Edges = "free"  # values beyond the edges: unknown, zeros, or those of the opposite edge
 
@@ -47,7 +49,7 @@ class Grid:
                 expected="positive finite metres",
                 fix="dx and dy in metres",
             )
-        for name, tensor, shape in (("metric", self.metric, (2, *self.shape)), ("water", self.water, self.shape)):
+        for name, tensor, shape in (("metric", self.metric, (2, *self.shape[-2:])), ("water", self.water, self.shape)):
             if tensor is not None and tuple(tensor.shape) != shape:
                 faults.add(
                     code="grid-field-shape",
@@ -66,6 +68,16 @@ class Grid:
                 found=f"a grid of shape {self.shape}",
                 expected="two axes (y, x)",
                 fix="a grid (y, x); on other grids xvar.covariance.Diagonal(std=1.0)",
+            )
+
+    def check_axes(self, faults: Faults) -> None:
+        """Add a fault unless the grid has one axis or two."""
+        if len(self.shape) not in (1, 2):
+            faults.add(
+                code="grid-axes",
+                found=f"a grid of shape {self.shape}",
+                expected="one axis, or two",
+                fix="xvar.covariance.Product(first axis, others), each part on its own axes",
             )
 
     @property

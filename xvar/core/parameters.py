@@ -53,7 +53,9 @@ class Parameter:
     def __post_init__(self) -> None:
         """Reject a prior that is not finite, and errors that do not belong to it."""
         faults = Faults()
-        prior = torch.as_tensor(self.prior, dtype=torch.float64)
+        given = self.prior if isinstance(self.prior, Tensor) else getattr(self.prior, "values", self.prior)
+        prior = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+        object.__setattr__(self, "prior", prior.numpy() if prior.ndim else float(prior))
         if not bool(prior.isfinite().all()) or prior.ndim not in (0, 2):
             faults.add(
                 code="parameter-prior-not-finite",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from xvar.core.dynamics import Dynamics, State, start
 from xvar.core.grid import bind
 from xvar.core.problem import Problem
-from xvar.errors import InputError
+from xvar.errors import Fault, InputError
 
 CHANGE = 1e-3  # of a component, over its largest value
 
@@ -54,11 +55,24 @@ def detached(model: Dynamics, state: State, seconds: float, controlled: Iterable
 
 
 def check_step(problem: Problem) -> None:
-    """Raise InputError if the first step of the first window works in place, or is detached from the control."""
+    """Raise InputError if the first step of the first window fails, works in place, or is detached from the control."""
     model = bind(problem.dynamics, problem.grid, problem.like)
     state = start(model, {key: values[:1].detach() for key, values in problem.background.items()})
-    with torch.no_grad():
-        _, changed = step_once(model, state, problem.steps[0])
+    seconds = problem.steps[0]
+    try:
+        with torch.no_grad():
+            after, changed = step_once(model, state, seconds)
+    except (KeyError, TypeError, RuntimeError, AttributeError, ValueError, IndexError) as error:
+        raise InputError(_failure(error, state)) from error
+    wrong = {key: values for key, values in state.items() if _shape(after.get(key)) != tuple(values.shape)}
+    for key, values in wrong.items():
+        raise InputError(
+            code="model-output",
+            variable=key,
+            found=f"a model that returns for {key!r} {_described(after.get(key))}",
+            expected=f"a tensor of shape {tuple(values.shape)}, (window, component, *grid), as it was given",
+            fix="return {**state, name: its new values}; xvar.check.dynamics(model, state) tests it",
+        )
     if changed:
         raise InputError(
             code="model-in-place",
@@ -68,7 +82,10 @@ def check_step(problem: Problem) -> None:
             fix=f"work on a copy: state[{changed[0]!r}].clone()",
         )
     forced = () if problem.model_error is None else problem.model_error.covariance
-    pairs = detached(model, state, problem.steps[0], {**problem.background_error, **dict.fromkeys(forced)})
+    try:
+        pairs = detached(model, state, seconds, {**problem.background_error, **dict.fromkeys(forced)})
+    except (RuntimeError, TypeError) as error:  # such as numpy, which takes no tensor that requires a gradient
+        raise InputError(_failure(error, state)) from error
     if pairs:
         texts = (f"{after!r} depends on {before!r}" for after, before in pairs)
         raise InputError(
@@ -78,3 +95,25 @@ def check_step(problem: Problem) -> None:
             expected="differentiable torch operations from the state to the state one step later",
             fix="leave out detach, no_grad, .data, .item() and numpy; xvar.check.dynamics(model, state) tests it",
         )
+
+
+def _shape(values: object) -> tuple[int, ...] | None:
+    return tuple(values.shape) if isinstance(values, Tensor) else None
+
+
+def _described(values: object) -> str:
+    if isinstance(values, Tensor):
+        return f"a tensor of shape {tuple(values.shape)}"
+    return "nothing" if values is None else f"an object of type {type(values).__name__}"
+
+
+def _failure(error: Exception, state: State) -> Fault:
+    """Return the fault of a model that raises an error in its first step."""
+    held = ", ".join(f"{key!r} {tuple(values.shape)}" for key, values in state.items())
+    text = " ".join(str(error).split())
+    return Fault(
+        f"a model that fails in its first step, {type(error).__name__}: {text}",
+        f"a callable (state, seconds) -> state, of torch operations, on a state of {held}",
+        "name the variables of the background as the model names its components; see xvar.check.dynamics(model, state)",
+        code="model-fails",
+    )

@@ -74,6 +74,7 @@ class Output:
     shape: tuple[int, ...]
     dtype: str
     fill: float = np.nan
+    by_step: bool = False  # True if the first dimension is that of the frames of the window
 
     def empty(self, windows: int) -> NDArray[Any]:
         """Return an array (window, ...) without results."""
@@ -140,6 +141,10 @@ class Work:
     together: int  # most windows that are minimised together
     device: str | None = None
     carried: tuple[str, ...] = ()  # outputs that a cycled window takes over from the window before
+
+    def by_step(self) -> dict[str, bool]:
+        """Return the outputs that a cycled window takes over, and whether each has a value for every frame."""
+        return {name: self.outputs[name].by_step for name in self.carried}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Any scheduler that sends work to another process, also a user's own, reports what cannot be pickled.
@@ -305,12 +310,12 @@ def final_state(work: Work, batch: Batch, result: BatchResult, row: int = -1) ->
     """
     if int(result.arrays["status"][row]) in WITHOUT_ANALYSIS:
         return None
-    return last_fields({name: result.arrays[name][row] for name in work.carried}, batch.count(row))
+    return last_fields(work.by_step(), {name: result.arrays[name][row] for name in work.carried}, batch.count(row))
 
 
-def last_fields(fields: Fields, frames: int) -> Fields:
-    """Return the fields of a window at the last of its frames."""
-    return {name: np.array(part[frames - 1] if part.ndim == 3 else part) for name, part in fields.items()}
+def last_fields(by_step: Mapping[str, bool], fields: Fields, frames: int) -> Fields:
+    """Return the outputs of a window that the next one takes over, at the last of its frames; see `Work.by_step`."""
+    return {name: np.array(part[frames - 1] if by_step[name] else part) for name, part in fields.items()}
 
 
 def named_error(error: BaseException, name: str) -> Exception:

@@ -5,6 +5,7 @@ Each batch of windows becomes one task, which reads its own frames and nothing e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -72,7 +73,7 @@ def run_batches(
         (whole,) = make_batches(schedule, len(schedule.frames), seconds, times)
         workers.refuse_fork()
         workers.take_device(work.device)
-        small = data.shape[-2] * data.shape[-1] < MIN_POINTS_FOR_THREADS
+        small = math.prod(data.shape[1:]) < MIN_POINTS_FOR_THREADS
         with workers.one_torch_thread() if small else nullcontext():
             return solve_batch(work, whole, data, np.arange(len(data))).arrays
     return lazy_batches(work, data, make_batches(schedule, size, seconds, times), tasks)

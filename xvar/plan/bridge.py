@@ -17,7 +17,7 @@ from xvar.cf.grid import HorizontalGrid
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xvar.core.grid import Grid
+    from xvar.core.grid import Edges, Grid
 
 Array = NDArray[Any]
 
@@ -37,9 +37,8 @@ def to_tensor(values: Array, *, dtype: str, device: str | None) -> Tensor:
 
 
 def ascending(values: Array, grid: HorizontalGrid) -> Array:
-    """Bring rows and columns into the order of ascending coordinates; applied twice it restores that of the input."""
-    y, x = (slice(None) if up else slice(None, None, -1) for up in grid.ascending)
-    return values[..., y, x]
+    """Bring the axes of a grid into the order of ascending coordinates; applied twice it restores that of the input."""
+    return values[(..., *(slice(None) if up else slice(None, None, -1) for up in grid.ascending))]
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,7 @@ class Bridge:
     land: Array | None  # (y, x), points where nothing is observed and nothing moves
     dtype: str
     device: str | None = None
+    edges: Edges = "free"  # values beyond the edges of the grid
 
     def tensor(self, values: Array) -> Tensor:
         """Return fields (..., y, x) in the order of the input as a tensor."""
@@ -74,7 +74,8 @@ class Bridge:
 
     def is_field(self, values: Array) -> bool:
         """Return whether an array is (window, ..., y, x); a table (window, n) may have as many rows as the grid."""
-        return values.ndim > 2 and values.shape[-2:] == self.grid.shape
+        axes = len(self.grid.shape)
+        return values.ndim > axes and values.shape[-axes:] == self.grid.shape
 
     def core_grid(self) -> Grid:
         """Return the grid of the core."""
@@ -85,4 +86,4 @@ class Bridge:
         grid, land = self.grid, self.land
         metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
         water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
-        return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water)
+        return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water, edges=self.edges)

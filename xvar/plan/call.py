@@ -54,7 +54,13 @@ class Call:
     @property
     def bridge(self) -> Bridge:
         """Conversion to the tensors of the core."""
-        return Bridge(self.record.grid, self.record.land, self.configuration.dtype, self.configuration.device)
+        edges = "free" if self.record.is_plane else getattr(self.options.dynamics, "edges", "free")
+        return Bridge(self.record.grid, self.record.land, self.configuration.dtype, self.configuration.device, edges)
+
+    @property
+    def plane(self) -> tuple[str, ...]:
+        """Axes of the grid as the variables of an analysis name them."""
+        return tuple(self.record.axes.places)
 
     @cached_property
     def windows(self) -> list[tuple[float, float]]:
@@ -111,7 +117,7 @@ class Call:
 class Variable:
     """One variable of an analysis."""
 
-    dims: tuple[str, ...]  # after "window"; "y" and "x" represent those of the record
+    dims: tuple[str, ...]  # after "window"; those of `Axes.places` represent those of the record
     dtype: str
     entry: str  # row of `xvar.cf.metadata`
     of: str | None = None  # the variable that the row describes, if it is not the observed one
@@ -121,7 +127,7 @@ class Variable:
     def output(self, sizes: Mapping[str, int]) -> Output:
         """Return shape and type of one window."""
         fill = np.nan if self.dtype.startswith("float") else 0
-        return Output(tuple(sizes[dim] for dim in self.dims), self.dtype, fill=fill)
+        return Output(tuple(sizes[dim] for dim in self.dims), self.dtype, fill, self.dims[:1] == ("step",))
 
 
 class Solver(Protocol):
@@ -161,10 +167,10 @@ class Plan:
         return sum(one.evaluations for one in self.minimisations)
 
 
-def backgrounds(units: Mapping[str, str], dtype: str) -> dict[str, Variable]:
+def backgrounds(units: Mapping[str, str], dtype: str, plane: tuple[str, ...] = ("y", "x")) -> dict[str, Variable]:
     """Return the variables of the background of cycled windows, by variables with their units."""
     return {
-        **{f"{name}_background": Variable(("y", "x"), dtype, "background", name, own) for name, own in units.items()},
+        **{f"{name}_background": Variable(plane, dtype, "background", name, own) for name, own in units.items()},
         "background_source": Variable((), "int8", "background_source"),
     }
 

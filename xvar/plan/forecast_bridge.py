@@ -118,7 +118,7 @@ def integrate_windows(
     by_name = {name: tensor(values) for name, values in zip(names, fields[: len(names)], strict=True)}
     state = {key: torch.stack([by_name[name] for name in parts], dim=1) for key, parts in components.items()}
     for (name, is_field), values in zip((parameters or {}).items(), fields[len(names) :], strict=True):
-        held = tensor(values) if is_field else bridge.numbers(np.asarray(values)[:, None, None])
+        held = tensor(values) if is_field else bridge.numbers(np.asarray(values).reshape(-1, *(1,) * len(grid.shape)))
         state[name] = held[:, None]
     held_by = Holding(model, {name: Parameter(0.0, 1.0) for name in parameters}) if parameters else model
     steps = frame_steps([0.0, *leads], getattr(model, "step", None) or frame)

@@ -26,7 +26,7 @@ def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Re
 
     The dataset is the input, whose attributes are kept; arrays are lazy if its record is.
     """
-    dims = {"y": record.axes.y, "x": record.axes.x}
+    dims = record.axes.places
     own = record.array.attrs
     describe = bound(attributes, kind=record.kind, grid_kind=record.grid.kind, standard_name=own.get("standard_name"))
     mapping = {key: value for key, value in own.items() if key == "grid_mapping"}
@@ -52,7 +52,7 @@ def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Re
 
 def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     """Return the coordinates of the grid as they are in the input, and those of the windows."""
-    plane, schedule = {record.axes.y, record.axes.x}, plan.schedule
+    plane, schedule = set(record.axes.space), plan.schedule
     time = record.array.coords.get(record.axes.time)
     # Coordinates of the grid are small; in memory they bring no chunks that contradict those of the results.
     coords = {key: part for key, part in record.array.coords.items() if set(part.dims) <= plane}

@@ -79,6 +79,11 @@ def _of_dynamics(dynamics: Any, faults: Faults) -> Method | None:
     return None
 
 
+def is_own_model(dynamics: Any) -> bool:
+    """Return True for a model of the user's own, whose state may have any dimensions."""
+    return dynamics is not None and _of_dynamics(dynamics, Faults()) == "model"
+
+
 def explain_method(options: Options, kind: Kind) -> str:
     """Return the method of a call, what selected it, and what it solves."""
     method = choose_method(options, kind, Faults())

@@ -426,6 +426,18 @@ class Options(SimpleNamespace):
         """Return the options whose values are not the defaults."""
         return {name: value for name, value in vars(self).items() if not OPTIONS[name].is_default(value)}
 
+    def refuse_on_lattice(self, faults: Faults) -> None:
+        """Report options about images (time, y, x) that a state on another grid has no use for."""
+        for name in ("land", "dx", "dy"):
+            if name in self.stated():
+                faults.add(
+                    code="option-misplaced",
+                    variable=name,
+                    found=f"{name}= with a state that is not on a plane (y, x)",
+                    expected="an option that has a meaning on any grid",
+                    fix=f"leave {name}= out; the coordinates of an axis give its spacing",
+                )
+
     def refuse_misplaced(self, method: Method, faults: Faults) -> None:
         """Report each option that a method has no use for, and the methods that have one."""
         for name in self.stated():

@@ -37,7 +37,7 @@ class Pipeline:
         refuse_divergence(results, self.quality.screen.variable)
         results["rejected_observations"] = rejected
         results["number_of_rejected_observations"] = rejected.sum(axis=1, dtype="int32")
-        if {"u", "v"} <= set(results):
+        if {"u", "v"} <= set(results) and len(self.grid.shape) == 2:
             longest = float(np.diff(batch.seconds).max())
             step = longest if self.step is None else min(self.step, longest)
             results["deformation_number"] = step * deformation(results["u"], results["v"], self.grid)
@@ -50,8 +50,7 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     sizes = {
         "step": steps,
         "interval": len(plan.forced),
-        "y": shape[0],
-        "x": shape[1],
+        **dict(zip(record.axes.places, shape, strict=True)),
         "stage": 2,
         "evaluation": plan.evaluations,
         "observation_type": len(plan.sources),
@@ -119,7 +118,7 @@ def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record)
     step = record.cadence if plan.step is None else min(plan.step, record.cadence)
     reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
     warn_of_artefacts(arrays["rejected_observations"], plan.rules, name)
-    warn_about_windows(arrays, name, (reach[1], reach[0]))
+    warn_about_windows(arrays, name, (reach[1], reach[0]) if record.is_plane else None)
 
 
 _ENDS = (

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
+from xvar.cf.lattice import lattice_variable, read_lattice
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.times import date_text
 from xvar.cf.units import without_quantities
@@ -20,7 +21,7 @@ from xvar.plan.control import read_background
 from xvar.plan.experiment.record import PointRecord, read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.images import plan_images
-from xvar.plan.method import choose_method
+from xvar.plan.method import choose_method, is_own_model
 from xvar.plan.options import Options
 from xvar.plan.windows import read_windows
 from xvar.quality.control import screen_record
@@ -37,9 +38,13 @@ def read_source(
     if is_table(data):
         return read_point_record(data, variable, options, faults)
     dataset, name = as_dataset(data, faults)
+    variable = variable if name is None else name
+    if is_own_model(options.dynamics) and (found := lattice_variable(dataset, variable)) is not None:
+        options.refuse_on_lattice(faults)
+        return dataset, _read_lattice(dataset, found, options, faults)
     record = read_record(
         dataset,
-        variable if name is None else name,
+        variable,
         faults,
         land=options.land,
         units=options.units,
@@ -52,6 +57,15 @@ def read_source(
         rules = read_quality(options.quality, record.kind, faults)
         record = screen_record(record, dataset, rules, faults, strict=options.strict)
     return dataset, record
+
+
+def _read_lattice(dataset: xr.Dataset, name: Hashable, options: Options, faults: Faults) -> Record | None:
+    """Return the record of states on a grid other than (y, x), its values screened."""
+    record = read_lattice(dataset, name, faults, units=options.units, sort=options.sort)
+    if record is None:
+        return None
+    rules = read_quality(options.quality, record.kind, faults, images=False)
+    return screen_record(record, dataset, rules, faults, strict=options.strict)
 
 
 def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:

@@ -58,7 +58,7 @@ def check_values(
         check_infinite(values, screen, faults)
     if not check_left(values, values, screen, faults):
         return notes
-    empty = int((~finite.any(axis=(1, 2))).sum())
+    empty = int((~finite.reshape(len(finite), -1).any(axis=1)).sum())
     if empty:
         notes.append(f"{empty} of {len(values)} frames without any value")
     if check_plausible(values, screen, frozenset(rule.name for rule in rules), faults):
@@ -98,7 +98,7 @@ def quality_notes(dataset: xr.Dataset, array: xr.DataArray, axes: Axes) -> list[
     linked = str(attribute(array, "ancillary_variables") or "").split()
     notes = []
     for name, flags in dataset.data_vars.items():
-        if name == array.name or not {axes.y, axes.x} <= set(flags.dims):
+        if name == array.name or not set(axes.space) <= set(flags.dims):
             continue
         standard = str(flags.attrs.get("standard_name", ""))
         named = "quality_flag" in standard or bool(_NAMES.search(str(name)))

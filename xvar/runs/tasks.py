@@ -85,8 +85,8 @@ def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int
     return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
-def _stored_state(store: Store, window: int, names: Sequence[str], frames: int) -> Fields:
-    return last_fields(store.read(window, names), frames)
+def _stored_state(store: Store, window: int, names: Mapping[str, bool], frames: int) -> Fields:
+    return last_fields(names, store.read(window, list(names)), frames)
 
 
 def _stored_cycle_states(
@@ -101,7 +101,7 @@ def _stored_cycle_states(
     for index in wanted:
         key, before = deferred.cycle_states[index], deferred.batches[index - 1]
         if key is not None and index - 1 not in wanted:
-            last, names = before.end - 1, list(deferred.work.carried)
+            last, names = before.end - 1, deferred.work.by_step()
             has_none = int(status[last]) in WITHOUT_ANALYSIS
             tasks[key] = None if has_none else (_stored_state, store, last, names, before.count(-1))
     return tasks

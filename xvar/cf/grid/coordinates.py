@@ -237,21 +237,21 @@ def ascends(coordinate: xr.DataArray) -> bool | None:
 
 
 def on_grid(field: xr.DataArray, like: xr.DataArray, axes: Axes, faults: Faults, label: str) -> xr.DataArray | None:
-    """Return a field (y, x) in the order and under the names of the points of a record; None if a fault was added.
+    """Return a field in the order and under the names of the points of a record; None if a fault was added.
 
     Points are the same if coordinates agree to 1e-6 of their spacing, or 1e-3 if either is of single precision: smaller
     differences are rounding. Other dimensions have size one; `label` names the field in messages.
     """
     count = len(faults)
-    plane = (axes.y, axes.x)
-    if not set(plane) <= set(field.dims):
+    plane = axes.space
+    if len(plane) == 2 and not set(plane) <= set(field.dims):
         own = plane_of(field)
         if own is not None:
             field = field.rename({old: new for old, new in zip(own, plane, strict=True) if old != new})
     missing = [repr(str(dim)) for dim in plane if dim not in field.dims]
     if missing:
         found = f"dimensions ({', '.join(map(str, field.dims))}), without {' and '.join(missing)}"
-        add(faults, "missing-dimension", found, label, order=f"{axes.y}, {axes.x}")
+        add(faults, "missing-dimension", found, label, order=", ".join(map(str, plane)))
         return None
     check_extra(field, plane, label, faults)
     for dim in plane:
@@ -272,7 +272,7 @@ def _order(
 ) -> NDArray[np.intp] | None:
     """Return the index in the field of each point of the record along a dimension; None without both coordinates."""
     pair = [array.coords[dim] for array in (field, like) if dim in array.coords]
-    if len(pair) < 2 or not all(map(is_number, pair)):
+    if len(pair) < 2 or not all(map(is_number, pair)) or like.sizes[dim] < 2:
         return None
     theirs, ours = map(scaled, pair)
     step = float(np.abs(np.diff(ours)).min())

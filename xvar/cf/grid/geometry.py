@@ -40,12 +40,15 @@ _SPHERE = f"on a sphere of {EARTH_RADIUS / 1e3:g} km"
 
 @dataclass(frozen=True)
 class HorizontalGrid:
-    """A horizontal grid in metres, with its local spacing (dy, dx) as a metric (2, ny, nx) unless it is uniform."""
+    """A horizontal grid in metres, with its local spacing (dy, dx) as a metric (2, ny, nx) unless it is uniform.
 
-    shape: tuple[int, int]  # (ny, nx)
-    spacing: tuple[float, float]  # (dy, dx), representative, positive, metres
+    The grid of a state of any shape has all its axes, the horizontal ones last, see `xvar.cf.lattice`.
+    """
+
+    shape: tuple[int, ...]  # (ny, nx)
+    spacing: tuple[float, ...]  # (dy, dx), representative, positive, metres
     metric: Floats | None  # true metres with both coordinates ascending
-    ascending: tuple[bool, bool]  # y and x along the index in the file
+    ascending: tuple[bool, ...]  # y and x along the index in the file
     kind: GridKind  # geographic axes run east and north; all others are relative to the grid
     periodic_x: bool  # the columns go once around the Earth
     description: str  # the origin of the metres

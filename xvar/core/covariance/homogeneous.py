@@ -21,7 +21,7 @@ from xvar.errors import Faults
 def matern_scale(length: float, smoothness: int) -> float:
     r"""Return the L of :math:`1 - L^2 \nabla^2` in metres, from the stated length and the smoothness :math:`\nu`.
 
-    In two dimensions Daley's length is :math:`D = \sqrt{-2 / \nabla^2 c(0)} = L \sqrt{2 \nu - 2}`. For :math:`\nu = 1`
+    On d axes Daley's length is :math:`D = \sqrt{-d / \nabla^2 c(0)} = L \sqrt{2 \nu - 2}`. For :math:`\nu = 1`
     the correlation has no curvature at the origin and the stated length is L itself, at which the correlation is 0.602;
     at Daley's length of a Gaussian it is 0.607.
     """
@@ -30,24 +30,25 @@ def matern_scale(length: float, smoothness: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Matern(Specification):
-    r"""Homogeneous correlations of the Matérn family, on two axes.
+    r"""Homogeneous correlations of the Matérn family, on one axis or two.
 
     .. math::
 
-        B = \Sigma \, N (1 - L^2 \nabla^2)^{-(\nu + 1)} N \, \Sigma, \qquad
+        B = \Sigma \, N (1 - L^2 \nabla^2)^{-(\nu + d / 2)} N \, \Sigma, \qquad
         c(r) = \frac{2^{1-\nu}}{\Gamma(\nu)} \left(\frac rL\right)^\nu K_\nu\!\left(\frac rL\right)
 
-    with the Laplacian of forward differences in metres, and N such that the variance is exactly :math:`\sigma^2` at
-    every point, edges included. With zeros beyond the edges N is one number, and :math:`\sigma^2` the greatest
-    variance. Correlations cross land; those of `Diffusion` do not.
+    on d axes, with the Laplacian of forward differences in metres, and N such that the variance is exactly
+    :math:`\sigma^2` at every point, edges included. With zeros beyond the edges N is one number, and :math:`\sigma^2`
+    the greatest variance. Correlations cross land; those of `Diffusion` do not.
 
     Parameters
     ----------
     std : float or Tensor
         Standard deviation :math:`\sigma` in the units of the variable, broadcastable to (window, component, y, x).
     length : float
-        In metres: Daley's length :math:`\sqrt{-2 / \nabla^2 c(0)} = L \sqrt{2\nu - 2}` for a smoothness of 2 or more,
-        L itself for a smoothness of 1 (see `matern_scale`).
+        In metres, or in the units of an axis without a length: Daley's length
+        :math:`\sqrt{-d / \nabla^2 c(0)} = L \sqrt{2\nu - 2}` for a smoothness of 2 or more, L itself for a smoothness
+        of 1 (see `matern_scale`).
     smoothness : int
         :math:`\nu \ge 1`: fields of 1 are just not differentiable; the limit of large ones is the Gaussian.
     edges : {"free", "zero", "periodic", "appended_zero"}, optional
@@ -75,14 +76,14 @@ class Matern(Specification):
         self.check(grid)
         edges = self.edges or grid.edges
         transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)
-        variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges))
+        variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges), len(grid.shape))
         deviation = checked_deviation(self.std, grid)
         return SpectralCovariance.with_deviation(transform, variances, deviation, dtype=dtype, device=device)
 
-    def spectrum(self, squares: Tensor) -> Tensor:
-        r"""Return :math:`(1 + L^2 k^2)^{-(\nu+1)}` from the squared wavenumbers in m-2."""
+    def spectrum(self, squares: Tensor, axes: int = 2) -> Tensor:
+        r"""Return :math:`(1 + L^2 k^2)^{-(\nu + d / 2)}` from the squared wavenumbers in m-2 on d axes."""
         scale = matern_scale(self.length, self.smoothness)
-        return (1 + scale**2 * squares) ** -(self.smoothness + 1)
+        return (1 + scale**2 * squares) ** -(self.smoothness + axes / 2)
 
     def check(self, grid: Grid) -> None:
         """Raise InputError if it cannot be bound to the grid."""
@@ -95,7 +96,7 @@ class Matern(Specification):
                 expected="a whole number from 1 up",
                 fix="smoothness=2",
             )
-        grid.check_plane(faults)
+        grid.check_axes(faults)
         faults.raise_if_any()
 
 

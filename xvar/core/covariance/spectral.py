@@ -36,8 +36,7 @@ class SpectralCovariance(Covariance):
         device: Device = None,
     ) -> None:
         self.transform = transform
-        rows, columns = transform.modes
-        self._variances = variances[..., :rows, :columns].to(torch.float64)
+        self._variances = variances[(..., *map(slice, transform.modes))].to(torch.float64)
         self._deviation = self._variances.sqrt().to(device=device, dtype=dtype)
         self._precision = (1 / self._variances).to(device=device, dtype=dtype)
         self._scale = self._unscale = None
@@ -55,15 +54,14 @@ class SpectralCovariance(Covariance):
 
         `deviation` is broadcastable to (window, component, y, x).
         """
-        rows, columns = transform.modes
-        variance = transform.diagonal(variances[..., :rows, :columns])
+        variance = transform.diagonal(variances[(..., *map(slice, transform.modes))])
         if transform.edges in ("zero", "appended_zero"):
             variance = variance.max()
         return cls(transform, variances, deviation / variance.sqrt(), dtype=dtype, device=device)
 
     def control_shape(self, shape: Shape) -> Shape:
         """Return the shape of the wavenumbers of each component."""
-        return (*shape[:-2], *self.transform.modes)
+        return (*shape[: -len(self.transform.modes)], *self.transform.modes)
 
     def sqrt(self, control: Tensor) -> Tensor:
         """Apply one inverse transform to the control, the spectrum over its standard deviation."""
@@ -87,6 +85,8 @@ class SpectralCovariance(Covariance):
         """Return the control of the waves of a coarser grid, without shorter ones."""
         if not isinstance(coarse, SpectralCovariance) or self.transform.edges != "free":
             return None
+        if len(self.transform.shape) != 2:
+            return None
         cells = [fine / few for fine, few in zip(self.transform.shape, coarse.transform.shape, strict=True)]
         rows, columns = coarse.transform.modes
         if cells[0] != cells[1] or cells[0] % 1 or rows > self.transform.modes[0] or columns > self.transform.modes[1]:
@@ -101,8 +101,9 @@ class SpectralCovariance(Covariance):
         """Approximate each wavenumber alone, with the mean curvature over the grid."""
         if self._scale is not None:
             curvature = curvature * self._scale**2
+        axes = tuple(range(-len(self.transform.modes), 0))
         # Contiguous: over strides of zero the order of a sum, and so its bits, depends on the number of windows.
-        mean = curvature.expand(shape).contiguous().mean(dim=(-2, -1), keepdim=True)
+        mean = curvature.expand(shape).contiguous().mean(dim=axes, keepdim=True)
         return 1 / (1 + self._deviation**2 * mean)
 
 
@@ -112,8 +113,10 @@ def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance
     Each of `parts` is an operator with the number of components that it acts on.
     """
     first, _ = parts[0]
-    variances = torch.cat([part._variances.expand(count, -1, -1) for part, count in parts])
-    scales = [(torch.ones(1, 1, 1, 1) if part._scale is None else part._scale, count) for part, count in parts]
+    modes = first.transform.modes
+    variances = torch.cat([part._variances.expand(count, *modes) for part, count in parts])
+    one = torch.ones((1, 1, *(1 for _ in modes)))
+    scales = [(one if part._scale is None else part._scale, count) for part, count in parts]
     windows, _, *points = torch.broadcast_shapes(*((scale.shape[0], 1, *scale.shape[2:]) for scale, _ in scales))
     scale = torch.cat([scale.expand(windows, count, *points).to(torch.float64) for scale, count in scales], dim=1)
     return SpectralCovariance(first.transform, variances, scale, dtype=first.dtype, device=first.device)

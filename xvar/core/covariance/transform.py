@@ -76,7 +76,7 @@ def basis(points: int, edges: DifferenceEdges) -> Tensor:
 
 
 class Transform:
-    """Separable orthonormal transform of the last two axes of (window, component, y, x).
+    """Separable orthonormal transform of the last two axes of (window, component, y, x), or of the only one.
 
     `truncation` is the share of the wavenumbers along each axis that are kept, the lowest; `modes` their number along
     (y, x).
@@ -88,21 +88,23 @@ class Transform:
         self.shape, self.edges = shape, edges
         self.modes = kept(shape, truncation)
         self._both = partial(self._along_both, inverse=False), partial(self._along_both, inverse=True)
-        self._rows: Tensor | tuple[Map, Map]
+        self._rows: Tensor | tuple[Map, Map] | None = None  # there is one axis alone
         self._columns: Tensor | tuple[Map, Map]
-        rows, columns = shape
+        rows, columns = (1, *shape)[-2:]
         largest = min(LARGEST_MATRIX, LARGEST_COSINE_MATRIX) if edges == "free" else LARGEST_MATRIX
-        if rows <= largest:
+        if len(shape) == 1:
+            pass
+        elif rows <= largest:
             self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
         else:
             self._rows = _fourier_pair(rows, self.modes[0], edges, dtype, device)
         self._padding = _padding(rows, columns, dtype)
         self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
         if columns <= largest:
-            padded = pad(basis(columns, edges)[: self.modes[1]], (0, self._padding, 0, self._spectral_padding))
+            padded = pad(basis(columns, edges)[: self.modes[-1]], (0, self._padding, 0, self._spectral_padding))
             self._columns = padded.to(device=device, dtype=dtype)
         else:
-            self._columns = _fourier_pair(columns, self.modes[1], edges, dtype, device)
+            self._columns = _fourier_pair(columns, self.modes[-1], edges, dtype, device)
 
     def forward(self, field: Tensor) -> Tensor:
         """Transform points to wavenumbers."""
@@ -114,8 +116,9 @@ class Transform:
 
     def diagonal(self, variances: Tensor) -> Tensor:
         r"""Return the diagonal of :math:`C^T \Lambda C`, the variance of each point, float64 (y, x)."""
-        rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
-        return rows.T @ variances.to(torch.float64) @ columns
+        *rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
+        along_columns = variances.to(torch.float64) @ columns
+        return rows[0].T @ along_columns if rows else along_columns
 
     def _along_both(self, field: Tensor, *, inverse: bool) -> Tensor:
         left = right = None
@@ -128,7 +131,7 @@ class Transform:
         # The axis that makes the field smaller goes first, the one that makes it larger last.
         for along_rows in (inverse, not inverse):
             pair = self._rows if along_rows else self._columns
-            if not isinstance(pair, Tensor):
+            if pair is not None and not isinstance(pair, Tensor):
                 field = pair[inverse](field.mT).mT if along_rows else pair[inverse](field)
         return field.contiguous()
 
@@ -181,9 +184,9 @@ def _padding(rows: int, columns: int, dtype: torch.dtype) -> int:
 
 
 def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges) -> Tensor:
-    r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x)."""
-    along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
-    return along_y[:, None] + along_x
+    r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x); or of one axis."""
+    *along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
+    return along_y[0][:, None] + along_x if along_y else along_x
 
 
 def _fourier_pair(

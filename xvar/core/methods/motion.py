@@ -227,10 +227,10 @@ def damp_shortest(images: Tensor) -> Tensor:
 
 
 def deviation(values: Tensor) -> Tensor:
-    """Return the standard deviation of the observed values of each window (window, 1, 1, 1)."""
+    """Return the standard deviation of the observed values of each window (window, 1, ...), with all axes of them."""
     valid, clean, count, mean = observed_mean(values)
     squares = torch.where(valid.flatten(1), (clean.flatten(1) - mean[:, None]).square(), 0.0)
-    return (squares.sum(1) / count).sqrt()[:, None, None, None]
+    return (squares.sum(1) / count).sqrt().reshape(-1, *(1,) * (values.ndim - 1))
 
 
 def scale_of(spread: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Frames:
         valid = self.values.isfinite().any(dim=1, keepdim=True)
         off = torch.where(valid, first_known(self.values) - background, torch.zeros_like(background)).square()
         count = valid.flatten(1).sum(1).clamp_min(1)
-        return torch.maximum(scaled, (off.flatten(1).sum(1) / count).sqrt()[:, None, None, None])
+        return torch.maximum(scaled, (off.flatten(1).sum(1) / count).sqrt().reshape(scaled.shape))
 
     def curvature(self, observations: Sequence[Observation]) -> dict[str, Tensor]:
         """Return the second derivative of J_o by the component and by gain and offset, for a component at rest.
@@ -180,7 +180,7 @@ def first_known(frames: Tensor) -> Tensor:
     for index in range(1, frames.shape[1]):
         known = torch.where(known.isfinite(), known, frames[:, index, None])
     valid, _, _, mean = observed_mean(known)
-    return torch.where(valid, known, mean[:, None, None, None])
+    return torch.where(valid, known, mean.reshape(-1, *(1,) * (known.ndim - 1)))
 
 
 BEFORE = " before"

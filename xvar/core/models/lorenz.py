@@ -6,11 +6,13 @@ Their time is dimensionless; a step of "one second" is one unit of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State, runge_kutta
+from xvar.core.grid import Edges
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Lorenz96:
 
     .. math:: \dot x_i = (x_{i+1} - x_{i-2})\, x_{i-1} - x_i + F
 
-    The state has one component ``x`` (window, 1, variable) of four variables or more; 40 is customary. With F = 8 a
+    The state has one component ``x`` (window, 1, variable) of four variables or more; 40 is customary. The grid is
+    periodic, so covariances are by default. With F = 8 a
     unit of time is about five days of weather, and errors double in 0.42 of it.
 
     Parameters
@@ -76,6 +79,7 @@ class Lorenz96:
 
     forcing: float = 8.0
     step: float = 0.05
+    edges: ClassVar[Edges] = "periodic"
 
     def tendency(self, x: Tensor) -> Tensor:
         """Return the rate of change of (window, 1, variable)."""

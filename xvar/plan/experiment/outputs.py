@@ -34,13 +34,16 @@ def output_variables(
     call: Call, state: State, experiment: Experiment, observed: Observed, minimisations: Sequence[Minimisation]
 ) -> dict[str, Variable]:
     """Return the variables of an analysis by name; those of the state have the attributes of the background."""
-    name, dtype, plane = call.name, call.configuration.dtype, ("y", "x")
+    name, dtype, plane = call.name, call.configuration.dtype, call.plane
     variables: dict[str, Variable] = {}
     if not isinstance(call.record, PointRecord):
         variables[f"{name}_observed"] = Variable(plane, dtype, "observed")
     for part in state.names:
         variables |= _of_state(part, call, state, experiment)
-    variables |= _diagnostics(state, experiment, observed, minimisations)
+    motion = (
+        {"u", "v"} <= set(state.names) and call.record.is_plane and (state.advection or observed.record is not None)
+    )
+    variables |= diagnostics(_terms(experiment, observed), motion=motion, minimisations=minimisations)
     for source in observed.images:
         label, steps = source.label, (f"{source.prefix}step", *plane)
         words = (word for word in call.options.save if word in ("innovation", "residual"))
@@ -48,7 +51,7 @@ def output_variables(
         if {"innovation", "residual"} <= set(call.options.save):
             variables[f"{label}_observation_error"] = Variable(steps[:1], dtype, "observation_error", label)
     if call.cycled:
-        variables |= backgrounds({part: state.units.get(part, "") for part in state.names}, dtype)
+        variables |= backgrounds({part: state.units.get(part, "") for part in state.names}, dtype, plane)
     for key, parameter in experiment.parameters.items():
         variables[key] = _of_parameter(key, parameter, plane if parameter.is_field else (), "1", dtype)
     for key, (parameter, dims) in observed.calibrations.items():
@@ -75,7 +78,7 @@ def _of_parameter(name: str, parameter: Parameter, dims: tuple[str, ...], units:
 
 def _of_state(part: str, call: Call, state: State, experiment: Experiment) -> dict[str, Variable]:
     """Return the variables of one variable of the state."""
-    dtype, plane = call.configuration.dtype, ("y", "x")
+    dtype, plane = call.configuration.dtype, call.plane
     is_motion = state.advection and part in ("u", "v")
     entry = "analysis" if part == call.name else part if is_motion else "state"
     attrs: dict[str, Any] = {}
@@ -92,17 +95,13 @@ def _of_state(part: str, call: Call, state: State, experiment: Experiment) -> di
     return variables
 
 
-def _diagnostics(
-    state: State, experiment: Experiment, observed: Observed, minimisations: Sequence[Minimisation]
-) -> dict[str, Variable]:
-    """Return the diagnostic variables: the terms of J in their order, and numbers."""
+def _terms(experiment: Experiment, observed: Observed) -> tuple[str, ...]:
+    """Return the terms of J in their order."""
     terms = ["background", *(["model_error"] if experiment.model_error else [])]
     terms += ["parameters"] if experiment.parameters or observed.calibrations else []
     terms += [penalty.name for penalty in experiment.penalties]
     terms += ["divergence" for part in experiment.background_error.values() if getattr(part, "divergence", 0)]
-    named = (*dict.fromkeys(terms), "observation")
-    motion = {"u", "v"} <= set(state.names) and (state.advection or observed.record is not None)
-    return diagnostics(named, motion=motion, minimisations=minimisations)
+    return (*dict.fromkeys(terms), "observation")
 
 
 def label_observations(result: xr.Dataset, call: Call, observed: Observed) -> xr.Dataset:

@@ -310,9 +310,11 @@ class ExperimentSolver:
         return sources
 
     def _variables(self, fields: Mapping[str, Tensor], suffix: str = "") -> dict[str, Array]:
-        """Return the variables of components (window, ..., component, y, x), each with any suffix of theirs."""
+        """Return the variables of components (window, ..., component, *grid), each with any suffix of theirs."""
         return {
-            name + key.removeprefix(component) + suffix: self.bridge.array(values[..., index, :, :])
+            name + key.removeprefix(component) + suffix: self.bridge.array(
+                values.select(-1 - len(self.bridge.grid.shape), index)
+            )
             for key, values in fields.items()
             for name, (component, index) in self.state.parts.items()
             if key == component or key.removeprefix(component) in _SUFFIXES
