@@ -12,6 +12,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xvar
+from benchmarks.twins import INNER, MOTIONS, WET, rain_of, truth_of
 from tests.cf.strict import strict_cf
 from tests.faults.codes import codes
 from tests.plan.test_control import assimilate as diffuse
@@ -231,6 +232,19 @@ def test_more_evaluations_hardly_change_the_errors() -> None:
     one, other = (np.sqrt((part["u_std"].values[:, -1] ** 2).mean()) for part in (analysis("image_motion"), tight))
     assert one == pytest.approx(other, rel=0.1)
     assert Sampling(solves=3).members == 6
+
+
+@pytest.mark.parametrize("name", ["translation, 2 px", "rotation, 0.05 a frame"])
+def test_the_standard_error_of_a_motion_has_the_size_of_its_error(name: str) -> None:
+    """B leaves room for motion of all scales; twins that move as a whole have a tenth of its variance."""
+    images, truth = rain_of(name, 0), truth_of(MOTIONS[name]).isel(time=0)
+    found = images.var4d.assimilate(uncertainty="posterior", samples=4).isel(window=0, step=-1, y=INNER, x=INNER)
+    wet = found["rain_observed"] > WET
+    error, spread = (
+        sum((part[key].where(wet) ** 2).mean() for key in keys)
+        for part, keys in ((found - truth.isel(y=INNER, x=INNER), ("u", "v")), (found, ("u_std", "v_std")))
+    )
+    assert 0.4 < float((spread / error) ** 0.5) < 1.8
 
 
 @pytest.mark.filterwarnings("ignore::xvar.errors.InputWarning")

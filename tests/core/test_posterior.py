@@ -16,6 +16,7 @@ from tests.core.numerics import relative
 from tests.core.test_linear_gaussian import CONVERGED, MEAN, RATES, STEPS, B, Q, every_step, operator, problem, values
 from tests.core.test_linear_gaussian import noise as std_of
 from xvar.core.cost import Cost
+from xvar.core.covariance import Tikhonov
 from xvar.core.linearisation import Linearisation
 from xvar.core.posterior import Normals, Posterior, Sampling, standard_errors
 from xvar.core.problem import ForcedSteps, Problem
@@ -112,6 +113,22 @@ def test_a_window_has_the_same_bits_alone_and_in_a_batch() -> None:
     seeds = torch.tensor([11, 12])
     drawn = [_draw(whole, seeds), *(_draw(whole.select(torch.tensor([k])), seeds[[k]]) for k in range(2))]
     assert torch.equal(drawn[0], torch.cat(drawn[1:]))
+
+
+def test_the_amplitude_is_that_of_the_control_over_its_degrees_of_freedom() -> None:
+    """Of a robust norm: a² tr HK = |v|², with HK = I - A^-1 from the dense Hessian A."""
+    errors = {"velocity": Tikhonov(1e4, 1e10, mean_std=10.0)}  # a penalty on the divergence would be no part of z
+    cost = Cost(replace(motion_problem(), background_error=errors))
+    control = noise(2, cost.space.size, seed=1)
+    exact = Linearisation(cost, control, exact=True)
+    basis = torch.eye(cost.space.size, dtype=control.dtype)
+    hessian = torch.stack([exact.product(one.expand(2, -1)) for one in basis], dim=1)
+    signal = (basis - torch.linalg.inv(hessian)).diagonal(dim1=1, dim2=2).sum(1)
+    posterior = Posterior(cost, control, EXACT)
+    found = torch.stack([posterior.amplitude(Normals(torch.tensor([k, k + 50]), control)) for k in range(20)])
+    assert posterior.signals == []
+    expected = control.square().sum(1, keepdim=True) / signal[:, None]
+    torch.testing.assert_close((1 / found.square()).mean(0), 1 / expected, rtol=0.1, atol=0)
 
 
 def _draw(problem: Problem, seeds: Tensor) -> Tensor:

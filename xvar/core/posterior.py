@@ -83,13 +83,24 @@ class Posterior:
         self._sources = 1 + max((one.source for one in cost.problem.observations), default=0)
         self.signals: list[Tensor] = []  # of each draw, degrees of freedom for signal (window, source)
 
-    def draw(self, normals: Normals, field: Tensor | None, moved: Sequence[Tensor] = ()) -> Tensor:
-        """Draw d (window, n), with η in `field` (window, 1, y, x).
+    def amplitude(self, normals: Normals) -> Tensor:
+        r"""Return the amplitude a (window, 1) of z at which :math:`|v|^2 = a^2\, \mathrm{tr}\, HK`.
+
+        The analysis v depends on the ratio of B to R alone, its error on their common scale too. Where R is unknown,
+        residuals have the scale of e. A draw without e gives :math:`\mathrm{tr}\, HK = E\, z^T (z - d)`.
+        """
+        self.draw(normals, torch.zeros_like(self.cost.problem.like[:, :1]))
+        return (self._control.square().sum(1) / self.signals.pop()[:, 0].clamp_min(1)).sqrt()[:, None]
+
+    def draw(
+        self, normals: Normals, field: Tensor | None, moved: Sequence[Tensor] = (), amplitude: Tensor | float = 1.0
+    ) -> Tensor:
+        """Draw d (window, n), with η in `field` (window, 1, y, x), and z of an `amplitude`.
 
         `moved` is the change of each residual by the errors of an outer loop before, of which e holds minus W times.
         """
         quadratic = self._quadratic
-        prior = normals(self._control.shape[1])
+        prior = amplitude * normals(self._control.shape[1])
         noise = [_noise(observation, residual, normals, field) for observation, residual in quadratic.observations]
         # From z on only what is observed is left to be solved: an unobserved part has the error of the prior at once.
         for change in (quadratic.tangent(prior), moved):
@@ -100,7 +111,7 @@ class Posterior:
         tolerance = self._sampling.tolerance**2 * prior.square().sum(1, keepdim=True) / size
         limit = tolerance, self._sampling.iterations
         solution = prior + truncated_conjugate_gradients(quadratic.product, right, self._scale.mul, *limit)[0]
-        self.signals.append(self._signal(prior, solution))
+        self.signals.append(self._signal(prior, solution) / amplitude**2)
         return solution
 
     def members(self, seeds: Tensor) -> Iterator[Tensor]:
@@ -117,13 +128,13 @@ class Posterior:
     def _signal(self, prior: Tensor, error: Tensor) -> Tensor:
         r"""Estimate the degrees of freedom for signal :math:`\mathrm{tr}\, HK` by source, (window, source).
 
-        :math:`E |G_s B^{1/2} d|^2` if all norms are quadratic; else of a single source :math:`n - E\, z^T d`, which is
-        less precise, and of several NaN.
+        :math:`E |G_s B^{1/2} d|^2` if all norms are quadratic; else of a single source :math:`E\, z^T (z - d)`, and of
+        several NaN.
         """
         observations = [one for one, _ in self._quadratic.observations]
         found = error.new_zeros(len(error), self._sources)
         if any(isinstance(one, Observation) and one.threshold is not None for one in observations):
-            return found + (prior.shape[1] - (prior * error).sum(1, keepdim=True) if self._sources == 1 else torch.nan)
+            return found + ((prior * (prior - error)).sum(1, keepdim=True) if self._sources == 1 else torch.nan)
         for one, change in zip(observations, self._quadratic.tangent(error), strict=True):
             if isinstance(one, Observation):
                 found[:, one.source] += change.square().flatten(1).sum(1)

@@ -363,18 +363,21 @@ class ImageMotion:
         steady, *fading = loops
         normals = Normals(seeds, state["velocity"])
         *_, factor = fitting(self.levels, grid)
+        # Of the last loop: the increment of the first one is mostly the mean motion, which B hardly holds.
+        amplitude: Tensor | float = 1.0
         for one in fading:
+            amplitude = one.amplitude(normals)
             about = one.cost.problem
             known, free = {key: state[key] for key in about.background}, {"velocity": Diagonal(1.0)}
             by_motion = Cost(replace(about, background=known, background_error=free, curvature={}))
             along = Linearisation(by_motion, by_motion.zero())
         for _ in range(sampling.solves):
             field = normals.field(grid.shape)
-            error = steady.increment(steady.draw(normals, coarser(field, factor)))["velocity"]
+            error = steady.increment(steady.draw(normals, coarser(field, factor), (), amplitude))["velocity"]
             change = {"velocity": prolong(error, factor, grid.shape)}
             for one in fading:
                 moved = along.tangent(change["velocity"].flatten(1))
-                change |= one.increment(one.draw(normals, field, moved))
+                change |= one.increment(one.draw(normals, field, moved, amplitude))
             for sign in (1, -1):
                 yield {**state, **{key: state[key] + sign * part for key, part in change.items()}}
 
