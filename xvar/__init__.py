@@ -31,6 +31,7 @@ _LAZY = {
     "minimize": "xvar.minimize",
     "nowcast": "xvar.service.nowcast:nowcast",
     "observation": "xvar.observation",
+    "open": "xvar.io.opening:open",
     "open_odim": "xvar.io.odim:open_odim",
     "open_untrusted": "xvar.io.reading:open_untrusted",
     "penalty": "xvar.penalty",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.backends import NetCDF4BackendEntrypoint
 
 from xvar.cf.axes import Axes, canonical, find_axes
 from xvar.cf.conventions import to_cf
@@ -55,7 +56,10 @@ def sample() -> xr.Dataset:
     >>> dict(xvar.datasets.sample().sizes)
     {'time': 7, 'y': 128, 'x': 128}
     """
-    with as_file(files("xvar") / "data" / _BREST) as path, xr.open_dataset(path) as radar:
+    with (
+        as_file(files("xvar") / "data" / _BREST) as path,
+        xr.open_dataset(path, engine=NetCDF4BackendEntrypoint) as radar,
+    ):
         return radar.load()
 
 

@@ -18,10 +18,12 @@ from xvar.cli.parameters import (
     READING,
     Analysis,
     AsJson,
+    ClipNegative,
     Group,
     Inputs,
     Output,
     Overwrite,
+    TimeFromName,
     Trusted,
     as_toml,
     configurable,
@@ -112,6 +114,8 @@ def assimilate(
     workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     group: Group = None,
+    time_from_name: TimeFromName = None,
+    clip_negative: ClipNegative = False,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run windows that failed again.")] = False,
@@ -128,11 +132,12 @@ def assimilate(
     from xvar.runs import Interrupted, run
 
     began = time.perf_counter()
+    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
     try:
         # An existing file may be the beginning of this run.
         with (
             outgoing(output, overwrite=True) as target,
-            opened_record(inputs, group, trusted=trusted) as (record, variable),
+            opened_record(inputs, group, trusted=trusted, **reading) as (record, variable),
         ):
             report = run(
                 record.assign_attrs({ATTRIBUTE: as_toml(context)}),
@@ -327,7 +332,13 @@ application.command(epilog="Example: xvar view analysis.nc radar.nc")(view)
 @application.command(epilog="Example: xvar info radar.nc")
 @options_of_table(*READING)
 def info(
-    inputs: Inputs, group: Group = None, trusted: Trusted = False, as_json: AsJson = False, **options: Any
+    inputs: Inputs,
+    group: Group = None,
+    time_from_name: TimeFromName = None,
+    clip_negative: ClipNegative = False,
+    trusted: Trusted = False,
+    as_json: AsJson = False,
+    **options: Any,
 ) -> None:
     """Print how a file is read: variable, axes, spacing, units, times, gaps; of an analysis its summary."""
     from xvar.analysis.summary import summary
@@ -335,7 +346,8 @@ def info(
     from xvar.cli.tables import print_facts
     from xvar.plan.configuration import ATTRIBUTE as CONFIGURATION
 
-    with opened_record(inputs, group, trusted=trusted) as (record, variable):
+    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    with opened_record(inputs, group, trusted=trusted, **reading) as (record, variable):
         is_analysis = CONFIGURATION in record.attrs and "status" in record
         facts = {"analysis": summary(record).splitlines()} if is_analysis else describe(record, variable, **options)
         print_facts(facts, as_json=as_json)
@@ -348,6 +360,8 @@ def check(
     context: typer.Context,
     inputs: Inputs,
     group: Group = None,
+    time_from_name: TimeFromName = None,
+    clip_negative: ClipNegative = False,
     trusted: Trusted = False,
     as_json: AsJson = False,
     **options: Any,
@@ -355,7 +369,8 @@ def check(
     """Print how a file is read, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
 
-    with opened_record(inputs, group, trusted=trusted) as (data, variable):
+    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    with opened_record(inputs, group, trusted=trusted, **reading) as (data, variable):
         examination = examine(data, variable, **options)
     say(examination.to_json() if as_json else in_shell(str(examination), context.command))
     if not examination.passed:

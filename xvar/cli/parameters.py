@@ -114,6 +114,10 @@ Part = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Group = Annotated[str | None, typer.Option(help="Group of the file that holds the record.")]
+TimeFromName = Annotated[
+    str | None, typer.Option("--time-from-name", help="Form of the time in the names of files, such as %Y%m%d%H%M.")
+]
+ClipNegative = Annotated[bool, typer.Option("--clip-negative", help="Set negative rain to zero.")]
 Trusted = Annotated[
     bool, typer.Option("--trusted", help="Open files without the checks for files from unknown sources.")
 ]

@@ -93,12 +93,15 @@ def _in_a_call(before: str) -> bool:
 
 
 @contextmanager
-def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> Iterator[xr.Dataset]:
+def opened(
+    names: Sequence[str], group: str | None = None, quantity: str | None = None, *, trusted: bool, **reading: Any
+) -> Iterator[xr.Dataset]:
     """Open files, patterns, URLs or ``-`` as one record; standard input is kept in a file: NetCDF readers seek.
 
-    InputError if a file cannot be used, ``-`` is named twice, or standard input is a terminal.
+    `reading` are options of `xvar.open`. InputError if a file cannot be used, ``-`` is named twice, or standard input
+    is a terminal.
     """
-    from xvar.io.reading import open_files
+    from xvar.io.opening import open as open_record
 
     with tempfile.TemporaryDirectory(prefix="xvar-") as folder:
         if PIPE in names:
@@ -110,19 +113,19 @@ def opened(names: Sequence[str], group: str | None = None, *, trusted: bool) -> 
             with kept.open("wb") as target:
                 shutil.copyfileobj(sys.stdin.buffer, target)
             names = [str(kept) if name == PIPE else name for name in names]
-        with open_files(names, group, trusted=trusted) as record:
+        with open_record(names, quantity, group=group, trusted=trusted, **reading) as record:
             yield record
 
 
 @contextmanager
 def opened_record(
-    inputs: Sequence[str], group: str | None, *, trusted: bool
+    inputs: Sequence[str], group: str | None, *, trusted: bool, **reading: Any
 ) -> Iterator[tuple[xr.Dataset, str | None]]:
     """Open files as one record; the last word is its variable if it is no file."""
     last = inputs[-1]
     is_file = last == PIPE or Path(last).suffix or Path(last).exists() or any(mark in last for mark in "*?[/\\")
     files, variable = (inputs, None) if len(inputs) == 1 or is_file else (inputs[:-1], last)
-    with opened(files, group, trusted=trusted) as record:
+    with opened(files, group, variable, trusted=trusted, **reading) as record:
         yield record, variable
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from pathlib import Path
 from typing import Any
+
+import xarray as xr
+
+from xvar.errors import InputError, require
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 #: Signatures at the first byte. An HDF5 file may begin with a block of the user's, so that its signature comes later.
@@ -11,8 +17,37 @@ _FIRST = {
     **dict.fromkeys((b"CDF\x01", b"CDF\x02", b"CDF\x05"), "classic"),
     **dict.fromkeys((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), "geotiff"),
     b"GRIB": "grib",
+    b"GIF8": "gif",
+    b"PK\x03\x04": "npz",
+    b"P5\n#": "pgm",
 }
-NAMES = {"hdf5": "NetCDF-4", "classic": "NetCDF-3", "zarr": "Zarr", "grib": "GRIB", "geotiff": "GeoTIFF"}
+#: The header of RADOLAN is text: product, day and time, number, month and year, length.
+_RADOLAN = re.compile(rb"[A-Z%][A-Z0-9]\d{6}\d{5}\d{4}BY")
+NAMES = {
+    "hdf5": "NetCDF-4",
+    "classic": "NetCDF-3",
+    "zarr": "Zarr",
+    "grib": "GRIB",
+    "geotiff": "GeoTIFF",
+    "radolan": "RADOLAN",
+    "gif": "GIF",
+    "pgm": "PGM",
+    "npz": "npz",
+}
+#: Formats that no engine of xarray reads: `xvar.io.producers` does.
+BYTES_ONLY = frozenset({"gif", "pgm", "npz"})
+#: Engines of formats: package, extra of xvar, module and class, options. An index file of GRIB would be unpickled.
+_READERS: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {
+    "grib": ("cfgrib", "grib", "cfgrib.xarray_plugin", "CfGribBackend", {"indexpath": ""}),
+    "geotiff": (
+        "rioxarray",
+        "geotiff",
+        "rioxarray.xarray_plugin",
+        "RasterioBackend",
+        {"open_kwargs": {"driver": "GTiff"}},
+    ),
+    "radolan": ("wradlib", "radolan", "wradlib.io.backends", "RadolanBackendEntrypoint", {}),
+}
 
 
 def formats(path: Path) -> set[str]:
@@ -25,7 +60,8 @@ def formats(path: Path) -> set[str]:
         return {"zarr"}
     found = set()
     with path.open("rb") as file:
-        first = _FIRST.get(file.read(4))
+        head = file.read(32)
+        first = _FIRST.get(head[:4], "radolan" if _RADOLAN.match(head) else None)
         if first is not None:
             found.add(first)
         size, offset = path.stat().st_size, 0
@@ -39,14 +75,30 @@ def formats(path: Path) -> set[str]:
 
 
 def engine(path: Path, found: str) -> dict[str, Any]:
-    """Return the options with which `xarray.open_dataset` reads a format, and no other."""
+    """Return the options with which `xarray.open_dataset` reads a format, and no other.
+
+    The engine is a class, not a name: to find a name xarray imports the engines of all packages that are installed.
+    """
+    if found in BYTES_ONLY:
+        raise InputError(
+            code="unknown-format",
+            found=f"{path}: {NAMES[found]}, which no engine of xarray reads",
+            expected="NetCDF, Zarr, GRIB or GeoTIFF",
+            fix=f"xvar.open({path.name!r}), if its producer is known",
+        )
     if found in ("hdf5", "classic"):
-        return {"engine": "netcdf4"}
+        return {"engine": xr.backends.NetCDF4BackendEntrypoint}
     if found == "zarr":
-        return {"engine": "zarr", "consolidated": _is_consolidated(path)}
-    if found == "grib":  # an index file beside it would be unpickled
-        return {"engine": "cfgrib", "indexpath": ""}
-    return {"engine": "rasterio", "open_kwargs": {"driver": "GTiff"}}
+        return {"engine": xr.backends.ZarrBackendEntrypoint, "consolidated": _is_consolidated(path)}
+    package, extra, module, name, options = _READERS[found]
+    require(package, extra, f"{path}, {NAMES[found]},")
+    return {"engine": getattr(importlib.import_module(module), name), **options}
+
+
+def is_store(path: Path) -> bool:
+    """Return True if a path is a Zarr store."""
+    names = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+    return path.is_dir() and (path.suffix == ".zarr" or any((path / name).exists() for name in names))
 
 
 def _is_consolidated(store: Path) -> bool:

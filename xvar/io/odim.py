@@ -16,16 +16,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.kinds import NOTHING, detected, kind, physical_limits
-from xvar.errors import Fault, InputError, require
+from xvar.errors import Fault, InputError, InputWarning, require, warn
 from xvar.io.formats import HDF5
+from xvar.io.images import RAIN_RATE, REFLECTIVITY, cf_mapping, image_on_map, pixel_centres, rain_amount
+from xvar.io.joining import join
 
 #: Objects of ODIM that are an image on a map.
 _OBJECTS = ("COMP", "IMAGE")
-#: Units and standard names of the quantities of ODIM.
-_QUANTITIES = {
-    **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), ("dBZ", "equivalent_reflectivity_factor")),
-    "RATE": ("mm h-1", "rainfall_rate"),
+#: Attributes of the quantities of ODIM, in the order in which they are looked for.
+_QUANTITIES: dict[str, Mapping[str, str]] = {
+    **dict.fromkeys(("DBZH", "TH", "DBZV", "TV"), REFLECTIVITY),
+    "RATE": RAIN_RATE,
 }
+#: An accumulation moves less clearly: it is read only if it is asked for.
+_AMOUNT = "ACRR"
+#: Relative error that corners of a map leave to the size of its pixels.
+_TOLERANCE = 0.02
 
 
 def is_odim(path: Path) -> bool:
@@ -75,26 +81,19 @@ def open_odim(
        4/3 of its radius). doi:10.1016/C2009-0-22358-0
     """
     names = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    require("xradar", "radar", f"{names[0]}, a radar volume of ODIM_H5,")  # registers the engine
-    images = [
-        _composite(path, quantity) if _object_of(path) in _OBJECTS else _volume(path, quantity, sweep, spacing)
-        for path in names
-    ]
-    for path, other in zip(names, images, strict=True):
-        same = other["crs"].attrs == images[0]["crs"].attrs and all(other[n].equals(images[0][n]) for n in ("y", "x"))
-        if not same:
-            found = f"another radar, range or map than {names[0]}"
-            raise _refused("different-grids", path, found, "files of one radar or map", "run them apart")
-        if set(other.data_vars) != set(images[0].data_vars):
-            expected = f"{sorted(map(str, images[0].data_vars))}"
-            raise _refused("different-quantities", path, "another quantity", expected, 'quantity="..."')
-    crs = images[0]["crs"]
-    record = xr.concat([image.drop_vars("crs") for image in images], "time", join="override", combine_attrs="override")
-    return record.assign(crs=crs).sortby("time")
+    return join([(path, read_image(path, quantity, sweep=sweep, spacing=spacing)) for path in names]).load()
+
+
+def read_image(path: Path, quantity: str | None, *, sweep: int = 0, spacing: float = 1000.0) -> xr.Dataset:
+    """Return the lazy image of one file, see `open_odim`."""
+    if _object_of(path) in _OBJECTS:
+        return _composite(path, quantity)
+    return _volume(path, quantity, sweep, spacing)
 
 
 def _volume(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.Dataset:
     """Return the image of a volume or scan on the plane."""
+    require("xradar", "radar", f"{path}, a radar volume of ODIM_H5,")  # registers the engine
     from xradar.georeference import get_x_y_z
 
     try:
@@ -105,8 +104,8 @@ def _volume(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.
         expected = "a volume, a scan or a composite of ODIM_H5"
         raise _refused("unreadable-file", path, what, expected, "sweep=0; copy or download it again") from error
     name = _choose(path, quantity, map(str, rays.data_vars))
-    units, standard_name = _QUANTITIES[name]
-    field = rays[name].assign_attrs(units=units, standard_name=standard_name)
+    units = _QUANTITIES[name]["units"]
+    field = rays[name].assign_attrs(_QUANTITIES[name])
     field.encoding = rays[name].encoding
     what = kind(field)
     values = detected(field, what, physical_limits(what, units, None), []).transpose("azimuth", "range").values
@@ -120,7 +119,9 @@ def _volume(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.
         "inverse_flattening": 298.257223563,
     }
     time = rays["time"].values.min() if "time" in rays else np.datetime64("NaT", "ns")
-    return _image_on_map(name, plane, time, (metres, metres), mapping, f"radar volume {path.name}")
+    source = f"radar volume {path.name}"
+    attrs = _QUANTITIES[name]
+    return image_on_map(name, lambda: plane, attrs, times=[time], y=metres, x=metres, mapping=mapping, source=source)
 
 
 def _on_plane(rays: xr.Dataset, values: NDArray[Any], spacing: float) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -191,58 +192,96 @@ def _choose(path: Path, quantity: str | None, names: Iterable[str]) -> str:
 def _read(file: Any, path: Path, quantity: str | None) -> xr.Dataset:
     import pyproj
 
-    fields = {str(attrs["quantity"]): (data, attrs) for data, attrs in _fields(file)}
-    name = _choose(path, quantity, fields)
-    data, attrs = fields[name]
-    nothing = NOTHING if _QUANTITIES[name][0] == "dBZ" else 0.0
-    codes = np.asarray(data)
-    values = codes * float(attrs.get("gain", 1.0)) + float(attrs.get("offset", 0.0))
-    values = np.where(codes == attrs.get("undetect", np.nan), nothing, values)
-    values = np.where(codes == attrs.get("nodata", np.nan), np.nan, values)
-    where = file["where"].attrs
+    fields = {_text(attrs["quantity"]): (place, attrs) for place, attrs in _fields(file)}
+    name = _AMOUNT if quantity == _AMOUNT and _AMOUNT in fields else _choose(path, quantity, fields)
+    place, attrs = fields[name]
+    where = _merged(file, place, "where")
     crs = pyproj.CRS.from_string(_text(where["projdef"]))
-    step_x, step_y = float(where["xscale"]), float(where["yscale"])
-    # The corner is that of the lowest pixel, not its middle.
-    west, south = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True).transform(
-        float(where["LL_lon"]), float(where["LL_lat"])
-    )
-    rows, columns = codes.shape
+    rows, columns = file[place]["data"].shape
+    y, x = _axes(where, crs, rows, columns, path)
     moment = "".join(_text(file["what"].attrs[part]) for part in ("date", "time"))
-    time = datetime.datetime.strptime(moment, "%Y%m%d%H%M%S")
-    y, x = south + step_y * (np.arange(rows)[::-1] + 0.5), west + step_x * (np.arange(columns) + 0.5)
-    return _image_on_map(name, values, time, (y, x), crs.to_cf(), f"radar composite {path.name}")
-
-
-def _image_on_map(
-    name: str,
-    values: NDArray[Any],
-    time: Any,
-    coordinates: tuple[NDArray[Any], NDArray[Any]],
-    mapping: Mapping[str, Any],
-    source: str,
-) -> xr.Dataset:
-    """Return one image (time, y, x) of a quantity, with `coordinates` y and x in metres and its grid mapping."""
-    units, standard_name = _QUANTITIES[name]
-    attrs = {"units": units, "standard_name": standard_name, "long_name": name, "grid_mapping": "crs"}
-    axes = {
-        dim: (dim, metres, {"units": "m", "standard_name": f"projection_{dim}_coordinate"})
-        for dim, metres in zip(("y", "x"), coordinates, strict=True)
-    }
-    return xr.Dataset(
-        {name: (("time", "y", "x"), values[None].astype("float32"), attrs), "crs": ((), np.int32(0), mapping)},
-        {"time": ("time", np.array([time], dtype="datetime64[ns]"), {"standard_name": "time"}), **axes},
-        {"source": source},
+    image = image_on_map(
+        name,
+        lambda: _values(path, place, attrs, name),
+        rain_amount(_minutes(attrs)) if name == _AMOUNT else _QUANTITIES[name],
+        times=[datetime.datetime.strptime(moment, "%Y%m%d%H%M%S")],
+        y=y,
+        x=x,
+        mapping=cf_mapping(crs),
+        source=f"radar composite {path.name}",
     )
+    words = (_text(attrs[key]) for key in ("product", "prodname") if key in attrs)
+    return image.assign_attrs(product=" ".join(words))
 
 
-def _fields(file: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield the images of a file with their attributes, those of the group around included."""
-    for dataset in (file[key] for key in sorted(file) if key.startswith("dataset")):
-        around = dict(dataset["what"].attrs) if "what" in dataset else {}
-        for group in (dataset[key] for key in sorted(dataset) if key.startswith("data")):
-            attrs = around | (dict(group["what"].attrs) if "what" in group else {})
-            yield group["data"], {**attrs, "quantity": _text(attrs["quantity"])}
+def _values(path: Path, place: str, attrs: Mapping[str, Any], name: str) -> NDArray[Any]:
+    """Return the values of a composite: NaN for nodata, no rain or the least reflectivity for undetect."""
+    import h5py
+
+    with h5py.File(path) as file:
+        codes = file[place]["data"][()]
+    nothing = NOTHING if _QUANTITIES.get(name) is REFLECTIVITY else 0.0
+    values = codes * float(attrs.get("gain", 1.0)) + float(attrs.get("offset", 0.0))
+    values[codes == attrs.get("undetect", np.nan)] = nothing
+    values[codes == attrs.get("nodata", np.nan)] = np.nan
+    return np.asarray(values)
+
+
+def _axes(
+    where: Mapping[str, Any], crs: Any, rows: int, columns: int, path: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return y, from north to south, and x of the middles of the pixels, from the corners and the size of a pixel."""
+    import pyproj
+
+    place = pyproj.Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
+    corners = {
+        name: place.transform(float(where[f"{name}_lon"]), float(where[f"{name}_lat"]))
+        for name in ("LL", "LR", "UL")
+        if f"{name}_lon" in where
+    }
+    step_x, step_y = float(where["xscale"]), float(where["yscale"])
+    if {"LL", "LR", "UL"} <= set(corners):
+        found = (corners["LR"][0] - corners["LL"][0]) / columns, (corners["UL"][1] - corners["LL"][1]) / rows
+        ratios = found[0] / step_x, found[1] / step_y
+        if all(abs(ratio / 1000 - 1) < _TOLERANCE for ratio in ratios):
+            warn(f"{path}: pixels of {step_x:g} x {step_y:g} read as km: its corners say so", InputWarning)
+            step_x, step_y = 1000 * step_x, 1000 * step_y
+        elif any(abs(ratio - 1) > _TOLERANCE for ratio in ratios):
+            what = f"pixels of {step_x:g} x {step_y:g} m, and corners that {found[0]:.6g} x {found[1]:.6g} m fit"
+            raise _refused("implausible-spacing", path, what, "corners and pixels that agree", "ask its producer")
+    if "UL_x" in where:
+        west, north = float(where["UL_x"]), float(where["UL_y"])
+    else:
+        west, north = corners["LL"][0], corners["LL"][1] + rows * step_y
+    return pixel_centres(north, -step_y, rows), pixel_centres(west, step_x, columns)
+
+
+def _fields(file: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the places of the images of a file, with what is said of them."""
+    for dataset in sorted(key for key in file if key.startswith("dataset")):
+        for data in sorted(key for key in file[dataset] if key.startswith("data")):
+            place = f"{dataset}/{data}"
+            attrs = _merged(file, place, "what")
+            if "quantity" in attrs:
+                yield place, attrs
+
+
+def _merged(file: Any, place: str, name: str) -> dict[str, Any]:
+    """Return the attributes of the groups of a name, of the file and around an image: the innermost counts."""
+    dataset = place.partition("/")[0]
+    groups = (file[group].attrs for group in (name, f"{dataset}/{name}", f"{place}/{name}") if group in file)
+    return {key: value for attrs in groups for key, value in attrs.items()}
+
+
+def _minutes(attrs: Mapping[str, Any]) -> float:
+    """Return the time over which an amount fell."""
+    begin, end = (
+        datetime.datetime.strptime(_text(attrs[f"{which}date"]) + _text(attrs[f"{which}time"]), "%Y%m%d%H%M%S")
+        for which in ("start", "end")
+    )
+    return (end - begin).total_seconds() / 60
 
 
 def _text(value: Any) -> str:
+    value = np.ravel(value)[0]
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -17,7 +17,6 @@ from xvar.cf.units import normalise_units, same_units
 from xvar.errors import Fault, Faults, InputError
 from xvar.io.formats import engine, first_line, formats
 from xvar.io.netcdf import broken_header
-from xvar.io.odim import is_odim, open_odim
 from xvar.io.remote import fetch, is_url, open_remote_zarr
 from xvar.io.untrusted import check_untrusted
 from xvar.io.writing import ZARR
@@ -51,11 +50,11 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
     """
     if len(names) == 1 and is_url(str(names[0])) and str(names[0]).rstrip("/").endswith(ZARR):
         return open_remote_zarr(str(names[0]), group, trusted=trusted)
-    paths = [path for name in names for path in (fetch(str(name)) if is_url(str(name)) else _matching(str(name)))]
+    paths = [path for name in names for path in (fetch(str(name)) if is_url(str(name)) else matching(str(name)))]
     for path in paths:
-        if path.is_file() and not path.stat().st_size:
-            raise _unreadable("empty-file", [path], "empty, 0 bytes", _AGAIN)
+        refuse_empty(path)
     files: list[xr.Dataset] = []
+    within = {} if group is None else {"group": group}  # engines of other formats have no groups
 
     def note(file: xr.Dataset) -> xr.Dataset:
         files.append(file)
@@ -63,10 +62,8 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
 
     try:
         engines = [_engine(path, trusted=trusted) for path in paths]
-        if group is None and is_odim(paths[0]):
-            return open_odim(paths)
         if len(paths) == 1:
-            opened = xr.open_dataset(paths[0], group=group, **engines[0])
+            opened = xr.open_dataset(paths[0], **within, **engines[0])
         else:
             opened = xr.open_mfdataset(
                 paths,
@@ -76,7 +73,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
                 compat="equals",
                 join="exact",
                 preprocess=note,
-                group=group,
+                **within,
                 # Each has its own engine if they differ, and xarray finds it.
                 **(engines[0] if all(other == engines[0] for other in engines) else {}),
             )
@@ -204,7 +201,7 @@ def _groups(path: Path, options: Mapping[str, Any]) -> list[str]:
         return [node.path.lstrip("/") for node in tree.subtree if node.data_vars and node.path != "/"]
 
 
-def _matching(name: str) -> list[Path]:
+def matching(name: str) -> list[Path]:
     """Return the files of a name or of a pattern."""
     path = Path(name).expanduser()
     if path.exists():
@@ -218,6 +215,12 @@ def _matching(name: str) -> list[Path]:
         fix = f"check the name, in the folder {Path.cwd()}"
         raise InputError(Fault(what, "a file that exists", fix, code="file-not-found"))
     return found
+
+
+def refuse_empty(path: Path) -> None:
+    """Raise InputError if a file has no bytes."""
+    if path.is_file() and not path.stat().st_size:
+        raise _unreadable("empty-file", [path], "empty, 0 bytes", _AGAIN)
 
 
 def _unreadable(code: str, paths: Sequence[Path], what: str, fix: str) -> InputError:

@@ -35,7 +35,7 @@ def fetch(url: str) -> list[Path]:
         if isinstance(system, LocalFileSystem):
             found = [Path(name) for name in names]
         else:
-            folders = [Path(tempfile.mkdtemp(dir=_scratch().name)) for _ in names]  # one name may be in two places
+            folders = [Path(tempfile.mkdtemp(dir=scratch().name)) for _ in names]  # one name may be in two places
             found = [folder / Path(name).name for folder, name in zip(folders, names, strict=True)]
             for name, target in zip(names, found, strict=True):
                 with system.open(name, "rb") as source, target.open("wb") as copy:
@@ -81,6 +81,6 @@ def _unreachable(url: str, kind: str, error: Exception) -> InputError:
 
 
 @functools.cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Return the folder of the copies, which is removed when the process ends."""
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of copies of files, which is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="xvar-")

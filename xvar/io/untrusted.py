@@ -8,16 +8,26 @@ from typing import Any
 
 from xvar.cf.record import available_memory
 from xvar.errors import Fault, InputError
+from xvar.io.bitmaps import check_gif, check_npz
 from xvar.io.expansion import Refuse
 from xvar.io.formats import NAMES, engine, formats
 from xvar.io.netcdf import broken_header, check_hdf5
 from xvar.io.zarr import CONSOLIDATED_2, NODE_3, check_zarr, read_metadata
 
+_CHECKS = {"hdf5": check_hdf5, "zarr": check_zarr, "npz": check_npz, "gif": check_gif}
 TRUST = "xarray.open_dataset(path) if the file is trusted; --trusted on the command line"
 
 
 def check_untrusted(path: Path) -> dict[str, Any]:
     """Check a file or local Zarr store; return options of `xarray.open_dataset` that read the checked format alone.
+
+    InputError as of `checked_format`, or if no engine of xarray reads the format.
+    """
+    return engine(path, checked_format(path))
+
+
+def checked_format(path: Path) -> str:
+    """Check a file or local Zarr store; return its format, a key of `NAMES`.
 
     InputError if the format is unknown or ambiguous; if the file reaches for another, has filters, codecs or types that
     are not known to be safe, chunks that decode to more than they declare, or a coordinate larger than memory.
@@ -30,9 +40,9 @@ def check_untrusted(path: Path) -> dict[str, Any]:
     broken = broken_header(path) if name == "classic" else None
     if broken is not None:
         raise refuse("broken-file", "/", broken)
-    sizes = check_hdf5(path, refuse) if name == "hdf5" else check_zarr(path, refuse) if name == "zarr" else {}
+    sizes = _CHECKS[name](path, refuse) if name in _CHECKS else {}
     _refuse_large(sizes, refuse)
-    return engine(path, name)
+    return name
 
 
 def check_untrusted_metadata(store: Mapping[str, bytes], url: str) -> None:

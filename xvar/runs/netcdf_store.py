@@ -12,6 +12,7 @@ import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.backends import NetCDF4BackendEntrypoint
 
 from xvar.execution.batches import Fields
 from xvar.io.writing import StoreError, checksum, disk_errors, durable, remove, sync
@@ -47,7 +48,7 @@ class NetCDFStore(Store):
         if self.new.exists():
             return super().state()
         try:
-            with xr.open_dataset(self.path, group=_GROUP, engine="netcdf4") as group:
+            with xr.open_dataset(self.path, group=_GROUP, engine=NetCDF4BackendEntrypoint) as group:
                 return read_journal(group["journal"].values.tobytes())
         except (OSError, ValueError, KeyError, RuntimeError):  # no file, another file, or one that is damaged
             return None

@@ -1,0 +1,1 @@
+"""Producers of files: one module each maps what its files state to CF; `table` has them all."""
