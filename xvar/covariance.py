@@ -9,6 +9,7 @@ import numpy as np
 
 from xvar.core.covariance import Covariance, Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
 from xvar.core.covariance.balance import Geostrophic, Streamfunction
+from xvar.core.covariance.channels import Channels
 from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.matrix import Dense, Uniform
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "Channels",
     "Covariance",
     "Dense",
     "Diagonal",

@@ -12,6 +12,7 @@ from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal
 from xvar.core.grid import Grid
 from xvar.core.models.advection import Advection
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import CostOfBatch
@@ -23,7 +24,9 @@ def test_selected_windows_have_the_bits_of_the_batch(dtype: torch.dtype) -> None
     std = 0.5 + random((4, 1, SIZE), 11).abs()
     observations = (
         Observation(0.4, Component("x"), random((4, 1, SIZE), 12, dtype), std.to(dtype)),
-        Observation(0.75, Component("x"), random((4, 1, SIZE), 13, dtype), std[:, :, :1].to(dtype), threshold=1.0),
+        Observation(
+            0.75, Component("x"), random((4, 1, SIZE), 13, dtype), std[:, :, :1].to(dtype), norm=PseudoHuber(1.0)
+        ),
     )
     problem = linear(
         observations,

@@ -11,14 +11,16 @@ from torch.nn.functional import pad
 
 from tests.core.numerics import random, smooth
 from tests.faults.codes import codes
+from xvar.core.comparison import Comparison
 from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment
-from xvar.core.methods.sources import Comparison, Frames
+from xvar.core.methods.sources import Frames
 from xvar.core.minimize import LBFGS, GaussNewton
 from xvar.core.parameters import Parameter
 from xvar.errors import InputError
+from xvar.observation import Images
 
 GRID = Grid((6, 7), (1e3, 1e3))
 SECONDS = [0.0, 600.0, 1200.0]
@@ -50,7 +52,9 @@ def experiment(**options: Any) -> Experiment:
 
 
 def images(values: Tensor, std: float | Tensor, **comparison: Any) -> Frames:
-    return Frames("a", values, SECONDS, torch.as_tensor(std, dtype=values.dtype), Comparison(**comparison))
+    std = torch.as_tensor(std, dtype=values.dtype)
+    own = {name: comparison.pop(name) for name in ("calibration", "reset") if name in comparison}
+    return Frames("a", values, SECONDS, std, Comparison(**comparison), **own)
 
 
 @pytest.mark.parametrize("calibration", ["frame", "window"])
@@ -171,8 +175,12 @@ def test_a_parameter_is_the_same_number_on_every_grid() -> None:
         (lambda: Parameter(-1.0, 1.0, positive=True), "parameter-prior-not-positive"),
         (lambda: Parameter(torch.ones(3, 3), 1.0), "parameter-field-without-specification"),
         (lambda: Comparison(gain=Parameter(1.0, Diagonal(1.0))), "calibration-not-a-number"),
-        (lambda: Comparison(gain=Parameter(1.0, 0.1), reset="observation"), "calibration-with-reset"),
-        (lambda: Comparison(calibration="pixel"), "unknown-choice"),  # type: ignore[arg-type]
+        (lambda: Images(gain=Parameter(1.0, 0.1), reset="observation"), "calibration-with-reset"),
+        (lambda: Images(calibration="pixel"), "unknown-choice"),  # type: ignore[arg-type]
+        (lambda: Comparison(norm="huber"), "norm-threshold"),
+        (lambda: Comparison(norm="quadratic", threshold=1.0), "norm-threshold"),
+        (lambda: Comparison(threshold=-1.0), "norm-threshold"),
+        (lambda: Comparison(operator="u"), "operator-not-callable"),  # type: ignore[arg-type]
     ],
 )
 def test_a_parameter_without_a_proper_prior_is_rejected(make: Any, code: str) -> None:

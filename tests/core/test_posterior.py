@@ -98,16 +98,6 @@ def test_tangent_and_adjoint_are_transposed_and_their_product_is_the_hessian() -
     torch.testing.assert_close(left, right, rtol=1e-10, atol=1e-10)
 
 
-def test_the_weight_is_the_second_derivative_of_the_norm() -> None:
-    (_, residual), *_ = Linearisation(Cost(motion_problem()), Cost(motion_problem()).zero()).observations
-    observation = motion_problem().observations[0]
-    assert observation.threshold is not None
-    leaf = residual.clone().requires_grad_()
-    slope = leaf * observation.weight(leaf)
-    (second,) = torch.autograd.grad(slope.sum(), leaf)
-    torch.testing.assert_close(second, observation.weight(residual) ** 3)
-
-
 def test_a_window_has_the_same_bits_alone_and_in_a_batch() -> None:
     whole = motion_problem()
     seeds = torch.tensor([11, 12])

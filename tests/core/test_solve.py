@@ -16,6 +16,7 @@ from xvar.core.dynamics import trajectory
 from xvar.core.grid import Grid
 from xvar.core.minimize import LBFGS, Reason
 from xvar.core.models.advection import Advection
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
 from xvar.core.solve import Analysis, solve
@@ -170,7 +171,7 @@ def batch(dtype: torch.dtype, grid: Grid = Grid((13, 18), (900.0, 1200.0)), wind
     frames[2][0, 0, 3:6, 4:9] = torch.nan
     prior = Tikhonov(gradient=1e6, curvature=1e12, mean_std=5.0)
     problem = motion_problem(frames, prior, 0.1, grid, dtype, motion="inertial", sampler="bilinear")
-    return replace(problem, observations=tuple(replace(one, threshold=3.0) for one in problem.observations))
+    return replace(problem, observations=tuple(replace(one, norm=PseudoHuber(3.0)) for one in problem.observations))
 
 
 def same_bits(one: Analysis, i: int, other: Analysis, j: int) -> bool:

@@ -77,7 +77,8 @@ def assimilate(table: Any = None, given: Any = None, **options: Any) -> xr.Datas
 def test_what_became_of_every_point(tmp_path: Path) -> None:
     analysis = assimilate()
     quality = analysis["observation_quality"]
-    assert quality.attrs["flag_meanings"] == "used outside_domain outside_window no_value on_land"
+    meanings = "used outside_domain outside_window no_value on_land out_of_range background_check"
+    assert quality.attrs["flag_meanings"] == meanings
     assert quality.values.tolist() == [0, 0, 3, 0, 1, 2]
     assert int(analysis["number_of_observations"].item()) == 3
     assert analysis["observation_background"].values[:2] == pytest.approx([253.5, 7200e-4])
@@ -296,7 +297,7 @@ def test_a_balanced_height_moves_the_currents() -> None:
         }
     )
     analysis = assimilate(
-        Points(table, std=0.01, variable="a"),
+        Points(table, error=0.01, variable="a"),
         given,
         dynamics=ShallowWater(1.0, variables=("a", "u", "v")),
         background_error=Geostrophic(Matern(0.1, 60e3, 2), Matern(1e-3, 60e3)),

@@ -26,7 +26,7 @@ SIGNAL = "degrees_of_freedom_for_signal"
 class _Departures(NamedTuple):
     """Innovations, residuals and stated variances of one source, all of one shape, NaN where nothing is compared."""
 
-    innovation: Array  # of images (window, step, y, x), else (point,)
+    innovation: Array  # of images (window, step, y, x); of points, channels, profiles and series (value,)
     residual: Array
     variance: Array
 
@@ -146,8 +146,10 @@ def _sources(data: xr.Dataset, configuration: Configuration) -> Iterator[tuple[s
         compared = np.isfinite(error) | np.isnan(error).all()
         if not configuration.has_state:  # the methods of images compare with the last one
             compared[:, -1] = False
-        variance = np.broadcast_to((error**2)[..., None, None], residual.shape)
-        found = _Departures.of(innovation, np.where(compared[..., None, None], residual, np.nan), variance)
+        of_step = (..., *[None] * (residual.ndim - 2))
+        variance = np.broadcast_to((error**2)[of_step], residual.shape)
+        parts = innovation, np.where(compared[of_step], residual, np.nan), variance
+        found = _Departures.of(*(part if part.ndim == 4 else part.ravel() for part in parts))
         # What the methods of images call innovation is the change up to the last one.
         yield label, found if configuration.has_state else found._replace(innovation=np.full(residual.shape, np.nan))
     if "observation_analysis" not in data:
@@ -204,7 +206,9 @@ def _by_source(data: xr.Dataset, sources: Mapping[str, _Departures]) -> dict[str
         add(name, [one.statistics()[name] for one in every])
         if images and name.endswith(("variance", "chi_square")):
             by_step, by_region = np.full((len(every), steps), np.nan), np.full((len(every), SIDE**2), np.nan)
-            for row, one in enumerate(images):  # they come first
+            for row, one in enumerate(every):
+                if one.residual.ndim != 4:
+                    continue
                 by_step[row, : one.residual.shape[1]] = one.statistics(0, 2, 3)[name]
                 by_region[row] = one.regions()[name]
             add(name, by_step, "step", suffix="_by_step")

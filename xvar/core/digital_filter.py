@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
+from xvar.core.norm import Norm, Quadratic
 from xvar.errors import Faults
 
 
@@ -65,6 +66,7 @@ class DigitalFilter:
 
     #: Its term of J.
     name: ClassVar[str] = "digital_filter"
+    norm: ClassVar[Norm] = Quadratic()
 
     def __post_init__(self) -> None:
         """Reject a filter without variables or with deviations that are not positive."""
@@ -136,10 +138,6 @@ class DigitalFilter:
     def misfit(self, departure: State) -> Tensor:
         """Return J_c (window,)."""
         return 0.5 * self.residual(departure).square().sum(1)
-
-    def weight(self, residual: Tensor) -> Tensor:
-        """Return the weight of each residual: one, as the norm is quadratic."""
-        return torch.ones_like(residual)
 
 
 def _sinc(x: float) -> float:

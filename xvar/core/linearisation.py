@@ -23,12 +23,9 @@ class Linearisation:
     def __init__(self, cost: Cost, control: Tensor, *, exact: bool = False) -> None:
         with torch.no_grad():
             stacked = cost.space.sqrt(control)
-        self._linearise(cost, stacked)
-        if exact:
-            # The second derivative of the pseudo-Huber norm; of a quadratic one both are one.
-            self._weights: list[Tensor] = [weight**3 for weight in self._weights]
+        self._linearise(cost, stacked, exact=exact)
 
-    def _linearise(self, cost: Cost, stacked: Sequence[Tensor]) -> None:
+    def _linearise(self, cost: Cost, stacked: Sequence[Tensor], *, exact: bool = False) -> None:
         """Keep the graph of the residuals, and of their derivative, at some fields."""
         self._cost = cost
         self._fields = [part.requires_grad_() for part in stacked]
@@ -36,7 +33,9 @@ class Linearisation:
             # Some observations may depend on no part of the control.
             found = [pair for pair in cost.residuals(cost.space.split(self._fields)) if pair[1].requires_grad]
             self._residuals = [residual for _, residual in found]
-            self._weights = [observation.weight(residual.detach()) for observation, residual in found]
+            self._weights = [
+                (one.norm.curvature if exact else one.norm.weight)(residual.detach()) for one, residual in found
+            ]
             self.observations = [(observation, residual.detach()) for observation, residual in found]
             self._probes = [torch.zeros_like(residual).requires_grad_() for residual in self._residuals]
             if found:

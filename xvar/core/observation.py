@@ -7,15 +7,18 @@ they compose: ``Compose(Component("tracer"), SquareRoot())``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from xvar.core.covariance.base import Covariance
 from xvar.core.dynamics import State
 from xvar.core.grid import block_mean
+from xvar.core.norm import Norm, Quadratic
+from xvar.core.whitening import whitened
 
 Operator = Callable[[State], Tensor]
 TimeInterpolation = Literal["linear", "nearest"]
@@ -105,23 +108,22 @@ def of_each(verb: str, operator: Any, argument: Any) -> Any:
 class Observation:
     r"""Observations at one time, and their misfit.
 
-    .. math:: J_o = \sum \rho\left(\frac{H(x) - y}{\sigma}\right), \quad
-        \rho(r) = \tfrac12 r^2 \;\; \text{or} \;\; c^2 \left(\sqrt{1 + (r/c)^2} - 1\right)
-
-    with the pseudo-Huber norm if there is a `threshold` c.
+    .. math:: J_o = \sum \rho\left(R^{-1/2} (H(x) - y)\right), \quad R = \mathrm{diag}(\sigma^2) \text{ or a covariance}
     """
 
     time: float  # seconds from the time of the control
     operator: Operator  # H, from a state to (window, component, *shape)
     values: Tensor  # y (window, component, *shape); what is not finite is not observed
-    std: Tensor  # σ of the error of observation, broadcastable to `values`
-    threshold: float | None = None  # c, in standard deviations
+    std: Tensor  # σ of the error of observation, broadcastable to `values`: the root of the diagonal of R
+    norm: Norm = field(default_factory=Quadratic)  # ρ
     #: Component of the state that the observation replaces where it is valid, after its misfit was taken (direct
     #: insertion). This cuts the adjoint of that component: such a window is no strong-constraint 4D-Var.
     replaces: str | None = None
     time_interpolation: TimeInterpolation = "linear"  # of the state, if `time` is between two steps
     valid: Tensor | None = None  # bool, true for observed values; None: the finite ones
     source: int = 0  # number of the source of the observation
+    covariance: Covariance | None = None  # R of correlated errors, in double precision; the norm is then quadratic
+    whole: bool = False  # compare on the full grid whatever the grid of the state, see `Problem.coarsen`
 
     def __post_init__(self) -> None:
         """Set missing values to zero: a NaN that is masked later still spoils the gradient."""
@@ -149,23 +151,20 @@ class Observation:
         return self.mask.flatten(1).sum(1)
 
     def residual(self, state: State) -> Tensor:
-        """Return (H(x) - y) / σ, zero where nothing is observed."""
-        residual = (self.operator(state) - self.values) / self.std
-        return residual if self.complete else torch.where(self.mask, residual, 0.0)
+        r"""Return :math:`R^{-1/2} (H(x) - y)`, of uncorrelated errors zero if nothing is observed; see `whitened`."""
+        departure = self.operator(state) - self.values
+        if self.covariance is None:
+            departure = departure / self.std
+        if not self.complete:
+            departure = torch.where(self.mask, departure, 0.0)
+        return departure if self.covariance is None else whitened(departure, self.covariance, self.mask)
 
     def misfit(self, state: State) -> Tensor:
         """Return J_o of each window (window,)."""
         residual = self.residual(state)
-        if self.threshold is None:
+        if isinstance(self.norm, Quadratic):
             return 0.5 * residual.square().flatten(1).sum(1)
-        norm: Tensor = _PseudoHuber.apply(residual, self.threshold)  # type: ignore[no-untyped-call]
-        return norm.flatten(1).sum(1)
-
-    def weight(self, residual: Tensor) -> Tensor:
-        r"""Return the weight :math:`\rho'(r) / r` of each residual in a quadratic that bounds the norm from above."""
-        if self.threshold is None:
-            return torch.ones_like(residual)
-        return (1 + (residual / self.threshold).square()).rsqrt()
+        return self.norm(residual).flatten(1).sum(1)
 
     def insert(self, state: State) -> State:
         """Return the state with the observed values in place of its own."""
@@ -182,6 +181,7 @@ class Observation:
             values=self.values[windows],
             std=self.std[windows] if each else self.std,
             valid=self.mask[windows],
+            covariance=None if self.covariance is None else self.covariance.select(windows),
         )
 
     def coarsen(self, factor: int) -> Observation:
@@ -195,21 +195,3 @@ class Observation:
         if std.ndim > 0 and std.shape[-2:] != (1, 1):
             std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
         return replace(self, operator=operator, values=mean, std=std, valid=weight >= 0.5)
-
-
-class _PseudoHuber(torch.autograd.Function):
-    """Pseudo-Huber norm c² (√(1 + r²/c²) - 1) with its derivative, which autograd finds in twice as many passes."""
-
-    @staticmethod
-    def forward(ctx: Any, residual: Tensor, threshold: float) -> Tensor:
-        ctx.save_for_backward(residual)
-        ctx.threshold = threshold
-        squared = (residual / threshold).square_()
-        # c² (√(1 + s) - 1) = c² s / (√(1 + s) + 1) loses no digits where s is small
-        return squared.div_((1 + squared).sqrt_().add_(1)).mul_(threshold**2)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (residual,) = ctx.saved_tensors
-        root = residual.square().mul_(ctx.threshold**-2).add_(1).rsqrt_()
-        return (root * residual).mul_(gradient), None

@@ -140,28 +140,3 @@ class Holding:
         static = {key: state[key] for key in (*self.own, *self.others)}
         seen = {key: values for key, values in state.items() if key not in static}
         return {**seen, **{key: parameter.value(state[key]) for key, parameter in self.own.items()}}, static
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    r"""Observation operator of an instrument with errors of calibration: :math:`H(x) = a\, H_0(x) + b`.
-
-    The components ``<prefix>gain`` and ``<prefix>offset`` of the state hold a and b; `index` is the position of the
-    value for this observation.
-    """
-
-    operator: Any
-    gain: Parameter | None
-    offset: Parameter | None
-    index: int
-    prefix: str = ""
-
-    def __call__(self, state: State) -> Tensor:
-        """Return the equivalent in the units of the instrument."""
-        values: Tensor = self.operator(state)
-        if self.gain is not None:
-            values = values * self._value(self.gain, "gain", state)
-        return values if self.offset is None else values + self._value(self.offset, "offset", state)
-
-    def _value(self, parameter: Parameter, name: str, state: State) -> Tensor:
-        return parameter.value(state[self.prefix + name][:, self.index : self.index + 1])

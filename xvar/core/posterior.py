@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from xvar.core.cost import Cost
+from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State
 from xvar.core.linear_maps import truncated_conjugate_gradients
 from xvar.core.linearisation import Linearisation
 from xvar.core.methods.octaves import gaussian_waves
+from xvar.core.norm import Quadratic
 from xvar.core.observation import Observation
 
 SMOOTHING = 4.0  # cells, of the errors of images whose R is unknown
@@ -133,7 +135,7 @@ class Posterior:
         """
         observations = [one for one, _ in self._quadratic.observations]
         found = error.new_zeros(len(error), self._sources)
-        if any(isinstance(one, Observation) and one.threshold is not None for one in observations):
+        if not all(isinstance(one.norm, Quadratic) for one in observations):
             return found + ((prior * (prior - error)).sum(1, keepdim=True) if self._sources == 1 else torch.nan)
         for one, change in zip(observations, self._quadratic.tangent(error), strict=True):
             if isinstance(one, Observation):
@@ -149,11 +151,13 @@ def degrees_of_freedom(signals: Sequence[Tensor]) -> dict[str, Tensor]:
     return {name: draws.mean(0), f"{name}_std": error.sqrt()}
 
 
-def _noise(observation: object, residual: Tensor, normals: Normals, field: Tensor | None) -> Tensor:
+def _noise(
+    observation: Observation | DigitalFilter, residual: Tensor, normals: Normals, field: Tensor | None
+) -> Tensor:
     """Return e of an observation or a penalty."""
-    if not isinstance(observation, Observation) or observation.threshold is None:
+    if isinstance(observation.norm, Quadratic):
         return normals(*residual.shape[1:])
-    slope = observation.weight(residual) * residual
+    slope = observation.norm.weight(residual) * residual
     if field is None or residual.shape[-2:] != field.shape[-2:]:
         field = normals(*residual.shape[1:])
     return slope * field

@@ -120,7 +120,9 @@ class Problem:
             self,
             grid=self.grid.coarsen(factor),
             background={key: coarser(values, factor) for key, values in self.background.items()},
-            observations=tuple(observation.coarsen(factor) for observation in self.observations),
+            observations=tuple(
+                self._prolonged(part, factor) if part.whole else part.coarsen(factor) for part in self.observations
+            ),
             curvature={key: coarser(part, factor) for key, part in self.curvature.items()},
         )
 
@@ -129,10 +131,7 @@ class Problem:
         coarse = self.coarsen(factor)
         return replace(
             coarse,
-            observations=tuple(
-                replace(part, operator=Prolonged(part.operator, factor, self.grid.shape), replaces=None)
-                for part in self.observations
-            ),
+            observations=tuple(self._prolonged(part, factor) for part in self.observations),
             # A sum over fewer points.
             penalties=tuple(
                 replace(
@@ -141,6 +140,10 @@ class Problem:
                 for part in self.penalties
             ),
         )
+
+    def _prolonged(self, observation: Observation, factor: int) -> Observation:
+        """Return an observation of a state on blocks of cells, compared on this grid."""
+        return replace(observation, operator=Prolonged(observation.operator, factor, self.grid.shape), replaces=None)
 
 
 @dataclass(frozen=True)

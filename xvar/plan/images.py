@@ -10,12 +10,12 @@ import numpy as np
 
 from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.units import convert
-from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call, Plan, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.configuration import DEFAULTS, Configuration
 from xvar.plan.control import check_covariances, complete, errors_by_component
+from xvar.plan.observation_error import read_number
 from xvar.plan.uncertainty import read_sampling, seeds_of, with_errors
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plan_images(call: Call) -> Plan | None:
     if len(faults) == count:
         check_covariances(call, {"background_error": errors}, {"velocity": MOTION})
     prior = errors.get("velocity")
-    error = _observation_error(options.observation_error, faults)
+    error = read_number(options.observation_error, faults)
     if prior is not None and options.coast == "no_flow":
         faults.add(
             code="option-conflict",
@@ -202,23 +202,6 @@ def _first_guess(call: Call) -> dict[str, Array] | None:
         if field is not None:
             fields[name] = np.nan_to_num(np.asarray(field.values, dtype="float64"))
     return fields
-
-
-def _observation_error(given: Any, faults: Faults) -> float | None:
-    """Return the standard deviation of the errors of observation; None is the default."""
-    if given is None:
-        return None
-    is_number = isinstance(given, (int, float, np.number)) and not isinstance(given, bool)
-    if not is_number or not np.isfinite(given) or given <= 0:
-        faults.add(
-            code="observation-error-value",
-            variable="observation_error",
-            found=f"observation_error={given!r}" if is_number else f"observation_error of type {type(given).__name__}",
-            expected="a positive number in units of the variable; one for each observation is for a model",
-            fix='observation_error=0.5; or dynamics="advection"',
-        )
-        return None
-    return float(given)
 
 
 def _outputs(

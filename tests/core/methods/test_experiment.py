@@ -20,11 +20,13 @@ from tests.core.numerics import random, smooth
 from tests.faults.codes import codes
 from tests.records import drifting
 from xvar.control import Parameter
+from xvar.core.comparison import Comparison
 from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment, ModelError
-from xvar.core.methods.sources import Comparison, Frames, first_known
+from xvar.core.methods.sources import Frames, first_known
 from xvar.core.minimize import LBFGS
+from xvar.core.norm import PseudoHuber
 from xvar.core.problem import frame_steps
 from xvar.errors import AnalysisWarning, InputError
 from xvar.observation import Images
@@ -103,7 +105,7 @@ def test_what_is_compared_is_transformed_before_its_error_is_scaled() -> None:
         assert torch.equal(one.values, frames[:, index, None].sqrt())
         assert float(one.std.max()) == pytest.approx(0.2 * float(frames.sqrt().std(correction=0)), rel=1e-12)
         assert torch.equal(one.operator({"x": frames[:, :1]}), frames[:, :1].sqrt())
-        assert one.threshold == 1.5
+        assert one.norm == PseudoHuber(1.5)
 
 
 def test_the_first_frame_is_the_background_or_an_observation_never_both() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.core.numerics import adjoint_error, difference_error, random, smooth
 from tests.faults.codes import codes
+from xvar.core.comparison import Comparison
 from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
@@ -30,7 +31,7 @@ def state(windows: int = 1, dtype: torch.dtype = torch.float64) -> State:
     return {"a": smooth((windows, 1, 6, 8), 1, dtype), "b": smooth((windows, 2, 6, 8), 2, dtype)}
 
 
-def table(times: list[float], seed: int = 0, **options: Any) -> PointTable:
+def table(times: list[float], seed: int = 0, rule: Any = "linear") -> PointTable:
     generator = torch.Generator().manual_seed(seed)
     count = len(times)
     position = torch.rand(2, count, generator=generator, dtype=torch.float64) * torch.tensor([[7.0], [5.0]])
@@ -41,7 +42,7 @@ def table(times: list[float], seed: int = 0, **options: Any) -> PointTable:
         value=random((count,), 5),
         std=0.1 + torch.rand(count, generator=generator, dtype=torch.float64),
         components=SOURCES,
-        **options,
+        comparison=Comparison(time_interpolation=rule),
     )
 
 
@@ -60,7 +61,7 @@ TIMES = [0.0, 3.0, 10.0, 12.5, 17.5, 29.0, 30.0, 30.0, 2.0]
 
 @pytest.mark.parametrize("rule", ["linear", "nearest"])
 def test_each_point_is_compared_at_its_own_time_and_place(rule: Any) -> None:
-    steps, points = (10.0, 10.0, 10.0), table(TIMES, time_interpolation=rule)
+    steps, points = (10.0, 10.0, 10.0), table(TIMES, rule=rule)
     states = trajectory(Remember(turning).bind(GRID, dtype=torch.float64, device=torch.device("cpu")), state(), steps)
     observations = points.observations(steps, None)
     assert [one.time for one in observations] == [0, 10, 20, 30]
@@ -165,7 +166,7 @@ def test_the_analysis_is_the_best_linear_estimate(weak: bool) -> None:
 def test_images_and_points_together_are_the_best_linear_estimate() -> None:
     """Two tables, two sources of images with holes, one of them between the steps: against the dense solution."""
     seconds, background = [0.0, 10.0, 20.0, 30.0], state()
-    one, other = table(TIMES), table([4.0, 26.0, 11.0], seed=3, time_interpolation="nearest")
+    one, other = table(TIMES), table([4.0, 26.0, 11.0], seed=3, rule="nearest")
     frames = Frames("a", random((1, 4, 6, 8), 8), seconds, torch.tensor(0.4, dtype=torch.float64))
     between = Frames("a", random((1, 2, 6, 8), 9), (7.0, 24.0), 0.2 + random((1, 2, 6, 8), 10).square())
     frames.values[0, 2, 1:3] = between.values[0, 0, :, 4] = torch.nan
@@ -189,7 +190,7 @@ def test_images_and_points_together_are_the_best_linear_estimate() -> None:
             return torch.lerp(trail[first][key], trail[first + 1][key], time / 10 - first)
 
         def points(part: PointTable, times: list[float]) -> Tensor:
-            rounded = times if part.time_interpolation == "linear" else [round(time, -1) for time in times]
+            rounded = times if part.comparison.time_interpolation == "linear" else [round(time, -1) for time in times]
             named = [SOURCES[int(index)] for index in part.which]
             fields = [at(time, key)[0, component] for time, (key, component) in zip(rounded, named, strict=True)]
             return torch.stack([bilinear(field, part.position[:, i]) for i, field in enumerate(fields)])

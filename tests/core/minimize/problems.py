@@ -9,6 +9,7 @@ from xvar.core.covariance import Matern, Tikhonov
 from xvar.core.grid import Grid
 from xvar.core.models.advection import Advection
 from xvar.core.models.parcels import ImageAtParcels, Parcels
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import Problem
 
@@ -44,7 +45,7 @@ def motion_problem(windows: int = 2) -> Problem:
     images = images / images.flatten(1).std(1)[:, None, None, None]
     last = images[:, 1:]
     std = torch.tensor(0.3, dtype=torch.float64)
-    observation = Observation(-60.0, ImageAtParcels(images[:, :1]), torch.zeros_like(last), std, threshold=1.0)
+    observation = Observation(-60.0, ImageAtParcels(images[:, :1]), torch.zeros_like(last), std, PseudoHuber(1.0))
     return Problem(
         grid=GRID,
         dynamics=Parcels(),

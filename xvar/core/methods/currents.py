@@ -19,6 +19,7 @@ from xvar.core.grid import Grid
 from xvar.core.methods.motion import Motion, cadence, carried, deviation, diagnostics, fitting, in_groups, scale_of
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import Drift, ImageAgainstLater
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Observation
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
@@ -157,7 +158,7 @@ class Currents:
                     operator=operator,
                     values=torch.where(valid[:, later], 0.0, torch.nan).to(filled),
                     std=filled.new_full((), shared),
-                    threshold=self.threshold / shared,
+                    norm=PseudoHuber(self.threshold / shared),
                 )
             )
         return tuple(observations)

@@ -14,8 +14,9 @@ from xvar.core.covariance.composite import grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Forcing, State, trajectory
 from xvar.core.grid import Grid, bind
+from xvar.core.methods.background_check import checked, rejections
 from xvar.core.methods.motion import diagnostics, fitting
-from xvar.core.methods.sources import Frames, PointTable, PointValues, Remember, first_known, present
+from xvar.core.methods.sources import Frames, PointTable, Remember, first_known, present
 from xvar.core.minimize import LBFGS
 from xvar.core.observation import Observation
 from xvar.core.parameters import Holding, Parameter
@@ -74,9 +75,11 @@ class Outcome:
     fields: State
     #: ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
     #: ``status`` (window,); parameters by their names, (window,), (window, frame) or (window, y, x), with their
-    #: `standard_errors`; of a cost history, see `CostHistory.numbers`.
+    #: `standard_errors`; ``background_check`` (window, source), the number of rejected values; of a cost history, see
+    #: `CostHistory.numbers`.
     numbers: dict[str, Tensor]
-    #: By source, (point,): ``background`` and ``analysis``, the equivalents of the points before and after.
+    #: By source, (point,): ``background`` and ``analysis``, the equivalents of the points before and after, and
+    #: ``rejected``, those that the background check left out.
     points: list[dict[str, Tensor]]
     #: By source, (window, frame, y, x): ``innovation`` and ``residual`` of the images, before any transform, as far as
     #: they were asked for; with both ``observation_error`` (window, frame), see `Frames.stated_error`.
@@ -135,9 +138,15 @@ class Experiment:
         """Return the problem of a batch of windows with states at `seconds`, the times of the frames after the first.
 
         Observations after the last frame make the window longer, without model error there. The first of the images of
-        a component that `background` (window, component, y, x) leaves out is its background. Raises InputError if
-        points, which have times of their own, are given for several windows.
+        a component that `background` (window, component, y, x) leaves out is its background. Observations that the
+        background check rejects are left out. Raises InputError if points, which have times of their own, are given for
+        several windows.
         """
+        problem = self._unchecked(sources, background, seconds, grid)
+        return checked(problem, [source.comparison.background_check for source in sources])
+
+    def _unchecked(self, sources: Sequence[Source], background: State, seconds: Sequence[float], grid: Grid) -> Problem:
+        """Return the problem before the background check."""
         sources, background, errors = self._prior(sources, background)
         like = next(iter(background.values()))
         if len(like) > 1 and any(isinstance(source, PointTable) for source in sources):
@@ -152,8 +161,7 @@ class Experiment:
             for source in sources
         ]
         model, controlled, errors = self._with_parameters(sources, background, errors, grid)
-        operators = [part.operator for one in observations for part in one]
-        if any(isinstance(operator, PointValues) and operator.shares is not None for operator in operators):
+        if any(isinstance(source, PointTable) and source.between_steps(steps) for source in sources):
             model = Remember(model)
         held = sum(values.numel() * values.element_size() for values in background.values())
         return Problem(
@@ -176,7 +184,7 @@ class Experiment:
 
     def completed(self, sources: Sequence[Source], background: State) -> State:
         """Return the whole state: the background of a component that is left out is the first of its images."""
-        whole = (source for source in reversed(sources) if isinstance(source, Frames) and source.part is None)
+        whole = (source for source in reversed(sources) if isinstance(source, Frames) and source.shows_component)
         images = {source.component: first_known(source.values) for source in whole}
         return {**background, **{key: first for key, first in images.items() if key not in background}}
 
@@ -185,7 +193,7 @@ class Experiment:
         whole, errors, kept = self.completed(sources, background), dict(self.background_error), list[Source]()
         taken = set(background)
         for source in sources:
-            if not isinstance(source, Frames) or source.part is not None:
+            if not isinstance(source, Frames) or not source.shows_component:
                 kept.append(source)
                 continue
             key = source.component
@@ -222,12 +230,11 @@ class Experiment:
     def _static(self, sources: Sequence[Source]) -> dict[str, tuple[Parameter, int | None]]:
         """Return all static parameters by their keys in the state, each with the number of its values, None for one.
 
-        Those of the model come first, then gains and offsets of images.
+        Those of the model come first, then those of the observations.
         """
         known: dict[str, tuple[Parameter, int | None]] = {key: (part, None) for key, part in self.parameters.items()}
         for source in sources:
-            if isinstance(source, Frames):
-                known |= {key: (part, source.calibrations) for key, part in source.parameters.items()}
+            known |= source.parameters
         return known
 
     def _model_error(self, steps: Sequence[float], seconds: Sequence[float]) -> ForcedSteps:
@@ -253,8 +260,10 @@ class Experiment:
 
         `save` names the departures of images to return; `seeds` (window,) are those of the `sampling`.
         """
-        problem = self.problem(sources, background, seconds, grid)
-        check_step(problem)
+        stated = self._unchecked(sources, background, seconds, grid)
+        check_step(stated)
+        problem = checked(stated, [source.comparison.background_check for source in sources])
+        masks, rejected = rejections(stated, problem, len(sources))
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
         fields = _fields(problem, result.trajectory, result.forcing, seconds)
@@ -282,8 +291,9 @@ class Experiment:
                 **parameters,
                 **signal,
                 **{name: errors[name] for name in of_parameters},
+                "background_check": rejected,
             },
-            **_equivalents(self._prior(sources, background)[0], result, problem, save),
+            **_equivalents(self._prior(sources, background)[0], result, problem, save, masks),
         )
 
     def _estimated(self, sources: Sequence[Source], state: State) -> dict[str, Tensor]:
@@ -320,10 +330,16 @@ def _curvature(sources: Sequence[Source], observations: Sequence[Sequence[Observ
     return known
 
 
-def _equivalents(sources: Sequence[Source], result: Analysis, problem: Problem, save: Sequence[str]) -> dict[str, Any]:
-    """Return `Outcome.points` and `Outcome.departures`."""
-    points = [source for source in sources if isinstance(source, PointTable)]
-    images = [source for source in sources if isinstance(source, Frames)]
+def _equivalents(
+    sources: Sequence[Source],
+    result: Analysis,
+    problem: Problem,
+    save: Sequence[str],
+    masks: Sequence[Sequence[Tensor]],
+) -> dict[str, Any]:
+    """Return `Outcome.points` and `Outcome.departures`; `masks` are those of the values that were rejected."""
+    points = [(source, own) for source, own in zip(sources, masks, strict=True) if isinstance(source, PointTable)]
+    images = [(source, own) for source, own in zip(sources, masks, strict=True) if isinstance(source, Frames)]
     before, after = list[State](), list[State]()
     if points or "innovation" in save:
         before = result.cost.trajectory(result.cost.zero(), as_observed=True)
@@ -332,13 +348,17 @@ def _equivalents(sources: Sequence[Source], result: Analysis, problem: Problem, 
     steps, water = problem.steps, problem.grid.water
     return {
         "points": [
-            {"background": table.equivalents(before, steps, water), "analysis": table.equivalents(after, steps, water)}
-            for table in points
+            {
+                "background": table.equivalents(before, steps, water),
+                "analysis": table.equivalents(after, steps, water),
+                "rejected": table.by_row(own, steps, water),
+            }
+            for table, own in points
         ],
         "departures": {
-            word: [frames.departures(problem, states) for frames in images]
+            word: [frames.departures(problem, states, own) for frames, own in images]
             for word, states in (("innovation", before), ("residual", after))
             if word in save
         }
-        | ({"observation_error": [one.stated_error() for one in images]} if set(DEPARTURES) <= set(save) else {}),
+        | ({"observation_error": [one.stated_error() for one, _ in images]} if set(DEPARTURES) <= set(save) else {}),
     }

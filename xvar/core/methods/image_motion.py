@@ -32,6 +32,7 @@ from xvar.core.methods.motion import (
 from xvar.core.methods.octaves import is_inside, past_errors
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Observation
 from xvar.core.posterior import Normals, Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
@@ -221,7 +222,7 @@ class ImageMotion:
                 operator=ImageAtParcels(values[:, -1 - age, None]),
                 values=wanted,
                 std=error if isinstance(error, Tensor) else last.new_full((), error),
-                threshold=self.threshold,
+                norm=PseudoHuber(self.threshold),
             )
             for age in ages
         )

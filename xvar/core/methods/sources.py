@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from xvar.core.comparison import Comparison, OfVariables, calibrated
+from xvar.core.covariance.base import Covariance
 from xvar.core.dynamics import State, start
 from xvar.core.grid import Grid, bind, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.methods.motion import deviation, observed_mean
-from xvar.core.observation import Component, Compose, Observation, Operator, TimeInterpolation
-from xvar.core.parameters import Calibrated, Parameter
+from xvar.core.observation import Component, Compose, Observation, Operator
+from xvar.core.parameters import Parameter
 from xvar.core.problem import Problem
-from xvar.errors import Faults
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Comparison:
-    r"""Comparison of images: :math:`\rho((T(a\, x + b) - T(y)) / \sigma)`, see `xvar.observation.Images`."""
-
-    transform: Any = None
-    threshold: float | None = None
-    reset: Literal["observation"] | None = None
-    time_interpolation: TimeInterpolation = "linear"
-    gain: Parameter | None = None
-    offset: Parameter | None = None
-    calibration: Literal["frame", "window"] = "frame"
-
-    def __post_init__(self) -> None:
-        """Reject unknown choices, and calibrations that cannot be estimated."""
-        faults = Faults()
-        faults.check_choice("calibration", self.calibration, ("frame", "window"), "frame")
-        faults.check_choice("reset", self.reset, (None, "observation"), "observation")
-        faults.check_choice("time_interpolation", self.time_interpolation, ("linear", "nearest"), "linear")
-        for name, parameter in (("gain", self.gain), ("offset", self.offset)):
-            if parameter is not None and (not isinstance(parameter, Parameter) or parameter.is_field):
-                faults.add(
-                    code="calibration-not-a-number",
-                    found=f"{name}={parameter!r}",
-                    expected="a Parameter that is a number",
-                    fix=f"{name}=xvar.control.Parameter(prior={1.0 if name == 'gain' else 0.0}, error=...)",
-                )
-        if self.reset and not (self.gain is None and self.offset is None):
-            faults.add(
-                code="calibration-with-reset",
-                found='a gain or an offset with reset="observation"',
-                expected="states that stay in the units of the model",
-                fix="leave reset out",
-            )
-        faults.raise_if_any()
-
-    @property
-    def parameters(self) -> dict[str, Parameter]:
-        """The gain and the offset that are estimated."""
-        both = {"gain": self.gain, "offset": self.offset}
-        return {name: parameter for name, parameter in both.items() if parameter is not None}
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Images of one component in a batch of windows that share their times."""
+    """Images of one component, or of what an operator makes of the state, in windows that share their times."""
 
-    component: str  # key of the state
-    values: Tensor  # (window, frame, y, x), NaN if nothing was observed
+    component: str  # key of the state; not read if the comparison has an operator
+    values: Tensor  # (window, frame, *shape), NaN if nothing was observed
     seconds: Sequence[float]  # time of each image after the beginning of the window
     #: Standard deviation σ of the error of observation in the units of what is compared, broadcastable to `values`.
     #: None: `share` of the deviation of the window's images.
@@ -74,57 +33,84 @@ class Frames:
     comparison: Comparison = field(default_factory=Comparison)
     share: float = 0.2
     first: int = 0  # image that is compared: 1 if image 0 is the background
-    prefix: str = ""  # of the names of gain and offset, to distinguish sources
+    prefix: str = ""  # of the names of parameters, to distinguish sources
     part: int | None = None  # which variable of the component, if it holds several
+    reset: bool = False  # replace the component by each image, see `Observation.replaces`
+    calibration: Literal["frame", "window"] = "frame"  # one gain and offset for each image, or for all
+    channels: bool = False  # the first axis of an image counts its channels
+    operator: OfVariables | None = None  # H that a user wrote, of `comparison`
+    predictors: Mapping[str, Any] = field(default_factory=dict)  # of the bias: (window, frame, *shape), or an operator
+    covariance: Covariance | None = None  # R of correlated errors of an image, see `Observation`
 
     @property
-    def parameters(self) -> dict[str, Parameter]:
-        """Gain and offset by their keys in the state."""
-        return {self.prefix + name: parameter for name, parameter in self.comparison.parameters.items()}
+    def shows_component(self) -> bool:
+        """True if the images are those of a whole component of the state."""
+        return self.part is None and self.comparison.operator is None
+
+    @property
+    def parameters(self) -> dict[str, tuple[Parameter, int | None]]:
+        """Parameters by their keys in the state, each with the number of its values, None for one of all frames."""
+        frames = len(self.seconds) if self.calibration == "frame" else None
+        known = self.comparison.parameters.items()
+        return {self.prefix + name: (part, None if name.startswith("bias_") else frames) for name, part in known}
 
     @property
     def last(self) -> float:
         """Time of the last image."""
         return self.seconds[-1]
 
-    @property
-    def calibrations(self) -> int | None:
-        """Number of gains, and of offsets, of a window; None for one that all frames share."""
-        return len(self.seconds) if self.comparison.calibration == "frame" else None
-
     def observations(self) -> tuple[Observation, ...]:
         """Return one observation for each image that is compared."""
         comparison, transform = self.comparison, self.comparison.transform
-        compared = self.values if transform is None else transform(self.values)
+        compared = self.values
+        if transform is not None:
+            compared = torch.stack([transform(self._image(index)) for index in range(len(self.seconds))], dim=1)
+            compared = compared if self.channels else compared.flatten(1, 2)
         std = self.scaled_error(compared) if self.std is None else self.std
         std = std.expand(compared.shape)
         return tuple(
             Observation(
                 time=self.seconds[index],
-                operator=self._image(index) if transform is None else Compose(self._image(index), transform),
-                values=compared[:, index, None],
-                std=std[:, index, None],
-                threshold=comparison.threshold,
-                replaces=None if comparison.reset is None else self.component,
+                operator=self._operator(index) if transform is None else Compose(self._operator(index), transform),
+                values=self._with_channel(compared[:, index]),
+                std=self._with_channel(std[:, index]),
+                norm=comparison.rho,
+                replaces=self.component if self.reset else None,
                 time_interpolation=comparison.time_interpolation,
+                covariance=self.covariance,
+                whole=comparison.operator is not None or self.covariance is not None,
             )
             for index in range(self.first, len(self.seconds))
         )
 
-    def _image(self, index: int) -> Operator:
-        """From a state to an image, in the units of the variable."""
-        operator = Component(self.component, None if self.part is None else (self.part,))
-        comparison = self.comparison
-        if not comparison.parameters:
-            return operator
-        number = index if comparison.calibration == "frame" else 0
-        return Calibrated(operator, comparison.gain, comparison.offset, number, self.prefix)
+    def _with_channel(self, image: Tensor) -> Tensor:
+        """Return an image, or what belongs to one, as (window, channel, *shape)."""
+        return image if self.channels else image[:, None]
 
-    def departures(self, problem: Problem, trajectory: Sequence[State]) -> Tensor:
-        """Return observation minus equivalent (window, frame, y, x), before any transform."""
-        states = (problem.state_at(trajectory, time, self.comparison.time_interpolation) for time in self.seconds)
-        shown = [self._image(index)(state)[:, 0] for index, state in enumerate(states)]
-        return self.values - torch.stack(shown, dim=1)
+    def _image(self, index: int) -> Tensor:
+        return self._with_channel(self.values[:, index])
+
+    def _operator(self, index: int) -> Operator:
+        """From a state to an image, in the units of the observations."""
+        operator: Any = self.operator or Component(self.component, None if self.part is None else (self.part,))
+        predictors = {
+            name: self._with_channel(part[:, index if part.shape[1] > 1 else 0]) if isinstance(part, Tensor) else part
+            for name, part in self.predictors.items()
+        }
+        number = index if self.calibration == "frame" else 0
+        equivalent: Operator = calibrated(operator, self.comparison, self.prefix, predictors, number)
+        return equivalent
+
+    def departures(self, problem: Problem, trajectory: Sequence[State], rejected: Sequence[Tensor]) -> Tensor:
+        """Return observation minus equivalent (window, frame, *shape), before any transform, NaN if `rejected`."""
+        found = []
+        for index, time in enumerate(self.seconds):
+            state = problem.state_at(trajectory, time, self.comparison.time_interpolation)
+            departure = self._image(index) - self._operator(index)(state)
+            if index >= self.first:
+                departure = torch.where(rejected[index - self.first], torch.nan, departure)
+            found.append(departure if self.channels else departure[:, 0])
+        return torch.stack(found, dim=1)
 
     def stated_error(self) -> Tensor:
         """Return the root mean square of σ over the compared values (window, frame), NaN if they are transformed."""
@@ -135,8 +121,8 @@ class Frames:
         return found
 
     def scaled_error(self, values: Tensor) -> Tensor:
-        """Return `share` of the deviation of each window (window, 1, 1, 1); 1 if nothing varies."""
-        spread = deviation(values)
+        """Return `share` of the deviation of each window (window, 1, ...); 1 if nothing varies."""
+        spread = deviation(values).reshape(-1, *(1,) * (values.ndim - 1))
         return torch.where(spread > 0, self.share * spread, torch.ones_like(spread))
 
     def error_of_background(self, background: Tensor) -> Tensor:
@@ -156,15 +142,18 @@ class Frames:
 
         After a reset only the first observation depends on the initial state. Of a transform none is known.
         """
-        if self.comparison.transform is not None or not observations:
+        if self.comparison.transform is not None or self.comparison.operator is not None or not observations:
             return {}
         weights = [torch.where(o.mask, o.std**-2, 0.0) for o in observations]
-        seen = weights[:1] if self.comparison.reset else weights
+        seen = weights[:1] if self.reset else weights
         known: dict[str, Tensor] = {self.component: sum(seen[1:], seen[0])} if self.part is None else {}
-        for name, parameter in self.comparison.parameters.items():
+        for name in ("gain", "offset"):
+            parameter = getattr(self.comparison, name)
+            if parameter is None:
+                continue
             squares = [o.values.square() if name == "gain" else torch.ones_like(o.values) for o in observations]
             sums = [(w * part).flatten(1).sum(1) for w, part in zip(weights, squares, strict=True)]
-            if self.comparison.calibration == "frame":
+            if self.calibration == "frame":
                 by_value = torch.stack([*[torch.zeros_like(sums[0])] * self.first, *sums], dim=1)
             else:
                 by_value = torch.stack(sums, dim=1).sum(1, keepdim=True)
@@ -212,6 +201,11 @@ def present(state: State) -> State:
     return {key: values for key, values in state.items() if not key.endswith(BEFORE)}
 
 
+def step_before(state: State) -> State:
+    """Return the step before of a state that holds it."""
+    return {key.removesuffix(BEFORE): values for key, values in state.items() if key.endswith(BEFORE)}
+
+
 @dataclass(frozen=True)
 class PointValues:
     r"""Observation operator: values at points between two steps.
@@ -229,19 +223,27 @@ class PointValues:
     shares: tuple[Tensor, ...] | None
     water: tuple[Tensor | None, ...]
     sampler: Sampler = "bilinear"
+    #: Makes the field (window, 1, y, x) that is sampled, in place of the one part, of the state at either step.
+    operator: Operator | None = None
 
     def __call__(self, state: State) -> Tensor:
         """Return the equivalents (window, 1, point), part by part."""
         found = []
-        for number, (key, component) in enumerate(self.components):
-            one = slice(component, component + 1)
+        for number in range(len(self.positions)):
             if self.shares is None:
-                found.append(self._sampled(state[key][:, one], number))
+                found.append(self._sampled(self._field(present(state), number), number))
             else:
-                levels = torch.cat([state[key + BEFORE][:, one], state[key][:, one]], dim=1)
+                levels = torch.cat([self._field(step, number) for step in (step_before(state), present(state))], dim=1)
                 before, after = self._sampled(levels, number).split(1, dim=1)
                 found.append(torch.lerp(before, after, self.shares[number]))
         return torch.cat(found, dim=-1)
+
+    def _field(self, state: State, number: int) -> Tensor:
+        """Return the field (window, 1, y, x) of one part."""
+        if self.operator is not None:
+            return self.operator(state)
+        key, component = self.components[number]
+        return state[key][:, component, None]
 
     def _sampled(self, levels: Tensor, number: int) -> Tensor:
         """Return the values of one part at its points (window, level, point)."""
@@ -271,9 +273,16 @@ class PointTable:
     std: Tensor  # (point,), standard deviation of the error of observation, likewise
     components: tuple[tuple[str, int], ...]  # key of the state and index of its component
     staggered: tuple[tuple[str, int], ...] = ()  # components between the grid points: velocities, zero through coasts
-    time_interpolation: TimeInterpolation = "linear"  # compare a point between two steps with both, or the nearer one
     sampler: Sampler = "bilinear"  # see `PointValues`
-    threshold: float | None = None  # see `Observation`
+    comparison: Comparison = field(default_factory=Comparison)
+    prefix: str = ""  # of the names of parameters, to distinguish sources
+    operator: OfVariables | None = None  # H that a user wrote: a field that is sampled; `components` is then one of any
+    predictors: Mapping[str, Any] = field(default_factory=dict)  # of the bias: (point,), or an operator
+
+    @property
+    def parameters(self) -> dict[str, tuple[Parameter, int | None]]:
+        """Parameters by their keys in the state, each with the number of its values, None for one."""
+        return {self.prefix + name: (part, None) for name, part in self.comparison.parameters.items()}
 
     @property
     def last(self) -> float:
@@ -285,38 +294,67 @@ class PointTable:
 
         Components that are not staggered exist on `water` (y, x) only.
         """
-        return tuple(observation for _, _, observation in self._by_step(steps, water))
+        comparison, found = self.comparison, []
+        for _, time, points, operator in self._by_step(steps, water):
+            value, std = (part[points][None, None] for part in (self.value, self.std))
+            if comparison.transform is not None:
+                operator, value = Compose(operator, comparison.transform), comparison.transform(value)
+            whole = comparison.operator is not None
+            found.append(Observation(time, operator, value, std, comparison.rho, whole=whole))
+        return tuple(found)
 
     def equivalents(self, trajectory: Sequence[State], steps: Sequence[float], water: Tensor | None) -> Tensor:
-        """Return the equivalent of each point (point,), from the states at all steps."""
+        """Return the equivalent of each point (point,), before any transform, from the states at all steps."""
         found = torch.full_like(self.value, torch.nan)
-        for step, points, observation in self._by_step(steps, water):
-            found[points] = observation.operator(trajectory[step])[0, 0]
+        for step, _, points, operator in self._by_step(steps, water):
+            found[points] = operator(trajectory[step])[0, 0]
         return found
 
-    def _by_step(self, steps: Sequence[float], water: Tensor | None) -> Iterator[tuple[int, Tensor, Observation]]:
-        """Yield the number of each state that has points, these points by their rows, and their observation."""
+    def by_row(self, masks: Sequence[Tensor], steps: Sequence[float], water: Tensor | None) -> Tensor:
+        """Return masks of the `observations` as one of the points (point,)."""
+        found = torch.zeros_like(self.value, dtype=torch.bool)
+        for (_, _, points, _), mask in zip(self._by_step(steps, water), masks, strict=True):
+            found[points] = mask[0, 0]
+        return found
+
+    def between_steps(self, steps: Sequence[float]) -> bool:
+        """Return whether a point is compared with two states."""
+        return bool((self._shares(steps)[2] != 1).any())
+
+    def _by_step(self, steps: Sequence[float], water: Tensor | None) -> Iterator[tuple[int, float, Tensor, Operator]]:
+        """Yield number and time of each state that has points, these points by their rows, and their operator."""
         times, step, share = self._shares(steps)
         wet = None if water is None else water.to(self.value)[None, None]
-        which, device = self.which.cpu(), self.value.device
+        which = self.which.cpu() if self.operator is None else torch.zeros_like(step)
         for index in step.unique().tolist():
             parts = [
                 ((step == index) & (which == number)).nonzero().flatten() for number in range(len(self.components))
             ]
             held = [number for number, part in enumerate(parts) if len(part)]
-            rows = torch.cat([parts[number] for number in held])
-            points = rows.to(device)
             operator = PointValues(
                 components=tuple(self.components[number] for number in held),
-                positions=tuple(self.position[:, parts[number].to(device)] for number in held),
-                shares=None
-                if bool((share[rows] == 1).all())
-                else tuple(share[parts[number]].to(self.value) for number in held),
+                **self._places([parts[number] for number in held], share),
                 water=tuple(None if self.components[number] in self.staggered else wet for number in held),
                 sampler=self.sampler,
+                operator=self.operator,
             )
-            values, std = (part[points][None, None] for part in (self.value, self.std))
-            yield index, points, Observation(times[index], operator, values, std, self.threshold)
+            rows = torch.cat([parts[number] for number in held])
+            points = rows.to(self.value.device)
+            fields = PointValues((), **self._places([rows], share), water=(wet,), sampler=self.sampler)
+            predictors = {
+                name: part[points][None, None] if isinstance(part, Tensor) else replace(fields, operator=part)
+                for name, part in self.predictors.items()
+                if part is not None
+            }
+            yield index, times[index], points, calibrated(operator, self.comparison, self.prefix, predictors)
+
+    def _places(self, parts: Sequence[Tensor], share: Tensor) -> dict[str, Any]:
+        """Return positions and shares of some rows, part by part."""
+        at_end = bool((share[torch.cat(list(parts))] == 1).all())
+        return {
+            "positions": tuple(self.position[:, part.to(self.value.device)] for part in parts),
+            "shares": None if at_end else tuple(share[part].to(self.value) for part in parts),
+        }
 
     def _shares(self, steps: Sequence[float]) -> tuple[list[float], Tensor, Tensor]:
         """Return the time of each state, and for each point the state that ends its step and the share of it."""
@@ -327,7 +365,7 @@ class PointTable:
         length = torch.cat([lengths.new_ones(1), lengths])[step]
         share = ((own - (times[step] - length)) / length).clamp(0, 1)
         share[step == 0] = 1.0
-        if self.time_interpolation == "nearest":
+        if self.comparison.time_interpolation == "nearest":
             step = torch.where((share < 0.5) & (step > 0), step - 1, step)
             share = torch.ones_like(share)
         return times.tolist(), step, share

@@ -1,60 +1,90 @@
-"""Images as observations: of the record, and of other sources, on its grid and at times of their own."""
+"""Images as observations: of the record, and of other sources, at times of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import canonical, find_axes, is_lazy
-from xvar.cf.grid.coordinates import on_grid
+from xvar.cf.axes import is_lazy
 from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
-from xvar.core.methods.sources import Comparison, Frames
+from xvar.core.comparison import Comparison, OfVariables
+from xvar.core.methods.sources import Frames
+from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call
+from xvar.plan.experiment.checks import read_image_quality
+from xvar.plan.experiment.layout import Layout, along, arrange
+from xvar.plan.experiment.operators import of_variables
+from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
+from xvar.plan.observation_error import Error, ordered, read_error
 from xvar.plan.windows import seconds_after
 from xvar.quality.control import QualityControl
-from xvar.quality.rules import Screen, read_quality
+from xvar.quality.rules import Screen
 
 
 @dataclass(frozen=True, eq=False)
 class Images(Comparison):
     r"""Images as observations: of the record, or of another source.
 
-    .. math:: J_o = \sum \rho\left(\frac{T(a\, x + b) - T(y)}{\sigma}\right)
+    .. math::
+
+        J_o = \sum \rho\left(R^{-1/2} \left(T(\tilde H(x)) - T(y)\right)\right), \qquad
+        \tilde H(x) = a\, H(x) + b + \sum_i \beta_i\, p_i
 
     Parameters
     ----------
-    data : DataArray (time, y, x), optional
-        Images on the grid of the record, at times of their own; those within a window are used, also between two steps
-        of the model. If they are lazy (dask) each window reads its own. Default: the record of the call.
+    data : DataArray (time, ..., y, x), optional
+        Images at times of their own; those within a window are used, also between two steps of the model. If they are
+        lazy (dask) each window reads its own. Without an `operator` they are (time, y, x) on the grid of the record.
+        With one they may have a dimension of channels before those of the grid, or `coordinates` of their own. Default:
+        the record of the call.
     variable : str, optional
-        The observed variable of the state. Default: the name of `data` if it is one, else the variable of the record.
-    error : float or DataArray, optional
-        Standard deviation σ of the errors of observation, in the units of the variable. Default: for the record
-        `observation_error` of the call, otherwise a share of the deviation of the images in the window.
-    transform : callable, optional
-        T, applied to state and observation alike, such as `SquareRoot`.
-    threshold : float, optional
-        c of the pseudo-Huber norm ρ, in standard deviations. Default: ρ is quadratic.
+        The observed variable of the state, if there is no `operator`. Default: the name of `data` if it is one, else
+        the variable of the record.
+    coordinates : {"grid", "data"}
+        What the `operator` returns is on the grid of the record, or on the coordinates of `data`: a coarser grid, a
+        profile, one number a time.
     reset : {None, "observation"}
         ``"observation"`` replaces the variable by each image after its misfit was taken (direct insertion, as in the
         paper). This cuts the adjoint of the variable: such a window is no strong-constraint 4D-Var.
-    time_interpolation : {"linear", "nearest"}
-        How the state is found at an image between two steps.
+    calibration : {"frame", "window"}
+        One `gain` and `offset` for each image, or for all images of a window.
+    operator : callable, optional
+        H, a function of the state that torch can differentiate: a dict of the tensor (window, 1, \*grid) of each
+        variable by its name, coordinates ascending, and of the components (window, component, \*grid) and parameters
+        of the model. It returns (window, channel, \*shape) in the order of the dimensions of `data`, of which those
+        that are named as in the record ascend; axes of length one may be left out. Default: the `variable`.
+    error : float, DataArray or specification of xvar.covariance, optional
+        Standard deviation of the errors of observation, in the units of `data`, for each value or for all; or R of an
+        image: `xvar.covariance.Matern` in space, `Channels` across channels, or both. R may not be truncated. Default:
+        for the record `observation_error` of the call, otherwise a share of the deviation of the images in the window.
+    norm : {"quadratic", "huber", "pseudo_huber"}, optional
+        The norm rho of residuals. Default: ``"pseudo_huber"`` if there is a `threshold`, else ``"quadratic"``.
+    threshold : float, optional
+        c of a robust norm, in standard deviations.
+    transform : callable, optional
+        T, applied to equivalent and observation alike, such as `SquareRoot`; `error` is then that of T(y).
     gain, offset : Parameter, optional
         a and b, estimated with the state: for an instrument with errors of calibration, or images whose mean drifts.
-        A number each; offsets in the units of the variable.
-    calibration : {"frame", "window"}
-        One gain and offset for each image, or for all images of a window.
+        A number each; offsets in the units of `data`.
+    bias : mapping of str to Parameter or Bias, optional
+        Coefficients of a bias, one number a window each, estimated with the state (VarBC): of the constant 1, or of the
+        predictor of a `Bias`.
+    quality : mapping of str, optional
+        ``"background_check": k`` rejects values with :math:`|y - H(x_b)| > k \sigma`; ``"range": (low, high)`` values
+        outside; other rules of quality control by name, True or False. False switches a rule off. The record has its
+        rules in `quality` of the call, and takes the background check alone.
+    time_interpolation : {"linear", "nearest"}
+        How the state is found at an image between two steps.
 
     Raises
     ------
@@ -64,7 +94,39 @@ class Images(Comparison):
 
     data: Any = None
     variable: str | None = None
-    error: Any = None
+    coordinates: Literal["grid", "data"] = "grid"
+    reset: Literal["observation"] | None = None
+    calibration: Literal["frame", "window"] = "frame"
+
+    def __post_init__(self) -> None:
+        """Reject unknown choices, and those that exclude one another."""
+        super().__post_init__()
+        faults = Faults()
+        faults.check_choice("calibration", self.calibration, ("frame", "window"), "frame")
+        faults.check_choice("reset", self.reset, (None, "observation"), "observation")
+        faults.check_choice("coordinates", self.coordinates, ("grid", "data"), "data")
+        if self.reset and self.parameters:
+            faults.add(
+                code="calibration-with-reset",
+                found='a gain, an offset or a bias with reset="observation"',
+                expected="states that stay in the units of the model",
+                fix="leave reset out",
+            )
+        if self.operator is not None and self.reset:
+            faults.add(
+                code="operator-with-reset",
+                found='an operator with reset="observation"',
+                expected="images of the variable that they replace",
+                fix="leave reset out",
+            )
+        if self.coordinates == "data" and (self.data is None or self.operator is None):
+            faults.add(
+                code="coordinates-without-operator",
+                found='coordinates="data" without ' + ("data" if self.data is None else "an operator"),
+                expected="an operator that returns values on the coordinates of the data",
+                fix="xvar.observation.Images(data, operator=..., coordinates='data')",
+            )
+        faults.raise_if_any()
 
     @property
     def is_default(self) -> bool:
@@ -74,102 +136,139 @@ class Images(Comparison):
 
 
 @dataclass(frozen=True)
-class _GriddedImages:
-    """Images on the points of the record, in its order; `component` and `part` are as in `Frames`."""
+class _Source:
+    """Images of a call as they are stated, without their values; `component` and `part` are as in `Frames`."""
 
     stated: Images
     label: str
     prefix: str  # of its parameters and of its dimension ``step``; empty for the record
     component: str
     part: int | None
-    std: Array | None  # broadcastable to all images (time, y, x)
+    error: Error
+    layout: Layout
+    units: str | None  # of the values; None: those of the record
+    operator: OfVariables | None = None
+    predictors: Mapping[str, Any] = field(default_factory=dict)  # of the bias: arrays (time, *shape), or operators
 
-    @property
-    def comparison(self) -> Comparison:
-        """Comparison with the state, without the images."""
-        return Comparison(**{part.name: getattr(self.stated, part.name) for part in fields(Comparison)})
+    def _of(self, numbers: Array, part: Array) -> Array:
+        """Return the images of some numbers of an array (time, *shape) that may hold one for all."""
+        return part[numbers if len(part) > 1 else np.zeros_like(numbers)]
+
+    def _frames(self, values: Array, numbers: Array, seconds: tuple[float, ...], bridge: Bridge) -> Frames:
+        """Return images (window, frame, *shape) of some numbers (window, frame) as observations."""
+        std = self.error.std
+        tensors = {
+            name: self.layout.tensor(self._of(numbers, part), bridge) if isinstance(part, np.ndarray) else part
+            for name, part in self.predictors.items()
+        }
+        return Frames(
+            component=self.component,
+            values=self.layout.tensor(values, bridge),
+            seconds=seconds,
+            std=None if std is None else self.layout.tensor(self._of(numbers, std), bridge),
+            comparison=self.stated,
+            prefix=self.prefix,
+            part=self.part,
+            reset=self.stated.reset is not None,
+            calibration=self.stated.calibration,
+            channels=self.layout.channels,
+            operator=self.operator,
+            predictors=tensors,
+            covariance=self.error.bind(self.layout.grid or bridge.core_grid(), bridge.device),
+        )
 
 
-class RecordSource(_GriddedImages):
+class RecordSource(_Source):
     """Images of the record."""
 
     def frames(self, batch: WindowBatch, values: Array, bridge: Bridge) -> Frames:
         """Return the images (window, step, y, x) of a batch as observations."""
-        std = None
-        if self.std is not None:
-            shared = np.zeros_like(batch.numbers[:1, :1])
-            std = bridge.tensor(self.std[batch.numbers if len(self.std) > 1 else shared])
-        return Frames(self.component, bridge.tensor(values), batch.seconds, std, self.comparison, part=self.part)
+        return self._frames(values, batch.numbers, batch.seconds, bridge)
 
 
-@dataclass(frozen=True)
-class ImageSource(_GriddedImages):
+@dataclass(frozen=True, kw_only=True)
+class ImageSource(_Source):
     """Images beside the record."""
 
-    values: Any  # (time, y, x), numpy, or dask of which each window computes its own images
+    values: Any  # (time, *shape), numpy, or dask of which each window computes its own images
     dates: Array  # (time,)
     seconds: NDArray[np.float64]  # (time,), after the first frame of the record, ascending
     quality: QualityControl
-    units: tuple[float, float] | None  # factor and term of the conversion into those of the variable
+    conversion: tuple[float, float] | None  # factor and term, into the units of the variable
+    half_open: bool = False  # an image at the end of a window belongs to it, and not to the next one
     size: int = 1  # most images that a window holds
 
     def within(self, begin: float, length: float) -> tuple[Array, NDArray[np.float64]]:
         """Return the numbers of the images of a window, and their times after its beginning."""
         time = np.round(self.seconds - begin, 6)
-        numbers = np.flatnonzero((time >= 0) & (time <= length + 1e-6))
+        after = time > 0 if self.half_open and begin > 0 else time >= 0
+        numbers = np.flatnonzero(after & (time <= length + 1e-6))
         return numbers, time[numbers].clip(max=length)
 
-    def frames(self, begin: float, length: float, bridge: Bridge) -> Frames:
-        """Return the images of a window; one without values if there are none."""
+    def frames(self, begin: float, length: float, bridge: Bridge) -> tuple[Frames, NDArray[np.int32]]:
+        """Return the images of a window, one without values if there are none, and what each rule rejected of them."""
         import dask
 
         numbers, time = self.within(begin, length)
+        rejected = np.zeros(len(self.quality.rules), dtype="int32")
         if len(numbers):
             with dask.config.set(scheduler="synchronous"):
                 values = np.asarray(self.values[numbers])
-            values = self.quality(values[None])[0][0]
-            std = None if self.std is None else self.std[numbers if len(self.std) > 1 else slice(None)]
-            if self.units is not None:
-                values = values * self.units[0] + self.units[1]
+            plane = values.shape if values.ndim == 3 else (len(values), -1, 1)
+            kept, counts = self.quality(values.reshape(1, *plane))
+            values, rejected = kept.reshape(values.shape), counts[0]
+            if self.conversion is not None:
+                values = values * self.conversion[0] + self.conversion[1]
         else:
-            values, time, std = np.full((1, *bridge.grid.shape), np.nan), np.zeros(1), None
-        return Frames(
-            component=self.component,
-            part=self.part,
-            values=bridge.tensor(bridge.without_land(values[None])),
-            seconds=tuple(time.tolist()),
-            std=None if std is None else bridge.tensor(std[None]),
-            comparison=self.comparison,
-            prefix=self.prefix,
-        )
+            numbers, time = np.zeros(1, dtype=int), np.zeros(1)
+            values = np.full((1, *self.layout.shape), np.nan)
+        values = self.layout.without_land(values[None], bridge)
+        return self._frames(values, numbers[None], tuple(time.tolist()), bridge), rejected
 
 
 def read_record_source(call: Call, state: State, images: Images) -> RecordSource | None:
     """Read how the images of the record are compared."""
-    record, stated = call.record, call.options.observation_error
+    record, stated, faults = call.record, call.options.observation_error, call.faults
     if images.error is not None and stated is not None:
-        call.faults.add(
+        faults.add(
             code="observation-error-twice",
             variable="observation_error",
             found="observation_error= beside Images(error=...)",
             expected="one error of the images of the record",
             fix="leave one of them out",
         )
-    error = images.error if stated is None else stated
-    std = _error(error, record.array, record.units, record.times.order, call)
+    others = sorted({*(images.quality or {})} - {"background_check"})
+    if others:
+        faults.add(
+            code="quality-of-record",
+            variable="observation",
+            found=f"Images(quality=...) of the record with {', '.join(map(repr, others))}",
+            expected="the background check alone: the other rules of the record are an option of the call",
+            fix=f"quality={{{others[0]!r}: ...}} of the call",
+        )
+    layout = Layout.of_record(record)
+    order = record.times.order
+    error = read_error(images.error if stated is None else stated, record.array, images, layout, record.units, call)
+    predictors = _predictors(images, record.array, layout, "observation", state, call)
+    orders = [np.arange(record.array.shape[0]) if order is None else order, *map(np.arange, record.array.shape[1:])]
+    if order is not None:  # stated in the order of the input
+        error, predictors = error.ordered(orders), {name: ordered(part, orders) for name, part in predictors.items()}
     name = images.variable or call.name
+    if images.operator is not None:
+        operator = of_variables(images.operator, layout.core_shape, state, call)
+        return RecordSource(images, call.name, "", "", None, error, layout, None, operator, predictors)
     if name not in state.names:
         return None  # reported with the background
-    key, part = state.place(name, "observation", call.faults) or ("", None)
+    key, part = state.place(name, "observation", faults) or ("", None)
     if part is not None and images.reset:
-        call.faults.add(
+        faults.add(
             code="reset-of-one-variable",
             variable="observation",
             found=f'reset="observation" of {name!r}, one of the variables of {key!r}',
             expected="a component of its own",
             fix="leave reset out",
         )
-    return RecordSource(images, call.name, "", key, part, std)
+    return RecordSource(images, call.name, "", key, part, error, layout, None, None, predictors)
 
 
 def read_images(label: str, images: Images, call: Call, state: State) -> ImageSource | None:
@@ -187,36 +286,42 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
             fix='xvar.observation.Images(data=ds["sst"])',
         )
         return None
-    axes = find_axes(data, faults)
-    array = None if axes is None else canonical(data, axes, faults)
-    if axes is None or array is None:
+    arranged = arrange(data, images, label, call)
+    if arranged is None:
         return None
+    array, orders, layout = arranged
     check_calendar(array, call.record.times.values, faults, label)
+    seconds = _seconds(array, label, call)
+    orders = [np.argsort(seconds, kind="stable"), *orders]
     wanted = images.variable or (str(data.name) if str(data.name) in state.names else call.name)
-    place = state.place(wanted, label, faults)
-    seconds = _seconds(array, axes.time, label, call)
-    orders = [np.argsort(seconds, kind="stable"), *_on_points(array, label, call)]
-    std = _error(images.error, array, state.units.get(wanted, ""), None, call)
+    place = ("", None) if images.operator is not None else state.place(wanted, label, faults)
+    units = str(array.attrs.get("units", "")) if images.operator is not None else state.units.get(wanted, "")
+    error = read_error(images.error, array, images, layout, units, call)
+    predictors = _predictors(images, array, layout, label, state, call)
     if place is None or len(faults) > before:
         return None
     for axis, order in enumerate(orders):
         if (np.diff(order) != 1).any():
             array = array.isel({array.dims[axis]: order})
-            std = std if std is None or std.shape[axis] == 1 else std.take(order, axis)
-    units, what = _units(array, dataset, state.units.get(wanted), label, call)
-    screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=axes.time)
+    conversion, what = _units(array, dataset, None if images.operator else state.units.get(wanted), label, call)
+    screen = Screen.of(label, what, str(array.attrs.get("units", "")), None, time=array.dims[0])
     source = ImageSource(
-        stated=images,
+        stated=replace(images, data=None, coordinates="grid"),
         label=label,
         prefix=f"{label}_",
         component=place[0],
         part=place[1],
+        error=error.ordered(orders),
+        layout=layout,
+        units=units if images.operator is not None else None,
+        operator=None if images.operator is None else of_variables(images.operator, layout.core_shape, state, call),
+        predictors={name: ordered(part, orders) for name, part in predictors.items()},
         values=array.data if is_lazy(array) else np.asarray(array.values),
-        dates=array.coords[axes.time].values,
+        dates=array.coords[array.dims[0]].values,
         seconds=np.sort(seconds),
-        std=std,
-        quality=QualityControl(screen, read_quality(None, what, faults, images=False)),
-        units=units,
+        quality=read_image_quality(images.quality, screen, what, label, faults),
+        conversion=conversion,
+        half_open=isinstance(call.record, PointRecord) and call.cycled,
     )
     counts = [len(source.within(*window)[0]) for window in call.windows]
     if not max(counts):
@@ -224,59 +329,23 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
     return replace(source, size=max(1, *counts)) if len(faults) == before else None
 
 
-def _error(given: Any, like: xr.DataArray, units: str, order: NDArray[np.intp] | None, call: Call) -> Array | None:
-    """Return standard deviations, broadcastable to images (time, y, x) with their units; None if none are stated.
-
-    `order` is the order of the images in time, if it is not that of the input.
-    """
-    if given is None:
-        return None
-    if isinstance(given, xr.DataArray):
-        dims = like.dims
-        if not set(given.dims) <= set(dims) or any(given.sizes[dim] != like.sizes[dim] for dim in given.dims):
-            call.faults.add(
-                code="observation-error-dimensions",
-                variable="observation_error",
-                found=f"dimensions {dict(given.sizes)}",
-                expected=f"those of the images, {dict(like.sizes)}, or some of them",
-                fix="give a standard deviation for every observation, or one number",
-            )
-            return None
-        if order is not None and dims[0] in given.dims:
-            given = given.isel({dims[0]: order})
-        whole = given.expand_dims([dim for dim in dims if dim not in given.dims]).transpose(*dims)
-        values = np.asarray(whole.values, dtype="float64")
-        values = call.in_units(values, given, units, "observation_error", difference=True)
-    else:
-        try:
-            values = np.broadcast_to(np.asarray(given, dtype="float64"), like.shape)
-            values = values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]
-        except (TypeError, ValueError):
-            call.faults.add(
-                code="observation-error-not-a-number",
-                variable="observation_error",
-                found=f"observation_error={given!r}",
-                expected="a number, in the units of the variable, or a DataArray",
-                fix="observation_error=0.1",
-            )
-            return None
-    wrong = ~(values > 0)
-    if wrong.any():
-        index = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-        call.faults.add(
-            code="observation-error-not-positive",
-            variable="observation_error",
-            index=index,
-            found=f"{int(wrong.sum())} standard deviations that are not positive, the first {values[index]:g}",
-            expected="positive numbers in the units of the variable",
-            fix="observation_error=0.1; NaN in the data takes an observation out",
-        )
-    return values
+def _predictors(
+    images: Images, array: xr.DataArray, layout: Layout, label: str, state: State, call: Call
+) -> dict[str, Any]:
+    """Return the predictors of a bias by name: arrays broadcastable to the images, operators, None for a constant."""
+    found: dict[str, Any] = {}
+    for name, parameter in (images.bias or {}).items():
+        given = getattr(parameter, "predictor", None)
+        if callable(given):
+            found[f"bias_{name}"] = of_variables(given, layout.core_shape, state, call)
+        elif given is not None:
+            found[f"bias_{name}"] = along(given, array, f"{label} predictor {name}", "predictor", call.faults)
+    return found
 
 
-def _seconds(array: xr.DataArray, dim: Hashable, label: str, call: Call) -> NDArray[np.float64]:
+def _seconds(array: xr.DataArray, label: str, call: Call) -> NDArray[np.float64]:
     """Return the times of images in seconds after the first frame of the record."""
-    known = call.record.times.values
+    known, dim = call.record.times.values, array.dims[0]
     dates = array.coords[dim].values if dim in array.coords else np.zeros(0)
     if dates.dtype.kind == known.dtype.kind and dates.dtype.kind in "MO":
         return seconds_after(dates, known[0])
@@ -289,14 +358,6 @@ def _seconds(array: xr.DataArray, dim: Hashable, label: str, call: Call) -> NDAr
         fix=f"assign_coords({dim}=pandas.date_range(...))",
     )
     return np.zeros(0)
-
-
-def _on_points(array: xr.DataArray, label: str, call: Call) -> list[NDArray[np.intp]]:
-    """Return the rows and the columns of images that are those of the record; nothing if these are others."""
-    shape = array.shape[1:]
-    numbers = array.isel({array.dims[0]: 0}, drop=True).copy(data=np.arange(np.prod(shape)).reshape(shape))
-    found = on_grid(numbers, call.record.array, call.record.axes, call.faults, label)
-    return [] if found is None else [found.values[:, 0] // shape[1], found.values[0] % shape[1]]
 
 
 def _units(

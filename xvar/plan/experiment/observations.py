@@ -69,7 +69,8 @@ def _labelled(observation: Any) -> Iterator[tuple[str, Any]]:
     if observation is None:
         return
     if isinstance(observation, Mapping) and not hasattr(observation, "data_vars"):
-        yield from ((str(label), source) for label, source in observation.items())
+        for label, source in observation.items():
+            yield from ((str(label), one) for one in (source if isinstance(source, (list, tuple)) else (source,)))
     elif isinstance(observation, Sequence) and not isinstance(observation, str):
         yield from (("", source) for source in observation)
     else:
@@ -105,7 +106,24 @@ class Observed:
     def sizes(self) -> dict[str, int]:
         """Lengths of the dimensions of observations beside the record."""
         images = {f"{source.prefix}step": source.size for source in self.beside}
-        return images if self.points is None else {**images, "point": self.points.size}
+        own = {
+            name: size
+            for source in self.beside
+            for name, size in zip(source.layout.dims, source.layout.shape, strict=True)
+            if name not in ("y", "x")
+        }
+        points = {} if self.points is None else {"point": self.points.size}
+        return {**images, **own, **points, "check": len(self.checks)}
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Names of the checks whose rejections are counted by source; none if no source states its quality."""
+        tables = {} if self.points is None else self.points.tables
+        stated = [one.stated for one in self.images] + list(tables.values())
+        if not any(one.quality for one in stated):
+            return ()
+        rules = [rule.name for one in self.beside for rule in one.quality.rules]
+        return tuple(dict.fromkeys([*rules, *(["range"] if tables else []), "background_check"]))
 
     @property
     def labels(self) -> list[str]:
@@ -115,19 +133,25 @@ class Observed:
     @property
     def gaussian(self) -> bool:
         """True if J_o is quadratic with stated errors, so that its expectation is known."""
-        plain = not any(one.stated.transform or one.stated.threshold or one.stated.reset for one in self.images)
-        tables = [] if self.points is None else self.points.tables.values()
-        stated = all(one.std is not None for one in self.images)
-        return plain and stated and all(table.threshold is None for table in tables)
+        tables = [] if self.points is None else list(self.points.tables.values())
+        stated = all(one.error.std is not None for one in self.images)
+        compared = [*(one.stated for one in self.images), *tables]
+        plain = not any(one.transform or one.threshold for one in compared)
+        return plain and stated and not any(one.stated.reset for one in self.images)
 
     @property
-    def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...]]]:
-        """Gains and offsets by name, each with its dimensions."""
-        return {
-            source.prefix + name: (parameter, (f"{source.prefix}step",) if source.stated.calibration == "frame" else ())
-            for source in self.images
-            for name, parameter in source.stated.parameters.items()
-        }
+    def calibrations(self) -> dict[str, tuple[Parameter, tuple[str, ...], str | None]]:
+        """Parameters of the observations by name, each with its dimensions, and units if they are not the record's."""
+        found: dict[str, tuple[Parameter, tuple[str, ...], str | None]] = {}
+        for source in self.images:
+            frames = (f"{source.prefix}step",) if source.stated.calibration == "frame" else ()
+            for name, part in source.stated.parameters.items():
+                units = "1" if name == "gain" else source.units if name == "offset" else ""
+                found[source.prefix + name] = part, () if name.startswith("bias_") else frames, units
+        for label, table in ({} if self.points is None else self.points.tables).items():
+            for name, part in table.parameters.items():
+                found[f"{label}_{name}"] = part, (), "1" if name == "gain" else ""
+        return found
 
 
 def read_observed(call: Call, state: State) -> Observed:

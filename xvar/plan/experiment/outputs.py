@@ -45,21 +45,25 @@ def output_variables(
     )
     variables |= diagnostics(_terms(experiment, observed), motion=motion, minimisations=minimisations)
     for source in observed.images:
-        label, steps = source.label, (f"{source.prefix}step", *plane)
+        label, steps, units = source.label, (f"{source.prefix}step", *source.layout.dims), source.units
         words = (word for word in call.options.save if word in ("innovation", "residual"))
-        variables |= {f"{label}_{word}": Variable(steps, dtype, word, of=label) for word in words}
+        variables |= {f"{label}_{word}": Variable(steps, dtype, word, label, units) for word in words}
         if {"innovation", "residual"} <= set(call.options.save):
-            variables[f"{label}_observation_error"] = Variable(steps[:1], dtype, "observation_error", label)
+            variables[f"{label}_observation_error"] = Variable(steps[:1], dtype, "observation_error", label, units)
     if call.cycled:
         variables |= backgrounds({part: state.units.get(part, "") for part in state.names}, dtype, plane)
     for key, parameter in experiment.parameters.items():
         variables[key] = _of_parameter(key, parameter, plane if parameter.is_field else (), "1", dtype)
-    for key, (parameter, dims) in observed.calibrations.items():
-        units = call.record.units if key.endswith("offset") else "1"
-        variables[key] = _of_parameter(key, parameter, dims, units, dtype)
+    for key, (parameter, dims, units) in observed.calibrations.items():
+        own = call.record.units if units is None else units
+        variables[key] = _of_parameter(key, parameter, dims, own, dtype)
     if observed.points is not None:
         entries = ("observation_background", "observation_analysis")
         variables |= {entry: Variable(("point",), dtype, entry) for entry in entries}
+        if observed.points.background_check:
+            variables["observation_rejected"] = Variable(("point",), "float32", "observation_rejected")
+    if observed.checks:
+        variables["rejected_by_check"] = Variable(("observation_type", "check"), "int32", "rejected_by_check")
     return variables
 
 
@@ -113,6 +117,11 @@ def label_observations(result: xr.Dataset, call: Call, observed: Observed) -> xr
     """
     for source in observed.beside:
         result.coords[f"{source.label}_time"] = _times(source, call.windows)
+        result = result.assign_coords({key: part for key, part in source.layout.coords.items() if key in result.dims})
+    for dim, words in (("check", observed.checks), ("observation_type", observed.labels)):
+        if observed.checks:
+            numbers = np.arange(len(words), dtype="int8")
+            result.coords[dim] = (dim, numbers, attributes(dim, **flag_attributes(tuple(words))))
     if observed.points is None:
         return result
     return _with_points(result, call, observed.points)
@@ -130,7 +139,7 @@ def _times(source: ImageSource, windows: Sequence[tuple[float, float]]) -> xr.Va
 
 def _with_points(result: xr.Dataset, call: Call, points: PointSource) -> xr.Dataset:
     """Return an analysis with value, equivalents, outcome, time and place of each point."""
-    names, units = points.state.names, points.state.units
+    names, units = points.observed, points.units
     rows, windows, places = _rows(points, call.windows)
     fields: dict[Hashable, Any] = {}
     held = {units.get(names[index]) for index in np.unique(points.variable)}
@@ -152,6 +161,12 @@ def _with_points(result: xr.Dataset, call: Call, points: PointSource) -> xr.Data
         attrs = {"long_name": words, **flag_attributes(tuple(meanings))}
         fields[f"observation_{name}"] = ("observation", getattr(points, name)[rows].astype("int8"), attrs)
     fields["observation_quality"][2]["standard_name"] = "quality_flag"
+    if points.background_check and not is_deferred():
+        dims, quality, attrs = fields["observation_quality"]
+        rejected = xr.Variable(dims, _gathered(result["observation_rejected"].data, windows, places)) == 1
+        judged = xr.Variable(dims, quality).where(~rejected, QUALITY.index("background_check")).astype("int8")
+        fields["observation_quality"] = (dims, judged.data, attrs)
+        result = result.drop_vars("observation_rejected")
     if len(call.windows) > 1 or is_deferred():
         words = "window in which the observation lies, counted from zero; -1: in none"
         fields["observation_window"] = ("observation", windows.astype("int32"), {"long_name": words})

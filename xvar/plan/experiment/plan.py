@@ -244,13 +244,13 @@ class ExperimentSolver:
     def problem(self, batch: WindowBatch) -> Problem:
         """Return the problem of a batch."""
         experiment, background = self._prior(batch)
-        sources = self._sources(batch, self.bridge.without_land(batch.frames))
+        sources, _ = self._sources(batch, self.bridge.without_land(batch.frames))
         return experiment.problem(sources, background, batch.seconds, self.bridge.core_grid())
 
     def _solve(self, batch: WindowBatch) -> dict[str, Array]:
         frames = self.bridge.without_land(batch.frames)
         experiment, background = self._prior(batch)
-        sources = self._sources(batch, frames)
+        sources, rejected = self._sources(batch, frames)
         departures = [word for word in self.save if word in ("innovation", "residual")]
         seeds = seeds_of(batch, experiment.sampling, self.bridge)
         outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures, seeds)
@@ -260,13 +260,25 @@ class ExperimentSolver:
             results[f"{self.observed.record.label}_observed"] = frames[:, -1]
         for word, fields in outcome.departures.items():
             for source, field in zip(self.observed.images, fields, strict=True):
-                results[f"{source.label}_{word}"] = self.bridge.array(field)
+                results[f"{source.label}_{word}"] = source.layout.array(field, self.bridge)
         if self.cycled is not None:
             results |= self._variables(experiment.completed(sources, background), "_background")
             results["background_source"] = np.full(len(batch), batch.cycle_state is not None, dtype="int8")
         if self.observed.points is not None:
             results |= self._equivalents(outcome, batch)
+        if self.observed.checks:
+            results["rejected_by_check"] = self._rejections(results.pop("background_check"), rejected)
         return self._padded(results)
+
+    def _rejections(self, background_check: Array, rejected: Sequence[Mapping[str, int]]) -> Array:
+        """Return the number of values that each check rejected, (window, source, check)."""
+        checks = self.observed.checks
+        found = np.zeros((*background_check.shape, len(checks)), dtype="int32")
+        found[..., checks.index("background_check")] = background_check
+        for number, counts in enumerate(rejected):
+            for name, count in counts.items():
+                found[:, number, checks.index(name)] += count
+        return found
 
     def _window(self, batch: WindowBatch) -> tuple[float, float]:
         """Return the beginning and the length of the one window of a batch."""
@@ -297,17 +309,24 @@ class ExperimentSolver:
             return np.nan_to_num(values)
         return np.where(land, values[~land].mean(dtype="float64"), values).astype(values.dtype)
 
-    def _sources(self, batch: WindowBatch, frames: Array) -> list[Source]:
-        """Return the observations of the windows."""
+    def _sources(self, batch: WindowBatch, frames: Array) -> tuple[list[Source], list[dict[str, int]]]:
+        """Return the observations of the windows, and the number of values that each check rejected of a source."""
         observed = self.observed
         sources: list[Source] = []
+        rejected: list[dict[str, int]] = []
         if observed.record is not None:
             sources.append(observed.record.frames(batch, frames, self.bridge))
+            rejected.append({})
         if observed.beside_record:
             window = self._window(batch)
-            sources += [source.frames(*window, self.bridge) for source in observed.beside]
-            sources += [] if observed.points is None else observed.points.within_tables(*window, self.bridge)
-        return sources
+            for source in observed.beside:
+                images, counts = source.frames(*window, self.bridge)
+                sources.append(images)
+                rejected.append({rule.name: int(n) for rule, n in zip(source.quality.rules, counts, strict=True)})
+            if observed.points is not None:
+                sources += observed.points.within_tables(*window, self.bridge)
+                rejected += [{"range": count} for count in observed.points.out_of_range(*window)]
+        return sources, rejected
 
     def _variables(self, fields: Mapping[str, Tensor], suffix: str = "") -> dict[str, Array]:
         """Return the variables of components (window, ..., component, *grid), each with any suffix of theirs."""
@@ -326,9 +345,9 @@ class ExperimentSolver:
         assert points is not None
         by_source = np.argsort(points.source[points.used(*self._window(batch))], kind="stable")
         results = {}
-        for name in ("background", "analysis"):
+        for name in ("background", "analysis", *(["rejected"] if points.background_check else [])):
             values = np.concatenate([self.bridge.array(part[name]) for part in outcome.points])
-            found = np.full((1, points.size), np.nan, dtype=values.dtype)
+            found = np.full((1, points.size), np.nan, dtype=values.dtype if values.dtype.kind == "f" else "float32")
             found[0, by_source] = values
             results[f"observation_{name}"] = found
         return results

@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from xvar.cf.geodesy import along_line, on_curvilinear
 from xvar.cf.grid.coordinates import measured
 from xvar.cf.record import Record
+from xvar.core.comparison import OfVariables
 from xvar.core.methods.sources import PointTable
 from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
 from xvar.plan.call import Call
+from xvar.plan.experiment.checks import outside_range
+from xvar.plan.experiment.layout import along
+from xvar.plan.experiment.operators import of_variables
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points, read_rows
@@ -32,7 +36,7 @@ _NAMES = {
 }
 
 #: Outcome of an observation.
-QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land")
+QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land", "out_of_range", "background_check")
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,38 @@ class PointSource:
     position: NDArray[np.float64]  # (2, point), grid units along ascending x and y
     value: NDArray[np.float64]
     std: NDArray[np.float64]
-    variable: Array  # number in the state
+    variable: Array  # number in `observed`
     source: Array  # number of the table
     quality: Array  # number in `QUALITY`
     state: State
     tables: Mapping[str, Points]  # as they are stated, by label
+    operators: Mapping[str, OfVariables]  # of the tables that have one
+    predictors: Mapping[str, Mapping[str, Any]]  # of the bias of each table: arrays (point of the table,), or operators
     half_open: bool = False  # a point at the end of a window belongs to it, and not to the next one
     size: int = 1  # most used points of a window
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """What points may observe: the variables of the state, then the tables that have an operator."""
+        return (*self.state.names, *self.operators)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of what points observe, as far as they are known."""
+        tables = {label: self.tables[label].dataset for label in self.operators}
+        own = {label: table["value"].attrs.get("units") for label, table in tables.items() if table is not None}
+        return {**self.state.units, **{label: str(units) for label, units in own.items() if units is not None}}
+
+    @property
+    def background_check(self) -> bool:
+        """True if a table has a background check."""
+        return any(table.background_check is not None for table in self.tables.values())
+
+    def out_of_range(self, begin: float, length: float) -> list[int]:
+        """Return the number of points of a window outside the range that each table states."""
+        rows = self.within(begin, length)
+        wrong = self.source[rows[self.quality[rows] == QUALITY.index("out_of_range")]]
+        return [int((wrong == number).sum()) for number in range(len(self.tables))]
 
     @cached_property
     def _in_time(self) -> tuple[Array, NDArray[np.float64]]:
@@ -77,11 +106,13 @@ class PointSource:
     def within_tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
         """Return the used points of a window, table by table."""
         rows, state = self.used(begin, length), self.state
-        tables = []
-        for number, stated in enumerate(self.tables.values()):
+        tables, first = [], 0
+        shifts = np.pad(state.shifts, ((0, 0), (0, len(self.operators))))
+        for number, (label, stated) in enumerate(self.tables.items()):
             own = rows[self.source[rows] == number]
             time = np.round(self.seconds[own] - begin, 6).clip(0, length)
-            place = self.position[:, own] - state.shifts[:, self.variable[own]]
+            place = self.position[:, own] - shifts[:, self.variable[own]]
+            operator = self.operators.get(label)
             tables.append(
                 PointTable(
                     time=to_tensor(time, dtype="float64", device=None),
@@ -89,13 +120,19 @@ class PointSource:
                     which=to_tensor(self.variable[own], dtype="int64", device=None),
                     value=bridge.numbers(self.value[own]),
                     std=bridge.numbers(self.std[own]),
-                    components=tuple(state.parts.values()),
+                    components=tuple(state.parts.values()) if operator is None else (("", 0),),
                     staggered=tuple(state.parts[name] for name in state.staggered),
-                    time_interpolation=stated.time_interpolation,
                     sampler=stated.sampler,
-                    threshold=stated.threshold,
+                    comparison=stated,
+                    prefix=f"{label}_",
+                    operator=operator,
+                    predictors={
+                        name: bridge.numbers(part[own - first]) if isinstance(part, np.ndarray) else part
+                        for name, part in self.predictors[label].items()
+                    },
                 )
             )
+            first += int((self.source == number).sum())
         return tables
 
 
@@ -115,6 +152,21 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
     places = [_positions(table.dataset, record, faults) for table in points.values() if table.dataset is not None]
     if len(faults) > before:
         return None
+    operators = {
+        label: of_variables(table.operator, (1, *record.grid.shape), state, call)
+        for label, table in points.items()
+        if table.operator is not None
+    }
+    for label, one in zip(points, tables, strict=True):
+        if label in operators:
+            one["variable"] += len(state.names) + list(operators).index(label)
+    predictors = {label: _predictors(label, table, state, call) for label, table in points.items()}
+    wrong = [
+        outside_range(one["value"], points[label].quality, label, faults)
+        for label, one in zip(points, tables, strict=True)
+    ]
+    if len(faults) > before:
+        return None
     columns: dict[str, Any] = {name: np.concatenate([one[name] for one in tables]) for name in tables[0]}
     source = PointSource(
         **columns,
@@ -124,14 +176,32 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
         quality=np.zeros(len(columns["value"]), dtype="int8"),
         state=state,
         tables=points,
+        operators=operators,
+        predictors=predictors,
         half_open=isinstance(record, PointRecord) and call.cycled,
     )
-    _judge(source, record, call.windows)
+    _judge(source, record, call.windows, np.concatenate(wrong))
     return replace(source, size=max(1, *(len(source.used(*window)) for window in call.windows)))
 
 
-def _judge(source: PointSource, record: Record, windows: list[tuple[float, float]]) -> None:
-    """Set the quality of each point."""
+def _predictors(label: str, points: Points, state: State, call: Call) -> dict[str, Any]:
+    """Return the predictors of a bias by name: arrays (point,), operators, None for a constant."""
+    found: dict[str, Any] = {}
+    for name, parameter in (points.bias or {}).items():
+        given, table = getattr(parameter, "predictor", None), points.dataset
+        assert table is not None
+        if callable(given):
+            found[f"bias_{name}"] = of_variables(given, (1, *call.record.grid.shape), state, call)
+        elif given is not None:
+            column = table[given] if isinstance(given, str) and given in table else given
+            what = f"{label} predictor {name}"
+            values = along(column, table["value"], what, "predictor", call.faults)
+            found[f"bias_{name}"] = None if values is None else np.broadcast_to(values, table["value"].shape)
+    return found
+
+
+def _judge(source: PointSource, record: Record, windows: list[tuple[float, float]], wrong: NDArray[np.bool_]) -> None:
+    """Set the quality of each point; those with a `wrong` value are outside the range that was stated."""
     is_staggered = np.isin(source.variable, [source.state.names.index(name) for name in source.state.staggered])
     outside = ~np.isfinite(source.position).all(axis=0)
     in_window = np.isin(np.arange(len(source.value)), np.concatenate([source.within(*window) for window in windows]))
@@ -140,6 +210,7 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
         ("outside_domain", outside),
         ("outside_window", ~in_window & ~outside),
         ("no_value", ~np.isfinite(source.value)),
+        ("out_of_range", wrong),
     ):
         source.quality[where] = QUALITY.index(name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -118,7 +118,7 @@ def read_background(call: Call, state: State) -> Background:
         rest = np.zeros((1, *record.grid.shape))
         background = replace(background, fields={"u": rest, "v": rest, **background.fields})
         missing = [key for key in missing if key not in ("u", "v")]
-    elif name not in state.names:
+    elif name not in state.names and not _record_has_operator(call.options.observation):
         missing.append(name)
     if missing:
         held = [] if given is None else list(map(str, given.data_vars))
@@ -131,6 +131,13 @@ def read_background(call: Call, state: State) -> Background:
             fix=f"background=xvar.background.Cycled(first={stated})" if call.cycled else f"background={stated}",
         )
     return background
+
+
+def _record_has_operator(observation: Any) -> bool:
+    """Return whether an operator makes the images of the record from the state, which then need not hold them."""
+    sources = observation.values() if isinstance(observation, Mapping) else observation
+    every = sources if isinstance(sources, Iterable) else [sources]
+    return any(hasattr(one, "data") and one.data is None and one.operator is not None for one in every)
 
 
 def _check_speed(call: Call, background: Background, step: float | None) -> None:

@@ -11,18 +11,23 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import find_axes
+from xvar.core.comparison import Comparison
 from xvar.errors import Faults
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    r"""Observations at points, each of one variable at its own time and place.
+class Points(Comparison):
+    r"""Observations at points, each at its own time and place.
 
-    .. math:: J_o = \tfrac12 \sum_p \left(\frac{x_{n(p)}(X_p, t_p) - y_p}{\sigma_p}\right)^2
+    .. math::
 
-    with the variable n of the state interpolated to the place and, between the two steps around it, to the time.
+        J_o = \sum_p \rho\left(\frac{T(\tilde H(x)) - T(y_p)}{\sigma_p}\right), \qquad
+        \tilde H(x) = a\, H(x)(X_p, t_p) + b + \sum_i \beta_i\, p_i
+
+    with the field H(x), a variable of the state or what an operator makes of it, interpolated to the place and, between
+    the two steps around it, to the time.
 
     Parameters
     ----------
@@ -31,39 +36,48 @@ class Points:
         and ``lon``, by their names or their standard names; latitude and longitude also on grids on which these are
         2-D), ``value``, ``std`` in the same units, and ``variable``, the name of the observed variable: one table may
         hold the temperature of a ship and the velocity of a drifter. Default: the data of the call.
-    std : float, optional
-        Standard deviation, if the Dataset has none.
     variable : str, optional
-        The observed variable, if the Dataset does not name it. Default: the only one of the state.
-    time_interpolation : {"linear", "nearest"}
-        How the state is found between two steps.
+        The observed variable, if neither the Dataset nor an `operator` says it. Default: the only one of the state.
     sampler : {"bilinear", "cubic", "monotone"}
-        How it is found between grid points.
-    threshold : float, optional
-        c of the pseudo-Huber norm, in standard deviations. Default: the norm is quadratic.
+        How the field is found between grid points.
     every : duration, optional
         In a call without images: time between the states of the result, which begin with the window and end with it.
         Default: these two alone.
+    operator : callable, optional
+        H, as of `Images`: a function of the state that returns a field on the grid, (window, 1, \\*grid).
+    error : float, optional
+        Standard deviation, if the Dataset has no ``std``. Errors of points are uncorrelated.
+    norm, threshold, transform, gain, offset, time_interpolation
+        As of `Images`; one gain and offset a window.
+    bias : mapping of str to Parameter or Bias, optional
+        As of `Images`. A predictor is a DataArray (point,), the name of a variable of the table, or a function of the
+        state that returns a field.
+    quality : mapping of str, optional
+        ``"background_check": k`` and ``"range": (low, high)``, as of `Images`.
 
     Raises
     ------
     InputError
-        If `time_interpolation` or `sampler` is none of these.
+        If a choice is unknown, or a calibration cannot be estimated.
     """
 
     dataset: xr.Dataset | None = None
-    std: float | None = None
     variable: str | None = None
-    time_interpolation: Literal["linear", "nearest"] = "linear"
     sampler: Literal["bilinear", "cubic", "monotone"] = "bilinear"
-    threshold: float | None = None
     every: Any = None
 
     def __post_init__(self) -> None:
-        """Reject unknown choices."""
+        """Reject unknown choices, and errors that correlate."""
+        super().__post_init__()
         faults = Faults()
-        faults.check_choice("time_interpolation", self.time_interpolation, ("linear", "nearest"), "linear")
         faults.check_choice("sampler", self.sampler, ("bilinear", "cubic", "monotone"), "bilinear")
+        if self.error is not None and not isinstance(self.error, (int, float, np.number)):
+            faults.add(
+                code="points-error",
+                found=f"an error of type {type(self.error).__name__} of points",
+                expected="a number, or a variable std of the points",
+                fix="Points(points, error=0.02)",
+            )
         faults.raise_if_any()
 
 
@@ -113,7 +127,8 @@ def is_table(data: Any) -> TypeGuard[xr.Dataset]:
 def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str, Array] | None:
     """Return the columns (point,) of a table of observations of some variables; None if a fault was added.
 
-    They are ``date``, ``value``, ``std`` and ``variable``, the number of the observed variable in `names`.
+    They are ``date``, ``value``, ``std`` and ``variable``, the number of the observed variable in `names`, zero if an
+    operator makes what is observed.
     """
     before, dataset = len(faults), points.dataset
     if not is_table(dataset):
@@ -127,7 +142,7 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str,
         return None
     value = np.asarray(dataset["value"].values, dtype="float64")
     date = read_dates(dataset, faults)
-    stated = dataset["std"].values if "std" in dataset else np.nan if points.std is None else points.std
+    stated = dataset["std"].values if "std" in dataset else np.nan if points.error is None else points.error
     std = np.broadcast_to(np.asarray(stated, dtype="float64"), value.size).copy()
     wrong = np.isfinite(value) & ~(std > 0)
     if wrong.any():
@@ -137,11 +152,21 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str,
             index=int(np.flatnonzero(wrong)[0]),
             found=f"{int(wrong.sum())} points with a value and no positive standard deviation",
             expected="that of the error of observation, in the units of the value",
-            fix="a variable std of the points, or Points(points, std=0.02)",
+            fix="a variable std of the points, or Points(points, error=0.02)",
         )
+    variable = np.zeros(value.size, dtype="int64")
+    if points.operator is None:
+        variable = _observed(points, dataset, names, faults)
+    if len(faults) > before or date is None:
+        return None
+    return {"date": date, "value": value, "std": std, "variable": variable}
+
+
+def _observed(points: Points, dataset: xr.Dataset, names: Sequence[str], faults: Faults) -> Array:
+    """Return the number of the observed variable in `names` of each point; report those that are none."""
     only = names[0] if len(names) == 1 else None
     own = dataset["variable"].values if "variable" in dataset else points.variable or only
-    words = np.broadcast_to(np.asarray("" if own is None else own).astype(str), value.size).tolist()
+    words = np.broadcast_to(np.asarray("" if own is None else own).astype(str), dataset["value"].size).tolist()
     unknown = [index for index, word in enumerate(words) if word not in names]
     expected = f"a variable of the state: {', '.join(map(repr, names))}"
     if own is None:
@@ -160,10 +185,7 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str,
             expected=expected,
             fix=f"rename them to {names[0]!r}, or leave them out",
         )
-    if len(faults) > before or date is None:
-        return None
-    variable = np.array([names.index(word) for word in words], dtype="int64")
-    return {"date": date, "value": value, "std": std, "variable": variable}
+    return np.array([names.index(word) if word in names else 0 for word in words], dtype="int64")
 
 
 def read_dates(dataset: xr.Dataset, faults: Faults) -> Array | None:
