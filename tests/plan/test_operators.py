@@ -234,31 +234,6 @@ def test_coefficients_of_bias_and_the_state_are_the_best_linear_estimate() -> No
     assert analysis["warm_bias_constant"].attrs["prior"] == 0.2
 
 
-def test_standard_errors_are_those_of_correlated_errors() -> None:
-    """Many draws: the spread of members is the root of the diagonal of the analysis covariance."""
-    data = record(2)
-    first = 7.0 + numbers(1, *SHAPE, seed=1)
-    first[0, 1:3, 2] = np.nan
-    noise = Matern(0.4, length=2.5e3)
-    given = {"a": Images(images(first, [300.0], "blend"), operator=blend, error=noise)}
-    analysis = assimilate(data, given, window=2, uncertainty="posterior", samples=40)
-
-    def equivalents(control: Tensor) -> Tensor:
-        states = trajectory(control)
-        frames = [at(states, frame, "sst") for frame in (0.0, FRAME)]
-        return torch.cat([torch.stack(frames).flatten(), blend(states_at(states, 300.0)).flatten()])
-
-    seen = torch.from_numpy(np.concatenate([data["sst"].values.ravel(), first.ravel()])).isfinite()
-    matrix = torch.autograd.functional.jacobian(equivalents, torch.zeros(60, dtype=torch.float64))[seen]
-    whole = torch.block_diag(0.25**2 * torch.eye(int(seen[:60].sum()), dtype=torch.float64), dense(noise, 1, seen[60:]))
-    covariance = torch.linalg.inv(torch.eye(60, dtype=torch.float64) + matrix.T @ torch.linalg.solve(whole, matrix))
-    expected = covariance.diagonal().sqrt().reshape(2, *SHAPE)
-    for name, part in zip(STD, expected, strict=True):
-        ratio = analysis[f"{name}_std"][0, 0].values / (STD[name] * part.numpy())
-        assert abs(float(np.mean(ratio)) - 1) < 0.05
-        assert float(np.abs(ratio - 1).max()) < 0.45
-
-
 # ---- the same, however it is stated
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 import xvar
 from xvar.core.covariance import Diagonal, Diffusion, Helmholtz, Matern, Specification, Tikhonov
 from xvar.core.covariance.balance import Geostrophic, Streamfunction
+from xvar.core.covariance.channels import Channels
 from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.diffusion import SHORTEST_LENGTH
 from xvar.core.covariance.homogeneous import Homogeneous
@@ -40,6 +41,7 @@ MATERN, DIAGONAL = Matern(0.3, 3e3, 2), Diagonal(1e-3)
         (Tikhonov(1e6, mean_std=1.0), 1, False),
         (Homogeneous(FIELDS), 1, False),
         (Ensemble(FIELDS[:, None], MATERN), 1, False),
+        (Channels(((1.0,),), MATERN), 1, False),
         (Helmholtz(0.3, 3e3, 0.3), 2, False),
         (Helmholtz(0.3, 3e3, 0.3, coast="no_flow"), 2, True),
         (Diffusion(0.3, 3e3), 1, True),
