@@ -17,9 +17,10 @@ from tests.core.numerics import random
 from xvar.background import Cycled
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
-from xvar.covariance import Dense, Diagonal, Matern, Product
+from xvar.covariance import Channels, Dense, Diagonal, Matern, Product
 from xvar.errors import InputError, InputWarning
 from xvar.minimize import LBFGS
+from xvar.observation import Images
 
 PRECISE: dict[str, Any] = {"dtype": "float64", "minimizer": LBFGS(max_evaluations=400, gtol=1e-12, ftol=0.0)}
 
@@ -215,3 +216,41 @@ def test_an_unseen_area_is_no_land() -> None:
     with pytest.warns(InputWarning, match="never_valid"):
         analysis = data.var4d.assimilate(dynamics=turning, background=background, **stated)
     assert np.isfinite(analysis[["c", "d"]].to_array().values).all()
+
+
+@pytest.mark.parametrize("name", ["ring", "levels"])
+def test_operators_and_correlated_errors_on_any_grid(name: str) -> None:
+    """Images beside the record, of an operator, a channel each and a number each, on a grid of any axes."""
+    data, b, grid = CASES[name]
+    dims, shape = data["c"].dims[1:], grid.shape
+    noise = Matern(0.4, 3.0, 2, edges="periodic") if name == "ring" else LEVELS
+    two = xr.concat([data["c"][:2] * 0 + 1.5, data["c"][:2] * 0 - 0.5], "channel").fillna(0.7).rename("two")
+    sums = xr.DataArray(np.arange(2.0), {"time": data["time"][1:3]}, ("time",), "sums")
+    axes, both_channels = tuple(range(-len(shape), 0)), Channels([[1.0, 0.3], [0.3, 1.0]], noise)
+    given = {
+        "two": Images(
+            two, operator=lambda s: torch.cat([s["c"], 2 * s["c"]], 1), error=Channels([[1.0, 0.3], [0.3, 1.0]], noise)
+        ),
+        "sums": Images(sums, operator=lambda s: s["c"].sum(axes), error=0.3, coordinates="data"),
+    }
+    zero = xr.zeros_like(data[["c"]].isel(time=0, drop=True))
+    options = {"dynamics": turning, "background": zero, "background_error": b, "observation_error": 0.2, **PRECISE}
+    analysis = data.var4d.assimilate(**options, observation=given)
+    size = int(np.prod(shape))
+    steps = trajectory(turning, {"c": torch.eye(size, dtype=torch.float64).reshape(size, 1, *shape)}, (60.0,) * 3)
+    moved = [state["c"].flatten(1).T for state in steps]
+    rows, values = list(moved), [torch.from_numpy(data["c"].values).flatten()]
+    both = torch.kron(torch.tensor([[1.0], [2.0]], dtype=torch.float64), torch.eye(size, dtype=torch.float64))
+    rows += [both @ moved[index] for index in (0, 1)] + [moved[index].sum(0, keepdim=True) for index in (1, 2)]
+    values += [
+        torch.from_numpy(two.transpose("time", "channel", *dims).values).flatten(),
+        torch.tensor([0.0, 1.0]).double(),
+    ]
+    operator, seen = torch.cat(rows), torch.cat(values)
+    r = dense(both_channels.bind(grid, dtype=torch.float64).apply, (1, 2, *shape))
+    error = torch.block_diag(0.04 * torch.eye(4 * size), r, r, 0.09 * torch.eye(2)).double()
+    kept = seen.isfinite()
+    h, error = operator[kept], error[kept][:, kept]
+    prior = dense(b.bind(grid, dtype=torch.float64).apply, (1, 1, *shape))
+    expected = prior @ h.T @ torch.linalg.solve(h @ prior @ h.T + error, seen[kept])
+    np.testing.assert_allclose(analysis["c"][0, 0].values.ravel(), expected, rtol=0, atol=1e-6)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from xvar.core.grid import Grid
 
 
+#: Largest relative error of R^-1 R x.
+INVERSE = 1e-4
+#: Values of an image up to which the diagonal of a covariance that states no deviation is computed.
+MOST_VALUES = 2500
+
+
 @dataclass(frozen=True)
 class Error:
     """Error of images: σ broadcastable to all of them (time, *shape), None if none is stated; R if they correlate."""
@@ -94,8 +100,9 @@ def read_error(given: Any, like: xr.DataArray, comparison: Comparison, layout: L
 def _read_covariance(given: Any, like: xr.DataArray, comparison: Comparison, layout: Layout, call: Call) -> Error:
     """Return the error of images whose values correlate."""
     faults, before = call.faults, len(call.faults)
-    space = getattr(given, "space", None) if hasattr(given, "matrix") else given
-    std, count = getattr(given, "std", None), getattr(given, "components", layout.number_of_channels)
+    count, channels = getattr(given, "components", layout.number_of_channels), layout.number_of_channels
+    in_space = getattr(given, "space", None) is not None or not hasattr(given, "matrix")
+    grid = layout.grid or (call.bridge.core_grid() if layout.on_grid or not in_space else None)
     reasons = {
         "observation-error-norm": (
             comparison.threshold is not None,
@@ -103,26 +110,14 @@ def _read_covariance(given: Any, like: xr.DataArray, comparison: Comparison, lay
             "a quadratic norm: residuals are mixed",
             "leave norm= and threshold= out",
         ),
-        "observation-error-truncated": (
-            getattr(space, "truncation", 1.0) != 1.0,
-            "a covariance with a truncated spectrum, which has no inverse",
-            "one that has",
-            "leave truncation= out",
-        ),
-        "observation-error-without-std": (
-            std is None,
-            f"a covariance {type(given).__name__} without a standard deviation",
-            "one that states it",
-            "xvar.covariance.Matern(std=..., length=...)",
-        ),
         "observation-error-channels": (
-            count != layout.number_of_channels,
-            f"a matrix of {count} channels for images of {layout.number_of_channels}",
+            count != channels,
+            f"a matrix of {count} channels for images of {channels}",
             "one row and one column a channel",
             "xvar.covariance.Channels(matrix)",
         ),
         "observation-error-without-grid": (
-            space is not None and not layout.on_grid and layout.grid is None,
+            grid is None,
             "a covariance in space of images without a plane of x and y",
             "coordinates y and x of the images in a unit of length, or latitude and longitude",
             "xvar.covariance.Channels(matrix), or a standard deviation",
@@ -131,12 +126,41 @@ def _read_covariance(given: Any, like: xr.DataArray, comparison: Comparison, lay
     for code, (wrong, found, expected, fix) in reasons.items():
         if wrong:
             faults.add(code=code, variable="observation_error", found=found, expected=expected, fix=fix)
-    if len(faults) > before:
+    if layout.on_grid and len(faults) == before:
+        check_covariances(call, {"error": {"observation": given}}, {"observation": ("",) * channels})
+    if len(faults) > before or grid is None:
         return Error()
-    if layout.on_grid:
-        parts = {"error": {"observation": given}}
-        check_covariances(call, parts, {"observation": ("",) * layout.number_of_channels})
-    shape = (1, *layout.core_shape)
-    values = np.broadcast_to(np.asarray(std, dtype="float64"), shape)
-    values = ascending(values, call.record.grid) if layout.on_grid else values
-    return Error(np.array(values.reshape(1, *like.shape[1:])), given)
+    std = _deviation(given, grid, layout.core_shape)
+    if std is None:
+        faults.add(
+            code="observation-error-singular",
+            variable="observation_error",
+            found=f"a covariance {type(given).__name__} of {layout.core_shape} values that has no inverse",
+            expected="errors in every direction: no truncated spectrum, no standard deviation of zero",
+            fix="xvar.covariance.Matern(std=..., length=...)",
+        )
+        return Error()
+    std = ascending(std, call.record.grid) if layout.on_grid else std
+    return Error(np.array(std.reshape(1, *like.shape[1:])), given)
+
+
+def _deviation(given: Any, grid: Grid, shape: tuple[int, ...]) -> Array | None:
+    """Return the standard deviation (channel, *shape) of a covariance; None if it has no inverse.
+
+    It is the stated one, or the root of the mean variance if none is stated and there are more than `MOST_VALUES`.
+    """
+    import torch
+
+    bound = given.bind(grid, dtype=torch.float64)
+    probe = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        back = bound.solve(bound.apply(probe))
+        if not float((back - probe).norm()) < INVERSE * float(probe.norm()):
+            return None
+        if getattr(given, "std", None) is not None:
+            return np.asarray(np.broadcast_to(np.asarray(given.std, dtype="float64"), (1, *shape))[0])
+        size = probe.numel()
+        if size > MOST_VALUES:
+            return np.broadcast_to(np.sqrt(float((probe * bound.apply(probe)).mean())), shape)
+        units = torch.eye(size, dtype=torch.float64).reshape(size, *shape)
+        return np.asarray(bound.apply(units).reshape(size, size).diagonal().sqrt().reshape(shape))

@@ -99,13 +99,6 @@ class Channels(Specification):
         """Number of components."""
         return len(self._double())
 
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation of each component (component, 1, ...), broadcastable to (window, component, y, x)."""
-        own = self._double().diagonal().sqrt()
-        space = torch.as_tensor(getattr(self.space, "std", 1.0), dtype=torch.float64)
-        return own.reshape(-1, 1, 1) * space
-
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> ChannelsCovariance:
         """Return the operator on a grid; see `Specification.bind`."""
         space = Diagonal(1.0) if self.space is None else self.space

@@ -122,7 +122,7 @@ class Frames:
 
     def scaled_error(self, values: Tensor) -> Tensor:
         """Return `share` of the deviation of each window (window, 1, ...); 1 if nothing varies."""
-        spread = deviation(values).reshape(-1, *(1,) * (values.ndim - 1))
+        spread = deviation(values)
         return torch.where(spread > 0, self.share * spread, torch.ones_like(spread))
 
     def error_of_background(self, background: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, canonical, find_axes, is_date, is_number
+from xvar.cf.axes import Axes, canonical, check_extra, find_axes, is_date, is_number
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.record import Record
@@ -41,7 +41,7 @@ class Layout:
     @classmethod
     def of_record(cls, record: Record) -> Layout:
         """Return the layout of the images of a record."""
-        return cls(("y", "x"), tuple(record.array.shape[1:]))
+        return cls(tuple(record.axes.places), tuple(record.array.shape[1:]))
 
     @property
     def core_shape(self) -> tuple[int, ...]:
@@ -72,9 +72,10 @@ def arrange(data: xr.DataArray, images: Images, label: str, call: Call) -> tuple
     None if a fault was added.
     """
     record, faults = call.record, call.faults
-    plane = tuple(record.array.dims[1:])
+    plane = record.axes.space
     time = _time_of(data, record)
-    if images.operator is None or time is None or (images.coordinates == "grid" and not set(plane) <= set(data.dims)):
+    named = images.coordinates == "data" or set(plane) <= set(data.dims)
+    if time is None or not named or (images.operator is None and record.is_plane):
         return _plain(data, label, call)
     if not is_number(data):
         faults.add(
@@ -85,6 +86,9 @@ def arrange(data: xr.DataArray, images: Images, label: str, call: Call) -> tuple
             fix="images.astype(float)",
         )
         return None
+    if images.operator is None:
+        check_extra(data, (time, *plane), label, faults)
+        data = data.isel({dim: 0 for dim in data.dims if dim not in (time, *plane)}, drop=True)
     others = [dim for dim in data.dims if dim != time and dim not in plane]
     shared = [dim for dim in plane if dim in data.dims]
     array = data.transpose(time, *others, *shared)
@@ -94,7 +98,7 @@ def arrange(data: xr.DataArray, images: Images, label: str, call: Call) -> tuple
         if orders is None:
             return None
         size = [np.arange(array.sizes[dim]) for dim in others]
-        dims = (*(f"{label}_{dim}" for dim in others), "y", "x")
+        dims = (*(f"{label}_{dim}" for dim in others), *record.axes.places)
         return array, [*size, *orders], Layout(dims, tuple(array.shape[1:]), bool(others), coords=_renamed(own))
     orders = [np.arange(size) for size in array.shape[1:]]
     for axis, dim in enumerate(shared, len(others)):
@@ -135,11 +139,13 @@ def _time_of(data: xr.DataArray, record: Record) -> Hashable | None:
 
 
 def _on_points(image: xr.DataArray, label: str, call: Call) -> Orders | None:
-    """Return the rows and the columns of an image that are those of the record; None if its points are others."""
-    shape = image.shape
-    numbers = image.copy(data=np.arange(np.prod(shape)).reshape(shape))
+    """Return the places along each axis of an image that are those of the record; None if its points are others."""
+    numbers = image.copy(data=np.arange(image.size).reshape(image.shape))
     found = on_grid(numbers, call.record.array, call.record.axes, call.faults, label)
-    return None if found is None else [found.values[:, 0] // shape[1], found.values[0] % shape[1]]
+    if found is None:
+        return None
+    places = np.unravel_index(found.values, image.shape)
+    return [np.moveaxis(part, axis, 0).reshape(part.shape[axis], -1)[:, 0] for axis, part in enumerate(places)]
 
 
 def _own_grid(array: xr.DataArray, time: Hashable, plane: list[Hashable]) -> Grid | None:
@@ -148,7 +154,7 @@ def _own_grid(array: xr.DataArray, time: Hashable, plane: list[Hashable]) -> Gri
         return None
     found = Faults()
     first = array.isel({dim: 0 for dim in array.dims if dim not in plane}, drop=True)
-    grid = horizontal_grid(first, Axes(time, *plane), found, mapping=first.to_dataset(name="field"))
+    grid = horizontal_grid(first, Axes(time, plane[0], plane[1]), found, mapping=first.to_dataset(name="field"))
     return None if grid is None or found else Bridge(grid, None, "float64").core_grid()
 
 

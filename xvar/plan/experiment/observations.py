@@ -110,7 +110,7 @@ class Observed:
             name: size
             for source in self.beside
             for name, size in zip(source.layout.dims, source.layout.shape, strict=True)
-            if name not in ("y", "x")
+            if name.startswith(source.prefix)
         }
         points = {} if self.points is None else {"point": self.points.size}
         return {**images, **own, **points, "check": len(self.checks)}
