@@ -115,6 +115,15 @@ def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
     assert (page.still["height"][0, -1] - page.last).std() > 2 * error.sel(of="analysis")
 
 
+def test_the_tutorial_of_learning_runs_as_written(page) -> None:
+    run(page, blocks("docs/tutorials/learning.md"))
+    assert page.closed > 0.9
+    assert page.without > 4 * page.perfect
+    history = page.learned.history["held_out_cost"].values
+    assert history.min() < 0.75 * history[0]
+    assert page.windows.cost(page.controls).mean() < page.cost  # by the last step
+
+
 @pytest.mark.parametrize("name", ["cf-output", "gpu", "own-model", "own-operator", "resume"])
 def test_the_how_to_pages_run_as_written(page, name) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")

@@ -64,7 +64,7 @@ class Corrected(nn.Module):
 
     def __getattr__(self, name: str) -> Any:
         """Return what the base model states of itself, such as its longest step."""
-        if name in ("step", "components", "offsets"):
+        if name in ("step", "components", "edges", "offsets"):
             return getattr(self.base, name)
         return super().__getattr__(name)
 

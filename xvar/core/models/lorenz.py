@@ -42,6 +42,7 @@ class Lorenz63:
     rho: float = 28.0
     beta: float = 8.0 / 3.0
     step: float = 0.01
+    components: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("x",)}
 
     def tendency(self, x: Tensor) -> Tensor:
         """Return the rate of change of (window, 1, 3)."""
@@ -79,6 +80,7 @@ class Lorenz96:
 
     forcing: float = 8.0
     step: float = 0.05
+    components: ClassVar[dict[str, tuple[str, ...]]] = {"x": ("x",)}
     edges: ClassVar[Edges] = "periodic"
 
     def tendency(self, x: Tensor) -> Tensor:
