@@ -315,6 +315,10 @@ class ImageMotion:
             outputs |= standard_errors(outputs, members, self.sampling)
             signals = zip(*(one.signals for one in posteriors), strict=True)
             outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
+        seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
+        count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
+        outputs |= diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
+        del loops, first, images, seen  # a third of the memory of a window
         outputs["image_scale"] = backward(self.transform, scale_of(spread)).flatten()
         paths = paths_to_last(motion, seconds, grid, observed)
         analysed = carried(observed[:, kept], times, motion, seconds, grid, paths)
@@ -323,14 +327,7 @@ class ImageMotion:
             within = {age: step for age, step in by_age.items() if 1 <= age <= self.ages}
             inside = {step: is_inside(paths[seconds[step]], grid.shape) for step in within.values()}
             outputs |= past_errors(analysed, observed, within, inside, self.ages)
-        seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
-        count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
-        return {
-            "analysis": backward(self.transform, analysed),
-            "observed": frames[:, -1],
-            **outputs,
-            **diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history),
-        }
+        return {"analysis": backward(self.transform, analysed), "observed": frames[:, -1], **outputs}
 
     def _motion(self, state: State, reference: float, frame: float) -> Motion:
         """Return the motion of a state at the time of the last image."""
