@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 import xvar
-from benchmarks import ablation, ensembles, nowcast, speed, twins
+from benchmarks import ablation, ensembles, learning, nowcast, speed, twins
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -30,6 +30,7 @@ PARTS = {
     "ablation": "What each part and number is worth",
     "twins": "End-point error in pixels a frame, of motions that are known",
     "ensembles": "Ensembles",
+    "learn": "Learned parts of a model",
 }
 DETAILS = (
     ("nowcast", "details", "Every event"),
@@ -106,6 +107,9 @@ def measured(part: str) -> dict[str, Any] | None:
     if part == "ensembles":
         found = ensembles.measure()
         return {"scores": ensembles.as_json(found), "table": ensembles.table(found)} if found else None
+    if part == "learn":
+        figures = learning.measure()
+        return {"figures": figures, "table": learning.table(figures)}
     if part == "ablation":
         parts, numbers = ablation.run(ablation.ablations()), ablation.run(ablation.sensitivities(), every=2)
         return None if parts is None or numbers is None else {"table": ablation.summary(parts, numbers)}

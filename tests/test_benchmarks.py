@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy.ndimage")
 
-from benchmarks import ablation, ensembles, nowcast, twins
+from benchmarks import ablation, ensembles, learning, nowcast, twins
 
 
 def test_what_is_ablated_is_the_forecast() -> None:
@@ -92,3 +92,17 @@ def test_a_reliable_ensemble_has_the_spread_of_its_error_and_the_chances_of_step
     assert own["crps over STEPS"][0] < 0.98
     low, high = ensembles.intervals({"event": windows}, ensembles.OWN)["crps over STEPS"][:, 0]
     assert low < own["crps over STEPS"][0] < high
+
+
+def test_the_table_of_learning_has_the_share_of_the_gap() -> None:
+    names = ("analysis", "forecast", "from exact states")
+    row = {
+        model: dict.fromkeys(names, error) for model, error in (("without", 4.0), ("learned", 1.3), ("perfect", 1.0))
+    }
+    assert learning.table({"lorenz": [row]}).splitlines()[-1].endswith("| 4.000 | 1.300 | 1.000 | 90.0 % |")
+    generator = np.random.default_rng(0)
+    low, high = learning.interval(0.5 + generator.standard_normal(200))
+    assert low < 0.5 < high
+    assert high - low == pytest.approx(2 * 1.96 / 200**0.5, rel=0.3)
+    truth, observed = learning.twin(50, 0)
+    assert float((observed - truth)["x"].std()) == pytest.approx(1.0, rel=0.05)

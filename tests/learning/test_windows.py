@@ -51,6 +51,20 @@ def test_the_gradient_at_fixed_controls_is_that_of_the_minimum(model, options) -
     assert difference(windows, direction, 1e-4) == pytest.approx(float(exact @ direction), rel=1e-5)
 
 
+def test_points_beside_the_images_have_a_part_in_the_gradient() -> None:
+    data, generator = record(), np.random.default_rng(2)
+    times = data["time"].values[0] + (generator.random(40) * 24 * FRAME * 1e9).astype("timedelta64[ns]")
+    places = {"x": generator.uniform(0, 5e3, 40), "y": generator.uniform(0, 4e3, 40)}
+    columns = {"value": ("report", generator.uniform(1, 2, 40))}
+    table = xr.Dataset(columns, {"time": ("report", times), **{name: ("report", at) for name, at in places.items()}})
+    points = xvar.observation.Points(table, error=0.05, variable="tracer")
+    windows = Windows(data, dynamics=Decay(), observation={"gauges": points}, **OPTIONS)
+    images = Windows(data, dynamics=Decay(), **OPTIONS)
+    exact, alone = gradient(windows, windows.cost), gradient(images, images.cost)
+    assert difference(windows, torch.ones(1, dtype=torch.float64), 1e-4) == pytest.approx(float(exact), rel=1e-5)
+    assert float(exact) != pytest.approx(float(alone), rel=1e-2)
+
+
 def test_the_minimum_of_a_linear_problem_is_the_exact_one() -> None:
     r"""min J = d^T (H B H^T + R)^-1 d / 2 of one number that decays, and its derivative by the rate."""
     values = np.array([1.0, 0.7, 0.6, 0.3])

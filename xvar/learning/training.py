@@ -112,7 +112,7 @@ def learn(
     patience : int
         Stop if J of the windows held out, with the weighted forecasts, has not fallen for so many rounds.
     forecast_weight : float
-        :math:`\lambda`. With 0 forecasts are compared for the history alone.
+        :math:`\lambda`. With 0 forecasts are compared for the history of the windows held out alone.
     seed : int
         Seed of the order of the windows, and of optimisers that draw.
     checkpoint : path, optional
