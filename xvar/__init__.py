@@ -17,6 +17,7 @@ __version__ = version("xvar")
 
 # Public names, imported at first use: a module, or an attribute of one.
 _LAZY = {
+    "Ensemble": "xvar.core.ensemble:Ensemble",
     "analysis": "xvar.analysis",
     "assimilate": "xvar.assimilation:assimilate",
     "background": "xvar.background",

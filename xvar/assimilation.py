@@ -43,6 +43,7 @@ def assimilate(
     model_error: Any = None,
     parameters: Mapping[str, Parameter] | None = None,
     penalties: Any = None,
+    ensemble: Any = None,
     uncertainty: Uncertainty | None = None,
     samples: int = 8,
     quality: Sequence[str] | Mapping[str, bool] | None = None,

@@ -71,6 +71,7 @@ _OF_A_VARIABLE: dict[str, _Entry] = {
     "observation_rejected": _Entry("1 for an observation that the background check rejected, else 0"),
     "standard_error": _Entry("standard error of {variable}", ""),
     "samples": _Entry("members of {variable} from the posterior", ""),
+    "members": _Entry("members of {variable} from which the next window begins", ""),
     "observation_error": _Entry("root mean square stated error of {variable}", None, difference=True),
     "parameter": _Entry("analysis of the parameter {variable}", ""),
 }

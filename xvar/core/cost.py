@@ -68,7 +68,7 @@ class Cost:
         return self._terms(control, self.space.fields(control))
 
     def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
-        prior = 0.5 * control.square()
+        prior = 0.5 * self._from_prior(control).square()
         terms: dict[str, Tensor] = {}
         for block in self.space.blocks:
             name = self._term(block)
@@ -78,6 +78,10 @@ class Cost:
             terms[name] = terms.get(name, 0) + penalty
         terms.update(self._along_trajectory(fields))
         return terms
+
+    def _from_prior(self, control: Tensor) -> Tensor:
+        """Return a control minus the mean of its prior."""
+        return control if self.problem.prior is None else control - self.problem.prior
 
     def _term(self, block: Block) -> str:
         """Return the name of the term of J for the prior of a part of the control."""
@@ -169,10 +173,10 @@ class Cost:
                 callback(terms)
             cost = total(terms)
             if not cost.requires_grad:  # no observations
-                return cost, control.clone()
+                return cost, self._from_prior(control).clone()
             sensitivities = torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
         with torch.no_grad():
-            return cost.detach(), control + self.space.sqrt_transpose(sensitivities)
+            return cost.detach(), self._from_prior(control) + self.space.sqrt_transpose(sensitivities)
 
     def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation | DigitalFilter, Tensor]]:
         """Return every observation and penalty with its residual over its standard deviation."""

@@ -77,6 +77,46 @@ def truncated_conjugate_gradients(
     return solution, products
 
 
+def inverse_square_root(operator: Map, right: Tensor, iterations: int, change: float) -> Tensor:
+    r"""Return :math:`A^{-1/2} z` of a symmetric operator without eigenvalues below one, for each window (window, n).
+
+    By the Lanczos iteration with full reorthogonalisation, :math:`|z| V T^{-1/2} e_1`; it ends as soon as another
+    product changes no window by more than the share `change`.
+    """
+    size = _norm(right)
+    basis = [right / size.clamp_min(torch.finfo(right.dtype).tiny)]
+    diagonal, beside = list[Tensor](), list[Tensor]()
+    weights = right.new_zeros(len(right), 0)
+    for _ in range(min(iterations, right.shape[1])):
+        image = operator(basis[-1])
+        diagonal.append(_dot(basis[-1], image)[:, 0])
+        for _ in range(2):
+            for vector in basis:
+                image = image - _dot(vector, image) * vector
+        before, weights = weights, _root_weights(diagonal, beside)
+        moved = torch.cat([weights[:, :-1] - before, weights[:, -1:]], dim=1).square().sum(1)
+        if bool((moved <= change**2 * weights.square().sum(1)).all()):
+            break
+        left = _norm(image)
+        beside.append(left[:, 0])
+        # A window whose space is exhausted goes on with zeros.
+        is_open = left > 1e-12 * diagonal[-1].abs()[:, None]
+        basis.append(torch.where(is_open, image / left.clamp_min(torch.finfo(right.dtype).tiny), 0.0))
+    pairs = zip(weights.unbind(1), basis, strict=False)
+    return size * sum((weight[:, None] * vector for weight, vector in pairs), torch.zeros_like(right))
+
+
+def _root_weights(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
+    """Return the first column of the inverse square root of a tridiagonal matrix of each window."""
+    matrix = torch.diag_embed(torch.stack(diagonal, dim=1))
+    if beside:
+        off = torch.diag_embed(torch.stack(beside, dim=1), offset=1)
+        matrix = matrix + off + off.mT
+    values, vectors = torch.linalg.eigh(matrix.double())
+    scaled = vectors * values.clamp_min(1.0).rsqrt()[:, None] * vectors[:, :1]
+    return scaled.sum(2).to(diagonal[0])
+
+
 def _iterate(
     operator: Map,
     right: Tensor,

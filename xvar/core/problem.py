@@ -51,6 +51,7 @@ class Problem:
     #: Components of the initial state that are static parameters, see `xvar.core.parameters`; their prior has its term.
     parameters: tuple[str, ...] = ()
     penalties: tuple[DigitalFilter, ...] = ()  # terms of J on the trajectory
+    prior: Tensor | None = None  # (window, n), the mean of the control before any observation; None: zero
     checkpoint: bool = False  # trade time for memory in the adjoint, see `integrate`
 
     @property
@@ -110,6 +111,7 @@ class Problem:
             background={key: values[windows] for key, values in self.background.items()},
             observations=tuple(observation.select(windows) for observation in self.observations),
             curvature={key: part[windows] if len(part) > 1 else part for key, part in self.curvature.items()},
+            prior=None if self.prior is None else self.prior[windows],
         )
 
     def coarsen(self, factor: int) -> Problem:

@@ -99,6 +99,30 @@ class Analysis:
     minimum: Minimum  # on the full grid, with the evaluations on coarse grids included
     cost: Cost  # J on the full grid, whose zero control is the background
 
+    def select(self, windows: Tensor) -> Analysis:
+        """Return the analysis of some windows of the batch."""
+
+        def of(state: Mapping[str, Tensor]) -> State:
+            return {key: values[windows] for key, values in state.items()}
+
+        minimum = self.minimum
+        return Analysis(
+            trajectory=[of(state) for state in self.trajectory],
+            increment=of(self.increment),
+            forcing={step: of(parts) for step, parts in self.forcing.items()},
+            cost_background=of(self.cost_background),
+            cost_analysis=of(self.cost_analysis),
+            minimum=Minimum(
+                minimum.control[windows],
+                minimum.cost[windows],
+                minimum.gradient_norm[windows],
+                minimum.evaluations[windows],
+                minimum.reason[windows],
+                [cost[windows] for cost in minimum.history],
+            ),
+            cost=self.cost.select(windows),
+        )
+
 
 class CostOfBatch:
     """J for a minimiser: fewer windows are evaluated once some have converged; `cost_history` records the terms."""

@@ -22,6 +22,7 @@ from xvar.plan.options import Options
 from xvar.quality.rules import Rule
 
 if TYPE_CHECKING:
+    from xvar.core.ensemble import Ensemble
     from xvar.core.posterior import Sampling
     from xvar.core.problem import Problem
     from xvar.core.solve import Minimisation
@@ -158,8 +159,15 @@ class Plan:
     sizes: Mapping[str, int] = field(default_factory=dict)  # of dimensions beside those of the grid and the windows
     sources: tuple[str, ...] = ()  # labels of the observations
     sampling: Sampling | None = None  # of the errors of the analysis
+    ensemble: Ensemble | None = None  # of assimilations
     label_observations: Callable[[xr.Dataset], xr.Dataset] | None = None  # beside the record
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def members(self) -> int:
+        """Return the number of members of an ensemble, or of the draws of the posterior."""
+        drawn = self.ensemble or self.sampling
+        return 0 if drawn is None else drawn.members
 
     @property
     def evaluations(self) -> int:

@@ -38,7 +38,7 @@ def label(arrays: Mapping[str, Any], plan: Plan, dataset: xr.Dataset, record: Re
             units = record.units if part.units is None else part.units
             attrs = describe(part.entry, variable=part.of or str(record.name), units=units)
             attrs |= part.attrs
-            if part.entry in ("standard_error", "samples"):
+            if part.entry in ("standard_error", "samples", "members"):
                 attrs |= attributes_of_errors(name, part, fields[part.of][2])
             attrs |= mapping if part.dims[-2:] == ("y", "x") else {}
         fields[name] = (("window", *(dims.get(dim, dim) for dim in part.dims)), arrays[name], attrs)
@@ -71,8 +71,8 @@ def _coordinates(record: Record, plan: Plan) -> dict[Hashable, Any]:
     if plan.evaluations:
         numbers = np.arange(1, plan.evaluations + 1, dtype="int32")
         coordinates["evaluation"] = ("evaluation", numbers, attributes("evaluation"))
-    if plan.sampling is not None and plan.sampling.keep:
-        numbers = np.arange(plan.sampling.members, dtype="int32")
+    if any("member" in part.dims for part in plan.solver.outputs.values()):
+        numbers = np.arange(plan.members, dtype="int32")
         coordinates["member"] = ("member", numbers, attributes("member"))
     if plan.sampling is not None:
         attrs, numbers = attributes("observation_type", **flag_attributes(plan.sources)), np.arange(len(plan.sources))

@@ -259,6 +259,13 @@ OPTIONS: dict[str, Option] = {
             empty=_no_entries,
         ),
         Option(
+            "ensemble",
+            "xvar.Ensemble, optional",
+            "Ensemble of assimilations: standard errors ``<name>_std`` of the state and, in cycled windows, B of the "
+            "next window from members that cycle too. Members are ``<name>_samples`` with `save`.",
+            methods=STATES,
+        ),
+        Option(
             "uncertainty",
             '{"posterior"}, optional',
             "Standard errors of what is analysed, ``u_std``, ``v_std`` and so on, from draws of the error of the "
@@ -412,7 +419,7 @@ class Options(SimpleNamespace):
             values[name] = option.default if expected is not None or option.is_default(value) else value
         options = cls(**values)
         has_samples = options.samples != OPTIONS["samples"].default or "samples" in options.save
-        if has_samples and given.get("uncertainty") is None:
+        if has_samples and given.get("uncertainty") is None and given.get("ensemble") is None:
             faults.add(
                 code="samples-without-uncertainty",
                 variable="uncertainty",

@@ -54,7 +54,7 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         "stage": 2,
         "evaluation": plan.evaluations,
         "observation_type": len(plan.sources),
-        "member": 0 if plan.sampling is None else plan.sampling.members,
+        "member": plan.members,
         **plan.sizes,
         "rule": len(plan.rules),
     }

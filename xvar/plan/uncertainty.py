@@ -17,10 +17,11 @@ from xvar.plan.call import Call, Variable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xvar.core.ensemble import Ensemble
     from xvar.core.posterior import Sampling
 
 #: Suffixes of the names of standard errors, and of the members they are made of.
-ERRORS = ("_std", "_samples")
+ERRORS = ("_std", "_samples", "_members")
 #: Rows of the table of metadata whose variables have a standard error, for any method.
 _MOTION = ("u", "v", "u_steady", "v_steady", "u_transient", "v_transient")
 _CONTROL = (*_MOTION, "growth", "source", "forcing", "state", "parameter")
@@ -34,12 +35,12 @@ def window_seeds(ends: NDArray[Any], seed: int = 0) -> NDArray[np.int64]:
     return np.array(seeds, dtype=np.int64)
 
 
-def seeds_of(batch: WindowBatch, sampling: Sampling | None, bridge: Bridge) -> Tensor | None:
-    """Return the seeds of a batch; None if there is no sampling."""
+def seeds_of(batch: WindowBatch, sampling: Sampling | Ensemble | None, bridge: Bridge) -> Tensor | None:
+    """Return the seeds of a batch; None if nothing is drawn."""
     if sampling is None:
         return None
     assert batch.ends is not None
-    return to_tensor(window_seeds(batch.ends), dtype="int64", device=bridge.device)
+    return to_tensor(window_seeds(batch.ends, getattr(sampling, "seed", 0)), dtype="int64", device=bridge.device)
 
 
 def read_sampling(call: Call, errors: Mapping[str, Any]) -> Sampling | None:
@@ -83,7 +84,8 @@ def with_errors(outputs: Mapping[str, Variable], sampling: Sampling | None, *oth
 def attributes_of_errors(name: str, part: Variable, of: dict[str, Any]) -> dict[str, Any]:
     """Return units and standard name of a standard error or of members; link an error from the variable `of` it."""
     attrs: dict[str, Any] = {key: of[key] for key in ("units", "units_metadata") if key in of}
-    what = "standard error" if part.entry == "standard_error" else "members from the posterior"
+    words = {"standard_error": "standard error", "samples": "members from the posterior"}
+    what = words.get(part.entry, "members from which the next window begins")
     attrs["long_name"] = f"{what}: {of['long_name']}" if "long_name" in of else f"{what} of {part.of}"
     if part.entry == "standard_error":
         if "units_metadata" in attrs:

@@ -13,6 +13,7 @@ from xvar.core.covariance import Diagonal
 from xvar.core.covariance.composite import grown
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import Forcing, State, trajectory
+from xvar.core.ensemble import Ensemble, assimilate_members, errors_of_members, grown_members, split_members
 from xvar.core.grid import Grid, bind
 from xvar.core.methods.background_check import checked, rejections
 from xvar.core.methods.motion import diagnostics, fitting
@@ -107,6 +108,8 @@ class Experiment:
     minimizer: LBFGS = field(default_factory=LBFGS)
     cost_history: bool = False  # record J and its terms at every evaluation
     sampling: Sampling | None = None  # draw errors of the analysis, see `xvar.core.posterior.Posterior`
+    ensemble: Ensemble | None = None  # of assimilations; windows are then analysed one by one
+    deviations: Mapping[str, Tensor] = field(default_factory=dict)  # of its members from their mean, by component
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of all levels."""
@@ -133,6 +136,23 @@ class Experiment:
         model = bind(self.dynamics, grid, next(iter(state.values())))
         *_, background = trajectory(model, state, frame_steps([0.0, lead], self._longest_step(model) or frame))
         return following, background
+
+    def following_ensemble(
+        self, states: State, lead: float, elapsed: float, frame: float, grid: Grid, seed: int
+    ) -> tuple[Experiment, State]:
+        """Return the same with an ensemble: `states` (1 + member, ...) are the analysis before, and its members.
+
+        Members have model error, with the weak constraint of the time since that window, else of the whole cycle: a
+        perfect window has none. B is that of the ensemble, which has grown by itself.
+        """
+        assert self.ensemble is not None
+        following, moved = self.following(states, lead, elapsed, frame, grid)
+        background, deviations = split_members(moved)
+        generator = torch.Generator().manual_seed(seed)
+        seconds = lead if self.model_error else elapsed
+        deviations = grown_members(deviations, self.growth if seconds > 0 else {}, seconds, grid, generator)
+        error = self.ensemble.background_error(self.background_error, deviations)
+        return replace(following, background_error=error, growth={}, deviations=deviations), background
 
     def problem(self, sources: Sequence[Source], background: State, seconds: Sequence[float], grid: Grid) -> Problem:
         """Return the problem of a batch of windows with states at `seconds`, the times of the frames after the first.
@@ -264,6 +284,9 @@ class Experiment:
         check_step(stated)
         problem = checked(stated, [source.comparison.background_check for source in sources])
         masks, rejected = rejections(stated, problem, len(sources))
+        if self.ensemble is not None and seeds is not None:
+            own = self._with_members(problem, self.ensemble, sources, seconds, save, int(seeds[0]))
+            return self._outcome(problem, *own, sources, background, save, masks, rejected)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
         fields = _fields(problem, result.trajectory, result.forcing, seconds)
@@ -279,6 +302,46 @@ class Experiment:
             posterior = Posterior(result.cost, result.minimum.control, self.sampling)
             errors = standard_errors(fields | parameters, map(member, posterior.members(seeds)), self.sampling)
             signal = degrees_of_freedom(posterior.signals)
+        numbers = diagnostics([result], problem.number_of_observations(), cost_history=cost_history) | signal
+        found = fields, parameters, errors, numbers
+        return self._outcome(problem, result, found, sources, background, save, masks, rejected)
+
+    def _with_members(
+        self,
+        problem: Problem,
+        ensemble: Ensemble,
+        sources: Sequence[Source],
+        seconds: Sequence[float],
+        save: Sequence[str],
+        seed: int,
+    ) -> tuple[Analysis, tuple[dict[str, Tensor], ...]]:
+        """Analyse one window and its members; return the analysis, and its parts as of `_outcome`."""
+        generator = torch.Generator().manual_seed(seed)
+        found = assimilate_members(problem, ensemble, dict(self.deviations), self.minimizer, generator)
+        result = found.analysis
+        of_members = _fields(problem, found.trajectory, found.forcing, seconds)
+        own = of_members | self._estimated(sources, found.trajectory[0])
+        errors = errors_of_members(own, keep="samples" in save)
+        last = {
+            f"{key}_members": values[None, :, -1] for key, values in of_members.items() if key in problem.background
+        }
+        fields = _fields(problem, result.trajectory, result.forcing, seconds) | last
+        numbers = diagnostics([result], problem.number_of_observations())
+        return result, (fields, self._estimated(sources, result.trajectory[0]), errors, numbers)
+
+    def _outcome(
+        self,
+        problem: Problem,
+        result: Analysis,
+        found: tuple[dict[str, Tensor], ...],
+        sources: Sequence[Source],
+        background: State,
+        save: Sequence[str],
+        masks: Sequence[Sequence[Tensor]],
+        rejected: Tensor,
+    ) -> Outcome:
+        """Return an analysis with its fields, parameters, errors of both, and numbers, in this order in `found`."""
+        fields, parameters, errors, numbers = found
         of_parameters = {name for name in errors if name.rpartition("_")[0] in parameters}
         increment = {
             f"{key}_increment": result.increment.get(key, torch.zeros_like(values))
@@ -287,9 +350,8 @@ class Experiment:
         return Outcome(
             fields=fields | increment | {name: part for name, part in errors.items() if name not in of_parameters},
             numbers={
-                **diagnostics([result], problem.number_of_observations(), cost_history=cost_history),
+                **numbers,
                 **parameters,
-                **signal,
                 **{name: errors[name] for name in of_parameters},
                 "background_check": rejected,
             },

@@ -24,6 +24,7 @@ from xvar.execution.schedule import Schedule
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call, Plan, Variable
 from xvar.plan.control import check_covariances, errors_by_component, read_parameters, read_penalties
+from xvar.plan.ensemble import MEMBERS, read_ensemble, with_members
 from xvar.plan.experiment.observations import Observed, read_observed
 from xvar.plan.experiment.outputs import label_observations, output_variables
 from xvar.plan.experiment.state import Background, State, read_background
@@ -46,6 +47,7 @@ def plan_experiment(call: Call) -> Plan | None:
     if len(faults) > before:
         return None
     sampling = read_sampling(call, statistics["background_error"] | statistics["model_error"])
+    ensemble = read_ensemble(call, observed)
     if len(faults) > before:
         return None
     experiment = Experiment(
@@ -55,6 +57,7 @@ def plan_experiment(call: Call) -> Plan | None:
         parameters=parameters,
         penalties=penalties,
         sampling=sampling,
+        ensemble=ensemble,
         shared_error=state.advection or call.name not in background.fields,
         minimizer=options.minimizer or LBFGS(max_evaluations=200),
         cost_history="cost_history" in options.save,
@@ -67,10 +70,12 @@ def plan_experiment(call: Call) -> Plan | None:
         parameters=tuple(parameters),
         gaussian=observed.gaussian,
     )
+    outputs = output_variables(call, state, experiment, observed, minimisations)
+    members = [f"{name}{MEMBERS}" for name in state.names] if ensemble is not None else []
     solver = ExperimentSolver(
         experiment=experiment,
         bridge=call.bridge,
-        outputs=with_errors(output_variables(call, state, experiment, observed, minimisations), sampling, *state.names),
+        outputs=with_members(with_errors(outputs, sampling, *state.names), ensemble, state.names, call),
         state=state,
         background=background,
         observed=observed,
@@ -85,11 +90,12 @@ def plan_experiment(call: Call) -> Plan | None:
         call.schedule,
         forced=_forced_shares(call.schedule, experiment) if experiment.model_error else (),
         step=experiment.step,
-        carried=state.names if call.cycled else (),
+        carried=(*state.names, *members) if call.cycled else (),
         minimisations=minimisations,
         sizes=observed.sizes,
         sources=tuple(observed.labels),
         sampling=sampling,
+        ensemble=ensemble,
         label_observations=partial(label_observations, call=call, observed=observed),
     )
 
@@ -235,7 +241,7 @@ class ExperimentSolver:
 
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Return every variable of the state at every frame, forcings, equivalents of points, and diagnostics."""
-        if len(batch) == 1 or not self.observed.beside_record:
+        if len(batch) == 1 or not (self.observed.beside_record or self.experiment.ensemble):
             return self._solve(batch)
         alone = [slice(index, index + 1) for index in range(len(batch))]
         parts = [self._solve(batch.select(one)) for one in alone]
@@ -251,8 +257,8 @@ class ExperimentSolver:
         frames = self.bridge.without_land(batch.frames)
         experiment, background = self._prior(batch)
         sources, rejected = self._sources(batch, frames)
-        departures = [word for word in self.save if word in ("innovation", "residual")]
-        seeds = seeds_of(batch, experiment.sampling, self.bridge)
+        departures = [word for word in self.save if word in ("innovation", "residual", "samples")]
+        seeds = seeds_of(batch, experiment.sampling or experiment.ensemble, self.bridge)
         outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures, seeds)
         results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
         results |= self._variables(outcome.fields)
@@ -289,7 +295,10 @@ class ExperimentSolver:
         state, bridge = batch.cycle_state, self.bridge
         fields = self.background.at(batch.begin)
         if state is not None:
-            fields = {name: self._filled(part, name)[None] for name, part in state.fields.items()}
+            fields = {name: self._filled(state.fields[name], name)[None] for name in self.state.names}
+        if state is not None and self.experiment.ensemble is not None:
+            pairs = [(name, self._filled(state.fields[f"{name}{MEMBERS}"], name)) for name in self.state.names]
+            fields = {name: np.concatenate([fields[name], members]) for name, members in pairs}
         known = {
             key: bridge.tensor(np.stack([fields[name] for name in names], axis=1))
             for key, names in self.state.components.items()
@@ -298,7 +307,11 @@ class ExperimentSolver:
         if state is None:
             return self.experiment, known
         assert self.cycled is not None
-        return self.experiment.following(known, state.lead, state.elapsed, self.cycled, bridge.core_grid())
+        cycle = known, state.lead, state.elapsed, self.cycled, bridge.core_grid()
+        seeds = seeds_of(batch, self.experiment.ensemble, bridge)
+        if seeds is None:
+            return self.experiment.following(*cycle)
+        return self.experiment.following_ensemble(*cycle, int(seeds[0]) + 1)
 
     def _filled(self, values: Array, name: str) -> Array:
         """Fill land with numbers, which a sampler at the coast needs: the mean of the sea; nothing flows through it."""
@@ -307,7 +320,7 @@ class ExperimentSolver:
             return values
         if name in self.state.staggered:
             return np.nan_to_num(values)
-        return np.where(land, values[~land].mean(dtype="float64"), values).astype(values.dtype)
+        return np.where(land, values[..., ~land].mean(dtype="float64"), values).astype(values.dtype)
 
     def _sources(self, batch: WindowBatch, frames: Array) -> tuple[list[Source], list[dict[str, int]]]:
         """Return the observations of the windows, and the number of values that each check rejected of a source."""
