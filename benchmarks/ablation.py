@@ -100,6 +100,7 @@ def ablations() -> dict[str, Variant]:
         "forecast whose transient motion does not fade": replace(
             whole, nowcast=replace(nowcast, transient=None), keep="frozen"
         ),
+        "forecast without fading of the steady motion": replace(whole, nowcast=replace(nowcast, skills=None)),
         "forecast with none of the three": replace(
             whole, nowcast=replace(nowcast, transient=None, source=None), keep="steady"
         ),
@@ -190,7 +191,15 @@ class Windows:
         last = torch.where(last.isfinite(), last, found["analysis"][:, -1:])
         leads = [step * self.event.seconds for step in self.event.steps.values()]
         result = variant.nowcast.extrapolate(
-            last, velocity, fading, growth, found["image_scale"], leads, self.event.seconds, self.grid
+            last,
+            velocity,
+            fading,
+            growth,
+            found["image_scale"],
+            leads,
+            self.event.seconds,
+            self.grid,
+            found["motion_skill"],
         )
         rates = torch.where(result.forecast.isfinite(), result.forecast, torch.nan_to_num(last))
         rows = -1 if self.event.spacing[0] < 0 else 1

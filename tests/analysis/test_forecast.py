@@ -318,6 +318,18 @@ def test_each_part_changes_the_forecast_of_rain_and_nothing_else(part) -> None:
     assert whole["rain"].attrs == less["rain"].attrs
 
 
+def test_rain_whose_motion_explains_little_stays_in_its_place() -> None:
+    parts = ("transient", "growth", "power_limit")
+    poor = analysis().assign(motion_skill=0 * analysis()["motion_skill"] + 0.1)
+    still = poor.var4d.forecast("15min", without=parts)["rain"]
+    np.testing.assert_allclose(still.isel(lead_time=-1), poor["rain_observed"], rtol=1e-4, atol=1e-3)
+    moving = [one.var4d.forecast("15min", without=(*parts, "motion_fading"))["rain"] for one in (poor, analysis())]
+    np.testing.assert_array_equal(*moving)
+    old = analysis().drop_vars("motion_skill").var4d.forecast("15min")  # as version 0.1 wrote them
+    np.testing.assert_array_equal(old["rain"], analysis().var4d.forecast("15min")["rain"])
+    assert (analysis()["motion_skill"] > 0.35).all()
+
+
 def test_leaving_out_a_part_of_zero_has_no_effect() -> None:
     """With zero growth, or zero transient motion, the forecast is the same without it."""
     still = analysis()

@@ -28,7 +28,12 @@ from xvar.plan.uncertainty import window_seeds
 Kind = Literal["sharp", "mean"]
 
 #: Parts of a forecast from images, beside the last image and the steady motion -> their fields of a `Nowcast`.
-PARTS = {"transient": "transient", "growth": "source", "power_limit": "sharpness"}
+PARTS = {
+    "transient": "transient",
+    "growth": "source",
+    "power_limit": "sharpness",
+    "motion_fading": "skills",
+}
 KINDS: tuple[Kind, ...] = ("sharp", "mean")
 #: Longest forecast of xvar's own methods and models, in frames: 12 hours of 5-minute radar images.
 HORIZON = 144
@@ -105,13 +110,17 @@ def forecast(
 
     From images, the last one is extrapolated along the analysed motion. Every point takes the value of the parcel that
     reaches it, interpolated bilinearly once from the last image as it was observed; the analysis fills its holes. A
-    forecast of rain has three parts beside that:
+    forecast of rain has four parts beside that:
 
     .. math::
 
-        \dot X = w(X) + q(X) \, e^{-t / \tau_q}, \qquad \dot I = s \, e^{-t / \tau_s}
+        \dot X = a(t) \, w(X) + q(X) \, \frac{d}{dt} t \, e^{-t / 2.5 \tau_q}, \qquad
+        \dot I = s \, e^{-t / \tau_s}
 
-    - ``transient``: the motion of the newest pair of images, q, decays into the steady motion of the window, w;
+    - ``transient``: the displacement by the motion of the newest pair of images, q, about the steady motion of the
+      window, w, returns to zero;
+    - ``motion_fading``: the steady motion fades, :math:`a < 1`, if the share of the misfit of earlier images that it
+      explains, ``motion_skill``, is low or falls with their age: such rain stays in its place;
     - ``growth``: the rain of a parcel, as its root, grows or decays by the source s, which moves with it and decays;
     - ``power_limit``: growth adds power at short wavelengths that later images do not have; in each octave of
       wavelength it is limited to about that of the image carried without growth.
@@ -143,7 +152,8 @@ def forecast(
         The model of the forecast. Default: that of the analysis. A model of the user's own is in no file: state it
         again.
     without : str or sequence of str
-        Parts to leave out, of "transient", "growth" and "power_limit". The power limit has an effect on growth alone.
+        Parts to leave out, of "transient", "growth", "power_limit" and "motion_fading". The power limit has an effect
+        on growth alone.
         Leaving out a part that the analysis does not have, as those of the sea, has no effect.
 
     Returns
@@ -353,6 +363,8 @@ def _extrapolate(
     if "transient" in options.without:
         fields |= {part: fields[part] - fields[f"{part}_transient"] for part in ("u", "v")}
     fields |= {part: data[part] for part in ("image_scale", "status")}
+    unknown = xr.full_like(data["image_scale"], np.nan).expand_dims(age=1, axis=1)  # version 0.1 did not record it
+    fields["motion_skill"] = data.get("motion_skill", unknown)
     fields["number"] = xr.DataArray(np.arange(data.sizes["window"]), dims="window")
     dims, ensemble = ("lead_time", *analysed.plane), None
     if options.members is not None:

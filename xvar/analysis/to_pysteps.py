@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ CELL, FRAME = 1e3, 300  # metres and seconds of images without coordinates: the 
 def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None, part: Part | None = None) -> NDArray[Any]:
     r"""Return the steady motion of a window, or the average motion after it, for nowcasts of pysteps.
 
-    Nowcasts of pysteps keep the motion constant, while the transient part of xvar's motion decays. With `lead` the
-    motion is the average of the total over the time from the last image:
+    Nowcasts of pysteps keep the motion constant, while the displacement by the transient part of xvar's motion returns
+    to zero. With `lead` the motion is the average of the total over the time from the last image:
 
-    .. math:: w + q \, \frac{\tau}{t} \left(1 - e^{-t / \tau}\right)
+    .. math:: w + q \, e^{-t / 2.5 \tau}
 
     with w the steady motion, q the transient motion at the last image, τ its lifetime and t the lead.
 
@@ -62,12 +61,12 @@ def to_pysteps(data: xr.Dataset, window: int = -1, *, lead: Any = None, part: Pa
     horizon = None if lead is None else parse_duration(lead, "lead", faults)
     analysed = faults.require(analysed)
     grid, frame = analysed.grid, analysed.configuration.frame
-    lifetime = analysed.configuration.nowcast().transient
+    nowcast = analysed.configuration.nowcast()
     chosen = part or (SHOWN if lead is None else "total")
     last = data.isel(window=window, step=-1)
     components: tuple[xr.DataArray, ...] = motion_of(last, chosen)
-    if chosen == "total" and horizon is not None and lifetime is not None:
-        share = lifetime * frame / horizon * -math.expm1(-horizon / (lifetime * frame))
+    if chosen == "total" and horizon is not None and nowcast.transient is not None:
+        share = nowcast.transient_share(horizon / frame)
         components = tuple(own - (1 - share) * last[f"{own.name}_transient"] for own in components)
     u, v = (own.transpose(*analysed.plane).values for own in components)
     if grid.metric is None:

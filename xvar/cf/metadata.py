@@ -84,6 +84,7 @@ _FIELDS: dict[str, _Entry] = {
     "v_transient": _Entry("part of the motion towards increasing y that fades", "m s-1"),
     "growth": _Entry("growth of {variable} in a frame, as it is compared, over its standard deviation in the window"),
     "image_scale": _Entry("standard deviation of {variable} in the window, as it is compared", None, difference=True),
+    "motion_skill": _Entry("share of the misfit of earlier frames that the steady motion explains, by age in frames"),
     "octave_correlation": _Entry(
         "correlation of the root of {variable} with that of the last frame carried back, by octave of wavelength"
     ),

@@ -81,13 +81,14 @@ class Configuration:
 
     def nowcast(self) -> Nowcast:
         """Return the extrapolation of the analysis."""
-        from xvar.core.methods.nowcast import Nowcast
+        from xvar.core.methods.nowcast import SKILLS, Nowcast
 
         numbers = self.transient or {}
         return Nowcast(
             transform=self.transform,  # type: ignore[arg-type]
             transient=numbers.get("lifetime"),
             source=numbers.get("source_lifetime"),
+            skills=SKILLS if self.kind == "rain" else None,
         )
 
     def model(self) -> Advection | None:

@@ -35,11 +35,12 @@ def extrapolate_windows(
     """Return forecasts (window, lead, y, x), or (window, member, lead, y, x), and `origin` (window, lead, y, x).
 
     `fields` are the last image, the motion at its time (along x and y), the part of it that decays, and the growth, all
-    (window, y, x); standard deviation of the images, status and index of each window, (window,). Of an ensemble, whose
-    members are drawn in one thread (reductions of several have other bits), also ``octave_correlation`` (window, age,
-    octave), ``growth_error`` (window, age) and the seeds (window,). For the rest see `Nowcast.extrapolate`.
+    (window, y, x); standard deviation of the images and status of each window (window,), ``motion_skill`` (window, age)
+    and the index of each window (window,). Of an ensemble, whose members are drawn in one thread (reductions of several
+    have other bits), also ``octave_correlation`` (window, age, octave), ``growth_error`` (window, age) and the seeds
+    (window,). For the rest see `Nowcast.extrapolate`.
     """
-    observed, u, v, u_transient, v_transient, growth, image_scale, status, number, *errors = fields
+    observed, u, v, u_transient, v_transient, growth, image_scale, status, skill, number, *errors = fields
     _refuse_lost_motion(np.isfinite(u) & np.isfinite(v), status, number)
 
     bridge = Bridge(grid, None, dtype, device)
@@ -57,6 +58,7 @@ def extrapolate_windows(
             leads,
             frame,
             bridge.core_grid(),
+            bridge.numbers(skill),
         )
         images = result.forecast
         if ensemble is not None:

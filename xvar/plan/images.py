@@ -219,6 +219,8 @@ def _outputs(
     }
     if configuration.transient is not None:
         outputs |= {part: Variable(plane, dtype, part) for part in (*STEADY, *TRANSIENT, "growth")}
+    if configuration.method == "image_motion":
+        outputs["motion_skill"] = Variable(("age",), dtype, "motion_skill")
     if configuration.transform == "square_root":
         outputs["octave_correlation"] = Variable(("age", "octave"), dtype, "octave_correlation")
         outputs["growth_error"] = Variable(("age",), dtype, "growth_error")

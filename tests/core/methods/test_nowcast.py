@@ -39,11 +39,12 @@ def extrapolate(
     scale: float = 1.0,
     leads: tuple[float, ...] = LEADS,
     grid: Grid = GRID,
+    skill: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     transient = torch.zeros_like(velocity) if transient is None else transient
     growth = torch.zeros_like(last) if growth is None else growth
     result = nowcast.extrapolate(
-        last, velocity, transient, growth, last.new_full((len(last),), scale), leads, FRAME, grid
+        last, velocity, transient, growth, last.new_full((len(last),), scale), leads, FRAME, grid, skill
     )
     return result.forecast, result.outside
 
@@ -100,13 +101,13 @@ def test_the_image_is_interpolated_once_however_far_it_goes() -> None:
 @pytest.mark.parametrize("leads", [(FRAME,), (0.4 * FRAME, FRAME, 2.5 * FRAME), (2.5 * FRAME,), (7.3 * FRAME,)])
 @pytest.mark.parametrize("lifetime", [None, 1.5])
 def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None, leads: tuple[float, ...]) -> None:
-    """On a slope the value is the origin of the path; the transient part moves it by its decay integral."""
+    """On a slope the value is the origin of the path; the displacement by the transient part returns to zero."""
     slope = metres(GRID)[0] / GRID.spacing[1] + 100 * metres(GRID)[1] / GRID.spacing[0]
     total, fading = cells(0.3, -0.2), cells(0.5, 0.25)
     forecast, outside = extrapolate(replace(STEADY, transient=lifetime), slope[None, None], total, fading, leads=leads)
     for index, lead in enumerate(leads):
         frames = lead / FRAME
-        left = frames if lifetime is None else decay_integral(frames, lifetime)
+        left = frames if lifetime is None else frames * math.exp(-frames / (2.5 * lifetime))
         x = 0.3 * frames + 0.5 * (left - frames)  # without a lifetime nothing of the motion fades
         y = -0.2 * frames + 0.25 * (left - frames)
         if lifetime is None:
@@ -114,6 +115,35 @@ def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None
         inside = ~outside[0, index]
         assert inside.double().mean() > 0.5
         assert (forecast[0, index] - (slope - x - 100 * y))[inside].abs().max() < 1e-9
+
+
+def test_a_motion_fades_as_the_misfit_that_it_explains_does() -> None:
+    """On a slope the value is the origin of the path: half the skill between the limits is half the motion."""
+    slope = metres(GRID)[0][None, None] / GRID.spacing[1]
+    lost = torch.nan
+    powers = [0.36 * age**-0.3 for age in (1.0, 2.0, 3.0)]
+    shares = [min(1.0, (0.36 * max(1.0, middle) ** -0.3 - 0.2) / 0.2) for middle in (0.5, 1.5, 2.5)]
+    cases = {
+        (0.9, 0.8, 0.7): [1.0, 1.0, 1.0],
+        (0.1, 0.1, 0.1): [0.0, 0.0, 0.0],
+        (-3.0, 0.0, 0.1): [0.0, 0.0, 0.0],
+        (0.3, 0.3, 0.3): [0.5, 0.5, 0.5],
+        (lost, 0.3, lost): [0.5, 0.5, 0.5],
+        (0.27, 0.3, 1 / 3): [0.5, 0.5, 0.5],  # a share that rises with age is its geometric mean
+        (lost, lost, lost): [1.0, 1.0, 1.0],
+        tuple(powers): shares,
+    }
+    skill = torch.tensor(list(cases), dtype=torch.float64)
+    nowcast, windows = replace(STEADY, skills=(0.2, 0.4)), len(cases)
+    forecast, outside = extrapolate(
+        nowcast, slope.expand(windows, -1, -1, -1), cells(0.8, 0.0, windows=windows), skill=skill
+    )
+    for window, expected in enumerate(cases.values()):
+        for lead in range(3):
+            moved = (slope[0, 0] - forecast[window, lead])[~outside[window, lead]]
+            assert (moved - 0.8 * sum(expected[: lead + 1])).abs().max() < 1e-9
+    same, _ = extrapolate(STEADY, slope, cells(0.8, 0.0))
+    assert torch.equal(forecast[0], same[0])
 
 
 def test_a_path_through_a_rotation_is_the_circle() -> None:

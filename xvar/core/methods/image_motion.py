@@ -23,6 +23,7 @@ from xvar.core.methods.motion import (
     deviation,
     diagnostics,
     displacement,
+    explained_misfit,
     fitting,
     have_values,
     in_groups,
@@ -287,8 +288,9 @@ class ImageMotion:
             ``analysis``, ``u``, ``v`` (window, step, y, x), ``observed`` (window, y, x); with a transient its steady
             motion ``u_steady``, ``v_steady``, and ``u_transient``, ``v_transient`` and ``growth`` at the end of the
             window, all (window, y, x), the growth of the transformed variable in a frame over its deviation;
-            ``image_scale``, that deviation in the units of the variable; of rain the errors of `past_errors`; the
-            `diagnostics` of the last loop; with `sampling` the `standard_errors` of the motion and of the growth.
+            ``image_scale``, that deviation in the units of the variable; ``motion_skill`` (window, age), see
+            `explained_misfit`; of rain the errors of `past_errors`; the `diagnostics` of the last loop; with `sampling`
+            the `standard_errors` of the motion and of the growth.
         """
         kept = torch.nonzero(have_values(frames)[0]).flatten().tolist()
         images, observed, spread = self._scaled(frames, kept, seconds, grid)
@@ -318,6 +320,7 @@ class ImageMotion:
         seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
         count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
         outputs |= diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
+        outputs["motion_skill"], _ = explained_misfit(first, frame, self.ages)
         del loops, first, images, seen  # a third of the memory of a window
         outputs["image_scale"] = backward(self.transform, scale_of(spread)).flatten()
         paths = paths_to_last(motion, seconds, grid, observed)

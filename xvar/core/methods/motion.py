@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
+from xvar.core.methods.octaves import is_inside
 from xvar.core.minimize import Reason
 from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 from xvar.core.solve import Analysis, CostHistory
@@ -20,6 +21,7 @@ from xvar.errors import Status
 
 REACH = 32  # cells: largest displacement in a frame along x and along y
 NEAR = 2  # cells about the best peak that belong to it
+WITHIN = 1 / 3  # share of the parcels that say how well a motion explains an image
 RIVAL = 0.98  # share of the best peak from which on another one is a rival
 
 
@@ -236,6 +238,28 @@ def deviation(values: Tensor) -> Tensor:
 def scale_of(spread: Tensor) -> Tensor:
     """Return a `deviation`, one for a window of equal values."""
     return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def explained_misfit(result: Analysis, frame: float, ages: int) -> tuple[Tensor, Tensor]:
+    r"""Return the share of the misfit that the steady motion explains (window, age), and that of all ages (window,).
+
+    .. math:: e_k = 1 - J_k(w) / J_k(0)
+
+    with :math:`J_k` the misfit of the image k frames before the last, along the motion and at rest; parcels that leave
+    the grid count in neither. NaN for ages without an image, and if less than `WITHIN` of the parcels stay.
+    """
+    problem, (at_rest, *states) = result.cost.problem, result.trajectory
+    moved, still = (problem.like.new_full((problem.windows, ages), torch.nan) for _ in range(2))
+    for step, seen in problem.observations_by_step().items():
+        for image, _ in seen:
+            inside = is_inside(states[step]["position"], problem.grid.shape)
+            followed = replace(image, valid=image.mask & inside[:, None])
+            age = round(-image.time / frame)
+            if 1 <= age <= ages:
+                known = followed.count() >= WITHIN * image.count()
+                for misfits, state in ((moved, states[step]), (still, at_rest)):
+                    misfits[:, age - 1] = torch.where(known, followed.misfit(state), torch.nan)
+    return 1 - moved / still, 1 - moved.nansum(dim=1) / still.nansum(dim=1)
 
 
 def diagnostics(

@@ -17,6 +17,9 @@ from xvar.core.methods.octaves import Octaves
 from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 
 PATH_ITERATIONS = 2  # of the midpoint of a step
+RETURN = 2.5  # lifetimes after which the displacement by the transient motion is largest
+#: Explained misfits of rain below which its motion has no skill, and above which it counts in full.
+SKILLS = (0.25, 0.35)
 DRY = 1e-4  # of the standard deviation of the images
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
@@ -36,13 +39,23 @@ class Extrapolation:
 class Nowcast:
     r"""Extrapolation of the last image.
 
-    Every grid point takes the value of the parcel that reaches it. Its path is followed back through the motion, whose
-    transient part decays, and the image is interpolated bilinearly once for each lead time. On its path the value
-    changes by the source, which decays too:
+    Every grid point takes the value of the parcel that reaches it. Its path is followed back through the motion, and
+    the image is interpolated bilinearly once for each lead time. On its path the value changes by the source, which
+    decays:
 
     .. math::
 
-        I(x, T + t) = I(X, T) + s(X) \, \tau_s (1 - e^{-t / \tau_s}), \quad X = X_{-t}(x)
+        I(x, T + t) = I(X, T) + s(X) \, \tau_s (1 - e^{-t / \tau_s}), \quad X = X_{-t}(x), \quad
+        \dot X = a(t)\, w + \frac{d}{dt} \bigl(t\, e^{-t / 2.5 \tau_q}\bigr)\, q
+
+    The steady motion w is the mean of the window, so that the displacement by the transient motion q about it returns
+    to zero. The steady motion fades if the observed images ask for it: the share e of their misfit that it explains,
+    the `explained_misfit` of the ages of 1, 2 and 3 frames, is continued to the lead by the power law of its age that
+    fits best and does not rise; w counts in full while e is above the upper of the `skills`, and not at all below the
+    lower,
+
+    .. math:: a(t) = \min\Bigl(1, \max\Bigl(0, \frac{e(t) - e_0}{e_1 - e_0}\Bigr)\Bigr), \quad
+        e(t) = e(1)\, \max(t, 1)^{-p}
 
     Rain grows only where it rains. Growth adds power at short wavelengths that later frames do not have: the power in
     each octave of wavelength is limited to `sharpness` times that of the image carried without growth, less `fading` in
@@ -62,6 +75,8 @@ class Nowcast:
     sharpness: float | None = 1.02  #: Limit of the power as a ratio; None without a limit.
     fading: float = 0.002  #: Decrease of that ratio in a frame.
     damping: float | None = None  #: c in m/s; None without damping.
+    #: Explained misfit below which the motion has no skill, and above which it counts in full; None: it does not fade.
+    skills: tuple[float, float] | None = None
 
     def extrapolate(
         self,
@@ -73,12 +88,13 @@ class Nowcast:
         leads: Sequence[float],
         frame: float,
         grid: Grid,
+        skill: Tensor | None = None,
     ) -> Extrapolation:
         """Extrapolate the last image (window, 1, y, x), NaN if unknown, to ascending `leads` in seconds.
 
         `velocity` (window, 2, y, x) is the motion at the time of that image in m/s, `transient` the part of it that
         decays, `growth` (window, 1, y, x) the growth in a `frame` of seconds of the compared variable over its standard
-        deviation `scale` (window,).
+        deviation `scale` (window,), `skill` (window, age) the `explained_misfit` of the motion, if known.
         """
         limit = last.new_tensor([grid.shape[1] - 1, grid.shape[0] - 1]).view(1, 2, 1, 1)
         known = last.isfinite()
@@ -87,7 +103,8 @@ class Nowcast:
         growing = growth * forward(self.transform, scale)[:, None, None, None]
         octaves = None if self.source is None or self.sharpness is None else Octaves(grid.shape, like=last)
         results = []
-        for lead, paths in zip(leads, self._paths(velocity, transient, leads, frame, grid), strict=True):
+        ahead = self._paths(velocity, transient, leads, frame, grid, skill)
+        for lead, paths in zip(leads, ahead, strict=True):
             carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
             value = carried
             if self.source is not None:
@@ -115,7 +132,13 @@ class Nowcast:
         return max(0.0, self.sharpness - self.fading * frames)
 
     def _paths(
-        self, velocity: Tensor, transient: Tensor, leads: Sequence[float], frame: float, grid: Grid
+        self,
+        velocity: Tensor,
+        transient: Tensor,
+        leads: Sequence[float],
+        frame: float,
+        grid: Grid,
+        skill: Tensor | None,
     ) -> Iterator[Tensor]:
         """Return the positions of the parcels of the grid points at each lead at the last image (window, 2, y, x)."""
         model = Parcels(iterations=PATH_ITERATIONS).bind(grid, dtype=velocity.dtype, device=velocity.device)
@@ -124,19 +147,42 @@ class Nowcast:
             parts = max(1, math.ceil((lead - now) / frame - 1e-6))
             ends = [now + (lead - now) * (part + 1) / parts for part in range(parts)]
             for begin, end in zip([now, *ends], ends, strict=False):
-                motion = self._motion(velocity, transient, begin / frame, end / frame)
+                motion = self._motion(velocity, transient, begin / frame, end / frame, skill)
                 # The last step of a path is the first one backward in time.
                 back = model.follow(motion, model.grid_points, begin - end)
                 paths = compose_displacements(back, paths, model.grid_points)
             now = lead
             yield paths
 
-    def _motion(self, velocity: Tensor, transient: Tensor, begin: float, end: float) -> Tensor:
+    def _motion(self, velocity: Tensor, transient: Tensor, begin: float, end: float, skill: Tensor | None) -> Tensor:
         """Return the mean motion between two times, in frames after the last image."""
-        if self.transient is None:
-            return velocity
-        left = (decay_integral(end, self.transient) - decay_integral(begin, self.transient)) / (end - begin)
-        return torch.add(velocity, transient, alpha=left - 1)
+        if self.transient is not None:
+            left = (end * self.transient_share(end) - begin * self.transient_share(begin)) / (end - begin)
+            velocity, transient = velocity - transient, left * transient
+        else:
+            transient = torch.zeros_like(transient)
+        if self.skills is not None and skill is not None:
+            velocity = velocity * self._trust(skill, 0.5 * (begin + end))
+        return velocity + transient
+
+    def transient_share(self, frames: float) -> float:
+        """Return the mean of the transient motion over so many frames from the last image, over its value there."""
+        return 0.0 if self.transient is None else math.exp(-frames / (RETURN * self.transient))
+
+    def _trust(self, skill: Tensor, frames: float) -> Tensor:
+        """Return the share of the steady motion that is left so many frames ahead (window, 1, 1, 1)."""
+        assert self.skills is not None
+        lower, upper = self.skills
+        known = skill.isfinite()
+        logs = torch.where(known, skill, 1.0).clamp_min(1e-3).log()
+        ages = torch.arange(1, skill.shape[1] + 1).to(skill).log().expand_as(skill)
+        count = known.sum(1, keepdim=True).clamp_min(1)
+        (mean, centre), weight = ((part * known).sum(1, keepdim=True) / count for part in (logs, ages)), known.to(skill)
+        spread = (weight * (ages - centre).square()).sum(1, keepdim=True)
+        slope = (weight * (ages - centre) * (logs - mean)).sum(1, keepdim=True) / spread.clamp_min(1e-6)
+        ahead = (mean + slope.clamp_max(0) * (math.log(max(frames, 1.0)) - centre)).exp()
+        share = ((ahead - lower) / (upper - lower)).clamp(0, 1)
+        return torch.where(known.any(1, keepdim=True), share, 1.0)[:, :, None, None]
 
     def _grown(self, compared: Tensor, growth: Tensor) -> Tensor:
         """Return the image with its growth, in the units of the variable."""
