@@ -196,11 +196,15 @@ def test_a_forecast_from_damaged_bytes_names_the_file_and_the_fix(
 
 
 def corrupt_and_judge(
-    stores: pathlib.Path, name: str, folder: pathlib.Path, chance: random.Random, repair: bool = True
+    stores: pathlib.Path,
+    name: str,
+    folder: pathlib.Path,
+    chance: random.Random,
+    pristine: dict[str, Any],
+    repair: bool = True,
 ) -> str:
-    """Change one byte of a store; return how that was noticed, after a repair to the same bits."""
+    """Change one byte of a store with `pristine` content; return how that was noticed, after a repair of its bits."""
     path = copied(stores, name, folder)
-    pristine = content(path)
     every = files(path)
     file = chance.choices(every, [max(1, one.stat().st_size) for one in every])[0]
     place = chance.randrange(max(1, file.stat().st_size))
@@ -237,7 +241,12 @@ def content(path: pathlib.Path) -> dict[str, Any]:
 def test_no_damaged_byte_is_silent(stores: pathlib.Path, tmp_path: pathlib.Path) -> None:
     chance, count = random.Random(int(os.environ.get("XVAR_SEED", "0"))), int(os.environ.get("XVAR_CORRUPTIONS", "500"))
     repaired = int(os.environ.get("XVAR_REPAIRS", str(count)))
-    outcomes = [corrupt_and_judge(stores, KINDS[i % len(KINDS)], tmp_path, chance, i < repaired) for i in range(count)]
+    pristine = {name: content(stores / name) for name in KINDS}
+    names = [KINDS[index % len(KINDS)] for index in range(count)]
+    outcomes = [
+        corrupt_and_judge(stores, name, tmp_path, chance, pristine[name], index < repaired)
+        for index, name in enumerate(names)
+    ]
     print({outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))})
     assert [outcome for outcome in outcomes if outcome.startswith("SILENT")] == []
 
