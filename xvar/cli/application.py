@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from xvar.cli.operation import nowcast
+from xvar.cli.operation import follow, nowcast
 from xvar.cli.parameters import (
     ATTRIBUTE,
     FLAGS,
@@ -175,20 +175,26 @@ def assimilate(
     "Example: xvar status analysis.zarr && xvar forecast analysis.zarr -o forecast.nc"
 )
 def status(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="The output of `xvar assimilate`.")],
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="The output of `xvar assimilate`, or status.json.")],
     verify: Annotated[
         bool, typer.Option("--verify", help="Read everything; windows that are damaged or absent are not run.")
     ] = False,
     as_json: AsJson = False,
     trusted: Trusted = False,
 ) -> None:
-    """Print which windows of a run are done, failed (and why), or not run; the exit code tells them apart."""
+    """Print which windows of a run are done, failed (and why), or not run; the exit code tells them apart.
+
+    Of a service, from its status.json: what it did last, with exit code 0 if it runs and frames arrive, else 4.
+    """
     import json
 
     from xvar.io.untrusted import check_untrusted
     from xvar.runs import status as call
     from xvar.runs.report import ranges
 
+    if store.suffix == ".json":
+        _status_of_service(store, as_json=as_json)
+        return
     if store.exists() and not trusted:
         check_untrusted(store)
     report = call(store, verify=verify)
@@ -211,6 +217,28 @@ def status(
         raise typer.Exit(UNFINISHED)
     if report.failed:
         raise typer.Exit(FAILED)
+
+
+def _status_of_service(path: Path, *, as_json: bool) -> None:
+    """Print the status of `xvar follow`."""
+    import json
+
+    from xvar.service.journal import read_status
+
+    found, healthy = read_status(path)
+    if as_json:
+        say(json.dumps(found))
+    else:
+        for name, value in found.items():
+            if name == "scores":
+                for lead, one in value.items():
+                    error, last = one["rmse"], one["rmse_persistence"]
+                    say(f"{lead} min: RMSE {error:.3g}, persistence {last:.3g}, of {one['forecasts']} forecasts")
+                continue
+            text = ", ".join(f"{count} {key}" for key, count in value.items()) if name == "counts" else value
+            say(f"{name.replace('_', ' ')}: {text}")
+    if not healthy:
+        raise typer.Exit(UNFINISHED)
 
 
 @application.command(
@@ -321,6 +349,9 @@ def diagnose(
 
 
 application.command(epilog="Example: xvar nowcast 'radar/*.nc' -o nowcast.nc --lead 60min --members 20")(nowcast)
+application.command(epilog="Example: xvar follow radar -o 'out/nowcast_{time:%Y%m%d%H%M}.nc' --every-frame --keep 6h")(
+    follow
+)
 application.command(
     epilog="Examples: xvar plot analysis.nc -o motion.png --style colours; "
     "xvar plot forecast.nc radar.nc -o forecast.png --kind forecast"

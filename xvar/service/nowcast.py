@@ -15,7 +15,7 @@ from xvar.assimilation import assimilate
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes
 from xvar.errors import Faults, refuse_unknown
-from xvar.service.windows import Frames
+from xvar.service.windows import Frames, count_frames
 
 #: Options of `assimilate` that a single window has no use for.
 OF_MANY_WINDOWS = ("stride", "partial", "sort", "batch")
@@ -96,28 +96,47 @@ def nowcast(
     refuse_unknown(options, known, "nowcast()")
     faults = Faults()
     frames = faults.require(Frames.read(data, variable, cadence, faults))
-    count = frames.count(options.get("window"), faults)
+    count = count_frames(options.get("window"), frames.cadence, faults)
     faults.raise_if_any()
     end = len(frames.times) - 1
-    analysis = _analysed(frames, end, count, options)
-    ahead = forecast(analysis, lead, every, kind=kind)
-    parts = [ahead, _of_analysis(analysis, frames.name)]
+    if "window" not in options:
+        count = min(count, end + 1)
+    how: dict[str, Any] = {"every": every, "kind": kind}
     thresholds = THRESHOLDS if above is None else tuple(above)
-    if members is not None:
-        parts.append(probability(forecast(analysis, lead, every, members=members, seed=seed), thresholds))
-    first = max(end - ahead.sizes["lead_time"], count - 1)
+    parts = parts_of_nowcast(frames, count, lead, options, thresholds, members=members, seed=seed, **how)
+    first = max(end - parts[0].sizes["lead_time"], count - 1)
     if hindcast and first < end:
         own = {name: value for name, value in options.items() if name != "first_guess"}
-        before = forecast(_analysed(frames, first, count, own), lead, every, kind=kind)
+        before = forecast(_analysed(frames, first, count, own), lead, **how)
         came = frames.dataset.isel({frames.dim: slice(first, None)})
         parts.append(recent(verify(before, came, thresholds=thresholds)))
-    return joined(parts, frames.dataset, f'nowcast("{frames.name}")')
+    return joined(parts, frames)
 
 
-def joined(parts: Sequence[xr.Dataset], source: xr.Dataset, action: str) -> xr.Dataset:
+def parts_of_nowcast(
+    frames: Frames,
+    count: int,
+    lead: Any,
+    options: dict[str, Any],
+    thresholds: Sequence[float],
+    *,
+    members: int | None = None,
+    seed: int | None = None,
+    **how: Any,
+) -> list[xr.Dataset]:
+    """Return the forecast from the last `count` frames, what a nowcast holds of the analysis, and probabilities."""
+    analysis = _analysed(frames, len(frames.times) - 1, count, options)
+    parts = [forecast(analysis, lead, **how), _of_analysis(analysis, frames.name)]
+    if members is not None:
+        how.pop("kind", None)
+        parts.append(probability(forecast(analysis, lead, members=members, seed=seed, **how), thresholds))
+    return parts
+
+
+def joined(parts: Sequence[xr.Dataset], frames: Frames) -> xr.Dataset:
     """Return the parts of a nowcast, of which the first is its forecast, as one Dataset."""
     result = xr.merge(parts, compat="override", join="exact", combine_attrs="override")
-    return to_cf(result, source, action=action)
+    return to_cf(result, frames.dataset, action=f'nowcast("{frames.name}")')
 
 
 def _analysed(frames: Frames, end: int, count: int, options: dict[str, Any]) -> xr.Dataset:

@@ -45,15 +45,6 @@ class Frames:
         step = common_step(times.seconds) if stated is None else stated
         return cls(dataset, name, axes.time, times.values, times.seconds, step)
 
-    def count(self, window: Any, faults: Faults) -> int:
-        """Return the number of frames of a window, that of `assimilate`."""
-        if window is None:
-            return min(DEFAULT_FRAMES, len(self.times))
-        if isinstance(window, (int, np.integer)) and not isinstance(window, (bool, np.timedelta64)):
-            return max(2, int(window))
-        span = parse_duration(window, "window", faults)
-        return 2 if span is None else max(2, round(span / self.cadence) + 1)
-
     def window(self, end: int, count: int) -> xr.Dataset:
         """Return `count` frames, the last with the index `end`; frames that are missing before it have no values."""
         kept, slots = [end], [self.times[end]]
@@ -69,6 +60,16 @@ class Frames:
             return frames
         whole = {key: 0 for key, part in frames.variables.items() if part.dtype.kind in "iu" and key != self.name}
         return frames.reindex({self.dim: slots[::-1]}, fill_value={**dict.fromkeys(frames.variables, np.nan), **whole})
+
+
+def count_frames(window: Any, cadence: float, faults: Faults) -> int:
+    """Return the number of frames of a window, a number or a duration; the default is that of `assimilate`."""
+    if window is None:
+        return DEFAULT_FRAMES
+    if isinstance(window, (int, np.integer)) and not isinstance(window, (bool, np.timedelta64)):
+        return max(2, int(window))
+    span = parse_duration(window, "window", faults)
+    return 2 if span is None else max(2, round(span / cadence) + 1)
 
 
 def common_step(seconds: NDArray[np.float64]) -> float:
