@@ -7,6 +7,7 @@ import pathlib
 import pkgutil
 import re
 import shlex
+import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -136,6 +137,27 @@ def test_the_how_to_pages_run_as_written(page, name) -> None:
         "resume": lambda: page.done.sizes["window"] == page.report.windows == 2,
     }
     assert expected[name]()
+
+
+def test_the_page_on_operations_runs_as_written(page) -> None:
+    pathlib.Path("radar").mkdir()
+    for index, frame in enumerate(xvar.datasets.sample().transpose("time", ...)["time"].values):
+        xvar.datasets.sample().sel(time=[frame]).to_netcdf(f"radar/{index}.nc")
+    shell = blocks("docs/howto/operations.md", "sh")
+    code = blocks("docs/howto/operations.md")
+    for command, block in zip(shell, code, strict=False):
+        pathlib.Path("out").mkdir(exist_ok=True)
+        done = CliRunner().invoke(application, shlex.split(command)[1:])
+        assert done.exit_code == 0, done.output
+        if "follow" in command:
+            assert len(list(pathlib.Path("out").glob("*.png"))) == 6
+            shutil.rmtree("out")
+        run(page, [block])
+    run(page, code[2:])
+    with xr.open_dataset("nowcast.nc") as written:
+        xr.testing.assert_equal(written, page.nowcast)
+    assert page.scores.notnull().any()
+    assert CliRunner().invoke(application, ["status", "out/status.json"]).exit_code == 4  # it has ended
 
 
 @pytest.mark.filterwarnings("ignore:variable 'temperature'. .* have no value in any frame")  # as the page says

@@ -26,6 +26,7 @@ _LAZY = {
     "covariance": "xvar.covariance",
     "datasets": "xvar.datasets",
     "dynamics": "xvar.dynamics",
+    "follow": "xvar.service.follow:follow",
     "io": "xvar.io",
     "learn": "xvar.learning:learn",
     "learning": "xvar.learning",

@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from xvar.cli.parameters import FLAGS, Group, Inputs, Output, Overwrite, Trusted, configurable, options_of_table, stated
+from xvar.cli.parameters import (
+    FLAGS,
+    ClipNegative,
+    Group,
+    Inputs,
+    Output,
+    Overwrite,
+    TimeFromName,
+    Trusted,
+    configurable,
+    options_of_table,
+    stated,
+)
 from xvar.cli.terminal import finish, opened_record, outgoing, say
 
 Lead = Annotated[str, typer.Option(help="How far ahead, such as 60min.")]
@@ -45,6 +57,8 @@ def nowcast(
         bool, typer.Option(help="Compare a forecast from an earlier window with the frames that came.")
     ] = True,
     group: Group = None,
+    time_from_name: TimeFromName = None,
+    clip_negative: ClipNegative = False,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
     **options: Any,
@@ -59,9 +73,10 @@ def nowcast(
     # Path.glob takes no pattern that begins at the root.
     newest = [word for name in inputs for word in sorted(glob.glob(name))[-LAST_FILES:] or [name]]  # noqa: PTH207
     options |= stated(every=every, kind=kind, members=members, seed=seed, above=tuple(above or ()), cadence=cadence)
+    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
     with (
         outgoing(output, overwrite=overwrite) as target,
-        opened_record(newest, group, trusted=trusted) as (record, variable),
+        opened_record(newest, group, trusted=trusted, **reading) as (record, variable),
     ):
         result = call(record, lead, variable, hindcast=hindcast, **options)
         write(result, target, overwrite=overwrite)
@@ -114,6 +129,8 @@ def follow(
         str | None, typer.Option("--exec", metavar="CMD", help="Run a command with the path of each output.")
     ] = None,
     group: Group = None,
+    time_from_name: TimeFromName = None,
+    clip_negative: ClipNegative = False,
     trusted: Trusted = False,
     **options: Any,
 ) -> None:
@@ -143,6 +160,8 @@ def follow(
         patience=patience,
         once=once,
         png=png,
+        time_from_name=time_from_name,
+        clip_negative=clip_negative,
         trusted=trusted,
         say=say,
         stop=stop,

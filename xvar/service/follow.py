@@ -53,7 +53,9 @@ def follow(
     png: bool = False,
     command: str | None = None,
     group: str | None = None,
-    trusted: bool = True,
+    time_from_name: str | None = None,
+    clip_negative: bool = False,
+    trusted: bool = False,
     say: Callable[[str], object] = print,
     stop: threading.Event | None = None,
     **options: Any,
@@ -67,8 +69,8 @@ def follow(
     Parameters
     ----------
     pattern : str
-        A folder, or a pattern of files such as ``radar/*.h5``, of any format that `xvar.nowcast` can be given; a file
-        holds one frame or several.
+        A folder, or a pattern of files such as ``radar/*.h5``, of any format that `xvar.open` reads; a file holds one
+        frame or several.
     output : str
         Pattern of the outputs, with the time of the frame: ``out/nowcast_{time:%Y%m%d%H%M}.nc``. Beside them are
         ``status.json``, ``scores.csv`` (a row for each pair of a forecast and a frame) and a hidden state.
@@ -96,10 +98,8 @@ def follow(
         Draw each forecast into a picture beside it.
     command : str
         Command that is run with the path of each output as its last argument; at least once for each.
-    group : str, optional
-        Group of the files that holds the record.
-    trusted : bool
-        False: check each file before it is opened, see `xvar.open_untrusted`.
+    group, time_from_name, clip_negative, trusted
+        As in `xvar.open`.
     say : callable (str)
         Receives a line for each forecast and for each file that cannot be used.
     stop : threading.Event, optional
@@ -127,7 +127,9 @@ def follow(
     seconds = {name: parse_duration(value, name, faults) for name, value in spans.items() if value is not None}
     faults.check_choice("first_guess", first_guess, ("previous_window", None), "previous_window")
     faults.raise_if_any()
-    inbox = Inbox(pattern, bound(read_frames, variable=variable, group=group, trusted=trusted), settle, patience)
+    reading: dict[str, Any] = {"group": group, "time_from_name": time_from_name, "clip_negative": clip_negative}
+    reading["trusted"] = trusted
+    inbox = Inbox(pattern, bound(read_frames, variable=variable, **reading), settle, patience)
     refuse_missing_folder(inbox.folder / "frame")
     thresholds = THRESHOLDS if above is None else tuple(above)
     products: list[Callable[[Path], object]] = [draw] if png else []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import find_axes, find_variable
 from xvar.errors import Fault, Faults, InputError
-from xvar.io.reading import open_files
+from xvar.io.opening import open as open_record
 
 Outcome = Literal["read", "duplicate", "broken", "old"]
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -112,16 +112,15 @@ class Inbox:
         return min(max(self.settle, 0.02) if not look.tried else 0.5 for look in self.looks.values())
 
 
-def read_frames(path: Path, variable: str | None, group: str | None, *, trusted: bool) -> dict[Time, xr.Dataset]:
-    """Return the frames of a file by time, in memory; InputError if it has none, or one without a value."""
-    with open_files([path], group, trusted=trusted) as opened:
+def read_frames(path: Path, variable: str | None, **reading: Any) -> dict[Time, xr.Dataset]:
+    """Return the frames of a file by time, in memory; InputError if it has none, or one without a value.
+
+    `reading` are options of `xvar.open`.
+    """
+    with open_record(path, variable, **reading) as opened:
         faults = Faults()
         name = find_variable(opened, variable, faults)
         faults.raise_if_any()
-        assert name is not None
-        moment = opened[name].coords.get("time")
-        if moment is not None and moment.ndim == 0:
-            opened = opened.assign({name: opened[name].expand_dims("time")})
         axes = faults.require(find_axes(opened[name], faults))
         times: NDArray[Any] = opened[name][axes.time].values
         if times.dtype.kind != "M":
