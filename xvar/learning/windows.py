@@ -23,7 +23,7 @@ from xvar.plan.pipeline import make_work
 from xvar.plan.planning import make_plan, read_source
 
 #: Options of `assimilate` that have no meaning here: what is written, and how windows are dealt out.
-_WITHOUT_MEANING = ("data", "batch", "errors", "save", "samples", "uncertainty")
+_WITHOUT_MEANING = ("data", "batch", "ensemble", "errors", "save", "samples", "uncertainty")
 #: Longest gap before a window that follows another, over the time between frames.
 _GAP = 1.5
 
