@@ -38,9 +38,11 @@ class WindowError(RuntimeError):
 class CycleState:
     """State that a cycled window takes over from the window before it."""
 
-    fields: Fields  # (y, x), variables of that analysis at its last frame, in the order of the input
+    #: (y, x), variables of that analysis at its last frame, or if windows overlap at the first of this one.
+    fields: Fields
     lead: float  # seconds from that frame to the first of this window
     elapsed: float  # seconds from the first frame of that window to the first of this one
+    shared: int = 0  # first frames that were observed in that window
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class WindowBatch:
     begin: NDArray[np.float64]  # (window,), seconds from the first frame of the record to the first of the window
     ends: NDArray[Any] | None = None  # (window,), dates of the last frames
     cycle_state: CycleState | None = None  # of the one window of the batch, if windows are cycled
+    handover: int = -1  # step from which the next window begins
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -61,7 +64,7 @@ class WindowBatch:
         """Return a part of the windows."""
         ends = None if self.ends is None else self.ends[windows]
         arrays = self.frames[windows], self.seconds, self.numbers[windows], self.begin[windows], ends
-        return WindowBatch(*arrays, self.cycle_state)
+        return WindowBatch(*arrays, self.cycle_state, self.handover)
 
 
 Solve = Callable[[WindowBatch], Fields]
@@ -110,6 +113,10 @@ class Batch(Schedule):
         """Return the number of frames of a window."""
         return int((self.frames[row] >= 0).sum())
 
+    def end_step(self, row: int) -> int:
+        """Return the step of a window from which the next one begins: its last, unless windows overlap."""
+        return self.count(row) - 1 if self.handover is None else int(self.handover[row])
+
     @property
     def is_continued(self) -> bool:
         """Return whether the first window is cycled from the last one of the batch before."""
@@ -124,7 +131,8 @@ class Batch(Schedule):
 
     def rows(self, begin: int, end: int) -> Batch:
         """Return the rows `begin` to `end` - 1, with the frames that they need."""
-        parts = {name: getattr(self, name) for name in ("frames", "seconds", "lead", "elapsed", "starts", "spans")}
+        names = ("frames", "seconds", "lead", "elapsed", "shared", "handover", "starts", "spans")
+        parts = {name: getattr(self, name) for name in names}
         cut: dict[str, Any] = {name: None if part is None else part[begin:end] for name, part in parts.items()}
         used = np.unique(cut["frames"][cut["frames"] >= 0])
         cut["frames"] = np.where(cut["frames"] >= 0, np.searchsorted(used, cut["frames"]), -1)
@@ -239,7 +247,10 @@ def solve_batch(
         return solver.result
     for row in range(len(batch)):  # cycled windows, in their order
         is_cycled = before is not None and bool(np.isfinite(batch.lead[row]))
-        state = CycleState(before or {}, float(batch.lead[row]), float(batch.elapsed[row])) if is_cycled else None
+        shared = 0 if batch.shared is None else int(batch.shared[row])
+        state = (
+            CycleState(before or {}, float(batch.lead[row]), float(batch.elapsed[row]), shared) if is_cycled else None
+        )
         seconds = tuple(np.round(batch.seconds[row, : batch.count(row)], 3).tolist())
         solver.solve(np.array([row]), seconds, state)
         before = final_state(work, batch, solver.result, row)
@@ -266,6 +277,7 @@ class _BatchSolver:
             self.batch.starts[rows],
             None if self.batch.spans is None else self.batch.spans[rows, 1],
             cycle_state,
+            self.batch.end_step(int(rows[0])),
         )
         try:
             results = self.work.solve(windows)
@@ -310,12 +322,12 @@ def final_state(work: Work, batch: Batch, result: BatchResult, row: int = -1) ->
     """
     if int(result.arrays["status"][row]) in WITHOUT_ANALYSIS:
         return None
-    return last_fields(work.by_step(), {name: result.arrays[name][row] for name in work.carried}, batch.count(row))
+    return last_fields(work.by_step(), {name: result.arrays[name][row] for name in work.carried}, batch.end_step(row))
 
 
-def last_fields(by_step: Mapping[str, bool], fields: Fields, frames: int) -> Fields:
-    """Return the outputs of a window that the next one takes over, at the last of its frames; see `Work.by_step`."""
-    return {name: np.array(part[frames - 1] if by_step[name] else part) for name, part in fields.items()}
+def last_fields(by_step: Mapping[str, bool], fields: Fields, step: int) -> Fields:
+    """Return the outputs of a window that the next one takes over, at a step of it; see `Work.by_step`."""
+    return {name: np.array(part[step] if by_step[name] else part) for name, part in fields.items()}
 
 
 def named_error(error: BaseException, name: str) -> Exception:

@@ -98,7 +98,7 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
         workers.refuse_unpicklable(work.solve)
     if not hasattr(data, "dask"):
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
-    windows = [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed) for b in batches]
+    windows = [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed, b.shared) for b in batches]
     token = tokenize(work.solve, work.outputs, work.errors, data.name, windows)
     noted = LazyTasks() if deferred is None else deferred
     noted.batches, noted.work = batches, work

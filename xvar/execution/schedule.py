@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -23,6 +23,10 @@ class Schedule:
     # chain begins.
     lead: NDArray[np.float64] | None = None  # (window,)
     elapsed: NDArray[np.float64] | None = None  # (window,)
+    # Of cycled windows that overlap: the first frames that the window before has observed, by their number, and the
+    # step of a window from which the next one begins.
+    shared: NDArray[np.intp] | None = None  # (window,)
+    handover: NDArray[np.intp] | None = None  # (window,)
 
     def groups(self) -> list[tuple[NDArray[np.intp], tuple[float, ...]]]:
         """Return windows with equal frame times, which can be solved together, and these times."""
@@ -46,9 +50,10 @@ def make_schedule(
 
     A window and the stride, the distance between the first frames of consecutive windows, are frames (int) or seconds.
     A length in seconds includes both ends of the window, and by default the last frame of a window is the first of the
-    next. Cycled windows are half-open and share no frame: a length in seconds excludes the end, and the default stride
-    is the window. `chained` windows are laid as others, and have the times since the window before as cycled ones do.
-    `partial` states if windows that the end of the record, or a gap, cuts short are kept.
+    next. Cycled windows are half-open: a length in seconds excludes the end, and the default stride is the window; with
+    a shorter one they overlap, see `_overlapping`. `chained` windows are laid as others, and have the times since the
+    window before as cycled ones do. `partial` states if windows that the end of the record, or a gap, cuts short are
+    kept.
     """
     cadence = float(np.median(np.diff(seconds)))
     span = (window - 1 + cycled) * cadence if isinstance(window, int) else window
@@ -71,7 +76,21 @@ def make_schedule(
     # A segment too short for a window adds none: its number is that of the first window of the next segment.
     fresh = [start for start in starts if start < len(rows)]
     lead[fresh] = elapsed[fresh] = np.nan
+    if cycled and bool((lead <= 0).any()):
+        return _overlapping(Schedule(table, since, lead, elapsed))
     return Schedule(table, since, lead, elapsed)
+
+
+def _overlapping(cycled: Schedule) -> Schedule:
+    """Return a schedule of cycled windows that share frames: each begins within the one before."""
+    table, lead = cycled.frames, cycled.lead
+    assert lead is not None
+    shared, handover = np.zeros(len(table), dtype=np.intp), (table >= 0).sum(axis=1) - 1
+    for window in np.flatnonzero(np.nan_to_num(lead, nan=1.0) <= 0):
+        before, own = table[window - 1], table[window]
+        shared[window] = np.count_nonzero((own >= 0) & (own <= before.max()))
+        handover[window - 1] = int(np.flatnonzero(before == own[0])[0])
+    return replace(cycled, lead=np.where(shared > 0, 0.0, lead), shared=shared, handover=handover)
 
 
 def _lay(
@@ -108,5 +127,5 @@ def _lay(
             following = first + stride
         else:
             following = int(np.searchsorted(seconds, seconds[first] + stride - 1e-3, side="left"))
-        first = max(following, first + 1 if half_open is None else stop)
+        first = max(following, first + 1)
     return rows

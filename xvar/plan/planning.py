@@ -22,7 +22,7 @@ from xvar.plan.experiment.record import PointRecord, read_point_record
 from xvar.plan.experiment.table import is_table
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method, is_own_model
-from xvar.plan.options import Options
+from xvar.plan.options import STATES, Options
 from xvar.plan.windows import read_windows
 from xvar.quality.control import screen_record
 from xvar.quality.rules import read_quality
@@ -74,7 +74,8 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     cycled, background = read_background(options.background)
     stated = record.schedule if isinstance(record, PointRecord) else None
     method = choose_method(options, None if stated else record.kind, faults)
-    schedule = stated or read_windows(record.times.seconds, record.axes.time, options, faults, cycled=cycled)
+    windows = {"cycled": cycled, "overlap": method in STATES}
+    schedule = stated or read_windows(record.times.seconds, record.axes.time, options, faults, **windows)
     if method is None or schedule is None or len(faults) > count:
         return None
     configuration = Configuration(

@@ -17,11 +17,17 @@ DEFAULT_FRAMES = 4  # of a window, as in the paper
 
 
 def read_windows(
-    seconds: NDArray[np.float64], dimension: Hashable, options: Options, faults: Faults, *, cycled: bool = False
+    seconds: NDArray[np.float64],
+    dimension: Hashable,
+    options: Options,
+    faults: Faults,
+    *,
+    cycled: bool = False,
+    overlap: bool = False,
 ) -> Schedule | None:
     """Return the windows over frames at some ascending times; None if a fault was added.
 
-    `dimension` names that of time in messages. No frame is in two windows if they are `cycled`, see `make_schedule`.
+    `dimension` names that of time in messages. `cycled` windows share frames only with `overlap`, see `make_schedule`.
     """
     count = len(faults)
     window, stride = options.window, options.stride
@@ -33,7 +39,7 @@ def read_windows(
     in_frames = isinstance(length, int)
     span = (length - 1 + cycled) * cadence if in_frames else length
     step_seconds = step * cadence if isinstance(step, int) else step
-    if cycled and step_seconds is not None and step_seconds < span * (1 - 1e-6):
+    if cycled and not overlap and step_seconds is not None and step_seconds < span * (1 - 1e-6):
         faults.add(
             code="overlapping-cycled-windows",
             dimension=str(dimension),

@@ -85,8 +85,8 @@ def frames_tasks(analysis: xr.Dataset, deferred: LazyTasks, wanted: Sequence[int
     return dict(optimize(cull(whole, keys)[0], keys)), keys
 
 
-def _stored_state(store: Store, window: int, names: Mapping[str, bool], frames: int) -> Fields:
-    return last_fields(names, store.read(window, list(names)), frames)
+def _stored_state(store: Store, window: int, names: Mapping[str, bool], step: int) -> Fields:
+    return last_fields(names, store.read(window, list(names)), step)
 
 
 def _stored_cycle_states(
@@ -103,7 +103,7 @@ def _stored_cycle_states(
         if key is not None and index - 1 not in wanted:
             last, names = before.end - 1, deferred.work.by_step()
             has_none = int(status[last]) in WITHOUT_ANALYSIS
-            tasks[key] = None if has_none else (_stored_state, store, last, names, before.count(-1))
+            tasks[key] = None if has_none else (_stored_state, store, last, names, before.end_step(-1))
     return tasks
 
 

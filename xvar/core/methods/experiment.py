@@ -110,6 +110,7 @@ class Experiment:
     sampling: Sampling | None = None  # draw errors of the analysis, see `xvar.core.posterior.Posterior`
     ensemble: Ensemble | None = None  # of assimilations; windows are then analysed one by one
     deviations: Mapping[str, Tensor] = field(default_factory=dict)  # of its members from their mean, by component
+    handover: int = -1  # frame from which the next window begins
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of all levels."""
@@ -322,9 +323,8 @@ class Experiment:
         of_members = _fields(problem, found.trajectory, found.forcing, seconds)
         own = of_members | self._estimated(sources, found.trajectory[0])
         errors = errors_of_members(own, keep="samples" in save)
-        last = {
-            f"{key}_members": values[None, :, -1] for key, values in of_members.items() if key in problem.background
-        }
+        states = ((key, values) for key, values in of_members.items() if key in problem.background)
+        last = {f"{key}_members": values[None, :, self.handover] for key, values in states}
         fields = _fields(problem, result.trajectory, result.forcing, seconds) | last
         numbers = diagnostics([result], problem.number_of_observations())
         return result, (fields, self._estimated(sources, result.trajectory[0]), errors, numbers)

@@ -111,6 +111,14 @@ def _check_conflicts(parameters: Mapping[str, Parameter], observed: Observed, ca
             expected="windows with priors of their own",
             fix="leave background='cycled' out, or the parameters",
         )
+    if call.schedule.shared is not None and observed.beside_record:
+        call.faults.add(
+            code="overlap-beside-record",
+            variable="stride",
+            found="cycled windows that overlap, with observations beside the record",
+            expected="observations of the record alone, each of which is used once",
+            fix="leave stride out",
+        )
     if call.options.uncertainty is not None and any(source.stated.reset for source in observed.images):
         call.faults.add(
             code="uncertainty-with-reset",
@@ -254,11 +262,12 @@ class ExperimentSolver:
         return experiment.problem(sources, background, batch.seconds, self.bridge.core_grid())
 
     def _solve(self, batch: WindowBatch) -> dict[str, Array]:
-        frames = self.bridge.without_land(batch.frames)
+        frames = _unshared(self.bridge.without_land(batch.frames), batch)
         experiment, background = self._prior(batch)
         sources, rejected = self._sources(batch, frames)
         departures = [word for word in self.save if word in ("innovation", "residual", "samples")]
         seeds = seeds_of(batch, experiment.sampling or experiment.ensemble, self.bridge)
+        experiment = replace(experiment, handover=batch.handover)
         outcome = experiment.analyse(sources, background, batch.seconds, self.bridge.core_grid(), departures, seeds)
         results = {key: self.bridge.array(values) for key, values in outcome.numbers.items()}
         results |= self._variables(outcome.fields)
@@ -375,3 +384,12 @@ class ExperimentSolver:
                 edges = [(0, 0), (0, size - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
                 results[name] = np.pad(values, edges, constant_values=np.nan)
         return results
+
+
+def _unshared(frames: Array, batch: WindowBatch) -> Array:
+    """Return frames (window, frame, ...) without those that the window before has observed."""
+    if batch.cycle_state is None or not batch.cycle_state.shared:
+        return frames
+    frames = np.array(frames, dtype=frames.dtype if frames.dtype.kind == "f" else "float64")
+    frames[:, : batch.cycle_state.shared] = np.nan
+    return frames
