@@ -48,3 +48,19 @@ except SystemExit as end:
 
 def test_sample_is_light() -> None:
     assert loaded_by("import xvar.datasets; xvar.datasets.sample()") == []
+
+
+def test_info_is_light(tmp_path) -> None:
+    """What a file says of itself needs no solver."""
+    code = f"""
+import sys
+import xvar.datasets
+xvar.datasets.sample().to_netcdf({str(tmp_path / "radar.nc")!r})
+from xvar.cli import main
+sys.argv = ["xvar", "info", {str(tmp_path / "radar.nc")!r}, "--json"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code in (None, 0), end.code
+"""
+    assert "torch" not in loaded_by(f"{code}\nprint()")

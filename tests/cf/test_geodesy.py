@@ -10,6 +10,7 @@ import xarray as xr
 from tests.cf.grid.records import SPHERE, STEREOGRAPHIC, plane_of
 from tests.cf.test_axes import images
 from tests.records import bare
+from xvar.cf import geodesy
 from xvar.cf.geodesy import (
     EARTH_RADIUS,
     directions_of_positions,
@@ -223,3 +224,33 @@ def test_directions_by_positions_are_those_of_the_map() -> None:
     two = directions_of_positions(plane["latitude"][1][:2, :2], plane["longitude"][1][:2, :2])
     np.testing.assert_allclose(two, exact[:, :, :2, :2], atol=1e-2)
     np.testing.assert_allclose(np.hypot(two[:, 0], two[:, 1]), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+proj=stere +lat_0=90 +lon_0=0 +lat_ts=60 +ellps=WGS84",
+        "+proj=laea +lat_0=55 +lon_0=10 +x_0=1950000 +y_0=-2100000 +ellps=WGS84",
+    ],
+)
+def test_the_spacing_of_a_large_grid_is_interpolated(text, monkeypatch) -> None:
+    crs = pyproj.CRS.from_string(text)
+    y, x = -2000.0 * np.arange(400) - 2e6, 2000.0 * np.arange(300) + 1e6
+    spacing = np.full(400, 2000.0), np.full(300, 2000.0)
+    exact = geodesy.projected_spacing(crs, y, x, *spacing)
+    monkeypatch.setattr(geodesy, "LARGE_GRID", 1000)
+    interpolated = geodesy.projected_spacing(crs, y, x, *spacing)
+    assert not np.array_equal(interpolated, exact)
+    np.testing.assert_allclose(interpolated, exact, rtol=1e-9)
+
+
+def test_the_spacing_of_a_large_grid_that_varies_fast_is_found_at_all_points(monkeypatch) -> None:
+    """Beside the limb of the Earth, as seen from a satellite."""
+    crs = pyproj.CRS.from_string("+proj=geos +a=6378137 +b=6356752.3 +lon_0=0 +h=35785863")
+    y, x = 3000.0 * np.arange(300) + 4.2e6, 3000.0 * np.arange(200)
+    spacing = np.full(300, 3000.0), np.full(200, 3000.0)
+    exact = geodesy.projected_spacing(crs, y, x, *spacing)
+    monkeypatch.setattr(geodesy, "LARGE_GRID", 1000)
+    np.testing.assert_allclose(geodesy.projected_spacing(crs, y, x, *spacing), exact, rtol=1e-6)
+    monkeypatch.setattr(geodesy, "_SMOOTH", 1e-9)
+    np.testing.assert_array_equal(geodesy.projected_spacing(crs, y, x, *spacing), exact)

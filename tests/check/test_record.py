@@ -55,7 +55,7 @@ def test_facts_are_those_of_the_record() -> None:
     assert describe(warm().chunk(time=1))["missing"].startswith("unknown")
     assert describe(with_values(warm(), lambda values: values.astype(int)))["missing"].startswith("none")
     irregular = warm(7).isel(time=[0, 1, 2, 3, 6])
-    assert describe(irregular)["gaps"] == "2020-01-01T00:06:00 to 2020-01-01T00:12:00"
+    assert describe(irregular)["gaps"] == "2020-01-01T00:06:00 to 2020-01-01T00:12:00 (between windows)"
     assert describe(irregular)["cadence"] == "120 s, from 120 to 360 s"
 
 

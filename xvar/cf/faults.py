@@ -56,7 +56,7 @@ _TABLE = {
     "fill-value": ("NaN if nothing was observed", "{ds} = {ds}.where({ds} != {fill:g})"),
     "negative-rain": (
         "rain of zero or more",
-        "{ds} = {ds}.clip(min=0), or {ds} = {ds}.where({ds} >= 0) if they mean missing",
+        "{ds} = {ds}.clip(min=0), in the shell --clip-negative, or {ds} = {ds}.where({ds} >= 0) if they mean missing",
     ),
     "values-of-other-units": ("values in {units}", "write the units that they are in, {ds}.attrs['units'] = \"...\""),
     "accumulated-rain": ("rain between one frame and the next", "{ds} = {ds}.diff({time!r})"),
@@ -71,6 +71,10 @@ _TABLE = {
     "record-too-large": (
         "{machine}, or lazy data",
         "open it lazily, xarray.open_dataset(path, chunks={{{time!r}: 10}})",
+    ),
+    "units-of-other-quantity": (
+        "units and standard_name of one quantity",
+        "write the right one, {ds}.attrs['units'] = \"...\" or {ds}.attrs['standard_name'] = \"...\"",
     ),
     "units-missing": (f"units that UDUNITS reads, {_UNITS}", _STATED),
     "units-unreadable": (_UNITS, _STATED),

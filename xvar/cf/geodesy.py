@@ -27,6 +27,9 @@ _CONFORMAL = 1e-3
 #: beyond the edge that is rounding, in cells.
 STEPS, CLOSE, SLACK = 20, 1e-9, 1e-6
 
+#: Points of a grid from which the scale of its map is interpolated between `_NODES` a side, to a share of `_SMOOTH`.
+LARGE_GRID = 1_000_000
+_NODES, _SMOOTH = 65, 1e-6
 # Share of the spacing at which a neighbour gives the direction of an axis.
 _NEARBY = 1e-2
 
@@ -114,7 +117,47 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
     """Return the true local spacing (2, y, x) in metres along y and x of a grid in a map projection.
 
     Coordinates y (y,) and x (x,) and their spacing on the map are in metres. None if the grid leaves the domain.
+    Of large grids the scale of the map is found at some points, and interpolated by cubic splines if it is smooth.
     """
+    if y.size * x.size > LARGE_GRID:
+        result = _interpolated_spacing(crs, y, x, spacing_y, spacing_x)
+        if result is not None:
+            return result
+    return _spacing_at_all_points(crs, y, x, spacing_y, spacing_x)
+
+
+def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
+    """Return the local spacing by splines through `_NODES` points a side; None if they miss it between the nodes."""
+    from scipy.interpolate import make_interp_spline
+
+    def nodes(size: int) -> NDArray[np.intp]:
+        return np.unique(np.linspace(0, size - 1, _NODES).round().astype(int))
+
+    def scale(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats | None:
+        own = spacing_y[rows], spacing_x[columns]
+        found = _spacing_at_all_points(crs, y[rows], x[columns], *own)
+        return None if found is None else found / np.stack(np.broadcast_arrays(own[0][:, None], own[1]))
+
+    rows, columns = nodes(y.size), nodes(x.size)
+    known = scale(rows, columns)
+    if known is None:
+        return None
+    along_y, along_x = (
+        make_interp_spline(places, np.eye(places.size))(np.arange(size))
+        for places, size in ((rows, y.size), (columns, x.size))
+    )
+    result: Floats = along_y @ known @ along_x.T
+    between = (rows[1::4] + rows[:-1:4]) // 2, (columns[1::4] + columns[:-1:4]) // 2
+    exact = scale(*between)
+    if exact is None or np.abs(result[:, between[0][:, None], between[1]] / exact - 1).max() > _SMOOTH:
+        return None
+    result[0] *= spacing_y[:, None]
+    result[1] *= spacing_x
+    return result
+
+
+def _spacing_at_all_points(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
+    """Return the local spacing found at each point."""
     import pyproj
 
     grid_x, grid_y = np.meshgrid(x, y)

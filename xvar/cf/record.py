@@ -22,6 +22,7 @@ from xvar.cf.grid.coordinates import in_metres, positions_of_one_frame
 from xvar.cf.kinds import Kind, detected, kind_and_reason, physical_limits, undeclared_nodata
 from xvar.cf.land import find_land
 from xvar.cf.metadata import NAMES, NAMES_OF_FIELDS
+from xvar.cf.plausible import check_units_of_name, warn_of_unusual, without_packing_error
 from xvar.cf.times import Times, interval_of, read_times
 from xvar.cf.units import normalise_units, units_of, without_quantities
 from xvar.errors import Faults
@@ -140,7 +141,10 @@ def read_record(
     what, reason = kind_and_reason(array if units is None else array.assign_attrs(units=own_units), dataset)
     interval = interval_of(array, axes.time, times.seconds, dataset)
     nodata = undeclared_nodata(array, what)
+    check_units_of_name(array, own_units, faults)
     image = detected(image, what, physical_limits(what, own_units, interval), done)
+    image = without_packing_error(image, what, array, done)
+    warn_of_unusual(image, what, own_units, grid.spacing)
     image = without_clash(image, axes, faults, done, own_model=own_model)
     mask, statement = find_land(dataset, image, axes, land, faults)
     if times.order is not None:

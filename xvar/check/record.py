@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf.axes import is_lazy
 from xvar.cf.record import Record
@@ -210,7 +211,7 @@ def facts(record: Record, options: Options) -> dict[str, Any]:
     steps = np.diff(seconds)
     gaps = np.flatnonzero(steps > 1.5 * record.cadence)
     uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
-    lines = (f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in gaps[:5])
+    lines = [_gap(schedule.frames, times, int(place)) for place in gaps[:5]]
     directions = ["ascending" if up else "descending" for up in record.grid.ascending]
     axes, shape = record.axes.places, record.grid.shape
     grid = (
@@ -234,6 +235,13 @@ def facts(record: Record, options: Options) -> dict[str, Any]:
         "windows": f"{len(schedule.frames)} of {schedule.frames.shape[1]} frames by default",
         "notes": list(record.notes),
     }
+
+
+def _gap(frames: NDArray[np.intp], times: NDArray[Any], place: int) -> str:
+    """Describe the gap after a frame, and the windows that go across it."""
+    across = int(((frames == place).any(axis=1) & (frames == place + 1).any(axis=1)).sum())
+    words = f"in {across} windows" if across > 1 else "in 1 window" if across else "between windows"
+    return f"{date_text(times[place])} to {date_text(times[place + 1])} ({words})"
 
 
 def _missing(record: Record) -> str:

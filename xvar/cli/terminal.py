@@ -28,7 +28,7 @@ _TEXT = r"""(?:"[^"]*"|'[^']*')"""
 _CHOOSES = re.compile(rf"(?<![\w.])assimilate\((?P<text>{_TEXT})\)")
 _FIRST = re.compile(r"(?:analysis = )?ds\.var4d\.assimilate\(\)[^\n]*")
 _VALUE = rf"{_TEXT}|\({_TEXT},?(?: {_TEXT},?)*\)|\.\.\.|[\w.]+|(?=[\s,;]|$)"
-_OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z]+)=(?P<value>{_VALUE})")
+_OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z_]+)=(?P<value>{_VALUE})")
 
 
 def say(text: object) -> None:

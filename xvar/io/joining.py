@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,15 @@ def join(images: Sequence[Image]) -> xr.Dataset:
     return _each_time_once(record, dim, sources)
 
 
-def refuse_duplicates(times: Iterable[tuple[Path, Any]]) -> None:
-    """Raise InputError if two files have the same time."""
+def refuse_duplicates(files: Sequence[xr.Dataset]) -> None:
+    """Raise InputError if two files of xarray's engines have the same time: of two values one would be lost."""
     seen: dict[Any, Path] = {}
-    for path, moment in times:
-        other = seen.setdefault(moment, path)
-        if other != path:
-            raise _duplicate(moment, other, path)
+    for number, file in enumerate(files):
+        dim = time_dimension(file)
+        path = Path(str(file.encoding.get("source", f"file {number}")))
+        for moment in () if dim is None else file[dim].values:
+            if seen.setdefault(moment, path) is not path:
+                raise _duplicate(moment, seen[moment], path)
 
 
 def _each_time_once(record: xr.Dataset, dim: Hashable, sources: Sequence[Path]) -> xr.Dataset:
@@ -97,7 +99,7 @@ def _each_time_once(record: xr.Dataset, dim: Hashable, sources: Sequence[Path]) 
 
 
 def _duplicate(moment: Any, one: Path, other: Path) -> InputError:
-    found = f"two frames at {np.datetime_as_string(moment, unit='s')}: in {one} and, with other values, in {other}"
+    found = f"two frames at {str(moment)[:19]}: in {one} and in {other}"
     fix = "leave one file out, or a narrower pattern"
     return InputError(Fault(found, "each time in one file", fix, dimension="time", code="duplicate-times"))
 

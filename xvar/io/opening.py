@@ -113,12 +113,14 @@ def _record(
     """Return the record of files; those that are no images are left out if there are `several`."""
     images: list[Image] = []
     others: list[Path] = []
+    reasons: list[InputError] = []
     for path in paths:
         try:
             image = _image(path, quantity, name_format, trusted=trusted)
         except InputError as error:
             if not several or error.faults[0].code not in _NO_IMAGE:
                 raise
+            reasons.append(error)
             others.append(path)
             continue
         if image is None and not images:  # files of xarray's engines, joined as these are
@@ -127,8 +129,8 @@ def _record(
             others.append(path)
         else:
             images.append((path, image))
-    if not images:
-        return open_files(paths, trusted=trusted)
+    if not images:  # the reason why a file is none says more than that another is of no known format
+        raise max(reasons, key=lambda error: error.faults[0].code != "unknown-format")
     if others:
         warn(f"{len(others)} files are no such images and left out, such as {others[0].name}", InputWarning)
     return join(most_frequent(images, quantity))

@@ -16,6 +16,7 @@ from xvar.cf.record import available_memory
 from xvar.cf.units import normalise_units, same_units
 from xvar.errors import Fault, Faults, InputError
 from xvar.io.formats import engine, first_line, formats
+from xvar.io.joining import refuse_duplicates
 from xvar.io.netcdf import broken_header
 from xvar.io.remote import fetch, is_url, open_remote_zarr
 from xvar.io.untrusted import check_untrusted
@@ -83,10 +84,12 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
         raise _unreadable("not-permitted", paths, "not readable by you", "its permissions") from error
     except Exception as error:  # readers of broken files raise whatever they stumble over
         _refuse_other_grids(files if len(files) == len(paths) else [])
+        refuse_duplicates(files)
         what = f"no data that xarray can open: {first_line(error)}"
         fix = f"{_AGAIN} if it is broken; else NetCDF or Zarr, or install the reader of its format"
         raise _unreadable("unreadable-file", paths, what, fix) from error
     _refuse_mixed_units(files)
+    refuse_duplicates(files)
     if not opened.data_vars and group is None:
         groups = _groups(paths[0], engines[0])
         if groups:

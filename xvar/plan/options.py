@@ -93,10 +93,12 @@ def _no_entries(value: Any) -> bool:
 
 
 def _no_observation(value: Any) -> bool:
-    from xvar.plan.experiment.images import Images
+    if _no_entries(value):
+        return True
+    from xvar.plan.experiment.images import Images  # brings torch
 
     sources = value if isinstance(value, Sequence) else [value]
-    return _no_entries(value) or all(isinstance(source, Images) and source.is_default for source in sources)
+    return all(isinstance(source, Images) and source.is_default for source in sources)
 
 
 def _check_background(value: Any) -> str | None:
@@ -128,10 +130,10 @@ def _check_samples(value: Any) -> str | None:
 
 def _check_device(value: Any) -> str | None:
     """Return what is expected if torch does not know a device; workers find out whether it is there."""
-    import torch
-
     if value is None:
         return None
+    import torch
+
     try:
         torch.device(value)
     except (RuntimeError, TypeError):
