@@ -205,7 +205,7 @@ def test_info_says_what_was_recognised(folder) -> None:
     gap = folder / "gap.nc"
     xvar.datasets.sample().isel(time=[0, 1, 2, 3, 6]).to_netcdf(gap)
     facts = json.loads(call("info", gap, "--json").stdout)
-    assert facts["gaps"] == "2018-01-03T23:00:00 to 2018-01-03T23:15:00 (in 1 window)"
+    assert facts["gaps"] == "2018-01-03T23:00:00 to 2018-01-03T23:15:00 (between windows)"
     assert facts["variable"] == "rain"
 
 
