@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
 import pkgutil
 import re
@@ -158,6 +159,19 @@ def test_the_page_on_operations_runs_as_written(page) -> None:
         xr.testing.assert_equal(written, page.nowcast)
     assert page.scores.notnull().any()
     assert CliRunner().invoke(application, ["status", "out/status.json"]).exit_code == 4  # it has ended
+
+
+def test_the_page_on_exports_runs_as_written(page) -> None:
+    pytest.importorskip("rioxarray")
+    run(page, blocks("docs/howto/exports.md"))
+    assert len(page.arrows["features"]) == len(page.table) == 256
+    assert page.fastest["speed"] < 80
+    (commands,) = blocks("docs/howto/exports.md", "sh")
+    for command in commands.splitlines():
+        done = CliRunner().invoke(application, [*shlex.split(command)[1:], "--overwrite"])
+        assert done.exit_code == 0, done.output
+    assert json.loads(pathlib.Path("arrows.geojson").read_text()) == page.arrows
+    assert json.loads(pathlib.Path("areas.geojson").read_text()) == page.areas
 
 
 @pytest.mark.filterwarnings("ignore:variable 'temperature'. .* have no value in any frame")  # as the page says

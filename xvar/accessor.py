@@ -69,6 +69,9 @@ class DatasetAccessor(_Accessor):
     verify = _method("xvar.analysis.verify:verify", "Compare with the truth")
     to_geographic = _method("xvar.analysis.to_geographic:to_geographic", "Add the motion towards east and north")
     to_pysteps = _method("xvar.analysis.to_pysteps:to_pysteps", "Return the motion for nowcasts of pysteps")
+    to_geojson = _method("xvar.analysis.to_geojson:to_geojson", "Return arrows of motion, or areas of a forecast")
+    to_table = _method("xvar.analysis.to_table:to_table", "Return motion or a forecast as a table of points")
+    to_geotiff = _method("xvar.analysis.to_geotiff:to_geotiff", "Write motion or a forecast as GeoTIFF")
     series = _method("xvar.analysis.series:series", "Join the windows of an analysis into one record (time, y, x)")
     summary = _method("xvar.analysis.summary:summary", "Summarise an analysis in a few lines")
 

@@ -98,7 +98,7 @@ def _read(description: str | tuple[tuple[str, tuple[Any, ...]], ...]) -> Any | N
         return None
 
 
-def _geographic(crs: Any) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
+def geographic(crs: Any) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
     """Return the function from x and y on a map, in metres or degrees of a rotated pole, to longitude and latitude."""
     import pyproj
 
@@ -161,7 +161,7 @@ def _spacing_at_all_points(crs: Any, y: Floats, x: Floats, spacing_y: Floats, sp
     import pyproj
 
     grid_x, grid_y = np.meshgrid(x, y)
-    transform = _geographic(crs)
+    transform = geographic(crs)
     longitude, latitude = transform(grid_x, grid_y)
     if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
         return None
@@ -183,7 +183,7 @@ def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
     Coordinates y (y,) and x (x,) are in metres, or in degrees of a rotated pole. None if the grid leaves the domain.
     """
     grid_x, grid_y = np.meshgrid(x, y)
-    transform = _geographic(crs)
+    transform = geographic(crs)
     here = transform(grid_x, grid_y)
     # Far enough for geodesics to be exact, near enough for a straight line on the map to be one.
     near_x, near_y = (_NEARBY * float(np.abs(np.diff(axis)).min()) for axis in (x, y))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from xvar.cli.exports import export
 from xvar.cli.operation import follow, nowcast
 from xvar.cli.parameters import (
     ATTRIBUTE,
@@ -348,6 +349,7 @@ def diagnose(
         finish(output, "diagnostics", aside=as_json)
 
 
+application.command(epilog="Example: xvar export nowcast.nc -o motion.geojson --of motion --every 8")(export)
 application.command(epilog="Example: xvar nowcast 'radar/*.nc' -o nowcast.nc --lead 60min --members 20")(nowcast)
 application.command(epilog="Example: xvar follow radar -o 'out/nowcast_{time:%Y%m%d%H%M}.nc' --every-frame --keep 6h")(
     follow

@@ -125,6 +125,9 @@ def follow(
     patience: Annotated[float, typer.Option(help="Seconds after which an unreadable file counts as broken.")] = 60.0,
     once: Annotated[bool, typer.Option("--once", help="End when everything in the folder is done.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Draw each forecast into a picture beside it.")] = False,
+    geojson: Annotated[
+        bool, typer.Option("--geojson", help="Write areas of each forecast and arrows of its motion beside it.")
+    ] = False,
     exec_: Annotated[
         str | None, typer.Option("--exec", metavar="CMD", help="Run a command with the path of each output.")
     ] = None,
@@ -160,6 +163,7 @@ def follow(
         patience=patience,
         once=once,
         png=png,
+        geojson=geojson,
         time_from_name=time_from_name,
         clip_negative=clip_negative,
         trusted=trusted,

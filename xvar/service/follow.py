@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import shlex
 import subprocess
 import threading
@@ -19,7 +20,7 @@ from xvar.analysis.verify import THRESHOLDS
 from xvar.assimilation import assimilate
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults, InputError, refuse_unknown, require
-from xvar.io.writing import NETCDF, ZARR, refuse_missing_folder
+from xvar.io.writing import NETCDF, ZARR, durable, refuse_missing_folder
 from xvar.runs.lock import locked
 from xvar.service.follower import Follower, opened_output, span_of
 from xvar.service.inbox import Inbox, read_frames
@@ -51,6 +52,7 @@ def follow(
     patience: float = 60.0,
     once: bool = False,
     png: bool = False,
+    geojson: bool = False,
     command: str | None = None,
     group: str | None = None,
     time_from_name: str | None = None,
@@ -96,6 +98,9 @@ def follow(
         Return when everything in the folder is done, instead of waiting for more.
     png : bool
         Draw each forecast into a picture beside it.
+    geojson : bool
+        Write areas of each forecast, and arrows of its motion, as GeoJSON beside it: ``NAME.forecast.geojson`` and
+        ``NAME.motion.geojson``.
     command : str
         Command that is run with the path of each output as its last argument; at least once for each.
     group, time_from_name, clip_negative, trusted
@@ -132,7 +137,7 @@ def follow(
     inbox = Inbox(pattern, bound(read_frames, variable=variable, **reading), settle, patience)
     refuse_missing_folder(inbox.folder / "frame")
     thresholds = THRESHOLDS if above is None else tuple(above)
-    products: list[Callable[[Path], object]] = [draw] if png else []
+    products: list[Callable[[Path], object]] = [*([draw] if png else []), *([write_geojson] if geojson else [])]
     if command is not None:
         products.append(bound(_run, shlex.split(command)))
     with locked(place / STATE):
@@ -226,7 +231,6 @@ def _events(folder: Path, stop: threading.Event) -> Iterator[Any] | None:
 
 def draw(path: Path) -> Path:
     """Draw the forecast of an output into a picture beside it."""
-    from xvar.io.writing import durable
     from xvar.plot.forecasts import forecast as panels
 
     pyplot = require("matplotlib.pyplot", "plot", "pictures")
@@ -238,6 +242,16 @@ def draw(path: Path) -> Path:
         figure.savefig(file, format="png", dpi=100)
         pyplot.close(figure)
     return target
+
+
+def write_geojson(path: Path) -> None:
+    """Write the areas of an output, and the arrows of its motion, beside it."""
+    from xvar.analysis.to_geojson import to_geojson
+
+    with opened_output(path) as output:
+        for of in ("forecast", "motion"):
+            with durable(path.with_suffix(f".{of}.geojson")) as file:
+                file.write(json.dumps(to_geojson(output, of)).encode())
 
 
 def _run(words: Sequence[str], path: Path) -> None:
