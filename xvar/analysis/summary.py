@@ -18,7 +18,7 @@ REMEDIES = {
     "not_converged": "evaluations used up: minimizer=xvar.minimize.LBFGS(max_evaluations=...) allows more",
     "background_only": "nothing was observed, or nothing varies: no motion can be found",
     "diverged": "J is not finite: use a shorter window, a shorter step, or a smaller background_error",
-    "ambiguous": "another displacement correlates as well: use a longer window, or background= with u and v",
+    "ambiguous": "another displacement, or none, fits as well: use a longer window, or background= with u and v",
     "failed": 'errors="raise" reports the reason, as xvar status does of a run',
 }
 TRANSFORMS = {"square_root": "compared as its square root, whose error hardly depends on the rain rate"}

@@ -15,6 +15,7 @@ from xvar.core.covariance import Diagonal, Matern, Tikhonov
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid, coarser, prolong
 from xvar.core.linearisation import Linearisation
+from xvar.core.methods.correlation import displacement, local_displacement
 from xvar.core.methods.motion import (
     Motion,
     cadence,
@@ -22,7 +23,6 @@ from xvar.core.methods.motion import (
     damp_shortest,
     deviation,
     diagnostics,
-    displacement,
     explained_misfit,
     fitting,
     have_values,
@@ -47,6 +47,7 @@ COARSE = LBFGS(max_evaluations=30, gtol=1e-3, ftol=3e-4, history_size=8)
 ALONE = LBFGS(max_evaluations=60, gtol=1e-3, ftol=3e-4, history_size=8)
 STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=8)
 TRANSIENT = LBFGS(max_evaluations=30, gtol=1e-3, ftol=1e-3, history_size=8)
+UNEXPLAINED = 0.02  # share of the misfit that a motion of half a cell in a frame explains at least
 QUADRATIC = 0.3  # share of the comparisons in which the pseudo-Huber norm is quadratic, about
 
 
@@ -298,10 +299,13 @@ class ImageMotion:
         ambiguous = torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
         if guess is None:
             best = displacement(images.values, times, frame)
-            uniform = best.cells * best.cells.new_tensor([grid.spacing[1], grid.spacing[0]]) / frame
-            guess, ambiguous = uniform[:, :, None, None].expand(-1, -1, *grid.shape), best.has_rival
+            cells = local_displacement(images.values, times, frame, best.cells)
+            spacing = cells.new_tensor([grid.spacing[1], grid.spacing[0]]).view(1, 2, 1, 1)
+            guess, ambiguous = cells * spacing / frame, best.has_rival
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         first, steady = self._steady(images, guess, cost_history, start)
+        skill, whole = explained_misfit(first, frame, self.ages)
+        ambiguous |= (whole < UNEXPLAINED) & (speed(steady, frame, grid) > 0.5)
         loops, state = [first], {"velocity": steady}
         if self.transient is not None and len(kept) > 1:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
@@ -320,7 +324,7 @@ class ImageMotion:
         seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
         count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
         outputs |= diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
-        outputs["motion_skill"], _ = explained_misfit(first, frame, self.ages)
+        outputs["motion_skill"] = skill
         del loops, first, images, seen  # a third of the memory of a window
         outputs["image_scale"] = backward(self.transform, scale_of(spread)).flatten()
         paths = paths_to_last(motion, seconds, grid, observed)
@@ -393,6 +397,12 @@ class ImageMotion:
         result = solve(problem, minimizer, levels=relative, coarse=coarse, cost_history=cost_history, start=begin)
         # Only the increment is coarse: the guess keeps its finer scales.
         return result, guess + prolong(result.increment["velocity"], finest, images.grid.shape)
+
+
+def speed(velocity: Tensor, frame: float, grid: Grid) -> Tensor:
+    """Return the mean speed of a motion (window, 2, y, x) in m/s, in cells in a frame (window,)."""
+    across, along = velocity.unbind(1)
+    return torch.hypot(across * (frame / grid.spacing[1]), along * (frame / grid.spacing[0])).flatten(1).mean(1)
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:
