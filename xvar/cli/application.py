@@ -131,6 +131,7 @@ def assimilate(
     from xvar.execution.batches import WindowError
     from xvar.execution.workers import WorkerError
     from xvar.runs import Interrupted, run
+    from xvar.runs.outcome import warn_of_outcome
 
     began = time.perf_counter()
     reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
@@ -152,6 +153,7 @@ def assimilate(
                 progress=True,
                 **options,
             )
+            warn_of_outcome(report, target)
     except Interrupted as end:
         complain(end)
         raise typer.Exit(INTERRUPTED) from None
