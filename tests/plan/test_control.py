@@ -111,6 +111,25 @@ def test_a_field_and_offsets_of_frames_in_the_order_of_the_input(tmp_path: Path)
     assert code == 0, words
 
 
+def test_the_prior_of_a_field_is_on_the_grid_in_any_order() -> None:
+    """A DataArray that runs from north to south, beside an ascending record, and the same as a tensor."""
+    data = record()
+    values = 100.0 + 10 * np.arange(SIZE)[:, None] + np.arange(SIZE)
+    field = xr.DataArray(values, {"y": data["y"], "x": data["x"]}, ("y", "x")).isel(y=slice(None, None, -1))
+    weak = Matern(1e-3, 6e3, 2)  # keeps the prior
+
+    def found(prior: Any, given: xr.Dataset = data) -> xr.DataArray:
+        return assimilate(given, parameters={"diffusivity": Parameter(prior, weak, "m2 s-1")})["diffusivity"]
+
+    np.testing.assert_allclose(found(field)[0], values, atol=0.05)
+    np.testing.assert_allclose(found(torch.from_numpy(values))[0], values, atol=0.05)
+    turned = found(field, data.isel(y=slice(None, None, -1)))
+    np.testing.assert_allclose(turned[0], values[::-1], atol=0.05)
+    assert found(field).attrs["prior"] == pytest.approx(values.mean())
+    number = assimilate(data, parameters={"diffusivity": Parameter(xr.DataArray(100.0), 50.0, "m2 s-1")})
+    assert number["diffusivity"].attrs["prior"] == 100.0
+
+
 def test_lazy_data_have_parameters_too() -> None:
     data = record(offsets=(0.0,) * 7)
     lazy = assimilate(data, background=data.isel(time=0).assign(tracer=data["tracer"].mean("time")))
@@ -135,6 +154,10 @@ def test_a_digital_filter_by_the_names_of_variables_and_in_durations() -> None:
         ({"parameters": {"diffusivity": 100.0}}, "parameter-not-a-parameter"),
         ({"parameters": {"tracer": Parameter(1.0, 1.0)}}, "parameter-name-taken"),
         ({"parameters": {"diffusivity": Parameter(torch.ones(3, 3), Matern(1.0, 2e3))}}, "parameter-prior-shape"),
+        (
+            {"parameters": {"diffusivity": Parameter(xr.DataArray([1.0, 2.0], dims="k"), Matern(1.0, 2e3))}},
+            "missing-dimension",
+        ),
         ({"penalties": "filter"}, "penalty-unknown"),
         ({"penalties": DigitalFilter("1h", {"wind": 1.0})}, "penalty-of-unknown-variable"),
         ({"penalties": DigitalFilter("4h", {"tracer": 1.0})}, "digital-filter-outside-window"),

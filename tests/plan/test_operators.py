@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from torch import Tensor
 
 import xvar
 from tests.cf.strict import strict_cf
+from tests.core.numerics import random, taylor_orders
+from tests.faults.codes import codes
 from tests.plan.heat import (
     BEGIN,
     FRAME,
     QUICK,
     SHAPE,
+    SHARP,
     STD,
     Array,
     Heat,
@@ -37,8 +41,12 @@ from tests.plan.heat import (
 from tests.runs.records import same
 from xvar.background import Cycled
 from xvar.control import Parameter
+from xvar.core.cost import Cost
 from xvar.core.grid import Grid
-from xvar.covariance import Channels, Diagonal, Matern
+from xvar.core.problem import Problem
+from xvar.covariance import Channels, Diagonal, Matern, Uniform
+from xvar.errors import AnalysisWarning, InputError
+from xvar.minimize import LBFGS, GaussNewton
 from xvar.observation import Bias, Images, Points
 
 GRID = Grid(SHAPE, (1e3, 1e3))
@@ -373,3 +381,182 @@ def test_values_observed_at_the_beginning_of_the_window_count() -> None:
         analysis = assimilate(late, observation)
         assert int(analysis["number_of_observations"].item()) == 30 + (30 if isinstance(observation, Images) else 3)
         assert float(abs(analysis["sst"] - plain["sst"])[0, 0].max()) > 0.5
+
+
+# ---- nonlinear operators
+
+
+def power(state: State) -> Tensor:
+    return (state["sst"] / 10) ** 3
+
+
+def product(state: State) -> Tensor:
+    return state["sst"] * state["flux"]
+
+
+def nonlinear() -> dict[str, Any]:
+    cubes = images(3.4 + 0.3 * numbers(2, *SHAPE, seed=1), [0.0, 700.0], "cube")
+    table = gauges().drop_vars("variable").assign(value=("report", numbers(7, seed=5)))
+    table["std"] = table["std"] * 10
+    return {
+        "cube": Images(cubes, operator=power, error=Matern(0.1, length=2e3),
+                       bias={"slope": Bias(0.0, 0.1, predictor=product)}),
+        "product": Points(table, operator=product, norm="huber", threshold=1.2),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("minimizer", ["lbfgs", "gauss_newton"])
+def test_the_minimum_has_no_gradient(minimizer: str) -> None:
+    """The gradient of J, written out anew, at the analysis of both minimisers."""
+    data, given = record(), nonlinear()
+    chosen = SHARP if minimizer == "lbfgs" else GaussNewton(outer=30, inner=60, residual=1e-8, ftol=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AnalysisWarning)  # such a stopping rule is never met
+        analysis = assimilate(data, given, minimizer=chosen)
+    table = given["product"].dataset
+    seconds = (table["time"].values - BEGIN) / np.timedelta64(1, "s")
+    whitening = torch.linalg.cholesky(dense(Matern(0.1, length=2e3), 1, torch.ones(30, dtype=torch.bool)))
+
+    def cost(control: Tensor) -> Tensor:
+        states, slope = trajectory(control[:60]), 0.1 * control[60]
+        found = 0.5 * control.square().sum()
+        frames = torch.stack([at(states, frame, "sst") for frame in np.arange(4) * FRAME])
+        residual = (frames - torch.from_numpy(data["sst"].values)) / 0.25
+        found = found + 0.5 * residual[residual.isfinite()].square().sum()
+        for number, time in enumerate((0.0, 700.0)):
+            now = states_at(states, time)
+            shown = (power(now) + slope * product(now)).flatten()
+            departure = shown - torch.from_numpy(given["cube"].data.values[number]).flatten()
+            found = (
+                found + 0.5 * torch.linalg.solve_triangular(whitening, departure[:, None], upper=False).square().sum()
+            )
+        for number, t in enumerate(seconds):
+            x, y = table["x"].values[number] / 1e3, table["y"].values[number] / 1e3
+            index = min(int(t // 300), 5)
+            ends = [bilinear(product(states[index + k])[0, 0], x, y) for k in (0, 1)]
+            shown = torch.lerp(ends[0], ends[1], t / 300 - index)
+            r = ((shown - table["value"].values[number]) / table["std"].values[number]).abs()
+            found = found + torch.where(r <= 1.2, 0.5 * r**2, 1.2 * r - 0.72)
+        return found
+
+    first = background()
+    parts = [(analysis[name].values[0, 0] - first[name].values) / STD[name] for name in STD]
+    slope = analysis["cube_bias_slope"].item() / 0.1
+    control = torch.from_numpy(np.concatenate([*(part.ravel() for part in parts), [slope]])).requires_grad_()
+    value = cost(control)
+    assert float(analysis["cost"][0, 1]) == pytest.approx(float(value.detach()), rel=1e-8)
+    (gradient,) = torch.autograd.grad(value, control)
+    (before,) = torch.autograd.grad(cost(zero := torch.zeros_like(control).requires_grad_()), zero)
+    assert float(gradient.norm()) < 2e-5 * float(before.norm())
+
+
+def test_the_gradient_of_the_problem_is_that_of_j(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taylor: the error of the linear approximation of J falls with the square of the step."""
+    found: list[Problem] = []
+    monkeypatch.setattr("xvar.core.methods.experiment.check_step", found.append)
+    assimilate(record(), nonlinear(), minimizer=LBFGS(max_evaluations=400, ftol=1e-3))
+    cost = Cost(found[0])
+    orders = taylor_orders(
+        lambda flat: cost.value(flat.view(1, -1)).sum(), 0.3 * random((61,), 1), random((61,), 2), largest=0.03
+    )
+    assert all(1.9 < order < 2.1 for order in orders)
+
+
+# ---- quality control
+
+
+def test_a_background_check_and_a_range_reject_gross_errors() -> None:
+    """Rejected values are as missing ones, in images of the record and beside it, and at points."""
+    data, other = record(), images(15 + numbers(2, *SHAPE, seed=3), [0.0, 700.0])
+    table = gauges(np.linspace(0, 1700, 7)).assign(variable=("report", ["sst"] * 7))
+    table["value"] = ("report", 15 + 0.1 * numbers(7, seed=8))
+    clean = {"other": other.copy(), "table": table.copy(deep=True)}
+    missing = data.copy(deep=True)
+    missing["sst"][1, 1, 1] = np.nan
+    clean["other"][0, 2, 2], clean["other"][1, 3, 4] = np.nan, np.nan
+    clean["table"]["value"][2:4] = np.nan
+    wrong = data.copy(deep=True)
+    wrong["sst"][1, 1, 1] = 80.0
+    other[0, 2, 2], other[1, 3, 4] = 90.0, -60.0
+    table["value"][2], table["value"][3] = 60.0, 500.0
+    check = {"background_check": 60.0}
+    given = [
+        Images(quality=check),
+        Images(other, error=0.4, quality={**check, "range": (-50.0, 100.0)}),
+        Points(table, quality={"background_check": 90.0, "range": (-50.0, 100.0)}),
+    ]
+    found = assimilate(wrong, given, save=("innovation", "residual"))
+    expected = assimilate(missing, [Images(clean["other"], error=0.4), Points(clean["table"])], save=("residual",))
+    for name in ("sst", "flux", "number_of_observations", "sst_residual"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-6)
+    assert found["observation_quality"].values.tolist() == [0, 0, 6, 5, 0, 0, 0]
+    counts = found["rejected_by_check"][0].to_pandas()
+    names = found["check"].attrs["flag_meanings"].split()
+    assert counts.iloc[0].tolist() == [int(name == "background_check") for name in names]
+    assert counts.iloc[1].tolist() == [int(name in ("background_check", "range")) for name in names]
+    assert counts.iloc[2].tolist() == [int(name in ("background_check", "range")) for name in names]
+    off = dict.fromkeys(("background_check", "range"), False)
+    kept = assimilate(wrong, [Images(other, error=0.4, quality=off), Points(table, quality=off)])
+    assert int(kept["number_of_observations"].item()) == int(found["number_of_observations"].item()) + 5
+
+
+# ---- faults
+
+
+def detached(state: State) -> Tensor:
+    return state["sst"].detach() + state["flux"]
+
+
+def by_numpy(state: State) -> Tensor:
+    return torch.from_numpy(np.sqrt(state["sst"].numpy()))
+
+
+OTHER = images(15 + numbers(2, *SHAPE, seed=3), [0.0, 700.0])
+MEAN = Uniform(0.3)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (lambda: Images(OTHER, operator=lambda s: s["wind"]), "operator-fails"),
+        (lambda: Images(OTHER, operator=lambda s: s["sst"][..., :3, :]), "operator-shape"),
+        (lambda: Images(OTHER, operator=lambda s: s["sst"].mean()), "operator-shape"),
+        (lambda: Images(OTHER, operator=lambda s: None), "operator-shape"),
+        (lambda: Images(OTHER, operator=detached, error=1.0), "operator-detached"),
+        (lambda: Images(OTHER, operator=by_numpy, error=1.0), "operator-fails"),
+        (lambda: Points(gauges(), operator=profile), "operator-shape"),
+        (lambda: Images(OTHER, operator=3.0), "operator-not-callable"),
+        (lambda: Images(operator=blend, reset="observation"), "operator-with-reset"),
+        (lambda: Images(OTHER, coordinates="data"), "coordinates-without-operator"),
+        (lambda: Images(OTHER, error=Matern(0.3, 2e3), norm="huber", threshold=1.0), "observation-error-norm"),
+        (lambda: Images(OTHER, error=MEAN), "observation-error-singular"),
+        (lambda: Images(OTHER, error=Diagonal(0.0)), "observation-error-singular"),
+        (lambda: Images(OTHER, error=Channels(MATRIX)), "observation-error-channels"),
+        (lambda: Images(OTHER, error=Matern(0.3, 200.0)), "correlation-length"),
+        (lambda: elsewhere(own(numbers(2, 5, seed=1), [0.0, 600.0], "row"), profile, Matern(1.0, 3e3)),
+         "observation-error-without-grid"),
+        (lambda: Points(gauges(), error=Matern(0.3, 2e3)), "points-error"),
+        (lambda: Images(OTHER, bias={"a": Bias(0.0, 1.0, predictor=xr.DataArray([1.0, 2.0], dims="x"))}),
+         "predictor-dimensions"),
+        (lambda: Points(gauges(), bias={"a": Bias(0.0, 1.0, predictor="depth")}), "predictor-not-a-number"),
+        (lambda: Images(OTHER, bias={"a": 1.0}), "calibration-not-a-number"),
+        (lambda: Images(OTHER, bias={"a": Parameter(0.0, Matern(1.0, 3e3))}), "calibration-not-a-number"),
+        (lambda: Images(OTHER, quality={"background_check": -1.0}), "background-check-limit"),
+        (lambda: Images(OTHER, quality={"range": (3.0, 1.0)}), "range-limits"),
+        (lambda: Images(OTHER, quality={"clouds": True}), "unknown-rule"),
+        (lambda: Points(gauges(), quality={"fill_value": True}), "unknown-rule"),
+        (lambda: Images(quality={"range": (0.0, 1.0)}), "quality-of-record"),
+        (lambda: Images(OTHER, quality=3.0), "quality-type"),
+    ],
+)  # fmt: skip
+def test_faults_of_operators_errors_bias_and_quality(source: Any, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        assimilate(record(), [source()])
+    assert codes(caught.value) == [code]
+
+
+def test_a_minimizer_that_is_none_is_an_input_fault() -> None:
+    for wrong in ("GN", LBFGS):
+        with pytest.raises(InputError) as caught:
+            assimilate(record(), minimizer=wrong)
+        assert codes(caught.value) == ["option-value"]

@@ -61,6 +61,13 @@ class Comparison:
                     expected="a Parameter that is a number",
                     fix=f"{name}=xvar.control.Parameter(prior={1.0 if name == 'gain' else 0.0}, error=...)",
                 )
+        if self.quality is not None and not isinstance(self.quality, Mapping):
+            faults.add(
+                code="quality-type",
+                found=f"quality={self.quality!r}",
+                expected="a mapping of rules to their limits, or to True or False",
+                fix='quality={"range": (0.0, 60.0), "background_check": 4.0}',
+            )
         if self.operator is not None and not callable(self.operator):
             faults.add(
                 code="operator-not-callable",

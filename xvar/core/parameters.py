@@ -25,8 +25,8 @@ class Parameter:
 
     Parameters
     ----------
-    prior : float or array (y, x)
-        :math:`p_b`, in `units`.
+    prior : float, array (y, x) or DataArray
+        :math:`p_b`, in `units`; a field on the grid, as an array with ascending coordinates.
     error : float or specification of xvar.covariance
         Standard deviation of the prior of a number. With a specification, such as `xvar.covariance.Matern`, the
         parameter is a field on the grid, with this :math:`B_p`.
@@ -53,14 +53,15 @@ class Parameter:
     def __post_init__(self) -> None:
         """Reject a prior that is not finite, and errors that do not belong to it."""
         faults = Faults()
-        given = self.prior if isinstance(self.prior, Tensor) else getattr(self.prior, "values", self.prior)
-        prior = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
-        object.__setattr__(self, "prior", prior.numpy() if prior.ndim else float(prior))
-        if not bool(prior.isfinite().all()) or prior.ndim not in (0, 2):
+        labelled = hasattr(self.prior, "dims")
+        prior = torch.as_tensor(self.prior.values if labelled else self.prior, dtype=torch.float64).detach().cpu()
+        if not (labelled and prior.ndim):  # a DataArray is brought to the grid when the call is read
+            object.__setattr__(self, "prior", prior.numpy() if prior.ndim else float(prior))
+        if not bool(prior.isfinite().all()):
             faults.add(
                 code="parameter-prior-not-finite",
                 found=f"a prior of shape {tuple(prior.shape)}, {int((~prior.isfinite()).sum())} of it not finite",
-                expected="a finite number, or an array (y, x)",
+                expected="a finite number, or a field of them",
                 fix="Parameter(prior=100.0, error=30.0)",
             )
         elif self.positive and not bool((prior > 0).all()):
@@ -70,10 +71,10 @@ class Parameter:
                 expected="a prior above zero",
                 fix="Parameter(prior=100.0, error=0.5, positive=True), or leave positive=False",
             )
-        if prior.ndim == 2 and not self.is_field:
+        if prior.ndim and not self.is_field:
             faults.add(
                 code="parameter-field-without-specification",
-                found="a prior (y, x) with one number for its error",
+                found=f"a prior of shape {tuple(prior.shape)} with one number for its error",
                 expected="a specification for the error of a field",
                 fix="error=xvar.covariance.Matern(std=..., length=...)",
             )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from xvar.core.comparison import OfVariables
 from xvar.core.dynamics import Dynamics, State, start
 from xvar.core.grid import bind
 from xvar.core.problem import Problem
 from xvar.errors import Fault, InputError
 
+EQUIVALENT = " equivalent"  # of observations, as a component of a state
 CHANGE = 1e-3  # of a component, over its largest value
 
 
@@ -95,6 +97,30 @@ def check_step(problem: Problem) -> None:
             expected="differentiable torch operations from the state to the state one step later",
             fix="leave out detach, no_grad, .data, .item() and numpy; xvar.check.dynamics(model, state) tests it",
         )
+
+
+def check_operators(problem: Problem, operators: Sequence[OfVariables | None]) -> None:
+    """Raise InputError if an operator that a user wrote is detached from a component of the control."""
+    state = {key: values[:1].detach() for key, values in problem.background.items()}
+    for operator in operators:
+        if operator is None:
+            continue
+        with torch.no_grad():
+            given = {**state, EQUIVALENT: operator(state)}
+
+        def with_equivalent(now: State, _: float, operator: OfVariables = operator) -> State:
+            return {**now, EQUIVALENT: operator(now)}
+
+        pairs = detached(with_equivalent, given, 0.0, problem.background_error)
+        cut = [before for after, before in pairs if after == EQUIVALENT]
+        if cut:
+            raise InputError(
+                code="operator-detached",
+                variable=cut[0],
+                found=f"an operator that depends on {cut[0]!r}, which autograd does not see",
+                expected="differentiable torch operations from the state to the equivalents of the observations",
+                fix="leave out detach, no_grad, .data, .item() and numpy",
+            )
 
 
 def _shape(values: object) -> tuple[int, ...] | None:

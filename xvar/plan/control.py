@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xvar.cf.grid.coordinates import on_grid
+from xvar.cf.record import Record
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
-from xvar.plan.bridge import Array
+from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Call
 
 if TYPE_CHECKING:
@@ -147,8 +149,8 @@ def check_covariances(call: Call, given: Mapping[str, Mapping[str, Any]], compon
             call.faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)
 
 
-def read_parameters(given: Any, components: Components, shape: tuple[int, ...], faults: Faults) -> dict[str, Parameter]:
-    """Return the parameters of the model by name."""
+def read_parameters(given: Any, components: Components, record: Record, faults: Faults) -> dict[str, Parameter]:
+    """Return the parameters of the model by name, their fields on the grid of the record."""
     from xvar.core.parameters import Parameter
 
     if given is None:
@@ -182,14 +184,19 @@ def read_parameters(given: Any, components: Components, shape: tuple[int, ...], 
                 expected="a name that no variable of the state has",
                 fix="rename it, in the model too",
             )
-        own = np.shape(parameter.prior)
+        if isinstance(parameter.prior, xr.DataArray):
+            field = on_grid(parameter.prior, record.array, record.axes, faults, f"prior of {name}")
+            if field is None:
+                continue
+            parameter = replace(parameter, prior=ascending(np.asarray(field.values), record.grid))
+        own, shape = np.shape(parameter.prior), record.grid.shape
         if own and own != shape:
             faults.add(
                 code="parameter-prior-shape",
                 variable=f"prior of {name}",
                 found=f"shape {own}",
                 expected=f"that of the grid, {shape}",
-                fix="give a number, or an array (y, x) with both coordinates ascending",
+                fix="give a number, a DataArray on the grid, or an array with ascending coordinates",
             )
         parameters[str(name)] = parameter
     return parameters

@@ -123,6 +123,10 @@ def _check_save(value: Any) -> str | None:
     return f"a sequence of {', '.join(SAVED)}" if wrong else None
 
 
+def _is_minimizer(value: Any) -> bool:
+    return value is None or (callable(value) and not isinstance(value, type))
+
+
 def _check_samples(value: Any) -> str | None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return None if whole and value >= 1 else "a number of solves, 1 or more"
@@ -380,7 +384,7 @@ OPTIONS: dict[str, Option] = {
             "minimizer",
             "xvar.minimize.LBFGS or GaussNewton, optional",
             "Minimiser of J. Default: one that suits each loop of the method.",
-            check=lambda value: None if value is None or callable(value) else "a minimiser of xvar.minimize",
+            check=lambda value: None if _is_minimizer(value) else "a minimiser of xvar.minimize",
             example="xvar.minimize.LBFGS(max_evaluations=200)",
         ),
         Option(

@@ -16,15 +16,15 @@ from xvar.core.dynamics import Forcing, State, trajectory
 from xvar.core.ensemble import Ensemble, assimilate_members, errors_of_members, grown_members, split_members
 from xvar.core.grid import Grid, bind
 from xvar.core.methods.background_check import checked, rejections
+from xvar.core.methods.curvature import curvatures
 from xvar.core.methods.motion import diagnostics, fitting
 from xvar.core.methods.sources import Frames, PointTable, Remember, first_known, present
 from xvar.core.minimize import LBFGS
-from xvar.core.observation import Observation
 from xvar.core.parameters import Holding, Parameter
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import ForcedSteps, Problem, frame_steps
 from xvar.core.solve import Analysis, CostHistory, Minimisation, minimisations, solve
-from xvar.core.step_check import check_step
+from xvar.core.step_check import check_operators, check_step
 from xvar.errors import Fault, Faults, InputError
 
 Source = Frames | PointTable
@@ -195,7 +195,7 @@ class Experiment:
             penalties=self.penalties,
             observations=tuple(replace(part, source=k) for k, one in enumerate(observations) for part in one),
             model_error=self._model_error(steps, seconds) if self.model_error else None,
-            curvature=_curvature(sources, observations),
+            curvature=curvatures(sources, observations, controlled, self.background_error),
             measured=self.measured,
             checkpoint=len(steps) > CHECKPOINT_STEPS and held * FIELDS_OF_STEP * len(steps) > CHECKPOINT_BYTES,
         )
@@ -283,6 +283,7 @@ class Experiment:
         """
         stated = self._unchecked(sources, background, seconds, grid)
         check_step(stated)
+        check_operators(stated, [source.operator for source in sources])
         problem = checked(stated, [source.comparison.background_check for source in sources])
         masks, rejected = rejections(stated, problem, len(sources))
         if self.ensemble is not None and seeds is not None:
@@ -381,15 +382,6 @@ def _fields(
         for key, error in forcing[group[0]].items():
             fields.setdefault(f"{key}_forcing", []).append(error / abs(problem.steps[group[0]]))
     return {key: torch.stack(parts, dim=1) for key, parts in fields.items()}
-
-
-def _curvature(sources: Sequence[Source], observations: Sequence[Sequence[Observation]]) -> dict[str, Tensor]:
-    """Return the curvature of J_o by component, summed over the images."""
-    known: dict[str, Tensor] = {}
-    for source, own in zip(sources, observations, strict=True):
-        for key, part in source.curvature(own).items() if isinstance(source, Frames) else ():
-            known[key] = known[key] + part if key in known else part
-    return known
 
 
 def _equivalents(

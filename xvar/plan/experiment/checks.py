@@ -33,15 +33,6 @@ def read_image_quality(
 def read_limits(stated: Mapping[str, Any] | None, label: str, faults: Faults) -> tuple[float, float] | None:
     """Return the limits of the range; None if none are stated. Report numbers that are none."""
     quality = {} if stated is None else stated
-    if not isinstance(quality, Mapping):
-        faults.add(
-            code="quality-type",
-            variable=label,
-            found=f"quality={stated!r}",
-            expected="a mapping of rules to their limits, or to True or False",
-            fix='quality={"range": (0.0, 60.0), "background_check": 4.0}',
-        )
-        return None
     check, limits = quality.get(BACKGROUND_CHECK, False), quality.get(RANGE, False)
     if check is not False and (isinstance(check, bool) or not isinstance(check, (int, float)) or not check > 0):
         faults.add(
@@ -72,7 +63,7 @@ def read_limits(stated: Mapping[str, Any] | None, label: str, faults: Faults) ->
 def outside_range(values: Array, stated: Mapping[str, Any] | None, label: str, faults: Faults) -> Array:
     """Return which values of points are outside the range that is stated; report rules that points do not have."""
     limits = read_limits(stated, label, faults)
-    for name in {*(stated or {})} - {RANGE, BACKGROUND_CHECK} if isinstance(stated, Mapping) else ():
+    for name in sorted({*(stated or {})} - {RANGE, BACKGROUND_CHECK}):
         faults.add(
             code="unknown-rule",
             variable=label,

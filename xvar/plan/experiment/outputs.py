@@ -40,9 +40,8 @@ def output_variables(
         variables[f"{name}_observed"] = Variable(plane, dtype, "observed")
     for part in state.names:
         variables |= _of_state(part, call, state, experiment)
-    motion = (
-        {"u", "v"} <= set(state.names) and call.record.is_plane and (state.advection or observed.record is not None)
-    )
+    moves = state.advection or (observed.record is not None and observed.record.operator is None)
+    motion = {"u", "v"} <= set(state.names) and call.record.is_plane and moves
     variables |= diagnostics(_terms(experiment, observed), motion=motion, minimisations=minimisations)
     for source in observed.images:
         label, steps, units = source.label, (f"{source.prefix}step", *source.layout.dims), source.units

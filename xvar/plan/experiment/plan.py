@@ -41,7 +41,7 @@ def plan_experiment(call: Call) -> Plan | None:
     background = read_background(call, state)
     statistics = _read_statistics(call, state)
     observed = read_observed(call, state)
-    parameters = read_parameters(options.parameters, state.components, record.grid.shape, faults)
+    parameters = read_parameters(options.parameters, state.components, record, faults)
     penalties = read_penalties(options.penalties, state.components, faults)
     _check_conflicts(parameters, observed, call)
     if len(faults) > before:
