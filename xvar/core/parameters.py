@@ -54,7 +54,10 @@ class Parameter:
         """Reject a prior that is not finite, and errors that do not belong to it."""
         faults = Faults()
         labelled = hasattr(self.prior, "dims")
-        prior = torch.as_tensor(self.prior.values if labelled else self.prior, dtype=torch.float64).detach().cpu()
+        given = self.prior.values if labelled else self.prior
+        # Torch takes no negative strides of an array.
+        prior = torch.as_tensor(given.copy() if hasattr(given, "strides") else given, dtype=torch.float64)
+        prior = prior.detach().cpu()
         if not (labelled and prior.ndim):  # a DataArray is brought to the grid when the call is read
             object.__setattr__(self, "prior", prior.numpy() if prior.ndim else float(prior))
         if not bool(prior.isfinite().all()):

@@ -188,7 +188,7 @@ def read_parameters(given: Any, components: Components, record: Record, faults: 
             field = on_grid(parameter.prior, record.array, record.axes, faults, f"prior of {name}")
             if field is None:
                 continue
-            parameter = replace(parameter, prior=ascending(np.asarray(field.values), record.grid))
+            parameter = replace(parameter, prior=np.ascontiguousarray(ascending(field.values, record.grid)))
         own, shape = np.shape(parameter.prior), record.grid.shape
         if own and own != shape:
             faults.add(
