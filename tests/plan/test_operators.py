@@ -20,7 +20,6 @@ from tests.faults.codes import codes
 from tests.plan.heat import (
     BEGIN,
     FRAME,
-    QUICK,
     SHAPE,
     SHARP,
     STD,
@@ -50,6 +49,7 @@ from xvar.minimize import LBFGS, GaussNewton
 from xvar.observation import Bias, Images, Points
 
 GRID = Grid(SHAPE, (1e3, 1e3))
+QUICK = LBFGS(max_evaluations=150, ftol=1e-3)
 MATRIX = [[0.09, 0.03], [0.03, 0.05]]
 State = dict[str, Tensor]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def probed_curvature(
 ) -> dict[str, Tensor]:
     r"""Estimate the mean curvature of J_o over each component of some fields (window, component, 1, ...), at rest.
 
-    .. math:: E\, (G^T z)_i^2 = (G^T G)_{ii}, \qquad G = R^{-1/2} H'(x_b), \quad z_i = \pm 1
+    .. math:: E\, (G^T z)_i^2 = (G^T G)_{ii}, \qquad G = \mathrm{diag}(\sigma)^{-1} H'(x_b), \quad z_i = \pm 1
 
     One probe z is enough for the mean over a field (Hutchinson 1990, doi:10.1080/03610919008812866).
     """
@@ -47,7 +48,9 @@ def probed_curvature(
         leaves = {key: background[key].detach().requires_grad_() for key in fields}
         with torch.enable_grad():
             now = {**background, **leaves}
-            residual = observation.residual({**now, **{key + BEFORE: values for key, values in now.items()}})
+            # Smooth departures, which the control holds, do not know how errors correlate from pixel to pixel.
+            plain = replace(observation, covariance=None)
+            residual = plain.residual({**now, **{key + BEFORE: values for key, values in now.items()}})
         if not residual.requires_grad:
             continue
         probe = torch.randint(0, 2, residual.shape[1:], generator=generator).to(residual) * 2 - 1
