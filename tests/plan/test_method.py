@@ -17,7 +17,7 @@ from tests.options import table
 from xvar.assimilation import assimilate
 from xvar.covariance import Matern
 from xvar.errors import InputError
-from xvar.minimize import LBFGS
+from xvar.minimize import LBFGS, GaussNewton
 from xvar.observation import Images
 from xvar.plan.options import METHODS, OPTIONS
 
@@ -142,3 +142,15 @@ def test_beliefs_reach_the_default_method_in_physical_units() -> None:
 def test_a_window_without_wet_values_keeps_the_default_error() -> None:
     dry = xr.full_like(storm(), 0.0)
     assert dry.var4d.assimilate(observation_error=5.0)["status"].item() == 3
+
+
+@pytest.mark.parametrize("method", ["image_motion", "currents"])
+def test_methods_of_images_have_inner_loops_on_the_full_grid_alone(method: str) -> None:
+    record = storm()
+    if method == "currents":
+        attrs = {"units": "K", "standard_name": "sea_surface_temperature"}
+        record["rain"] = (280 + record["rain"] / 100).assign_attrs(attrs)
+    with pytest.raises(InputError) as error:
+        record.var4d.assimilate(method=method, minimizer=GaussNewton(resolution=(2, 1)))
+    assert codes(error.value) == ["option-conflict"]
+    assert error.value.faults[0].variable == "minimizer"

@@ -49,6 +49,15 @@ def plan_images(call: Call) -> Plan | None:
             expected="one of both",
             fix='leave coast= out; xvar.covariance.Helmholtz(..., coast="no_flow") respects coasts',
         )
+    resolution = getattr(options.minimizer, "resolution", (1,))
+    if any(side != 1 for side in resolution):
+        faults.add(
+            code="option-conflict",
+            variable="minimizer",
+            found=f"resolution={resolution} for a method of images, whose parcels have positions on the full grid",
+            expected="inner loops on the full grid",
+            fix="minimizer=xvar.minimize.GaussNewton(), without resolution=",
+        )
     if len(faults) > count:
         return None
     configuration = replace(
