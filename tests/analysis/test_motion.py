@@ -31,7 +31,7 @@ def test_the_steady_motion_is_strict_cf(tmp_path) -> None:
     analysis()[["rain", "u_steady", "v_steady"]].to_netcdf(tmp_path / "motion.nc")
     code, report = strict_cf(tmp_path / "motion.nc")
     assert code == 0, report
-    assert analysis()["v_steady"].attrs["long_name"] == "steady motion of rain echoes, towards increasing y"
+    assert analysis()["v_steady"].attrs["long_name"] == "steady motion of rain, towards increasing y"
 
 
 def test_the_steady_motion_is_chosen_if_there_is_one() -> None:

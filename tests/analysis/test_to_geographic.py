@@ -192,7 +192,7 @@ def test_echoes_of_rain_have_no_standard_name() -> None:
     ds["rain"].attrs = {"units": "mm h-1", "standard_name": "rainfall_rate", "grid_mapping": "map"}
     result = ds.var4d.assimilate(minimizer=LBFGS(max_evaluations=3)).var4d.to_geographic()
     assert "standard_name" not in result["eastward"].attrs
-    assert result["eastward"].attrs["long_name"] == "motion of rain echoes, eastward"
+    assert result["eastward"].attrs["long_name"] == "motion of rain, eastward"
     assert {"eastward_transient", "northward_transient", "eastward_steady"} <= set(result.data_vars)
     assert result["northward_steady"].attrs["long_name"] == "steady motion, northward"
 

@@ -78,8 +78,8 @@ def test_words_for_the_motion():
     for name, words in (("u", ("eastward", "towards increasing x")), ("v", ("northward", "towards increasing y"))):
         for grid_kind, direction in zip(("geographic", "projected"), words, strict=True):
             for kind, variable, what in (
-                ("rain", "rain", "rain echoes"),
-                ("reflectivity", "DBZH", "radar echoes"),
+                ("rain", "rain", "rain"),
+                ("reflectivity", "DBZH", "reflectivity"),
                 ("other", "height", "height"),
                 ("other", "", "the images"),
             ):
@@ -151,8 +151,8 @@ DIFFERENCE, ON_SCALE = ({"units_metadata": f"temperature: {what}"} for what in (
         ("u", {}, "motion of the images, towards increasing x", "m s-1", {}),
         ("v", {**SST, "long_name": "own"}, "own", "m s-1", {"standard_name": "surface_sea_water_y_velocity"}),
         # Rain over the sea moves as rain does.
-        ("u", {"kind": "rain", "variable": "sst"}, "motion of rain echoes, towards increasing x", "m s-1", {}),
-        ("u", {"kind": "reflectivity", "variable": "sst"}, "motion of radar echoes, towards increasing x", "m s-1", {}),
+        ("u", {"kind": "rain", "variable": "sst"}, "motion of rain, towards increasing x", "m s-1", {}),
+        ("u", {"kind": "reflectivity", "variable": "sst"}, "motion of reflectivity, towards increasing x", "m s-1", {}),
     ],
 )  # fmt: skip
 def test_all_attributes_of_a_row(name, known, long_name, units, more) -> None:

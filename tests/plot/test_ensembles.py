@@ -162,7 +162,7 @@ def test_the_page_shows_the_probability_that_is_chosen() -> None:
     plane = document.select_one({"name": "analysis and forecast"})
     rain, chance = plane.select({"name": "rain"}), plane.select({"name": "probability"})
     assert (rain[0].visible, chance[0].visible) == (True, False)
-    time.value, event.value = 5, "probability of 1 mm/h or more"
+    time.value, event.value = 5, "probability of 1 mm h⁻¹ or more"
     assert (rain[0].visible, chance[0].visible) == (False, True)
     values = chance[0].data_source.data["values"][0][::-1]
     members = analysis().isel(window=[0]).var4d.forecast("15min", members=5)

@@ -44,7 +44,7 @@ def test_orientation_of_arrows_and_image(ax, descending) -> None:
     # The corner of the mesh that belongs to the first row lies at its y.
     corner = mesh.get_coordinates()[0, 0, 1]
     assert abs(corner - float(result["y"][0]) / 1e3) < 1.2
-    assert ax.get_xlabel() == "x (km)"
+    assert ax.get_xlabel() == "easting (km)"
     assert ax.get_aspect() == 1
 
 
@@ -54,7 +54,7 @@ def test_arrows_and_colours_are_of_the_steady_motion_if_there_is_one(ax) -> None
     still.var4d.plot.motion(ax=ax)
     (arrows,) = of_type(ax, Quiver)
     np.testing.assert_allclose(arrows.U, 30.0, rtol=1e-6)
-    assert "steady motion of rain echoes" in ax.get_title("left")
+    assert "steady motion of rain" in ax.get_title("left")
     total = still.var4d.plot.motion(part="total", ax=Figure().subplots())
     assert np.std(of_type(total, Quiver)[0].U) > 1
     assert "steady" not in total.get_title("left")
@@ -122,10 +122,15 @@ def test_latitude_and_longitude_are_drawn_in_degrees_to_scale(ax) -> None:
 @pytest.mark.parametrize(
     ("units", "printed"),
     [
-        ("mm h-1", "mm h$^{-1}$"),
+        ("mm h-1", "mm h⁻¹"),
+        ("mm/h", "mm h⁻¹"),
+        ("m s**-1", "m s⁻¹"),
+        ("Celsius", "°C"),
+        ("degree Celsius", "°C"),
+        ("degC", "°C"),
         ("degree_Celsius", "°C"),
-        ("0.01 mm (5 min)-1", "0.01 mm (5 min)$^{-1}$"),
-        ("kg m-2 s-1", "kg m$^{-2}$ s$^{-1}$"),
+        ("0.01 mm (5 min)-1", "0.01 mm (5 min)⁻¹"),
+        ("kg m-2 s-1", "kg m⁻² s⁻¹"),
         ("dBZ", "dBZ"),
     ],
 )
@@ -138,12 +143,12 @@ def test_the_rim_of_the_wheel_leaves_out_outliers(ax) -> None:
     speeds = np.linspace(1, 2, turning["u_steady"].size).reshape(turning["u_steady"].shape)
     turning["u_steady"][:], turning["v_steady"][:] = speeds, 0.0
     turning.var4d.plot.motion(style="colours", ax=ax)
-    rim = ax.child_axes[0].texts[0].get_text()
-    assert rim == "2 m/s"
+    rim = ax.child_axes[0].texts[-1].get_text()
+    assert rim == "2 m s⁻¹"
     turning["u_steady"][0, 5, 5] = 100.0  # an outlier does not make all others pale
     other = Figure().subplots()
     turning.var4d.plot.motion(style="colours", ax=other)
-    assert other.child_axes[0].texts[0].get_text() == "2 m/s"
+    assert other.child_axes[0].texts[-1].get_text() == "2 m s⁻¹"
 
 
 def test_a_cost_that_falls_far_has_a_logarithmic_axis(ax) -> None:

@@ -153,8 +153,8 @@ def test_colour_wheel():
     turning = saved().isel(window=[0]).copy(deep=True)
     y, x = np.meshgrid(np.linspace(1, -1, 128), np.linspace(-1, 1, 128), indexing="ij")
     turning["u_steady"][:], turning["v_steady"][:] = -y, x
-    figure = canvas(3.2, 3.2)
-    turning.var4d.plot.motion(style="colours", fastest=1.4, ax=figure.subplots())
+    figure = canvas(4.2, 3.2)  # with room for the wheel
+    turning.var4d.plot.motion(style="colours", fastest=1.4, ax=figure.add_axes((0.1, 0.1, 0.6, 0.8)))
     return bare(figure)
 
 

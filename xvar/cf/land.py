@@ -57,7 +57,7 @@ def find_land(
         add(faults, "land-unknown", f"land={str(land)!r}, no variable of the dataset", land, fix=fix)
         return None, "no land"
     if kind(array) in ("rain", "reflectivity"):
-        return None, "no land: radar echoes move over it"
+        return None, "no land: rain moves over land and sea"
     for name in dataset.variables:
         mask = _of_file(dataset[name], array, axes)
         if mask is not None:

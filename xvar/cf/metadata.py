@@ -235,7 +235,7 @@ def attributes(
         result["units_metadata"] = "temperature: difference" if entry.difference else "temperature: on_scale"
     component, _, part = name.partition("_")
     if component in _AXIS and part in ("", "steady"):
-        moved = {"rain": "rain echoes", "reflectivity": "radar echoes"}.get(kind)
+        moved = {"rain": "rain", "reflectivity": "reflectivity"}.get(kind)  # of radars and satellites
         direction = _COMPASS[component] if grid_kind == "geographic" else f"towards increasing {_AXIS[component]}"
         result["long_name"] = f"{part} motion of {moved or variable or 'the images'}, {direction}".lstrip()
         known = _velocity_name(component, variable, standard_name, grid_kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,21 +17,26 @@ from xvar.io.writing import check_target, durable
 
 #: Pictures, and the options that each takes.
 KINDS: dict[str, tuple[str, ...]] = {
-    "motion": ("style", "part", "window", "col"),
-    "field": ("variable", "window", "col"),
-    **dict.fromkeys(("innovation", "residual", "increment", "forcing"), ("window", "col")),
+    "motion": ("style", "part", "window", "col", "coastlines"),
+    "field": ("variable", "window", "col", "coastlines"),
+    **dict.fromkeys(("innovation", "residual", "increment", "forcing"), ("window", "col", "coastlines")),
     "cost": (),
     "cost_history": ("window",),
-    "forecast": ("window",),
+    "forecast": ("window", "coastlines"),
     "fan": ("window", "point"),
-    "probability": ("above", "window", "lead_time"),
-    "stamps": ("window", "lead_time"),
+    "probability": ("above", "window", "lead_time", "coastlines"),
+    "stamps": ("window", "lead_time", "coastlines"),
     "skill": ("score",),
     "rank_histogram": (),
     "reliability": ("lead_time",),
 }
 WITH_TRUTH = ("forecast", "fan")
 DOTS = 130  # per inch
+Window = Annotated[str | None, typer.Option(help="Index of the window, or a time that it holds; default: the last.")]
+Coastlines = Annotated[
+    str | None,
+    typer.Option(help="10m, 50m or 110m: Natural Earth's coastlines and borders, which cartopy downloads once."),
+]
 FILMS = (".gif", ".mp4")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
@@ -52,42 +57,65 @@ def plot(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PICTURE", help="What to write: .png, .pdf, .svg.")
     ] = Path("picture.png"),
-    kind: Annotated[str, typer.Option(help=f"{', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}.")] = "motion",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]}; by default the motion of an analysis, "
+            "a forecast at its lead times, or scores by lead time (skill)."
+        ),
+    ] = None,
     style: Annotated[str | None, typer.Option(help="Of a motion: arrows, streamlines or colours.")] = None,
     part: Part = None,
-    window: Annotated[int | None, typer.Option(help="Which window; default: the last.")] = None,
+    window: Window = None,
     col: Annotated[str | None, typer.Option(help="A panel for each window, step, interval or lead_time.")] = None,
     variable: Annotated[str | None, typer.Option(help="Of a field: which variable.")] = None,
     score: Annotated[str | None, typer.Option(help="Of a skill: rmse, csi, fss, spread, ...")] = None,
-    above: Annotated[float | None, typer.Option(help="Threshold of a probability, in mm/h for rain.")] = None,
+    above: Annotated[float | None, typer.Option(help="Threshold of a probability, in mm h-1 for rain.")] = None,
     point: Annotated[
         tuple[float, float] | None, typer.Option(metavar="Y X", help="Of a fan: coordinates of the file.")
     ] = None,
     lead_time: Annotated[int | None, typer.Option(help="Which lead time, counted from 0; -1 is the last.")] = None,
+    coastlines: Coastlines = None,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw an analysis, a forecast or scores into a picture."""
     require("matplotlib", "plot", "pictures")
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         raise InputError(Fault(f"--kind {kind}", f"one of {', '.join(KINDS)}", "--kind motion", code="unknown-choice"))
-    options = stated(style=style, part=part, window=window, col=col, variable=variable, score=score)
-    options |= stated(above=above, point=point, lead_time=lead_time)
-    for name in options:
-        if name not in KINDS[kind]:
-            known = ", ".join(f"--{option.replace('_', '-')}" for option in KINDS[kind]) or "none"
-            found = f"--{name.replace('_', '-')} of a picture of kind {kind}"
-            raise InputError(Fault(found, f"its options: {known}", "leave it out", code="option-misplaced"))
-    if truth and kind not in WITH_TRUTH:
-        found = f"an observed record beside --kind {kind}"
-        raise InputError(Fault(found, f"that of {' or '.join(WITH_TRUTH)}", "--kind forecast", code="option-misplaced"))
+    options = stated(style=style, part=part, window=_window(window), col=col, variable=variable, score=score)
+    options |= stated(above=above, point=point, lead_time=lead_time, coastlines=coastlines)
     check_target(output, overwrite=overwrite, suffixes=PICTURES, usual=", ".join(PICTURES))
     with _both(source, truth, trusted=trusted) as (data, observed):
+        kind = kind or _usual(data)
+        _check_options(kind, options, beside=observed is not None)
         made = getattr(data.var4d.plot, kind)(*([] if observed is None else [observed]), **options)
         figure = getattr(made, "fig", None) or getattr(made, "figure", None) or made
         with durable(output) as file:
             figure.savefig(file, format=output.suffix[1:], dpi=DOTS)
     finish(output)
+
+
+def _window(text: str | None) -> int | str | None:
+    """Return an index, or the text of a time."""
+    return int(text) if text is not None and text.removeprefix("-").isdigit() else text
+
+
+def _usual(data: xr.Dataset) -> str:
+    """Return the kind of picture of an output without ``--kind``."""
+    return "skill" if "number_of_pairs" in data else "forecast" if "lead_time" in data.dims else "motion"
+
+
+def _check_options(kind: str, options: Mapping[str, object], *, beside: bool) -> None:
+    """Raise InputError if a picture of this kind takes no such option, or no observed record."""
+    for name in options:
+        if name not in KINDS[kind]:
+            known = ", ".join(f"--{option.replace('_', '-')}" for option in KINDS[kind]) or "none"
+            found = f"--{name.replace('_', '-')} of a picture of kind {kind}"
+            raise InputError(Fault(found, f"its options: {known}", "leave it out", code="option-misplaced"))
+    if beside and kind not in WITH_TRUTH:
+        found = f"an observed record beside --kind {kind}"
+        raise InputError(Fault(found, f"that of {' or '.join(WITH_TRUTH)}", "--kind forecast", code="option-misplaced"))
 
 
 @configurable
@@ -100,12 +128,13 @@ def animate(
     ] = Path("film.gif"),
     lead: Annotated[str | None, typer.Option(help="How far ahead; default: as long as the window.")] = None,
     part: Part = None,
-    window: Annotated[int, typer.Option(help="Which window; -1 is the last.")] = -1,
+    window: Window = None,
     member: Annotated[int, typer.Option(help="Which member of an ensemble.")] = 0,
     above: Annotated[
-        float | None, typer.Option(help="Threshold in mm/h: of an ensemble, the probability of as much or more.")
+        float | None, typer.Option(help="Threshold in mm h-1: of an ensemble, the probability of as much or more.")
     ] = None,
     frames_per_second: Annotated[int, typer.Option(help="Frames that are shown in a second.", min=1)] = 3,
+    coastlines: Coastlines = None,
     trusted: Trusted = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -116,8 +145,8 @@ def animate(
     check_target(output, overwrite=overwrite, suffixes=FILMS, usual=", ".join(FILMS))
     check_film(output)
     with _both(source, truth, trusted=trusted) as (data, observed):
-        options = stated(part=part, above=above)
-        film = animation(data, observed, window=window, lead=lead, member=member, **options)
+        options = stated(part=part, above=above, window=_window(window), coastlines=coastlines)
+        film = animation(data, observed, lead=lead, member=member, **options)
         write_animation(film, output, frames_per_second=frames_per_second)
     finish(output)
 

@@ -30,8 +30,8 @@ from xvar.plot.canvas import (
     seconds_of,
     typical_speed,
 )
-from xvar.plot.colours import Scale, field_scale, in_symbols, probability_scale
-from xvar.plot.facets import check_index, select
+from xvar.plot.colours import SPEED, Scale, field_scale, in_symbols, probability_scale
+from xvar.plot.facets import Window, check_index, select
 from xvar.plot.forecasts import observed_at
 
 if TYPE_CHECKING:
@@ -63,12 +63,13 @@ def animation(
     data: xr.Dataset,
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
-    window: int = -1,
+    window: Window = -1,
     member: int = 0,
     above: float | None = None,
     lead: Any = None,
     part: Part = SHOWN,
     milliseconds: int = 400,
+    coastlines: str | None = None,
     figure: Figure | None = None,
 ) -> FuncAnimation:
     """Show the observations beside the analysis and its forecast, frame by frame.
@@ -80,8 +81,8 @@ def animation(
         Points whose trajectory comes from outside the grid are left out.
     truth : Dataset or DataArray, optional
         The observed record, on the left at the same times; "not observed" if it has no frame.
-    window : int
-        Index of the window.
+    window : int or time
+        Index of the window, or a time that it holds.
     member : int
         Index of the member of an ensemble.
     above : float, optional
@@ -92,6 +93,8 @@ def animation(
         Arrows of the steady motion, if the analysis has one, or of the total at the end of the window.
     milliseconds : int
         Time between two frames.
+    coastlines : {"10m", "50m", "110m"}, optional
+        As for `xvar.plot.motion`.
     figure : matplotlib Figure, optional
         Figure to draw in.
 
@@ -109,14 +112,14 @@ def animation(
 
     configuration = configuration_of(data, "{variable}", "lead_time" if "lead_time" in data.dims else "step")
     name = configuration.variable
-    index = check_index(window, "window", data.sizes.get("window", 1))
+    index = check_index(window, "window", data)
     if above is not None:
         product = probability(data, float(above))
         (chance,) = product.data_vars.values()
         units = in_symbols(product["threshold"].attrs.get("units", ""))
         data = data.assign({name: chance.drop_vars("threshold").assign_attrs(data[name].attrs)})
     data = select(data, "member", member if above is None else 0)
-    canvas = make_canvas(data[name], data, configuration)
+    canvas = make_canvas(data[name], data, configuration, coastlines)
     film = make_film(data.isel({"window": [index]}, missing_dims="ignore"), truth, configuration, canvas, lead, part)
     columns = [film.values] if film.observed is None else [film.observed, film.values]
     scales = [field_scale(columns, data[name], configuration)] * len(columns)
@@ -138,7 +141,7 @@ def animation(
             absent.set_text("" if np.isfinite(film.observed[frame]).any() else "not observed")
         titles[-1].set_text(film.caption(frame))
         for mesh, values, scale in zip(meshes, columns, scales, strict=True):
-            mesh.set_array(values[frame] * scale.factor)
+            mesh.set_array(scale.convert(values[frame]))
         return [*meshes, *titles, heading, absent]
 
     # One layout for all frames, so that nothing jumps.
@@ -159,11 +162,11 @@ def _draw(
         if film.motion is not None:
             moving = np.isfinite(film.motion[0])
             canvas.ground(ax, moving, np.zeros_like(moving))
-        meshes.append(canvas.image(ax, values[0] * scale.factor, **scale.style))
+        meshes.append(canvas.image(ax, scale.convert(values[0]), **scale.style))
     if film.motion is not None:
         typical = typical_speed([film.motion])
         arrows = draw_arrows(drawn[-1], canvas, *film.motion, typical, count=14)
-        draw_key(drawn[-1], arrows, typical, "m/s")
+        draw_key(drawn[-1], arrows, typical, SPEED)
     places: list[Any] = [list(drawn)] if one_bar else list(drawn)
     for mesh, scale, place in zip(meshes[-len(places) :], scales[-len(places) :], places, strict=True):
         figure.colorbar(mesh, ax=place, label=scale.label, shrink=0.85, **scale.bar)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from importlib.util import find_spec
-from pkgutil import resolve_name
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +14,12 @@ from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes as AxisNames
 from xvar.cf.axes import find_axes
-from xvar.cf.geodesy import mapping_attributes, mapping_name, projection
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.units import length_factor
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import Configuration
 from xvar.plot.colours import known
+from xvar.plot.georeference import Georeference, cartopy_projection, find_georeference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +30,7 @@ HIDDEN = "0.94"  # not observed, though inside the domain: clouds, or beyond the
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 ARROWS = 18  # along the longer side
+GRID_NORTH = ("northing (km)", "easting (km)")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,31 @@ class Canvas:
     projection: Any = None  # of cartopy, in which rows and columns are straight; None without georeference or cartopy
     scale: float = 1.0
     origin: float = 0.0
+    reference: Georeference | None = None
+    coastlines: str | None = None  # resolution of Natural Earth
+
+    @property
+    def geographic(self) -> bool:
+        """True for rows of latitude and columns of longitude, whose unit is that of the axes."""
+        return self.scale == 1.0
+
+    @property
+    def north(self) -> float | None:
+        """Direction of north, or of a northing, in degrees clockwise from the top; None if it is not known."""
+        if self.reference is None:
+            return 0.0 if self.labels == GRID_NORTH else None
+        return self.reference.north(self.aspect)
+
+    @cached_property
+    def outlines(self) -> list[NDArray[np.float64]]:
+        """Coastlines and borders, each (point, 2) of x and y; empty unless asked for."""
+        if self.coastlines is None:
+            return []
+        if self.reference is None:
+            found, fix = "coastlines= for data without georeference", "leave coastlines= out"
+            expected = "data with a grid mapping, or with latitude and longitude as coordinates"
+            raise InputError(Fault(found, expected, fix, code="no-georeference"))
+        return self.reference.outlines(self.coastlines)
 
     @property
     def shape_ratio(self) -> float:
@@ -87,13 +111,31 @@ class Canvas:
             ax.set_extent((low_x, high_x, low_y, high_y), crs=self.projection)  # type: ignore[attr-defined]
         else:
             ax.set(xlim=(low_x, high_x), ylim=(low_y, high_y), aspect=self.aspect)
+        self._draw_outlines(ax)
         if hasattr(ax, "projection"):
             _graticule(ax, left=left, bottom=bottom)
+            return
+        if self.reference is not None and not self.geographic:
+            self.reference.draw_graticule(ax, self.north or 0.0, left=left, bottom=bottom)
             return
         if left:
             ax.set_ylabel(self.labels[0])
         if bottom:
             ax.set_xlabel(self.labels[1])
+
+    def _draw_outlines(self, ax: Axes) -> None:
+        from matplotlib.collections import LineCollection
+
+        if not self.outlines:
+            return
+        _, _, transform = self.places(ax)
+        lines = [line * self.scale - np.array([self.origin, 0.0]) for line in self.outlines]
+        if not hasattr(ax, "projection"):
+            lines = self.outlines
+        style: dict[str, Any] = {"colors": "0.1", "linewidths": 0.6, "zorder": 2.5, "label": "coastlines"}
+        if transform:
+            style["transform"] = self.projection._as_mpl_transform(ax)
+        ax.add_collection(LineCollection(lines, **style), autolim=False)
 
     def image(self, ax: Axes, values: NDArray[Any], **style: Any) -> Any:
         """Draw a field (y, x), or its colours (y, x, 3)."""
@@ -107,13 +149,32 @@ class Canvas:
             ax.contour(x, y, values.astype(float), [0.5], **transform, **style)
 
     def ground(self, ax: Axes, moving: NDArray[np.bool_], seen: NDArray[np.bool_] | None = None) -> None:
-        """Draw the coast of the data's own land, and the points that were not observed; nothing is downloaded."""
+        """Draw the coast of the data's own land, and the points that were not observed."""
         from matplotlib.colors import ListedColormap
 
         if seen is not None and (moving & ~seen).any():
             hidden = np.where(moving & ~seen, 1.0, np.nan)
             self.image(ax, hidden, cmap=ListedColormap([HIDDEN]), vmin=0, vmax=1)
         self.contour(ax, moving, colors="0.35", linewidths=0.5)
+
+
+def explain(holder: Axes | Figure, *, land: bool = False, hidden: str = "", dotted: str = "") -> None:
+    """Draw the legend of greys and of the dotted line, below the axes or the panels of a figure."""
+    from matplotlib.figure import Figure as AnyFigure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    edge: dict[str, Any] = {"edgecolor": "0.35", "linewidth": 0.5}
+    handles: list[Any] = [Patch(facecolor=LAND, label="never known: land or no data", **edge)] if land else []
+    handles += [Patch(facecolor=HIDDEN, label=hidden, **edge)] if hidden else []
+    handles += [Line2D([], [], color="0.3", linewidth=0.8, linestyle="dotted", label=dotted)] if dotted else []
+    if not handles:
+        return
+    style: dict[str, Any] = {"handles": handles, "fontsize": 8, "frameon": False, "ncols": len(handles)}
+    if isinstance(holder, AnyFigure):
+        holder.legend(loc="outside lower right", **style)
+    else:  # below the labels of the axes
+        holder.legend(loc="upper right", bbox_to_anchor=(0, 0, 1, 0), borderaxespad=4.5, **style)
 
 
 def edges(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -131,10 +192,12 @@ def _graticule(ax: Any, *, left: bool, bottom: bool) -> None:
     lines.xlabel_style = lines.ylabel_style = {"size": 8}
 
 
-def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configuration) -> Canvas:
-    """Return the plane of a variable (..., y, x) of an output.
+def make_canvas(
+    array: xr.DataArray, data: xr.Dataset, configuration: Configuration, coastlines: str | None = None
+) -> Canvas:
+    """Return the plane of a variable (..., y, x) of an output, with coastlines of a resolution of Natural Earth.
 
-    Axes of a projection are drawn as they are, so that motion along x points to the right.
+    Rows and columns are straight, so that motion along x points to the right.
     """
     around = ("window", "step", "interval", "member", "lead_time")
     field = array.isel(dict.fromkeys(around, 0), missing_dims="ignore")
@@ -149,10 +212,18 @@ def make_canvas(array: xr.DataArray, data: xr.Dataset, configuration: Configurat
         stretch = float(1 / max(np.cos(np.deg2rad(latitude.mean())), 0.05))
         middle = float((longitude.min() + longitude.max()) / 2)
         labels = ("latitude (degrees north)", "longitude (degrees east)")
-        return Canvas(latitude, longitude, dims, labels, stretch, _cartopy("PlateCarree", middle), origin=middle)
+        reference = find_georeference(field, names, grid, data, latitude, longitude)
+        plane = reference and cartopy_projection(reference, geographic=True)
+        return Canvas(
+            latitude, longitude, dims, labels, stretch, plane, origin=middle, reference=reference, coastlines=coastlines
+        )
     y, x = (_kilometres(field, dim, step) for dim, step in zip(dims, grid.spacing, strict=True))
-    labels = (f"{axes.y} (km)", f"{axes.x} (km)")
-    return Canvas(y, x, dims, labels, projection=_projected(field, data, y, x) if located else None, scale=1e3)
+    reference = find_georeference(field, names, grid, data, y, x)
+    plane = reference and cartopy_projection(reference, geographic=False)
+    standard = tuple(str(field[dim].attrs.get("standard_name", "")) if dim in field.coords else "" for dim in dims)
+    projected = standard == ("projection_y_coordinate", "projection_x_coordinate")
+    labels = GRID_NORTH if projected else (f"{axes.y} (km)", f"{axes.x} (km)")
+    return Canvas(y, x, dims, labels, projection=plane, scale=1e3, reference=reference, coastlines=coastlines)
 
 
 def _kilometres(field: xr.DataArray, dim: Hashable, step: float) -> NDArray[np.float64]:
@@ -160,28 +231,6 @@ def _kilometres(field: xr.DataArray, dim: Hashable, step: float) -> NDArray[np.f
     if factor is None:
         return np.arange(field.sizes[dim], dtype=np.float64) * (step / 1e3)
     return np.asarray(field[dim].values, dtype=np.float64) * factor / 1e3
-
-
-def _cartopy(name: str, *arguments: Any) -> Any:
-    """Return a projection of cartopy; None if it is not installed."""
-    return None if find_spec("cartopy") is None else resolve_name(f"cartopy.crs:{name}")(*arguments)
-
-
-def _projected(field: xr.DataArray, data: xr.Dataset, y: NDArray[np.float64], x: NDArray[np.float64]) -> Any:
-    """Return the projection of the grid mapping, bounded by the data: a mapping of CF has no area of use."""
-    name = mapping_name(field)
-    attributes = None if name is None else mapping_attributes(data, name) or mapping_attributes(field, name)
-    reference = None if attributes is None else projection(attributes)
-    if reference is None or not reference.is_projected:
-        return None
-    result = _cartopy("Projection", reference.to_wkt())
-    if result is None:
-        return None
-    margin = 50 * max(np.ptp(y), np.ptp(x))  # metres: a twentieth of the longer side
-    low_x, high_x, low_y, high_y = (1e3 * limit for limit in (x.min(), x.max(), y.min(), y.max()))
-    result.bounds = (low_x - margin, high_x + margin, low_y - margin, high_y + margin)
-    result.threshold = margin / 10
-    return result
 
 
 def new_figure(**options: Any) -> Figure:

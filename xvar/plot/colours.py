@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.units import rain_rate_factor
+from xvar.cf.units import rain_rate_factor, same_units
 from xvar.plan.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ RATES = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 REFLECTIVITIES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50)
 RADAR = ("#cfe8fb", "#9ccbf0", "#5b9fd9", "#2c6fb3", "#3f9d4f", "#97cf5a", "#f7e04b", "#f59a2c", "#dd3a26", "#a2195b")
 DRY = "#ffffff"
+RATE, SPEED = "mm h⁻¹", "m s⁻¹"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+KELVIN = -273.15  # of 0 K in degrees Celsius
 TENTHS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of a probability
 Levels = tuple[float, ...]
 #: Word in a variable's name -> map of cmocean (Thyng et al., 2016, doi:10.5670/oceanog.2016.66), else of matplotlib.
@@ -39,12 +42,21 @@ OWN = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Map from values, times a factor, to colours: options of the image (`style`) and of its colour bar (`bar`)."""
+    """Map from values in the units of its label to colours: options of the image (`style`) and its bar (`bar`)."""
 
     factor: float
     label: str
     style: dict[str, Any]
     bar: dict[str, Any]
+    offset: float = 0.0
+
+    def convert(self, values: Any) -> Any:
+        """Return values of the data in the units of the label."""
+        return values * self.factor + self.offset
+
+    def original(self, values: Any) -> Any:
+        """Return values in the units of the label in those of the data."""
+        return (values - self.offset) / self.factor
 
 
 def known(fields: Iterable[NDArray[Any]]) -> NDArray[Any]:
@@ -60,7 +72,7 @@ def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuratio
     if configuration.kind == "rain":
         factor = rain_rate_factor(units, configuration.frame)
         if factor is not None:
-            return _classes(RATES, (*RATES, 128), RADAR, factor, "rain rate (mm h$^{-1}$)")
+            return _classes(RATES, (*RATES, 128), RADAR, factor, f"rain rate ({RATE})")
     if configuration.kind == "reflectivity":
         return _classes(REFLECTIVITIES, (*REFLECTIVITIES, 100), RADAR, 1.0, f"reflectivity ({in_symbols(units)})")
     values = known(fields)
@@ -70,14 +82,19 @@ def field_scale(fields: Iterable[NDArray[Any]], like: xr.DataArray, configuratio
     maps = next((pair for key, pair in OWN.items() if key in words), ("", "viridis"))
     if configuration.kind in ("temperature", "sea_temperature") and name == configuration.variable:
         maps = OWN["temperature"]
-    style = {"cmap": _colour_map(*maps), "vmin": float(low), "vmax": float(high)}
-    return Scale(1.0, f"{name.replace('_', ' ')} ({in_symbols(units)})", style, {"extend": "both"})
+    # A brightness temperature is a radiance in other words: it stays in K.
+    celsius = maps == OWN["temperature"] and "brightness" not in words and same_units(units, "K")
+    offset, printed = (KELVIN, "°C") if celsius else (0.0, in_symbols(units))
+    style = {"cmap": _colour_map(*maps), "vmin": float(low) + offset, "vmax": float(high) + offset}
+    label = f"{name.replace('_', ' ')} ({printed})".removesuffix(" (1)")
+    return Scale(1.0, label, style, {"extend": "both"}, offset)
 
 
 def in_symbols(units: str) -> str:
-    """Return units as they are printed: exponents raised, degrees as a sign."""
-    raised = re.sub(r"(?<=[A-Za-z)])(-?\d+)\b", r"$^{\1}$", units)
-    return re.sub(r"(?i)\bdeg(ree)?s?[ _]c(elsius)?\b", "°C", raised)
+    """Return units as they are printed: exponents raised, divisions as exponents, degrees as a sign."""
+    powers = re.sub(r"(?<=[A-Za-z)]) ?/ ?([A-Za-z]+)$", r" \1-1", units.strip())
+    raised = re.sub(r"(?<=[A-Za-z)])(?:\^|\*\*)?(-?\d+)\b", lambda found: found[1].translate(RAISED), powers)
+    return re.sub(r"(?i)^(deg(ree)?s?[ _]?)?c(elsius)?$", "°C", raised)
 
 
 def difference_scale(fields: Iterable[NDArray[Any]], label: str, factor: float = 1.0) -> Scale:
@@ -141,9 +158,12 @@ def motion_colours(u: NDArray[Any], v: NDArray[Any], fastest: float) -> NDArray[
     return np.where(np.isfinite(speed), colours, 0.82)
 
 
-def draw_wheel(ax: Axes, fastest: float) -> None:
-    """Draw the legend of the colours in the corner of the axes."""
-    wheel = ax.inset_axes((0.79, 0.02, 0.19, 0.19))
+def draw_wheel(ax: Axes, fastest: float, north: float | None) -> None:
+    """Draw the legend of the colours beside the axes, with compass points if `north` is known.
+
+    `north` is its angle in degrees, clockwise from the top of the picture.
+    """
+    wheel = ax.inset_axes((1.06, 0.0, 0.2, 0.2))
     u, v = np.meshgrid(np.linspace(-1, 1, 201), np.linspace(-1, 1, 201))
     colours = np.dstack([motion_colours(u, v, 1.0), np.hypot(u, v) <= 1])
     wheel.imshow(colours, origin="lower", extent=(-1, 1, -1, 1), zorder=2)
@@ -151,5 +171,9 @@ def draw_wheel(ax: Axes, fastest: float) -> None:
     wheel.plot(np.cos(angle), np.sin(angle), color="black", linewidth=0.6, zorder=3)
     wheel.set_axis_off()
     wheel.set_aspect("equal")
-    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
-    wheel.text(0, 1.12, f"{fastest:.2g} m/s", ha="center", va="bottom", fontsize="small", bbox=box)
+    points = dict(zip(range(0, 360, 90), "NESW", strict=True)) if north is not None else {0: "y", 90: "x"}
+    for bearing, letter in points.items():
+        turned = np.deg2rad(bearing + (north or 0.0))
+        x, y = 1.25 * np.sin(turned), 1.25 * np.cos(turned)
+        wheel.text(x, y, letter, ha="center", va="center", fontsize="x-small")
+    wheel.text(0, 1.6, f"{fastest:.2g} {SPEED}", ha="center", va="bottom", fontsize="small")

@@ -9,9 +9,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
-from xvar.plot.canvas import own_axes, seconds_of, unit_of_time
+from xvar.plot.canvas import moment, own_axes, seconds_of, unit_of_time
 from xvar.plot.colours import in_symbols
-from xvar.plot.facets import select
+from xvar.plot.facets import Window, select
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,15 +55,21 @@ def cost(data: xr.Dataset, *, ax: Axes | None = None) -> Axes:
             words = f"{_words(name, 'cost_')}, at the {label}"
             ax.bar(windows + shift, heights, 0.38, bottom=below, label=words, **style)
             below += heights
-    ax.set_xticks(thinned(windows))
-    ax.set(xlabel="window", ylabel="cost function J", title="terms of the cost function")
+    ends = np.atleast_1d(data["forecast_reference_time"].values)
+    days = sorted({moment(end)[:10] for end in ends})
+    shown = slice(11, 16) if len(days) == 1 else slice(5, 16)
+    ax.set_xticks(thinned(windows), [moment(ends[number])[shown] for number in thinned(windows)])
+    if len(days) > 1:
+        ax.tick_params(axis="x", rotation=30)
+    span = " to ".join(dict.fromkeys((days[0], days[-1])))
+    ax.set(xlabel=f"end of the window (UTC), {span}", ylabel="cost function J", title="terms of the cost function")
     ax.set_ylim(top=1.3 * ax.get_ylim()[1])
     ax.legend(fontsize="small", frameon=False, loc="upper center", ncols=2)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) -> Axes:
+def cost_history(data: xr.Dataset, *, window: Window = -1, ax: Axes | None = None) -> Axes:
     """Draw the cost function and its terms by evaluation.
 
     Parameters
@@ -71,8 +77,8 @@ def cost_history(data: xr.Dataset, *, window: int = -1, ax: Axes | None = None) 
     data : Dataset
         An analysis with ``save=("cost_history",)``. At each evaluation J is the lowest that its minimisation has found;
         a minimisation on a coarser grid, or of another outer loop, has a J of its own, and ends at a dotted line.
-    window : int
-        Index of the window.
+    window : int or time
+        Index of the window, or a time that it holds.
     ax : matplotlib Axes, optional
         Axes to draw in.
 

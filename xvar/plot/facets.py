@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.errors import Fault, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import Canvas, Pair, draw_arrows, draw_key, make_canvas, moment, own_axes, typical_speed
+from xvar.plot.canvas import Canvas, Pair, draw_arrows, draw_key, explain, make_canvas, moment, own_axes, typical_speed
 from xvar.plot.colours import Scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: A window: its index, or a time; of the windows that hold the time, the one that ends first.
+Window = int | str | np.datetime64 | pd.Timestamp
 SIZE = 3.2  # inches, height of a panel
 LABEL = 24  # characters beside the colour bar of one row of panels that fit in one line
+
+
+class PanelOptions(TypedDict, total=False):
+    """Options of all maps, which `xvar.plot.motion` documents."""
+
+    ax: Axes | None
+    col: Hashable | None
+    row: Hashable | None
+    col_wrap: int | None
+    size: float
+    coastlines: str | None
 
 
 @dataclass(frozen=True)
@@ -53,13 +67,17 @@ class Panels:
 
     def images(self, fields: Sequence[NDArray[Any]], scale: Scale, moving: Sequence[NDArray[np.bool_]]) -> None:
         """Draw a field in each panel, its land and the points without a value, and one colour bar for all."""
+        land = hidden = False
         for ax, values, known in zip(self, fields, moving, strict=True):
-            mesh = self.canvas.image(ax, values * scale.factor, **scale.style)
+            land, hidden = land or not known.all(), hidden or bool((known & ~np.isfinite(values)).any())
+            mesh = self.canvas.image(ax, scale.convert(values), **scale.style)
             self.canvas.ground(ax, known, np.isfinite(values))
         rows = 1 if self.single else self.result.axs.shape[0]
         fits = self.single or len(scale.label) < LABEL * rows
         label = scale.label if fits else scale.label.replace(" (", "\n(")
         self.shown[0][0].figure.colorbar(mesh, ax=list(self), label=label, shrink=0.85, **scale.bar)
+        holder = self.result if self.single else self.result.fig
+        explain(holder, land=land, hidden="not observed" if hidden else "")
 
     def arrows(self, pairs: Sequence[Pair], units: str) -> None:
         """Draw arrows in each panel, of one scale, and their legend."""
@@ -82,20 +100,21 @@ def make_panels(
     array: xr.DataArray,
     data: xr.Dataset,
     configuration: Configuration,
-    at: dict[str, int],
+    at: dict[str, Any],
     *,
     ax: Axes | None = None,
     col: Hashable | None = None,
     row: Hashable | None = None,
     col_wrap: int | None = None,
     size: float = SIZE,
+    coastlines: str | None = None,
 ) -> Panels:
     """Make the panels of an array (..., y, x) for `ax`, `col`, `row`, `col_wrap` and `size` as of xarray's own plots.
 
     `at` has the index along the dimensions without panels. Raise InputError if `col` or `row` is no dimension of the
     array or is given beside `ax`, or an index is out of range.
     """
-    canvas = make_canvas(array, data, configuration)
+    canvas = make_canvas(array, data, configuration, coastlines)
     others = [dim for dim in array.dims if dim not in canvas.dims]
     facets = [dim for dim in (row, col) if dim is not None]
     for dim in facets:
@@ -106,7 +125,7 @@ def make_panels(
     if facets and ax is not None:
         fix = "leave ax= out: facets are a figure"
         raise InputError(Fault("ax= beside col= or row=", "one of the two", fix, code="option-conflict"))
-    fixed = {dim: check_index(at.get(str(dim), -1), dim, array.sizes[dim]) for dim in others if dim not in facets}
+    fixed = {dim: check_index(at.get(str(dim), -1), dim, data) for dim in others if dim not in facets}
     if not facets:
         ax = own_axes(ax, canvas)
         canvas.prepare(ax)
@@ -129,15 +148,34 @@ def make_panels(
     return Panels(canvas, grid, shown)
 
 
-def check_index(index: int, dim: Hashable, size: int) -> int:
-    """Return an index as one from 0 up; raise InputError if it is out of range."""
+def check_index(index: Any, dim: Hashable, data: xr.Dataset) -> int:
+    """Return an index, or a time of a window, as an index from 0 up; raise InputError if it is out of range."""
+    size = data.sizes.get(dim, 1)
+    if dim == "window" and not isinstance(index, (int, np.integer)):
+        return _window_at(index, data)
     if not -size <= index < size:
         expected = f"one of the {size}, from {-size} to {size - 1}"
         place: dict[str, Any] = {"dimension": str(dim), "index": index}
         raise InputError(Fault(f"{dim} {index}", expected, f"{dim}=-1", **place, code="index-out-of-range"))
-    return index % size
+    return int(index) % size
 
 
-def select(data: xr.Dataset, dim: str, index: int) -> xr.Dataset:
-    """Return one window or member of an output; raise InputError if the index is out of range."""
-    return data.isel({dim: check_index(index, dim, data.sizes.get(dim, 1))}, missing_dims="ignore")
+def _window_at(wanted: Any, data: xr.Dataset) -> int:
+    """Return the index of the window that ends at a time, or the first that ends after it and holds it."""
+    ends = np.atleast_1d(data["forecast_reference_time"].values)
+    begins = ends if "step" not in data["time"].dims else data["time"].isel(step=0).values.reshape(ends.shape)
+    try:
+        moment_wanted = pd.Timestamp(wanted)
+        held = np.flatnonzero((begins <= moment_wanted) & (ends >= moment_wanted))
+    except (TypeError, ValueError):
+        held = np.array([], dtype=int)
+    if not held.size:
+        expected = f"an index, or a time in a window, from {moment(begins.min())} to {moment(ends.max())}"
+        place: dict[str, Any] = {"dimension": "window"}
+        raise InputError(Fault(f"window {wanted!r}", expected, "window=-1", **place, code="index-out-of-range"))
+    return int(held[np.argmin(ends[held])])
+
+
+def select(data: xr.Dataset, dim: str, index: Any) -> xr.Dataset:
+    """Return one window or member of an output; raise InputError if there is none of that index or time."""
+    return data.isel({dim: check_index(index, dim, data)}, missing_dims="ignore")

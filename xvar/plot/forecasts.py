@@ -15,10 +15,10 @@ from xvar.analysis.verify.truth import true_frames
 from xvar.cf.axes import Axes as AxisNames
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import Canvas, edges, lead_label, make_canvas, moment, new_figure, own_axes, seconds_of
+from xvar.plot.canvas import Canvas, edges, explain, lead_label, make_canvas, moment, new_figure, own_axes, seconds_of
 from xvar.plot.colours import field_scale, in_symbols
 from xvar.plot.diagnostics import finish_axes, lead_axis, thinned
-from xvar.plot.facets import check_index, select
+from xvar.plot.facets import Window, check_index, select
 from xvar.plot.maps import facet_over, field
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def forecast(
     data: xr.Dataset,
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
-    window: int = -1,
+    window: Window = -1,
     member: int = 0,
     panels: int = 4,
+    coastlines: str | None = None,
     figure: Figure | None = None,
     ax: Axes | None = None,
 ) -> Figure | Axes:
@@ -49,12 +50,14 @@ def forecast(
         A forecast. Beyond the dotted line it comes from outside the grid, and keeps the last frame.
     truth : Dataset or DataArray, optional
         The observed record, drawn below at the same times; a panel stays empty if it has no frame.
-    window : int
-        Index of the window.
+    window : int or time
+        Index of the window, or a time that it holds.
     member : int
         Index of the member of an ensemble.
     panels : int
-        Largest number of lead times, spread evenly, the last one among them.
+        Largest number of lead times, the last one among them, and all of them the same number of frames apart.
+    coastlines : {"10m", "50m", "110m"}, optional
+        As for `xvar.plot.motion`.
     figure : matplotlib Figure, optional
         Figure to draw in.
     ax : matplotlib Axes, optional
@@ -72,11 +75,13 @@ def forecast(
     configuration = configuration_of(data, "lead_time", output="forecast")
     name = configuration.variable
     if ax is not None:
-        return field(data, name, window=window, member=member, ax=ax)  # type: ignore[no-any-return]
+        return field(data, name, window=window, member=member, ax=ax, coastlines=coastlines)  # type: ignore[no-any-return]
     one = select(data, "window", window)
     one = select(one, "member", member)
-    leads = np.unique(np.linspace(0, one.sizes["lead_time"] - 1, max(1, panels)).round().astype(int)[-panels:])
-    canvas = make_canvas(data[name], data, configuration)
+    count = one.sizes["lead_time"]
+    stride = (count - 1) // max(1, panels) + 1
+    leads = np.arange(count)[::-1][::stride][::-1]
+    canvas = make_canvas(data[name], data, configuration, coastlines)
     one = one.isel(lead_time=leads).transpose("lead_time", *canvas.dims, ...)
     rows = [("forecast", one[name].values)]
     if truth is not None:
@@ -94,7 +99,7 @@ def forecast(
             canvas.prepare(panel, left=column == 0, bottom=row == len(rows) - 1)
             if not np.isfinite(values).any():
                 panel.text(0.5, 0.5, "no truth", transform=panel.transAxes, ha="center", color="0.4")
-            mesh = canvas.image(panel, values * scale.factor, **scale.style)
+            mesh = canvas.image(panel, scale.convert(values), **scale.style)
             if row == 0 and "origin" in one:
                 style = {"colors": "0.3", "linewidths": 0.8, "linestyles": "dotted"}
                 canvas.contour(panel, one["origin"].values[column], **style)
@@ -102,6 +107,10 @@ def forecast(
                 panel.set_title(label, loc="left", fontsize=10)
             panel.set_title(lead_label(seconds[column], seconds[-1]) if row == 0 else "")
     figure.colorbar(mesh, ax=drawn, label=scale.label, shrink=0.85, **scale.bar)
+    outside = "origin" in one and bool((one["origin"].values > 0).any())
+    hidden = any((~np.isfinite(values)).any() and np.isfinite(values).any() for _, values in rows)
+    words = "beyond: from outside the grid, the last frame kept"
+    explain(figure, land=hidden, dotted=words if outside else "")
     figure.suptitle(f"{name.replace('_', ' ')}, forecast from {moment(one['forecast_reference_time'].values)}")
     return figure
 
@@ -123,7 +132,7 @@ def fan(
     truth: xr.Dataset | xr.DataArray | None = None,
     *,
     point: tuple[float, float] | None = None,
-    window: int = -1,
+    window: Window = -1,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw quantiles of an ensemble against lead time, at a point or of the mean over the area.
@@ -163,7 +172,7 @@ def fan(
     if point is not None:
         fields, place = _nearest(fields, canvas, point)
     scale = field_scale([fields.values], one[name], configuration)
-    means = fields.mean([dim for dim in canvas.dims if dim in fields.dims]).values * scale.factor
+    means = scale.convert(fields.mean([dim for dim in canvas.dims if dim in fields.dims]).values)
     ax = own_axes(ax)
     times, members = lead_axis(ax, one), means[-one.sizes["member"] :]
     for number, levels in enumerate(BANDS):
@@ -207,8 +216,8 @@ def probability(data: xr.Dataset, *, above: float = 1.0, **options: Any) -> Any:
     above : float
         The threshold: in mm h-1 for rain, else in the units of the variable.
     **options
-        ``window``, ``lead_time``, ``ax``, ``col``, ``row``, ``col_wrap`` and ``size``, as for `xvar.plot.field`;
-        without `lead_time`, `ax`, `col` and `row` there is a panel for each lead time.
+        ``window``, ``lead_time`` and ``**panels``, as for `xvar.plot.field`; without ``lead_time``, ``ax``, ``col`` and
+        ``row`` there is a panel for each lead time.
 
     Returns
     -------
@@ -232,7 +241,7 @@ def stamps(data: xr.Dataset, **options: Any) -> Any:
     data : Dataset
         A forecast with members, or its accumulation.
     **options
-        ``window``, ``lead_time``, ``col_wrap`` and ``size``, as for `xvar.plot.field`.
+        ``window``, ``lead_time``, ``col_wrap``, ``size`` and ``coastlines``, as for `xvar.plot.field`.
 
     Returns
     -------
@@ -312,7 +321,7 @@ def reliability(scores: xr.Dataset, *, lead_time: int = -1, ax: Axes | None = No
         If the scores are of no ensemble or without thresholds, or there is no such lead time.
     """
     _of_an_ensemble(scores, "observed_frequency")
-    index = check_index(lead_time, "lead_time", scores.sizes["lead_time"])
+    index = check_index(lead_time, "lead_time", scores)
     one, seconds = scores.isel(lead_time=index), seconds_of(scores["lead_time"])
     ax = own_axes(ax)
     counts = ax.inset_axes((0.1, 0.74, 0.34, 0.22))

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from xvar.analysis.outputs import SHOWN, Part, configuration_of, motion_of
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import Configuration
-from xvar.plot.canvas import draw_streamlines, last_step, lead_label, seconds_of, unit_of_time
+from xvar.plot.canvas import Pair, draw_streamlines, last_step, lead_label, seconds_of, unit_of_time
 from xvar.plot.colours import (
+    RATE,
+    SPEED,
     Scale,
     difference_scale,
     draw_wheel,
@@ -25,10 +27,10 @@ from xvar.plot.colours import (
     probability_scale,
     speed_scale,
 )
-from xvar.plot.facets import SIZE, Panels, make_panels
+from xvar.plot.facets import PanelOptions, Panels, Window, make_panels
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from typing_extensions import Unpack
 
 Style = Literal["arrows", "streamlines", "colours"]
 STYLES: tuple[Style, ...] = ("arrows", "streamlines", "colours")
@@ -39,17 +41,13 @@ SIGNED = ("_innovation", "_residual", "_increment", "_forcing", "growth", "sourc
 def motion(
     data: xr.Dataset,
     *,
-    window: int = -1,
+    window: Window = -1,
     step: int = -1,
     style: Style = "arrows",
     part: Part = SHOWN,
     image: bool = True,
     fastest: float | None = None,
-    ax: Axes | None = None,
-    col: Hashable | None = None,
-    row: Hashable | None = None,
-    col_wrap: int | None = None,
-    size: float = SIZE,
+    **panels: Unpack[PanelOptions],
 ) -> Any:
     """Draw the motion of one window, or of each.
 
@@ -57,8 +55,11 @@ def motion(
     ----------
     data : Dataset
         An analysis.
-    window, step : int
-        Index of the window and the step; by default the end of the last window.
+    window : int or time
+        Index of the window, by default the last, or a time, such as "2018-01-03 23:00", at which it ends or that it
+        holds.
+    step : int
+        Index of the step; by default the end of the window.
     style : {"arrows", "streamlines", "colours"}
         Arrows or streamlines over the image, or the colour wheel of Baker et al. (2011), doi:10.1007/s11263-010-0390-2:
         hue for direction, saturation for speed.
@@ -68,23 +69,21 @@ def motion(
     image : bool
         Whether the image is drawn under arrows and streamlines.
     fastest : float, optional
-        Speed in m/s at the rim of the colour wheel, the same for pictures that are compared; higher speeds are darker.
-        Default: the highest speed, without outliers.
-    ax : matplotlib Axes, optional
-        Axes to draw in, plain or of cartopy. Default: new ones, of cartopy if it is installed and the data have a grid
-        mapping, or latitude and longitude.
-    col, row : hashable, optional
-        Dimensions, "window" and "step", with a panel for each of their indices.
-    col_wrap : int, optional
-        Number of columns, if `col` alone is given.
-    size : float
-        Height of each such panel, in inches.
+        Speed in m s-1 at the rim of the colour wheel, the same for pictures that are compared; higher speeds are
+        darker. Default: the highest speed, without outliers.
+    **panels
+        ``ax``, axes to draw in, plain or of cartopy; by default new ones, of cartopy if it is installed and the data
+        have a grid mapping, or 1-D latitude and longitude. ``col`` and ``row``, dimensions, "window" and "step", with a
+        panel for each of their indices; ``col_wrap``, the number of columns if ``col`` alone is given; ``size``, the
+        height of each such panel in inches. ``coastlines``, "10m", "50m" or "110m": coastlines and borders of Natural
+        Earth at 1 : 10, 50 or 110 million, which cartopy downloads once and keeps; by default none, and no download.
 
     Returns
     -------
     matplotlib Axes or xarray FacetGrid
-        In the projection of the data; without cartopy in kilometres, or in degrees on a grid of latitude and longitude.
-        Points that are never known are grey, with the coast of the data around them, and those not observed light grey.
+        In the projection of the data, or on the rows and columns of 2-D latitude and longitude; without georeference
+        in kilometres. Points that are never known are grey, with the coast of the data around them, and those not
+        observed light grey. There are arrows and streamlines only where the image was observed.
 
     Raises
     ------
@@ -96,30 +95,38 @@ def motion(
     faults.check_choice("style", style, STYLES, "arrows")
     faults.raise_if_any()
     at = {"window": window, "step": step}
-    panels = make_panels(data["u"], data, configuration, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
-    images = _images(data, configuration.variable, panels, at_end="step" not in (col, row))
+    drawn = make_panels(data["u"], data, configuration, at, **panels)
+    at_end = "step" not in (panels.get("col"), panels.get("row"))
+    images = _images(data, configuration.variable, drawn, at_end=at_end)
     u, v = motion_of(data, part)
-    pairs = panels.pairs(u, v)
+    pairs = drawn.pairs(u, v)
     moving = [np.isfinite(along) for along, _ in pairs]
     if style == "colours":
         rim = fastest or _rim(known(np.hypot(*pair) for pair in pairs))
-        for axes, pair, mask in zip(panels, pairs, moving, strict=True):
-            panels.canvas.image(axes, motion_colours(*pair, rim))
-            panels.canvas.ground(axes, mask)
-        draw_wheel(axes, rim)
+        for axes, pair, mask in zip(drawn, pairs, moving, strict=True):
+            drawn.canvas.image(axes, motion_colours(*pair, rim))
+            drawn.canvas.ground(axes, mask)
+        draw_wheel(axes, rim, drawn.canvas.north)
     elif image:
-        panels.images(images, field_scale(images, data[configuration.variable], configuration), moving)
+        drawn.images(images, field_scale(images, data[configuration.variable], configuration), moving)
     else:
-        for axes, mask in zip(panels, moving, strict=True):
-            panels.canvas.ground(axes, mask, np.zeros_like(mask))
+        for axes, mask in zip(drawn, moving, strict=True):
+            drawn.canvas.ground(axes, mask, np.zeros_like(mask))
+    observed = [_observed(pair, values) for pair, values in zip(pairs, images, strict=True)] if image else pairs
     if style == "arrows":
-        panels.arrows(pairs, "m/s")
+        drawn.arrows(observed, SPEED)
     elif style == "streamlines":
-        for axes, pair in zip(panels, pairs, strict=True):
-            draw_streamlines(axes, panels.canvas, *pair)
-    moments = panels.moments(data, "forecast_reference_time" if "lead_time" in data.dims else "time")  # of a nowcast
-    panels.titles(str(u.attrs.get("long_name", "motion")).split(",")[0], moments)
-    return panels.result
+        for axes, pair in zip(drawn, observed, strict=True):
+            draw_streamlines(axes, drawn.canvas, *pair)
+    moments = drawn.moments(data, "forecast_reference_time" if "lead_time" in data.dims else "time")  # of a nowcast
+    drawn.titles(str(u.attrs.get("long_name", "motion")).split(",")[0], moments)
+    return drawn.result
+
+
+def _observed(pair: Pair, image: NDArray[Any]) -> Pair:
+    """Return vectors where an image has values, NaN elsewhere."""
+    u, v = (np.where(np.isfinite(image), part, np.nan) for part in pair)
+    return u, v
 
 
 def _images(data: xr.Dataset, name: str, panels: Panels, *, at_end: bool) -> list[NDArray[Any]]:
@@ -149,16 +156,12 @@ def field(
     data: xr.Dataset,
     variable: Hashable | None = None,
     *,
-    window: int = -1,
+    window: Window = -1,
     step: int = -1,
     interval: int = -1,
     lead_time: int = -1,
     member: int = 0,
-    ax: Axes | None = None,
-    col: Hashable | None = None,
-    row: Hashable | None = None,
-    col_wrap: int | None = None,
-    size: float = SIZE,
+    **panels: Unpack[PanelOptions],
 ) -> Any:
     """Draw one variable of an analysis or a forecast in its own colours.
 
@@ -169,10 +172,10 @@ def field(
     variable : hashable, optional
         Name of a variable (..., y, x); by default the assimilated one. Signed fields are red above zero and blue below.
     window, step, interval, lead_time : int
-        Index along the dimensions that the variable has; by default the last.
+        Index along the dimensions that the variable has, by default the last; or a time of the window.
     member : int
         Index of the member of an ensemble.
-    ax, col, row, col_wrap, size
+    **panels
         As for `xvar.plot.motion`.
 
     Returns
@@ -192,11 +195,11 @@ def field(
         raise InputError(Fault(f"no variable {name!r}", expected, "leave it out", code="unknown-variable"))
     array = data[name]
     at = {"window": window, "step": step, "interval": interval, "lead_time": lead_time, "member": member}
-    panels = make_panels(array, data, configuration, at, ax=ax, col=col, row=row, col_wrap=col_wrap, size=size)
-    values = panels.values(array)
-    moves = panels.canvas.moving(data) if "u" in data else None
+    drawn = make_panels(array, data, configuration, at, **panels)
+    values = drawn.values(array)
+    moves = drawn.canvas.moving(data) if "u" in data else None
     moving = [np.isfinite(part) if moves is None else moves for part in values]
-    panels.images(values, _scale(array, values, configuration), moving)
+    drawn.images(values, _scale(array, values, configuration), moving)
     title = str(array.attrs.get("long_name", name.replace("_", " ")))
     if "threshold" in data.coords and data["threshold"].ndim == 0:
         threshold = data["threshold"]
@@ -204,12 +207,12 @@ def field(
             " ", "\N{NO-BREAK SPACE}"
         )
         title = title.replace("the threshold", limit).replace("_", " ")
-    times = _times(data, panels)
-    if "member" in array.dims and len({index["member"] for _, index in panels.shown}) > 1 == len(set(times)):
+    times = _times(data, drawn)
+    if "member" in array.dims and len({index["member"] for _, index in drawn.shown}) > 1 == len(set(times)):
         title = f"{title}, {times[0]}"
-        times = [f"member {number}" for number in panels.values(data["member"])]
-    panels.titles(fill(title, 48), times)
-    return panels.result
+        times = [f"member {number}" for number in drawn.values(data["member"])]
+    drawn.titles(fill(title, 48), times)
+    return drawn.result
 
 
 def _scale(array: xr.DataArray, values: list[Any], configuration: Configuration) -> Scale:
@@ -221,7 +224,7 @@ def _scale(array: xr.DataArray, values: list[Any], configuration: Configuration)
     if configuration.kind == "rain" and name.endswith(("_innovation", "_residual")):
         rate = field_scale(values, array, configuration)
         if "rain rate" in rate.label:
-            return difference_scale(values, "difference of the rain rate (mm h$^{-1}$)", rate.factor)
+            return difference_scale(values, f"difference of the rain rate ({RATE})", rate.factor)
     return difference_scale(values, name.replace("_", " ") + (f" ({in_symbols(units)})" if units != "1" else ""))
 
 
@@ -250,8 +253,8 @@ def _departure(what: str, estimate: str, symbol: str) -> Callable[..., Any]:
     data : Dataset
         An analysis with ``save=("{what}",)``.
     **options
-        ``window``, ``step``, ``ax``, ``col``, ``row``, ``col_wrap`` and ``size``, as for `xvar.plot.motion`; without
-        `step`, `ax`, `col` and `row` there is a panel for each frame of the window.
+        ``window``, ``step`` and ``**panels``, as for `xvar.plot.motion`; without ``step``, ``ax``, ``col`` and ``row``
+        there is a panel for each frame of the window.
 
     Returns
     -------
@@ -289,7 +292,7 @@ def increment(data: xr.Dataset, **options: Any) -> Any:
     data : Dataset
         An analysis with ``save=("increment",)``.
     **options
-        ``window``, ``ax``, ``col``, ``row``, ``col_wrap`` and ``size``, as for `xvar.plot.motion`.
+        ``window`` and ``**panels``, as for `xvar.plot.motion`.
 
     Returns
     -------
@@ -302,7 +305,7 @@ def increment(data: xr.Dataset, **options: Any) -> Any:
     """
     configuration_of(data)
     _require(data, "u_increment", "ds.var4d.assimilate(save=('increment',))")
-    return _vectors(data, "_increment", 1.0, "m s$^{-1}$", "increment of the motion", options)
+    return _vectors(data, "_increment", 1.0, SPEED, "increment of the motion", options)
 
 
 def forcing(data: xr.Dataset, **options: Any) -> Any:
@@ -314,8 +317,8 @@ def forcing(data: xr.Dataset, **options: Any) -> Any:
         An analysis with ``constraint="weak"``. The forcing of a motion is drawn as its change of the motion between two
         frames; of another model the forcing of the assimilated variable is drawn.
     **options
-        ``window``, ``interval``, ``ax``, ``col``, ``row``, ``col_wrap`` and ``size``, as for `xvar.plot.motion`;
-        without `interval`, `ax`, `col` and `row` there is a panel for each interval of the window.
+        ``window``, ``interval`` and ``**panels``, as for `xvar.plot.motion`; without ``interval``, ``ax``, ``col`` and
+        ``row`` there is a panel for each interval of the window.
 
     Returns
     -------
@@ -331,7 +334,7 @@ def forcing(data: xr.Dataset, **options: Any) -> Any:
     if {"u_forcing", "v_forcing"} <= set(data.data_vars):
         seconds = configuration.frame
         length, unit = unit_of_time(2 * seconds)
-        label = f"m s$^{{-1}}$ in {seconds / length:g} {unit}"
+        label = f"{SPEED} in {seconds / length:g} {unit}"
         return _vectors(data, "_forcing", seconds, label, "model error forcing", options)
     name = f"{configuration.variable}_forcing"
     _require(data, name, 'ds.var4d.assimilate(constraint="weak")')

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xvar.analysis.outputs import SHOWN, Part
 from xvar.errors import Fault, InputError, printable, require
 from xvar.plot.canvas import HIDDEN, LAND, edges, moment, seconds_of, unit_of_time
-from xvar.plot.colours import RATES, Scale, probability_scale
+from xvar.plot.colours import RATE, RATES, Scale, in_symbols, probability_scale
 from xvar.plot.windows import Record, Shown
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def make_document(document: Document, record: Record) -> None:
     time = Slider(end=max(page.frames - 1, 1), title="frame", name="time", **wide)
     several = record.windows > 1
     window = Slider(end=max(record.windows - 1, 1), title="window", name="window", visible=several, **wide)
-    events = {f"probability of {limit:g} mm/h or more": limit for limit in RATES}
+    events = {f"probability of {limit:g} {RATE} or more": limit for limit in RATES}
     event = Select(options=[FORECAST, *events], value=FORECAST, name="event", visible=record.members is not None)
     play = Toggle(label="Play", width=70, name="play")
     heading = Div(name="heading", sizing_mode="stretch_width")
@@ -173,7 +173,7 @@ class _Pictures:
         self.record = record
         self.shown: Shown = record.window(0)
         self.chance = probability_scale("probability")
-        self.limit: float | None = None  # mm/h, of the probability that is shown
+        self.limit: float | None = None  # mm h-1, of the probability that is shown
         self.images = [ColumnDataSource({"image": [], "values": []}) for _ in range(3)]
         self.layers: list[tuple[Any, Any]] = []  # image and colour bar of the forecast and of the probability
         self.arrows = ColumnDataSource({"x": [], "y": [], "x_end": [], "y_end": [], "speed": []})
@@ -195,7 +195,7 @@ class _Pictures:
         self._fill_scores()
 
     def switch(self, limit: float | None) -> None:
-        """Show the probability of so many mm/h or more, or the forecast."""
+        """Show the probability of so many mm h-1 or more, or the forecast."""
         self.limit = limit
         for layer, visible in zip(self.layers, (limit is None, limit is not None), strict=False):
             for part in layer:
@@ -208,9 +208,9 @@ class _Pictures:
         scale = self.record.scale
         fields = [(scale, known), (scale, film.values[frame])]
         if self.limit is not None:
-            fields.append((self.chance, self.shown.probability(frame, self.limit / scale.factor)))
+            fields.append((self.chance, self.shown.probability(frame, scale.original(self.limit))))
         for source, (scale, values) in zip(self.images, fields, strict=False):
-            scaled = _upward(self.record, values * scale.factor).astype("float32")
+            scaled = _upward(self.record, scale.convert(values)).astype("float32")
             source.data = {"image": [_classes(scale, scaled)], "values": [scaled]}
         self.arrows.data = dict(self.shown.arrows[frame])
         time = moment(film.times[frame])
@@ -249,8 +249,7 @@ class _Pictures:
             image = plane.image("image", source=source, color_mapper=mapper, name=words, **corners)
             plane.add_tools(HoverTool(renderers=[image], tooltips=[(words, "@values{0.00}")]))
             if number == 1:
-                title = scale.label.replace("$^{-1}$", "⁻¹")  # without TeX
-                bar = ColorBar(color_mapper=mapper, title=title, orientation="horizontal", height=12, padding=2)
+                bar = ColorBar(color_mapper=mapper, title=scale.label, orientation="horizontal", height=12, padding=2)
                 if ticks is not None:
                     bar.ticker = FixedTicker(ticks=list(ticks))
                     bar.major_label_overrides = {place: f"{value:g}" for place, value in ticks.items()}
@@ -289,7 +288,7 @@ class _Pictures:
         self.scores.data = {"lead": seconds / length, "forecast": rmse.values, "persistence": persistence.values}
         self.skill.title.text = "error by lead time, this window"
         self.skill.xaxis.axis_label = f"lead time ({unit})"
-        self.skill.yaxis.axis_label = f"RMSE ({rmse.attrs.get('units', '1')})"
+        self.skill.yaxis.axis_label = f"RMSE ({in_symbols(rmse.attrs.get('units', '1'))})"
 
 
 def _plane(name: str, title: str, **options: Any) -> Any:
