@@ -126,12 +126,13 @@ def test_the_tutorial_of_learning_runs_as_written(page) -> None:
     assert page.windows.cost(page.controls).mean() < page.cost  # by the last step
 
 
-@pytest.mark.parametrize("name", ["cf-output", "gpu", "own-model", "own-operator", "resume"])
+@pytest.mark.parametrize("name", ["cf-output", "cycling", "gpu", "own-model", "own-operator", "resume"])
 def test_the_how_to_pages_run_as_written(page, name) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
     run(page, blocks(f"docs/howto/{name}.md"))
     expected = {
         "cf-output": lambda: all(pathlib.Path(f"{file}.nc").exists() for file in ("analysis", "motion", "record")),
+        "cycling": lambda: float(abs(page.error).mean()) < 0.5 and page.lagged.sizes["window"] == 18,
         "gpu": lambda: page.analysis.sizes["window"] == 2,
         "own-model": lambda: page.forecast.sizes["lead_time"] > 0,
         "own-operator": lambda: operators_are_as_stated(page),

@@ -47,21 +47,25 @@ class ModelError:
     ----------
     covariance : specification, or mapping of component to specification
         Q, per second: a forcing that acts for T seconds has the variance Q T, in however many steps.
-    forcing_interval : {"step", "interval", "window"}
-        One forcing for each step, for all steps between two frames, or for the whole window (a bias).
+    forcing_interval : {"step", "interval", "window"} or duration
+        One forcing for each step, for all steps between two frames, for the whole window (a bias), or for each stretch
+        of a duration, such as "6h". A table of points has no frames: ``"interval"`` is then the window, whatever states
+        the result holds.
 
     Raises
     ------
     InputError
-        If `forcing_interval` is none of these.
+        If `forcing_interval` is a word that is none of these.
     """
 
     covariance: Any
-    forcing_interval: ForcingInterval = "interval"
+    forcing_interval: Any = "interval"
 
     def __post_init__(self) -> None:
-        """Reject an unknown interval."""
+        """Reject an unknown interval; a duration is read with the other options."""
         faults = Faults()
+        if not isinstance(self.forcing_interval, str) or any(letter.isdigit() for letter in self.forcing_interval):
+            return
         faults.check_choice("forcing_interval", self.forcing_interval, FORCING_INTERVALS, FORCING_INTERVALS[1])
         faults.raise_if_any()
 
@@ -94,7 +98,7 @@ class Experiment:
     dynamics: Any  # the model: a specification, or a callable (state, seconds) -> state
     background_error: Mapping[str, Any]  # B of each component in the control
     model_error: Mapping[str, Any] = field(default_factory=dict)  # Q per second; empty for the strong constraint
-    forcing_interval: ForcingInterval = "interval"  # see `ModelError`
+    forcing_interval: ForcingInterval | float = "interval"  # see `ModelError`; a duration in seconds
     step: float | None = None  # longest in seconds; None: that of the model, else from frame to frame
     growth: Mapping[str, Any] = field(default_factory=dict)  # Q per second by which B has grown, see `following`
     elapsed: float = 0.0  # seconds for which it has grown
@@ -134,9 +138,12 @@ class Experiment:
         following = replace(self, elapsed=elapsed)
         if lead == 0:
             return following, state
-        model = bind(self.dynamics, grid, next(iter(state.values())))
-        *_, background = trajectory(model, state, frame_steps([0.0, lead], self._longest_step(model) or frame))
-        return following, background
+        like = next(iter(state.values()))
+        held = {name: part.background(len(like), 1, grid, like) for name, part in self.parameters.items()}
+        model = bind(Holding(self.dynamics, self.parameters) if held else self.dynamics, grid, like)
+        steps = frame_steps([0.0, lead], self._longest_step(bind(self.dynamics, grid, like)) or frame)
+        *_, background = trajectory(model, {**state, **held}, steps)
+        return following, {key: background[key] for key in state}
 
     def following_ensemble(
         self, states: State, lead: float, elapsed: float, frame: float, grid: Grid, seed: int
@@ -264,6 +271,11 @@ class Experiment:
         if self.forcing_interval == "window":
             return ForcedSteps(self.model_error, (tuple(range(len(steps))),))
         ends = torch.tensor(steps, dtype=torch.float64).cumsum(0)
+        if isinstance(self.forcing_interval, float):
+            middles = ends - 0.5 * torch.tensor(steps, dtype=torch.float64)
+            stretch = (middles.clamp(max=seconds[-1] - 1e-6) / self.forcing_interval).long()
+            numbers = (torch.nonzero(stretch == number).flatten().tolist() for number in stretch.unique())
+            return ForcedSteps(self.model_error, tuple(tuple(group) for group in numbers))
         interval = torch.searchsorted(torch.tensor(seconds[1:], dtype=torch.float64) + 1e-6, ends)
         groups = [torch.nonzero(interval == index).flatten().tolist() for index in range(len(seconds) - 1)]
         return ForcedSteps(self.model_error, tuple(tuple(group) for group in groups))

@@ -12,21 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xvar.cf.times import parse_duration
 from xvar.core.grid import bind
-from xvar.core.methods.experiment import Experiment, ModelError, Outcome, Source
+from xvar.core.methods.experiment import FORCING_INTERVALS, Experiment, ModelError, Outcome, Source
 from xvar.core.methods.image_motion import ImageMotion
 from xvar.core.minimize import LBFGS
 from xvar.core.parameters import Parameter
 from xvar.core.problem import Problem
 from xvar.errors import Faults
-from xvar.execution.batches import WindowBatch
+from xvar.execution.batches import CycleState, WindowBatch
 from xvar.execution.schedule import Schedule
-from xvar.plan.bridge import Array, Bridge
+from xvar.plan.bridge import Array, Bridge, ascending
 from xvar.plan.call import Call, Plan, Variable
 from xvar.plan.control import check_covariances, errors_by_component, read_parameters, read_penalties
 from xvar.plan.ensemble import MEMBERS, read_ensemble, with_members
 from xvar.plan.experiment.observations import Observed, read_observed
 from xvar.plan.experiment.outputs import label_observations, output_variables
+from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import Background, State, read_background
 from xvar.plan.method import describe_model
 from xvar.plan.uncertainty import ERRORS, read_sampling, seeds_of, with_errors
@@ -43,7 +45,7 @@ def plan_experiment(call: Call) -> Plan | None:
     observed = read_observed(call, state)
     parameters = read_parameters(options.parameters, state.components, record, faults)
     penalties = read_penalties(options.penalties, state.components, faults)
-    _check_conflicts(parameters, observed, call)
+    _check_conflicts(observed, call)
     if len(faults) > before:
         return None
     sampling = read_sampling(call, statistics["background_error"] | statistics["model_error"])
@@ -90,7 +92,7 @@ def plan_experiment(call: Call) -> Plan | None:
         call.schedule,
         forced=_forced_shares(call.schedule, experiment) if experiment.model_error else (),
         step=experiment.step,
-        carried=(*state.names, *members) if call.cycled else (),
+        carried=(*state.names, *members, *parameters) if call.cycled else (),
         minimisations=minimisations,
         sizes=observed.sizes,
         sources=tuple(observed.labels),
@@ -100,16 +102,16 @@ def plan_experiment(call: Call) -> Plan | None:
     )
 
 
-def _check_conflicts(parameters: Mapping[str, Parameter], observed: Observed, call: Call) -> None:
-    """Report estimated parameters in cycled windows, and standard errors beside direct insertion."""
-    estimated = [*parameters, *observed.calibrations]
+def _check_conflicts(observed: Observed, call: Call) -> None:
+    """Report gains and offsets in cycled windows, and standard errors beside direct insertion."""
+    estimated = list(observed.calibrations)
     if call.cycled and estimated:
         call.faults.add(
             code="parameters-in-cycled-windows",
             variable="parameters",
-            found=f"parameters in cycled windows: {', '.join(estimated)}",
+            found=f"gains or offsets of images in cycled windows: {', '.join(estimated)}",
             expected="windows with priors of their own",
-            fix="leave background='cycled' out, or the parameters",
+            fix="leave background='cycled' out, or the gains and offsets",
         )
     if call.schedule.shared is not None and observed.beside_record:
         call.faults.add(
@@ -156,6 +158,11 @@ def _forced_shares(schedule: Schedule, experiment: Experiment) -> tuple[float, .
     intervals, acting = schedule.frames.shape[1] - 1, experiment.forcing_interval
     if acting == "window":
         return (intervals / 2,)
+    if isinstance(acting, float):
+        longest = schedule.seconds[int(np.nanargmax(np.nanmax(schedule.seconds, axis=1)))]
+        times = longest[np.isfinite(longest)]
+        edges = np.append(np.arange(0.0, times[-1] * (1 - 1e-9), acting), times[-1])
+        return tuple(np.interp((edges[1:] + edges[:-1]) / 2, times, np.arange(len(times))).tolist())
     parts = 1
     if acting == "step" and experiment.step is not None:
         longest = float(np.nanmax(np.diff(schedule.seconds, axis=1)))
@@ -211,9 +218,16 @@ def _read_statistics(call: Call, state: State) -> dict[str, Any]:
         "background_error": errors,
         "model_error": forced if weak else {},
         "growth": forced,
-        "forcing_interval": stated.forcing_interval,
+        "forcing_interval": _forcing_interval(stated.forcing_interval, call),
         "measured": measured,
     }
+
+
+def _forcing_interval(stated: Any, call: Call) -> Any:
+    """Return the interval of the model error, a duration in seconds; that of a table of points is the whole window."""
+    if not isinstance(stated, str) or stated not in FORCING_INTERVALS:
+        return parse_duration(stated, "forcing_interval", call.faults)
+    return "window" if stated == "interval" and isinstance(call.record, PointRecord) else stated
 
 
 def _check_growth(given: Mapping[str, Mapping[str, Any]], faults: Faults) -> None:
@@ -317,15 +331,25 @@ class ExperimentSolver:
             return self.experiment, known
         assert self.cycled is not None
         cycle = known, state.lead, state.elapsed, self.cycled, bridge.core_grid()
+        experiment = replace(self.experiment, parameters=self._parameters(state))
         seeds = seeds_of(batch, self.experiment.ensemble, bridge)
         if seeds is None:
-            return self.experiment.following(*cycle)
-        return self.experiment.following_ensemble(*cycle, int(seeds[0]) + 1)
+            return experiment.following(*cycle)
+        return experiment.following_ensemble(*cycle, int(seeds[0]) + 1)
+
+    def _parameters(self, state: CycleState) -> dict[str, Parameter]:
+        """Return the parameters with what the window before found as their prior; their error stays as stated."""
+        found = {}
+        for name, parameter in self.experiment.parameters.items():
+            value = self._filled(state.fields[name], name)
+            prior = ascending(value, self.bridge.grid) if value.ndim else float(value)
+            found[name] = replace(parameter, prior=prior)
+        return found
 
     def _filled(self, values: Array, name: str) -> Array:
         """Fill land with numbers, which a sampler at the coast needs: the mean of the sea; nothing flows through it."""
         land = self.bridge.land
-        if land is None:
+        if land is None or not values.ndim:
             return values
         if name in self.state.staggered:
             return np.nan_to_num(values)
