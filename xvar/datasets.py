@@ -240,7 +240,8 @@ def _first_image(
     from xvar.core.models.characteristics import RandomImage
 
     if image is None:
-        random = RandomImage.draw(grid.shape, exponent, generator)
+        rows, columns = grid.shape
+        random = RandomImage.draw((rows, columns), exponent, generator)
         return lambda positions: torch.stack([random(position[None])[0] for position in positions]) + MEAN
     own = np.asarray(image.squeeze(drop=True).values, dtype="float64")
     if own.shape != grid.shape or not np.isfinite(own).all():

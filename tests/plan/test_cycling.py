@@ -14,7 +14,7 @@ from xvar.control import Parameter
 from xvar.core.dynamics import State
 from xvar.covariance import Diagonal
 from xvar.dynamics import ModelError
-from xvar.errors import InputError
+from xvar.errors import AnalysisWarning, InputError
 from xvar.minimize import LBFGS
 from xvar.observation import Points
 
@@ -139,3 +139,13 @@ def test_a_strong_constraint_has_no_model_error_with_points_either() -> None:
 def test_increments_of_points_are_saved() -> None:
     analysis = weak(None, "window", save=("increment",))
     assert np.allclose(analysis["c_increment"].values[0], analysis["c"].values[0, 0])
+
+
+def test_errors_that_are_far_too_small_are_reported() -> None:
+    """A minimum that was found says nothing about B and R; 2 J over the number of observations does."""
+    data, first = record(40), xr.Dataset({"c": ("i", np.full(SIZE, 5.0))})
+    options: dict[str, Any] = {"background": Cycled(first=first), "parameters": {"source": Parameter(0.5, 0.1)}}
+    assimilate(data, **options)
+    with pytest.warns(AnalysisWarning, match="2 J / p is"):
+        analysis = assimilate(data, background_error=Diagonal(1e-3), observation_error=0.01, **options)
+    assert (analysis["status"] == 1).all()

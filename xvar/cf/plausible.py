@@ -27,7 +27,7 @@ def check_units_of_name(array: xr.DataArray, units: str, faults: Faults) -> None
         add(faults, "units-of-other-quantity", found, array.name)
 
 
-def warn_of_unusual(image: xr.DataArray, what: Kind, units: str, spacing: tuple[float, float]) -> None:
+def warn_of_unusual(image: xr.DataArray, what: Kind, units: str, spacing: tuple[float, ...]) -> None:
     """Warn of rain heavier, or pixels nearer to one another, than they can be; values of lazy data are not read."""
     if what not in ("rain", "reflectivity"):
         return

@@ -239,7 +239,7 @@ def _norm(parts: Mapping[str, Tensor]) -> float:
 
 
 def covariance(
-    subject: Any, shape: Sequence[int] = (24, 24), spacing: tuple[float, float] = (1e3, 1e3), *, components: int = 1
+    subject: Any, shape: Sequence[int] = (24, 24), spacing: tuple[float, ...] = (1e3, 1e3), *, components: int = 1
 ) -> Report:
     r"""Test a covariance: linear, symmetric and positive, with a root, an adjoint and an inverse that fit it.
 

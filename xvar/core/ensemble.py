@@ -108,7 +108,7 @@ class Ensemble:
 
     def background_error(self, static: Mapping[str, Any], deviations: State) -> dict[str, Any]:
         """Return B of each component, from deviations of members (member, component, *grid) where there are any."""
-        taper = Uniform() if self.localisation is None else self.localisation
+        taper: Any = Uniform() if self.localisation is None else self.localisation
         if not hasattr(taper, "bind"):
             taper = Matern(1.0, float(taper), TAPER)
 

@@ -103,7 +103,8 @@ def inverse_square_root(operator: Map, right: Tensor, iterations: int, change: f
         is_open = left > 1e-12 * diagonal[-1].abs()[:, None]
         basis.append(torch.where(is_open, image / left.clamp_min(torch.finfo(right.dtype).tiny), 0.0))
     pairs = zip(weights.unbind(1), basis, strict=False)
-    return size * sum((weight[:, None] * vector for weight, vector in pairs), torch.zeros_like(right))
+    root: Tensor = size * sum((weight[:, None] * vector for weight, vector in pairs), torch.zeros_like(right))
+    return root
 
 
 def _root_weights(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:

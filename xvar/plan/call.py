@@ -55,7 +55,7 @@ class Call:
     @property
     def bridge(self) -> Bridge:
         """Conversion to the tensors of the core."""
-        edges = "free" if self.record.is_plane else getattr(self.options.dynamics, "edges", "free")
+        edges: Any = "free" if self.record.is_plane else getattr(self.options.dynamics, "edges", "free")
         return Bridge(self.record.grid, self.record.land, self.configuration.dtype, self.configuration.device, edges)
 
     @property

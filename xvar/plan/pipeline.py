@@ -119,6 +119,25 @@ def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record)
     reach = [n * d / step for n, d in zip(record.grid.shape, record.grid.spacing, strict=True)]
     warn_of_artefacts(arrays["rejected_observations"], plan.rules, name)
     warn_about_windows(arrays, name, (reach[1], reach[0]) if record.is_plane else None)
+    if plan.configuration.gaussian and plan.configuration.cycled:
+        _warn_about_errors(arrays)
+
+
+#: 2 J / p of cycled windows from which on their stated errors are certainly too small, and the fewest windows.
+TOO_LARGE, ENOUGH = 5.0, 5
+
+
+def _warn_about_errors(arrays: Mapping[str, Array]) -> None:
+    """Warn if J of cycled windows is far above what their stated errors allow: minima alone say nothing about them."""
+    count, cost = arrays["number_of_observations"], arrays["cost"][:, 1]
+    ratio = float(np.median(2 * cost[count > 0] / count[count > 0])) if (count > 0).sum() >= ENOUGH else 0.0
+    if ratio > TOO_LARGE:
+        warn(
+            f"2 J / p is {ratio:.3g} in the median of {len(count)} cycled windows, and about 1 if the stated errors "
+            "are right: background_error=, observation_error= or the error of the model is too small, and cycles may "
+            "have lost the truth; save=('innovation', 'residual') and .var4d.diagnose() tell which",
+            AnalysisWarning,
+        )
 
 
 _ENDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,8 @@ class SpectralCovariance(Covariance):
         device: Device = None,
     ) -> None:
         self.transform = transform
-        self._variances = variances[(..., *map(slice, transform.modes))].to(torch.float64)
+        lowest: Any = (..., *map(slice, transform.modes))
+        self._variances = variances[lowest].to(torch.float64)
         self._deviation = self._variances.sqrt().to(device=device, dtype=dtype)
         self._precision = (1 / self._variances).to(device=device, dtype=dtype)
         self._scale = self._unscale = None
@@ -54,7 +56,8 @@ class SpectralCovariance(Covariance):
 
         `deviation` is broadcastable to (window, component, y, x).
         """
-        variance = transform.diagonal(variances[(..., *map(slice, transform.modes))])
+        lowest: Any = (..., *map(slice, transform.modes))
+        variance = transform.diagonal(variances[lowest])
         if transform.edges in ("zero", "appended_zero"):
             variance = variance.max()
         return cls(transform, variances, deviation / variance.sqrt(), dtype=dtype, device=device)
