@@ -149,3 +149,18 @@ def test_errors_that_are_far_too_small_are_reported() -> None:
     with pytest.warns(AnalysisWarning, match="2 J / p is"):
         analysis = assimilate(data, background_error=Diagonal(1e-3), observation_error=0.01, **options)
     assert (analysis["status"] == 1).all()
+
+
+def test_points_on_the_border_of_two_windows_count_once() -> None:
+    """Two calls in turn use each point once if the second is half-open; the first has its beginning too."""
+    points, start = table()
+    points["time"][20] = start["time"].values + np.timedelta64(1800, "s")
+    counts = []
+    for begin, observation in ((0, Points()), (1800, Points(half_open=True)), (1800, Points())):
+        later = start.assign_coords(time=start["time"] + np.timedelta64(begin, "s"))
+        options: dict[str, Any] = {"background": later, "window": "30min", "observation": observation}
+        analysis = points.var4d.assimilate(dynamics=Decay(), background_error=Diagonal(1.0), **options)
+        counts.append(int(analysis["number_of_observations"].sum()))
+    first, second, twice = counts
+    assert first + second == 40
+    assert twice == second + 1

@@ -93,7 +93,8 @@ class PointSource:
         first, last = np.searchsorted(seconds, (begin - 1.0, begin + length + 1.0))
         rows: Array = np.sort(order[first:last])
         time = np.round(self.seconds[rows] - begin, 6)  # the same in whatever record a window is
-        after = time > 0 if self.half_open and begin > 0 else time >= 0
+        stated = np.array([table.half_open for table in self.tables.values()])[self.source[rows]]
+        after = np.where(stated | (self.half_open and begin > 0), time > 0, time >= 0)
         inside: Array = rows[after & (time <= length + 1e-6)]
         return inside
 

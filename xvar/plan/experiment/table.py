@@ -43,6 +43,9 @@ class Points(Comparison):
     every : duration, optional
         In a call without images: time between the states of the result, which begin with the window and end with it.
         Default: these two alone.
+    half_open : bool
+        Leave out the points at the beginning of a window, which belong to the window before: for windows that follow
+        one another in calls of their own. Cycled windows are half-open by themselves.
     operator : callable, optional
         H, as of `Images`: a function of the state that returns a field on the grid, (window, 1, \\*grid).
     error : float, optional
@@ -65,6 +68,7 @@ class Points(Comparison):
     variable: str | None = None
     sampler: Literal["bilinear", "cubic", "monotone"] = "bilinear"
     every: Any = None
+    half_open: bool = False
 
     def __post_init__(self) -> None:
         """Reject unknown choices, and errors that correlate."""
