@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from tests.plan.test_lattice import times
@@ -69,6 +70,35 @@ def test_parameters_are_carried_from_cycle_to_cycle(positive: bool) -> None:
         data.chunk(time=3), batch=1, background=Cycled(first=first), parameters={"source": parameter}
     ).compute()
     assert np.array_equal(lazy["source"].values, found)
+
+
+def of_background(background: State) -> Diagonal:
+    """An error that grows with the background."""
+    return Diagonal(0.1 + 0.5 * background["c"].abs())
+
+
+def test_the_error_of_a_background_may_depend_on_it() -> None:
+    """In every cycle B is that of its own background; windows in a batch each have theirs."""
+    data = record()
+    first = xr.Dataset({"c": ("i", np.linspace(0, 2, SIZE))})
+    options: dict[str, Any] = {"parameters": {"source": Parameter(0.5, 1e-3)}}
+    cycled = assimilate(data, background=Cycled(first=first), background_error=of_background, **options)
+    for window in range(3):
+        start = cycled["c_background"].values[window]
+        alone = assimilate(
+            data.isel(time=slice(4 * window, 4 * window + 4)),
+            background=xr.Dataset({"c": ("i", start)}),
+            background_error=Diagonal(torch.tensor(0.1 + 0.5 * np.abs(start))),
+            parameters={"source": Parameter(cycled["source"].values[window - 1] if window else 0.5, 1e-3)},
+        )
+        assert np.allclose(alone["c"].values[0], cycled["c"].values[window], atol=1e-6)
+    batch = assimilate(data, background=first, background_error=of_background, stride=4, **options)
+    stated = Diagonal(torch.tensor(0.1 + 0.5 * first["c"].values))
+    expected = assimilate(data, background=first, background_error=stated, stride=4, **options)
+    assert np.allclose(batch["c"].values, expected["c"].values, atol=1e-8)
+    with pytest.raises(InputError) as caught:
+        assimilate(data, background=first, background_error=3.0)
+    assert [fault.code for fault in caught.value.faults] == ["covariance-type"]
 
 
 # ---- intervals of the model error

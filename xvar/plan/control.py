@@ -91,8 +91,13 @@ def complete(
     return np.where(broken, values[~broken].mean() if fill is None else fill, values)
 
 
-def errors_by_component(given: Any, option: str, components: Components, faults: Faults) -> dict[str, Any]:
-    """Return the specification of each component; a single one is that of the motion, or of the only component."""
+def errors_by_component(
+    given: Any, option: str, components: Components, faults: Faults, *, of_state: bool = False
+) -> dict[str, Any]:
+    """Return the specification of each component; a single one is that of the motion, or of the only component.
+
+    One `of_state` may be a function of the background that returns the specification.
+    """
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -108,7 +113,7 @@ def errors_by_component(given: Any, option: str, components: Components, faults:
                 expected=f"a component of the state: {', '.join(components)}",
                 fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
             )
-        if not hasattr(part, "bind"):
+        if not hasattr(part, "bind") and not (of_state and callable(part)):
             faults.add(
                 code="covariance-type",
                 variable=option,
@@ -144,7 +149,8 @@ def check_covariances(call: Call, given: Mapping[str, Mapping[str, Any]], compon
     if short:
         return
     for label, (key, part) in parts.items():
-        fault = validity_fault(part, call.bridge.core_grid(), len(components[key]))
+        known = hasattr(part, "bind")
+        fault = validity_fault(part, call.bridge.core_grid(), len(components[key])) if known else None
         if fault is not None:
             call.faults.add(code=fault.code, variable=label, found=fault.found, expected=fault.expected, fix=fault.fix)
 

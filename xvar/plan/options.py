@@ -223,7 +223,8 @@ OPTIONS: dict[str, Option] = {
             "background_error",
             "specification of xvar.covariance, or mapping of component to it, optional",
             "B, in physical units. A single one is that of the motion (or of the only component of a model). The "
-            "methods of images take that of the motion.",
+            "methods of images take that of the motion. With a state it may be a function of the background, a dict of "
+            "tensors (window, component, \\*grid), that returns the specification: B of each cycle.",
             empty=_no_entries,
         ),
         Option(

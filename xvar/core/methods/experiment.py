@@ -145,6 +145,12 @@ class Experiment:
         *_, background = trajectory(model, {**state, **held}, steps)
         return following, {key: background[key] for key in state}
 
+    def with_error_of(self, background: State) -> Experiment:
+        """Return the same with B that functions state for a background (window, component, *grid)."""
+        stated = {key: part for key, part in self.background_error.items() if not hasattr(part, "bind")}
+        errors = {key: part(background) for key, part in stated.items()}
+        return replace(self, background_error={**self.background_error, **errors}) if errors else self
+
     def following_ensemble(
         self, states: State, lead: float, elapsed: float, frame: float, grid: Grid, seed: int
     ) -> tuple[Experiment, State]:
@@ -159,7 +165,8 @@ class Experiment:
         generator = torch.Generator().manual_seed(seed)
         seconds = lead if self.model_error else elapsed
         deviations = grown_members(deviations, self.growth if seconds > 0 else {}, seconds, grid, generator)
-        error = self.ensemble.background_error(self.background_error, deviations)
+        static = self.with_error_of(background).background_error
+        error = self.ensemble.background_error(static, deviations)
         return replace(following, background_error=error, growth={}, deviations=deviations), background
 
     def problem(self, sources: Sequence[Source], background: State, seconds: Sequence[float], grid: Grid) -> Problem:

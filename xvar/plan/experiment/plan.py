@@ -173,7 +173,7 @@ def _forced_shares(schedule: Schedule, experiment: Experiment) -> tuple[float, .
 def _read_statistics(call: Call, state: State) -> dict[str, Any]:
     """Return B and Q of an experiment; B of a motion without a stated one is the default of image motion."""
     record, options, faults, before = call.record, call.options, call.faults, len(call.faults)
-    errors = errors_by_component(options.background_error, "background_error", state.components, faults)
+    errors = errors_by_component(options.background_error, "background_error", state.components, faults, of_state=True)
     measured: tuple[str, ...] = ()
     if state.advection and "velocity" not in errors:
         motion = ImageMotion()
@@ -328,13 +328,14 @@ class ExperimentSolver:
             if set(names) <= set(fields)
         }
         if state is None:
-            return self.experiment, known
+            return self.experiment.with_error_of(known), known
         assert self.cycled is not None
         cycle = known, state.lead, state.elapsed, self.cycled, bridge.core_grid()
         experiment = replace(self.experiment, parameters=self._parameters(state))
         seeds = seeds_of(batch, self.experiment.ensemble, bridge)
         if seeds is None:
-            return experiment.following(*cycle)
+            following, background = experiment.following(*cycle)
+            return following.with_error_of(background), background
         return experiment.following_ensemble(*cycle, int(seeds[0]) + 1)
 
     def _parameters(self, state: CycleState) -> dict[str, Parameter]:
