@@ -35,7 +35,7 @@ from xvar.observation import Images
 
 DATA = Path(os.environ.get("XVAR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CURRENTS = DATA / "currents-norkyst800-20151116.nc"
-SEEDS, VARIABLES, STEP, LEAD = (0, 1, 2), 40, 0.05, 0.4
+SEEDS, VARIABLES, STEP, LEAD = (0, 1), 40, 0.05, 0.4
 TRAINING, JUDGED = 1601, 801  # frames
 BLOCK, DRAWS = 5, 2000
 ERROR = 0.02  # m s-1, of the currents
@@ -148,14 +148,15 @@ def currents() -> dict[str, Any] | None:
     }
     first, last = hourly.isel(time=slice(41)), hourly.isel(time=slice(40, None))
     torch.manual_seed(0)
-    model = Corrected(Trend(), torch.nn.Conv2d(4, 4, 1), scale=1e-4)
-    training = {"rounds": 100, "minibatch": 4, "held_out": 0.25, "patience": 30, "forecast_weight": 1.0}
-    training["optimizer"] = partial(torch.optim.Adam, lr=0.05)
-    sources = {"observation": {"v": Images(first["v"], error=ERROR)}}
-    learned = xvar.learn(first[["u"]], dynamics=model, **training, **sources, **options)
+    model: torch.nn.Module = Corrected(Trend(), torch.nn.Conv2d(4, 4, 1), scale=1e-4)
+    training: dict[str, Any] = {"minibatch": 4, "held_out": 0.25, "patience": 30, "forecast_weight": 1.0}
+    training["observation"] = {"v": Images(first["v"], error=ERROR)}
+    for rate, rounds in ((0.05, 80), (0.01, 40)):
+        adam = partial(torch.optim.Adam, lr=rate)
+        model = xvar.learn(first[["u"]], dynamics=model, optimizer=adam, rounds=rounds, **training, **options).dynamics
     options |= {"observation": {"v": Images(last["v"], error=ERROR)}, "stride": 1}
     found: dict[str, Any] = {}
-    for name, dynamics in (("trend", Trend()), ("trend and network", learned.dynamics)):
+    for name, dynamics in (("trend", Trend()), ("trend and network", model)):
         forecast = last[["u"]].var4d.assimilate(dynamics=dynamics, **options).var4d.forecast("4h", dynamics=dynamics)
         valid = np.isin(forecast["time"].values, last["time"].values).all(axis=1)
         forecast = forecast.isel(window=valid)
@@ -203,14 +204,15 @@ def table(found: Mapping[str, Any]) -> str:
             lines.append(f"| {seed} | {name} | {without:.3f} | {learned:.3f} | {perfect:.3f} | {100 * closed:.1f} % |")
     if "currents" in found:
         squares = {name: np.array(values) for name, values in found["currents"].items()}
-        lines += [
-            "",
-            "| currents, RMSE in m s-1 | 1 h | 2 h | 3 h | 4 h | mean squared error less than of the trend | 95 % |",
-        ]
-        lines.append("|---|---|---|---|---|---|---|")
+        lines += ["", "| currents, RMSE in m s-1 | 1 h | 2 h | 3 h | 4 h |", "|---|---|---|---|---|"]
         for name, values in squares.items():
             errors = " | ".join(f"{error:.3f}" for error in np.sqrt(values.mean(axis=0)))
-            gains = (squares["trend"] - values).mean(axis=1)
+            lines.append(f"| {name} | {errors} |")
+        count = len(squares["trend"])
+        lines += ["", f"Mean squared error over four hours, less with the network, {count} windows (95 %):", ""]
+        for name in ("trend", "persistence"):
+            gains = (squares[name] - squares["trend and network"]).mean(axis=1)
             low, high = interval(gains)
-            lines.append(f"| {name} | {errors} | {gains.mean():.4f} | {low:.4f} to {high:.4f} |")
+            share = 100 * gains.mean() / squares[name].mean()
+            lines.append(f"- than of {name}: {share:.0f} %, {gains.mean():.4f} m2 s-2 ({low:.4f} to {high:.4f})")
     return "\n".join(lines)
