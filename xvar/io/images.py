@@ -42,7 +42,7 @@ def image_on_map(
     `read` returns the values as (y, x) or (time, y, x), with NaN for missing ones; it is called when they are needed.
     """
     import dask.array as da
-    from dask import delayed
+    from dask.delayed import delayed
 
     shape = (len(times), len(y), len(x))
 

@@ -102,8 +102,8 @@ def _paths(names: Sequence[str | Path]) -> tuple[list[Path], bool]:
         several = several or glob.has_magic(name)
         paths += found
     if not paths:
-        found, fix = f"no file in {', '.join(map(str, names))}", "another folder"
-        raise InputError(Fault(found, "files of images", fix, code="file-not-found"))
+        what = f"no file in {', '.join(map(str, names))}"
+        raise InputError(Fault(what, "files of images", "another folder", code="file-not-found"))
     return paths, several
 
 
@@ -171,7 +171,7 @@ def _image(path: Path, quantity: str | None, name_format: str | None, *, trusted
 
 def _has_time(dataset: xr.Dataset) -> bool:
     """Return True if a Dataset has times along a dimension."""
-    return any(part.ndim and is_date(part) for part in dataset.variables.values())
+    return any(part.ndim and is_date(dataset[name]) for name, part in dataset.variables.items())
 
 
 def _with_time(dataset: xr.Dataset, path: Path, name_format: str | None) -> xr.Dataset:
@@ -186,8 +186,8 @@ def _with_time(dataset: xr.Dataset, path: Path, name_format: str | None) -> xr.D
         if dim is not None and dataset.sizes[dim] > 1:
             found = f"{path}: {dataset.sizes[dim]} times in one file, for which its name states one"
             raise InputError(Fault(found, "files of one time", "leave time_from_name out", code="several-times"))
-        moment = time_from_name(path, name_format)
-        return _at(dataset if dim is None else dataset.isel({dim: 0}, drop=True), moment)
+        named = time_from_name(path, name_format)
+        return _at(dataset if dim is None else dataset.isel({dim: 0}, drop=True), named)
     if dim is not None:
         return dataset
     scalars = {str(name): part for name, part in dataset.variables.items() if not part.ndim and is_date(dataset[name])}
@@ -196,7 +196,7 @@ def _with_time(dataset: xr.Dataset, path: Path, name_format: str | None) -> xr.D
         return _at(dataset, scalars[name].values)
     stated = next((str(dataset.attrs[key]) for key in _TIME_ATTRIBUTES if key in dataset.attrs), None)
     try:
-        moment = None if stated is None else np.datetime64(stated.rstrip("Z"), "ns")
+        moment: Any = None if stated is None else np.datetime64(stated.rstrip("Z"), "ns")
     except ValueError:
         moment = None
     moment = time_from_name(path) if moment is None else moment

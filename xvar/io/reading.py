@@ -55,7 +55,7 @@ def open_files(names: Sequence[str | Path], group: str | None = None, *, trusted
     for path in paths:
         refuse_empty(path)
     files: list[xr.Dataset] = []
-    within = {} if group is None else {"group": group}  # engines of other formats have no groups
+    within: dict[str, Any] = {} if group is None else {"group": group}  # engines of other formats have no groups
 
     def note(file: xr.Dataset) -> xr.Dataset:
         files.append(file)

@@ -1,4 +1,4 @@
-"""Files of each producer become a record and a forecast, by a line of Python and by one of the shell."""
+"""Files of each producer become a record with CF metadata, whose motion is found; test_pages has the shell."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import xarray as xr
 
 import xvar
-from tests.faults.shell import shell
 from tests.io.producers import files
 from xvar.errors import InputWarning
 from xvar.io.producers import meteoswiss
@@ -27,7 +25,6 @@ class Case:
     metres: float | None = None  # between pixels, if the files state it
     packages: tuple[str, ...] = ()
     real: bool = False
-    analyse: tuple[str, ...] = ()  # words of the shell
 
 
 CASES = {
@@ -106,17 +103,6 @@ def _direction(case: Case) -> float:
     north = -north if case.write is files.roms else north  # along the index of its rows, which ascends southwards
     stretch = {files.meteonet: 0.616, files.ghrsst: 0.77, files.cmems: 0.79, files.roms: 0.9}.get(case.write, 1.0)
     return float(np.rad2deg(np.arctan2(north, east * stretch)))
-
-
-def test_a_line_of_the_shell_gives_a_forecast(case, pattern, tmp_path) -> None:
-    options = ["--method", "image_motion"] if case.minutes > 60 else []
-    code, message = shell("assimilate", pattern, "-o", tmp_path / "analysis.nc", *options)
-    assert code == 0, message
-    lead = f"{case.minutes:g}min"
-    code, message = shell("forecast", tmp_path / "analysis.nc", "-o", tmp_path / "forecast.nc", "--lead", lead)
-    assert code == 0, message
-    with xr.open_dataset(tmp_path / "forecast.nc") as forecast:
-        assert np.isfinite(forecast[case.name]).any()
 
 
 def test_missing_and_undetected_are_told_apart(tmp_path) -> None:

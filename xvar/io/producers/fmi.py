@@ -44,7 +44,9 @@ def read_pgm(path: Path, quantity: str | None) -> xr.Dataset:
         f" +lat_ts={told['truelatitude'][0]} +R={_RADIUS}"
     )
     place = pyproj.Proj(crs)
-    (west, south), (east, north) = (place(*map(float, told[key])) for key in ("bottomleft", "topright"))
+    (west, south), (east, north) = (
+        place(float(told[key][0]), float(told[key][1])) for key in ("bottomleft", "topright")
+    )
     return image_on_map(
         "DBZH",
         lambda: _reflectivity(codes, 0.5, -32.0, missing, 0),
@@ -73,7 +75,8 @@ def read_geotiff(dataset: xr.Dataset, path: Path) -> xr.Dataset:
     image.attrs = {**REFLECTIVITY, "long_name": told["Quantity"], "grid_mapping": "spatial_ref"}
     for dim in ("y", "x"):
         image[dim].attrs = {"units": "m", "standard_name": f"projection_{dim}_coordinate"}
-    return image.expand_dims(time=[moment]).to_dataset(name="DBZH").assign_attrs(source=f"FMI {path.name}")
+    result: xr.Dataset = image.expand_dims(time=[moment]).to_dataset(name="DBZH")
+    return result.assign_attrs(source=f"FMI {path.name}")
 
 
 def _items(dataset: xr.Dataset) -> dict[str, str]:

@@ -130,7 +130,7 @@ def read_levels(dataset: xr.Dataset, path: Path) -> xr.Dataset:
     """Take the level nearest to the surface."""
     chosen = {}
     for dim in _levels(dataset):
-        depth = dataset[dim] if dim in dataset.coords else xr.DataArray(np.arange(dataset.sizes[dim])[::-1], dims=dim)
+        depth = dataset[dim] if dim in dataset.coords else xr.DataArray(np.arange(dataset.sizes[dim])[::-1], dims=[dim])
         chosen[dim] = int(np.abs(depth.values).argmin())
         if dataset.sizes[dim] > 1:
             value = f"{float(depth[chosen[dim]]):g}" if dim in dataset.coords else f"number {chosen[dim]}"

@@ -46,7 +46,7 @@ def read(path: Path, quantity: str | None) -> xr.Dataset:
 
     def values() -> NDArray[Any]:
         with pillow.open(path, formats=["GIF"]) as picture:
-            return _AMOUNTS[np.asarray(picture)]
+            return np.asarray(_AMOUNTS[np.asarray(picture)])
 
     return image_on_map(
         "rain",
