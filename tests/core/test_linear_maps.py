@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.core.numerics import random, relative
-from xvar.core.linear_maps import conjugate_gradients, truncated_conjugate_gradients
+from xvar.core.linear_maps import conjugate_gradients, inverse_square_root, truncated_conjugate_gradients
 
 SIZE = 12
 
@@ -91,3 +91,24 @@ def test_truncated_iterations_stop_window_by_window() -> None:
     assert products.tolist() == [1, 0, 2]
     alone, _ = truncated_conjugate_gradients(of(matrices[2:]), right[2:], halved, 1e-20, 50)
     assert torch.equal(alone[0], solution[2])
+
+
+def test_the_inverse_square_root_is_that_of_the_eigenvalues() -> None:
+    """To rounding after as many products as there are values, and a window alone as in a batch."""
+    matrices, right = systems(3), random((3, SIZE), 5)
+    found = inverse_square_root(of(matrices), right, SIZE, 0.0)
+    values, vectors = torch.linalg.eigh(matrices)
+    exact = (vectors * values.rsqrt()[:, None]) @ vectors.mT
+    assert relative(found, of(exact)(right)) < 1e-10
+    errors = [relative(inverse_square_root(of(matrices), right, count, 0.0), of(exact)(right)) for count in (4, 8, 11)]
+    assert 0.5 > errors[0] > errors[1] > errors[2] > 1e-10
+    for window in range(3):
+        alone = inverse_square_root(of(matrices[window : window + 1]), right[window : window + 1], SIZE, 0.0)
+        assert torch.allclose(alone[0], found[window], rtol=1e-12)
+
+
+def test_the_inverse_square_root_of_the_identity_ends_at_once() -> None:
+    right = random((2, SIZE), 5)
+    assert torch.allclose(inverse_square_root(lambda x: x.clone(), right, SIZE, 1e-6), right)
+    nothing = inverse_square_root(lambda x: x.clone(), torch.zeros_like(right), SIZE, 1e-6)
+    assert torch.equal(nothing, torch.zeros_like(right))
