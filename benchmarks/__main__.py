@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 import xvar
-from benchmarks import ablation, ensembles, learning, nowcast, speed, twins
+from benchmarks import ablation, ensembles, learning, longer, nowcast, speed, twins
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -27,6 +27,7 @@ BEGIN, END = "<!-- benchmark table -->", "<!-- end benchmark table -->"
 PARTS = {
     "speed": "Speed",
     "nowcast": "Nowcasts",
+    "longer": "Nowcasts to 90 minutes",
     "ablation": "What each part and number is worth",
     "twins": "End-point error in pixels a frame, of motions that are known",
     "ensembles": "Ensembles",
@@ -107,6 +108,9 @@ def measured(part: str) -> dict[str, Any] | None:
     if part == "ensembles":
         found = ensembles.measure()
         return {"scores": ensembles.as_json(found), "table": ensembles.table(found)} if found else None
+    if part == "longer":
+        judged = longer.measure()
+        return {"scores": longer.as_json(judged), "table": longer.table(judged)} if judged else None
     if part == "learn":
         figures = learning.measure()
         return {"figures": figures, "table": learning.table(figures)}

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy.ndimage")
 
-from benchmarks import ablation, ensembles, learning, nowcast, twins
+from benchmarks import ablation, ensembles, learning, longer, nowcast, twins
 
 
 def test_what_is_ablated_is_the_forecast() -> None:
@@ -54,6 +54,20 @@ def test_twins_move_as_they_are_said_to(monkeypatch, name) -> None:
     difference, kept = (np.sqrt(rain.values[3]) - field for field in (came, np.sqrt(rain.values[0])))
     inner = slice(16, -16)
     assert difference[inner, inner].std() < 0.4 * kept[inner, inner].std()
+
+
+def test_a_method_of_fewer_windows_is_compared_on_those() -> None:
+    random = np.random.default_rng(0)
+    shape = (longer.WINDOWS, len(longer.LEADS), len(longer.SCORES) + 4, 2)
+    whole = {name: random.uniform(1, 2, shape) for name in ("persistence", "xvar", longer.STEPS)}
+    parts = {"event": {**whole, longer.STEPS: whole[longer.STEPS][::2]}}
+    for name in ("xvar", longer.STEPS):
+        rmse, kept = (
+            whole[one][::2, :, 0, 0].sum(0) / whole[one][::2, :, 0, 1].sum(0) for one in (name, "persistence")
+        )
+        np.testing.assert_allclose(longer.scores(parts, name, 2)[:, 0], rmse / kept)
+        error, reference = np.moveaxis(whole[name][::2, :, 1].sum(0), -1, 0)
+        np.testing.assert_allclose(longer.scores(parts, name, 2)[:, 1], 1 - error / reference)
 
 
 def test_scores_of_ensembles_are_those_of_the_library() -> None:
