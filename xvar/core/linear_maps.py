@@ -115,7 +115,8 @@ def _root_weights(diagonal: list[Tensor], beside: list[Tensor]) -> Tensor:
         matrix = matrix + off + off.mT
     values, vectors = torch.linalg.eigh(matrix.double())
     scaled = vectors * values.clamp_min(1.0).rsqrt()[:, None] * vectors[:, :1]
-    return scaled.sum(2).to(diagonal[0])
+    column: Tensor = scaled.sum(2)
+    return column.to(diagonal[0])
 
 
 def _iterate(
