@@ -189,6 +189,17 @@ def test_damaged_bytes_are_said_to_be_damaged(tmp_path) -> None:
     raised(lambda: xvar.open(path), "broken-file")
 
 
+def test_metadata_that_are_absent_are_no_damage(tmp_path) -> None:
+    import h5py
+
+    path = tmp_path / "rate.hdf"
+    files.rmi(tmp_path)
+    sorted(tmp_path.iterdir())[0].rename(path)
+    with h5py.File(path, "a") as file:
+        del file["where"].attrs["projdef"]
+    assert "download" not in raised(lambda: xvar.open(path), "unreadable-file").faults[0].fix
+
+
 def test_corners_that_contradict_the_pixels(tmp_path) -> None:
     import h5py
 

@@ -111,3 +111,10 @@ def _is_consolidated(store: Path) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the beginning of what a library says of a file that it cannot read."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def way_out(error: BaseException) -> str:
+    """Return the fix of a file that a reader fails at: another copy only if the bytes are damaged."""
+    if isinstance(error, (OSError, EOFError, RuntimeError)):
+        return "copy or download it again"
+    return "its own reader, if this is how its producer writes it now, and a Dataset (time, y, x) of what that returns"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.kinds import NOTHING, detected, kind, physical_limits
 from xvar.errors import Fault, InputError, InputWarning, require, warn
-from xvar.io.formats import HDF5
+from xvar.io.formats import HDF5, way_out
 from xvar.io.images import RAIN_RATE, REFLECTIVITY, cf_mapping, image_on_map, pixel_centres, rain_amount
 from xvar.io.joining import join
 
@@ -102,7 +102,7 @@ def _volume(path: Path, quantity: str | None, sweep: int, spacing: float) -> xr.
     except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         what = f"no sweep {sweep} that xradar can read: {type(error).__name__}: {str(error)[:200]}"
         expected = "a volume, a scan or a composite of ODIM_H5"
-        raise _refused("unreadable-file", path, what, expected, "sweep=0; copy or download it again") from error
+        raise _refused("unreadable-file", path, what, expected, f"sweep=0; {way_out(error)}") from error
     name = _choose(path, quantity, map(str, rays.data_vars))
     units = _QUANTITIES[name]["units"]
     field = rays[name].assign_attrs(_QUANTITIES[name])
@@ -169,7 +169,7 @@ def _composite(path: Path, quantity: str | None) -> xr.Dataset:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         what = f"no composite that can be read: {type(error).__name__}: {str(error)[:200]}"
-        raise _refused("unreadable-file", path, what, "a composite of ODIM_H5", "copy or download it again") from error
+        raise _refused("unreadable-file", path, what, "a composite of ODIM_H5", way_out(error)) from error
 
 
 def _refused(code: str, path: Path, found: str, expected: str, fix: str) -> InputError:

@@ -16,7 +16,7 @@ from xvar.cf.kinds import kind
 from xvar.errors import Fault, InputError, InputWarning, warn
 from xvar.io.compressed import unpacked
 from xvar.io.filenames import time_from_name
-from xvar.io.formats import BYTES_ONLY, NAMES, engine, first_line, formats, is_store
+from xvar.io.formats import BYTES_ONLY, NAMES, engine, first_line, formats, is_store, way_out
 from xvar.io.joining import Image, join, most_frequent, time_dimension
 from xvar.io.producers.table import of_bytes, of_dataset
 from xvar.io.reading import matching, open_files, refuse_empty
@@ -157,8 +157,7 @@ def _image(path: Path, quantity: str | None, name_format: str | None, *, trusted
         raise
     except Exception as error:  # readers of broken files raise whatever they stumble over
         what = f"{path}: broken, or not as its producer writes it: {type(error).__name__}: {first_line(error)}"
-        fix = "copy or download it again"
-        raise InputError(Fault(what, f"a {NAMES[found]} file", fix, code="unreadable-file")) from error
+        raise InputError(Fault(what, f"a {NAMES[found]} file", way_out(error), code="unreadable-file")) from error
     is_analysis = "window" in dataset.dims
     producer = None if is_analysis else of_dataset(dataset, found)
     if producer is not None:
