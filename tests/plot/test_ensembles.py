@@ -162,7 +162,8 @@ def test_the_page_shows_the_probability_that_is_chosen() -> None:
     plane = document.select_one({"name": "analysis and forecast"})
     rain, chance = plane.select({"name": "rain"}), plane.select({"name": "probability"})
     assert (rain[0].visible, chance[0].visible) == (True, False)
-    time.value, event.value = 5, "probability of 1 mm h⁻¹ or more"
+    time.value, event.value = 5, 4
+    assert event.title == "probability of 1 mm h⁻¹ or more"
     assert (rain[0].visible, chance[0].visible) == (False, True)
     values = chance[0].data_source.data["values"][0][::-1]
     members = analysis().isel(window=[0]).var4d.forecast("15min", members=5)
@@ -170,7 +171,8 @@ def test_the_page_shows_the_probability_that_is_chosen() -> None:
     np.testing.assert_allclose(values, np.where(members["origin"].values[0, 1] == 0, share, np.nan), atol=1e-6)
     time.value = 0  # of the analysis: it rains so much or not
     assert set(np.unique(chance[0].data_source.data["values"][0])) == {0, 1}
-    event.value = "forecast"
+    event.value = 0
+    assert event.title == "probability: off"
     assert (rain[0].visible, chance[0].visible) == (True, False)
     with pytest.raises(InputError) as error:
         view(analysis(), members=1)

@@ -20,7 +20,8 @@ import xvar
 from tests.faults.codes import codes
 from tests.records import analysis
 from xvar.errors import InputError
-from xvar.plot.page import _Pictures, make_server, view
+from xvar.plot.page import make_server, view
+from xvar.plot.panes import Pictures
 from xvar.plot.windows import Record
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -68,7 +69,7 @@ def test_the_default_record_is_the_last_frames_of_the_windows() -> None:
 
 
 def test_orientation_and_colours_are_those_of_matplotlib() -> None:
-    pictures = _Pictures(Record(analysis(), xvar.datasets.sample()))
+    pictures = Pictures(Record(analysis(), xvar.datasets.sample()))
     pictures.show(3)
     values = pictures.images[0].data["values"][0]
     np.testing.assert_allclose(values[::-1], xvar.datasets.sample()["rain"][3] * 0.12, rtol=1e-6)  # from below
@@ -97,6 +98,52 @@ def test_sliders_and_button_change_the_pictures() -> None:
     assert not document.session_callbacks
 
 
+def test_sliders_say_lead_time_and_window_and_the_arrow_scale_is_that_of_the_map() -> None:
+    from bokeh.document import Document
+
+    document = Document()
+    view(analysis(), xvar.datasets.sample())(document)
+    time_slider, window, score, strip, plane, skill = (
+        document.select_one({"name": name})
+        for name in ("time", "window", "score", "arrow scale", "analysis and forecast", "skill")
+    )
+    assert (time_slider.title, window.title) == ("lead time: analysis", "window until 2018-01-03 23:00 UTC")
+    time_slider.value = 5
+    assert time_slider.title == "lead time: +10 min"
+    record = Record(analysis(), xvar.datasets.sample())
+    shown = record.window(0)
+    speed = float(Pictures(record).scale_arrow.data["speed"][0].removesuffix(" m s⁻¹"))
+    arrow, first = Pictures(record).scale_arrow.data, shown.arrows[0]
+    length = np.hypot(first["x_end"] - first["x"], first["y_end"] - first["y"])
+    np.testing.assert_allclose((arrow["x_end"][0] - arrow["x"][0]) / speed, length / first["speed"], rtol=1e-5)
+    assert strip.frame_width == plane.frame_width
+    assert (strip.x_range.start, strip.x_range.end) == (plane.x_range.start, plane.x_range.end)
+    assert skill.yaxis.axis_label.startswith("RMSE (0.01 mm")
+    score.value = "CSI at 1 mm h⁻¹"
+    assert skill.yaxis.axis_label == "CSI"
+    drawn = skill.select_one({"name": "forecast"}).data_source.data["forecast"]
+    np.testing.assert_array_equal(drawn, shown.scores["csi"].sel(threshold=1))
+
+
+def test_the_page_of_a_georeferenced_analysis_is_a_map() -> None:
+    from bokeh.document import Document
+
+    from xvar.plot.page import make_document
+
+    data = analysis().assign_coords(
+        y=("y", np.linspace(49, 47, 128), {"units": "degrees_north"}),
+        x=("x", np.linspace(-6, -3, 128), {"units": "degrees_east"}),
+    )
+    record = Record(data)
+    record.canvas.__dict__["outlines"] = [np.array([[-5.0, 48.0], [-4.0, 48.5]])]
+    document = Document()
+    make_document(document, record)
+    plane = document.select_one({"name": "observed"})
+    assert set(plane.yaxis[0].major_label_overrides.values()) >= {"47.5°N", "48°N", "48.5°N"}
+    lines = plane.select_one({"name": "coastlines"}).data_source.data
+    np.testing.assert_array_equal(lines["ys"][0], [48.0, 48.5])
+
+
 def test_a_dataset_that_is_no_analysis_is_refused() -> None:
     for data in (xvar.datasets.sample(), analysis().drop_vars(["u", "v"])):
         with pytest.raises(InputError) as error:
@@ -122,6 +169,7 @@ def test_the_page_loads_nothing_from_the_network(address) -> None:
         page = answer.read().decode()
     assert "<title>xvar: rain</title>" in page
     assert "https://" not in page
+    assert 'name="viewport"' in page
 
 
 def test_the_page_is_not_there_without_its_token(address) -> None:

@@ -158,6 +158,7 @@ def view(
     members: Annotated[
         int | None, typer.Option(help="Of rain: members of the forecast, whose probabilities can be chosen.")
     ] = None,
+    coastlines: Coastlines = None,
     port: Annotated[int, typer.Option(help="Where the page is served on this machine; 0 takes a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     trusted: Trusted = False,
@@ -170,5 +171,5 @@ def view(
     from xvar.plot.page import serve
 
     with _both(analysis, truth, trusted=trusted) as (data, observed):
-        options = stated(part=part, members=members)
+        options = stated(part=part, members=members, coastlines=coastlines)
         serve(data, observed, port=port, browser=browser, say=lambda text: say(f"{text} (Ctrl-C ends)"), **options)

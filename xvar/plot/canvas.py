@@ -298,12 +298,17 @@ def draw_arrows(ax: Axes, canvas: Canvas, u: NDArray[Any], v: NDArray[Any], typi
     return arrows
 
 
+def round_speed(typical: float) -> float:
+    """Return the highest speed of one digit, 1, 2 or 5, that is not above the typical one."""
+    power = 10.0 ** np.floor(np.log10(typical))
+    return float(power * max(digit for digit in (1, 2, 5) if digit * power <= typical * (1 + 1e-9)))
+
+
 def draw_key(ax: Axes, arrows: Any, typical: float, units: str, *, figure: bool = False) -> None:
     """Draw an arrow of a round speed as a legend, above the axes or at the upper right of the figure."""
     if arrows is None:
         return
-    power = 10.0 ** np.floor(np.log10(typical))
-    speed = power * max(digit for digit in (1, 2, 5) if digit * power <= typical * (1 + 1e-9))
+    speed = round_speed(typical)
     # Inside the edge: a notebook crops the figure to axes and labels, which a key is not part of.
     below = 0.12 / ax.figure.get_figure(root=True).get_size_inches()[1]
     x, y, coordinates = (0.93, 1 - below, "figure") if figure else (0.98, 1.03, "axes")

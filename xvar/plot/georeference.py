@@ -78,21 +78,29 @@ class Georeference:
                 lines.append(np.stack(self.locate(*where), axis=-1))
         return lines
 
-    def draw_graticule(self, ax: Axes, north: float, *, left: bool, bottom: bool) -> None:
-        """Draw lines of latitude and longitude on plain axes, labelled at the left and lower edges."""
+    def graticule(self, north: float, *, vertical: bool) -> tuple[Floats, Floats, dict[float, str]]:
+        """Return the lines that cross the left (`vertical`) or the lower edge, and their labels by place.
+
+        The lines are levels of values (row, column): latitude at the left edge, unless the picture is turned.
+        """
         from matplotlib.ticker import MaxNLocator
 
         turned = 45 < abs(north) < 135
-        sides = {True: (self.latitude, "NS"), False: (self.longitude, "EW")}
+        values, letters = (self.latitude, "NS") if vertical is not turned else (self.longitude, "EW")
+        locator = MaxNLocator(8, steps=[1, 2, 5, 10])
+        levels = np.asarray(locator.tick_values(np.nanmin(values), np.nanmax(values)), dtype=np.float64)
+        edge, places = (values[:, self.x.argmin()], self.y) if vertical else (values[self.y.argmin()], self.x)
+        ticks = {place: _degrees(level, letters) for place, level in _crossings(edge, places, levels)}
+        return values, levels, ticks
+
+    def draw_graticule(self, ax: Axes, north: float, *, left: bool, bottom: bool) -> None:
+        """Draw lines of latitude and longitude on plain axes, labelled at the left and lower edges."""
         style: dict[str, Any] = {"colors": "0.3", "alpha": 0.4, "linewidths": 0.4, "linestyles": "dotted"}
         for vertical, shown in ((True, left), (False, bottom)):
-            values, letters = sides[vertical is not turned]
-            levels = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(np.nanmin(values), np.nanmax(values))
+            values, levels, ticks = self.graticule(north, vertical=vertical)
             ax.contour(self.x, self.y, values, levels, **style)
-            edge, places = (values[:, self.x.argmin()], self.y) if vertical else (values[self.y.argmin()], self.x)
-            ticks = dict(_crossings(edge, places, levels))
             axis = ax.yaxis if vertical else ax.xaxis
-            axis.set_ticks(list(ticks), [_degrees(level, letters) for level in ticks.values()], fontsize=8)
+            axis.set_ticks(list(ticks), list(ticks.values()), fontsize=8)
             axis.set_tick_params(labelleft=left, labelbottom=bottom) if shown else axis.set_ticklabels([])
 
 

@@ -26,7 +26,9 @@ class Shown:
     """Images of one window, a table of arrows for each, and scores, None if nothing was observed after the window."""
 
     film: Film
-    arrows: list[dict[str, NDArray[np.float64]]]  # tails x, y and heads x_end, y_end on the canvas, speed in m/s
+    arrows: list[dict[str, NDArray[np.float64]]]  # tails x, y and heads x_end, y_end on the canvas, speed in m s-1
+    unit: float  # length of an arrow of 1 m s-1 on the canvas, along x
+    typical: float  # speed in m s-1
     scores: xr.Dataset | None
     members: NDArray[Any] | None = None  # (member, lead, y, x), of the frames after the window
 
@@ -49,6 +51,7 @@ class Record:
         truth: xr.Dataset | xr.DataArray | None = None,
         part: Part = SHOWN,
         members: int | None = None,
+        coastlines: str | None = None,
     ) -> None:
         self.configuration = configuration_of(analysis, "{variable}", "u", "v", "{variable}_observed")
         name = self.name = self.configuration.variable
@@ -56,7 +59,7 @@ class Record:
         self.part = part
         self.analysis = analysis if "window" in analysis.dims else analysis.expand_dims("window")
         self.windows = self.analysis.sizes["window"]
-        self.canvas = make_canvas(self.analysis["u"], analysis, self.configuration)
+        self.canvas = make_canvas(self.analysis["u"], analysis, self.configuration, coastlines)
         self.moving = self.canvas.moving(analysis)
         self.members = members
         if members is not None:  # lazy: checked, not computed
@@ -75,18 +78,23 @@ class Record:
         pairs = [components(*motion_of(step, self.part), self.canvas) for step in steps]
         typical = typical_speed(pairs)
         last = int((film.leads <= 0).sum()) - 1
-        arrows = [self._arrows(pairs[min(frame, last)], typical) for frame in range(len(film.times))]
+        unit = 0.95 * float(max(np.ptp(self.canvas.x), np.ptp(self.canvas.y) * self.canvas.aspect)) / ARROWS
+        unit /= typical or 1.0
+        seen = np.isfinite(
+            one[f"{self.configuration.variable}_observed"].isel(window=0).transpose(*self.canvas.dims).values
+        )
+        masked = [(np.where(seen, u, np.nan), np.where(seen, v, np.nan)) for u, v in pairs]
+        arrows = [self._arrows(masked[min(frame, last)], unit) for frame in range(len(film.times))]
         members = None
         if self.members is not None:
             ahead = forecast(one, film.ahead["lead_time"].values[-1], members=self.members)[self.name].isel(window=0)
             members = ahead.transpose("member", "lead_time", *self.canvas.dims).values
-        return Shown(film, arrows, self._scores(film), members)
+        return Shown(film, arrows, unit, typical, self._scores(film), members)
 
-    def _arrows(self, pair: Pair, typical: float) -> dict[str, NDArray[np.float64]]:
-        *places, u, v, distance = coarsen(self.canvas.y, self.canvas.x, *pair, self.canvas, ARROWS)
+    def _arrows(self, pair: Pair, length: float) -> dict[str, NDArray[np.float64]]:
+        *places, u, v, _ = coarsen(self.canvas.y, self.canvas.x, *pair, self.canvas, ARROWS)
         y, x = np.meshgrid(*places, indexing="ij")
         speed = np.hypot(u, v)
-        length = 0.95 * distance / (typical or 1.0)
         arrows = {"x": x, "y": y, "x_end": x + u * length, "y_end": y + v * length / self.canvas.aspect, "speed": speed}
         return {name: values[speed > 0] for name, values in arrows.items()}
 
