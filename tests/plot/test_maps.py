@@ -220,6 +220,7 @@ def test_greys_the_dotted_line_and_the_arrow_have_legends(ax) -> None:
     assert labels == ["never known: land or no data", "not observed"]
     (key,) = of_type(ax, QuiverKey)
     assert key.text.get_text().endswith("m s⁻¹")
+    assert key.color == matplotlib.rcParams["text.color"]
     ax.figure.draw_without_rendering()
     assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
     forecast = analysis().var4d.forecast("15min")

@@ -306,6 +306,8 @@ def round_speed(typical: float) -> float:
 
 def draw_key(ax: Axes, arrows: Any, typical: float, units: str, *, figure: bool = False) -> None:
     """Draw an arrow of a round speed as a legend, above the axes or at the upper right of the figure."""
+    from matplotlib import rcParams
+
     if arrows is None:
         return
     speed = round_speed(typical)
@@ -313,6 +315,7 @@ def draw_key(ax: Axes, arrows: Any, typical: float, units: str, *, figure: bool 
     below = 0.12 / ax.figure.get_figure(root=True).get_size_inches()[1]
     x, y, coordinates = (0.93, 1 - below, "figure") if figure else (0.98, 1.03, "axes")
     style: dict[str, Any] = {"labelpos": "W", "coordinates": coordinates, "fontproperties": {"size": 9}}
+    style["color"] = rcParams["text.color"]  # on dark paper, too
     ax.quiverkey(arrows, x, y, speed, f"{speed:g} {units}", **style)
 
 
