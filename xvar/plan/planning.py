@@ -19,7 +19,7 @@ from xvar.plan.call import Call, Plan
 from xvar.plan.configuration import Configuration
 from xvar.plan.control import read_background
 from xvar.plan.experiment.record import PointRecord, read_point_record
-from xvar.plan.experiment.table import is_table
+from xvar.plan.experiment.rows import is_table
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method, is_own_model
 from xvar.plan.options import STATES, Options

@@ -123,7 +123,7 @@ def observed_at(
     Raise InputError if the truth does not fit the forecast.
     """
     faults = Faults()
-    axes = AxisNames("time", *like.dims[1:])
+    axes = AxisNames("time", like.dims[-2], like.dims[-1])
     return faults.require(true_frames(truth, configuration, like, axes, faults, configuration.frame)).at(times)
 
 

@@ -99,7 +99,8 @@ def _misfit(images: Tensor, pairs: Sequence[int], x: int, y: int) -> Tensor:
     change = torch.stack([images[index] - images[index - 1].roll((y, x), (0, 1)) for index in pairs])
     both = torch.stack([change.nan_to_num().square().sum(0), change.isfinite().sum(0).to(change)])
     square, count = avg_pool2d(both, AROUND, 1, AROUND // 2)
-    return square / count.clamp_min(1e-6)
+    mean: Tensor = square / count.clamp_min(1e-6)
+    return mean
 
 
 def _correlation(images: Tensor, seconds: Sequence[float], frame: float, reach: int = REACH) -> Tensor:

@@ -23,8 +23,9 @@ from xvar.plan.experiment.checks import outside_range
 from xvar.plan.experiment.layout import along
 from xvar.plan.experiment.operators import of_variables
 from xvar.plan.experiment.record import PointRecord
+from xvar.plan.experiment.rows import read_rows
 from xvar.plan.experiment.state import State
-from xvar.plan.experiment.table import Points, read_rows
+from xvar.plan.experiment.table import Points
 from xvar.plan.windows import seconds_after
 
 #: A point is on land if water has less than this share of the weights of its interpolation.

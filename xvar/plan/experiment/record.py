@@ -20,7 +20,7 @@ from xvar.errors import Faults
 from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule
 from xvar.plan.control import read_background
-from xvar.plan.experiment.table import read_dates
+from xvar.plan.experiment.rows import read_dates
 from xvar.plan.options import Options
 
 if TYPE_CHECKING:
