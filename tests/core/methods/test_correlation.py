@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.twins import rain_of
 from xvar.core.grid import Grid
 from xvar.core.methods.correlation import displacement, local_displacement
 from xvar.core.methods.image_motion import ImageMotion, Smoothness
@@ -90,6 +91,14 @@ def test_the_first_guess_is_uniform_unless_parts_move_differently() -> None:
     assert torch.equal(alone[0], guess[1])
     gap = local_displacement(images[1:, [0, 2]], [0.0, 600.0], 300.0, found.cells[1:])
     assert gap.flatten(2).unique(dim=2).shape[-1] == 1
+
+
+def test_the_first_guess_of_a_rotation_is_uniform() -> None:
+    images = rain_of("rotation, 0.05 a frame", 0)["rain"].values.astype("float64") ** 0.5
+    sequence = torch.from_numpy(images)[None]
+    found = displacement(sequence, SECONDS, 300.0)
+    guess = local_displacement(sequence, SECONDS, 300.0, found.cells)
+    assert guess.flatten(2).unique(dim=2).shape[-1] == 1
 
 
 def test_a_motion_that_explains_nothing_is_ambiguous() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from xvar.core.interpolate import identity, sample
 from xvar.core.methods.motion import observed_mean
 
 REACH = 32  # cells: largest displacement in a frame along x and along y
@@ -52,7 +53,9 @@ def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, c
 
     .. math:: d(x) = \arg\min_d \sum_k \overline{\bigl(y_{k+1}(x) - y_k(x - d)\bigr)^2}
 
-    Candidates are found on blocks of 2 by 2 cells; images of less than 64 cells a side have no tiles.
+    It stays uniform where the mean of d over such boxes explains the images better than d: a motion that varies
+    smoothly, such as a rotation, is found from a uniform guess, and not from one with jumps. Candidates are found on
+    blocks of 2 by 2 cells; images of less than 64 cells a side have no tiles.
     """
     rows, columns = images.shape[-2:]
     guess = cells[:, :, None, None].repeat(1, 1, rows, columns)
@@ -65,7 +68,10 @@ def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, c
         candidates, _ = _highest(_correlation(tiles, seconds, frame))
         choices = torch.cat([cells[window, None], candidates]).unique(dim=0)
         misfits = [_misfit(images[window], pairs, int(x), int(y)) for x, y in choices.tolist()]
-        guess[window] = choices[torch.stack(misfits).argmin(0)].movedim(-1, 0)
+        local = choices[torch.stack(misfits).argmin(0)].movedim(-1, 0)
+        smooth = avg_pool2d(local[None], AROUND, 1, AROUND // 2, count_include_pad=False)[0]
+        if _misfit_along(images[window], pairs, local) < _misfit_along(images[window], pairs, smooth):
+            guess[window] = local
     return guess
 
 
@@ -101,6 +107,13 @@ def _misfit(images: Tensor, pairs: Sequence[int], x: int, y: int) -> Tensor:
     square, count = avg_pool2d(both, AROUND, 1, AROUND // 2)
     mean: Tensor = square / count.clamp_min(1e-6)
     return mean
+
+
+def _misfit_along(images: Tensor, pairs: Sequence[int], cells: Tensor) -> float:
+    """Return the mean squared difference of images (frame, y, x) and those before, displaced by a field (2, y, x)."""
+    before, after = (torch.stack([images[index - lag] for index in pairs])[None] for lag in (1, 0))
+    change = after - sample(before, identity(tuple(images.shape[-2:]), images) - cells)
+    return float(change.square().nanmean())
 
 
 def _correlation(images: Tensor, seconds: Sequence[float], frame: float, reach: int = REACH) -> Tensor:
