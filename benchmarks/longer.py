@@ -87,7 +87,7 @@ METHODS: dict[str, tuple[Forecaster, int]] = {
 def run_event(event: Event) -> dict[str, Array]:
     """Contributions (window, lead, part, 2) by method."""
     rain = event.rain
-    parts = {}
+    parts: dict[str, Array] = {}
     for name, (method, apart) in METHODS.items():
         rows = []
         for start in event.starts[::apart]:
