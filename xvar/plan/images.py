@@ -41,23 +41,7 @@ def plan_images(call: Call) -> Plan | None:
         check_covariances(call, {"background_error": errors}, {"velocity": MOTION})
     prior = errors.get("velocity")
     error = read_number(options.observation_error, faults)
-    if prior is not None and options.coast == "no_flow":
-        faults.add(
-            code="option-conflict",
-            variable="coast",
-            found='coast="no_flow" with a background_error of your own, which alone says what it knows of coasts',
-            expected="one of both",
-            fix='leave coast= out; xvar.covariance.Helmholtz(..., coast="no_flow") respects coasts',
-        )
-    resolution = getattr(options.minimizer, "resolution", (1,))
-    if any(side != 1 for side in resolution):
-        faults.add(
-            code="option-conflict",
-            variable="minimizer",
-            found=f"resolution={resolution} for a method of images, whose parcels have positions on the full grid",
-            expected="inner loops on the full grid",
-            fix="minimizer=xvar.minimize.GaussNewton(), without resolution=",
-        )
+    _check_conflicts(call, prior)
     if len(faults) > count:
         return None
     configuration = replace(
@@ -96,6 +80,27 @@ def plan_images(call: Call) -> Plan | None:
         sources=(call.name,),
         sampling=sampling,
     )
+
+
+def _check_conflicts(call: Call, prior: Any) -> None:
+    """Report coasts beside a B of the user's own, and inner loops on a coarse grid."""
+    if prior is not None and call.options.coast == "no_flow":
+        call.faults.add(
+            code="option-conflict",
+            variable="coast",
+            found='coast="no_flow" with a background_error of your own, which alone says what it knows of coasts',
+            expected="one of both",
+            fix='leave coast= out; xvar.covariance.Helmholtz(..., coast="no_flow") respects coasts',
+        )
+    resolution = getattr(call.options.minimizer, "resolution", (1,))
+    if any(side != 1 for side in resolution):
+        call.faults.add(
+            code="option-conflict",
+            variable="minimizer",
+            found=f"resolution={resolution} for a method of images, whose parcels have positions on the full grid",
+            expected="inner loops on the full grid",
+            fix="minimizer=xvar.minimize.GaussNewton(), without resolution=",
+        )
 
 
 def _with_defaults(call: Call) -> Configuration:

@@ -6,7 +6,7 @@ import html
 import secrets
 import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +115,6 @@ def serve(
 
 def make_document(document: Document, record: Record) -> None:
     """Put the page into the document of one visitor, with sliders of its own."""
-    from bokeh.layouts import column, row
     from bokeh.models import Div, Select, Slider, Toggle
 
     page = Pictures(record)
@@ -170,10 +169,18 @@ def make_document(document: Document, record: Record) -> None:
     show()
     document.template = HEAD
     document.title = f"xvar: {record.name}"
+    document.add_root(_layout(page, heading, play, [time, window, event], scores))
+
+
+def _layout(page: Pictures, heading: Any, play: Any, sliders: Sequence[Any], scores: Any) -> Any:
+    """Return the page: heading, controls, pictures and legend, one below the other."""
+    from bokeh.layouts import column, row
+    from bokeh.models import Div
+
     wrapped: dict[str, Any] = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
-    for slider in (time, window, event):
+    for slider in sliders:
         slider.styles = {"min-width": "15em", "flex": "1 1 15em"}
-    controls = row(play, time, window, event, spacing=16, **wrapped)
+    controls = row(play, *sliders, spacing=16, **wrapped)
     pictures = row(page.observed, column(page.analysed, page.key), column(scores, page.skill), **wrapped)
     legend = Div(text=LEGEND, sizing_mode="stretch_width")
-    document.add_root(column(heading, controls, pictures, legend, sizing_mode="stretch_width"))
+    return column(heading, controls, pictures, legend, sizing_mode="stretch_width")
