@@ -360,8 +360,8 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_kills_at_any_moment_lose_nothing(whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
     """Kill a run that replaces another, at random moments and with 0, 1 and 2 workers, and resume it."""
-    chance = random.Random(int(os.environ.get("XVAR_SEED", "0")))
-    for index in range(int(os.environ.get("XVAR_KILLS", "20"))):
+    chance, kills = random.Random(int(os.environ.get("XVAR_SEED", "0"))), 0
+    for index in range(int(os.environ.get("XVAR_KILLED_RUNS", "20"))):
         path = tmp_path / f"{index}{('.zarr', '.nc')[index % 2]}"
         former = xvar.run(shower(), path, **{**OPTIONS, "window": 3}) if index % 4 < 2 else None
         command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(path), str(index % 3)]
@@ -376,9 +376,12 @@ def test_kills_at_any_moment_lose_nothing(whole: xr.Dataset, tmp_path: pathlib.P
             if process.returncode == 0:
                 break
             assert process.returncode == -signal.SIGKILL
+            kills += 1
             if former is not None:
                 assert status(path).windows in (former.windows, 4)  # the former store, or the complete new one
         else:
             pytest.fail(f"not finished after {time.monotonic() - began:.0f} s")
         assert same(load(path), whole) == []
         assert status(path, verify=True).damaged == ()
+    print(f"{kills} kills")
+    assert kills

@@ -56,14 +56,12 @@ def test_the_recent_skill_is_that_of_the_forecast_from_the_earlier_window(radar,
     assert whole["recent_reference_time"].values == radar["time"].values[3]
 
 
-@pytest.mark.filterwarnings("ignore:trajectories cross")  # of two or three frames of a small grid
 def test_a_short_record_has_no_recent_skill(radar) -> None:
     found = xvar.nowcast(radar.isel(time=slice(0, 4)), "5min")
     assert not [name for name in found.variables if str(name).startswith("recent_")]
     assert xvar.nowcast(radar.isel(time=slice(0, 2)), "5min").sizes["step"] == 2
 
 
-@pytest.mark.filterwarnings("ignore:trajectories cross")  # of two or three frames of a small grid
 def test_a_missing_frame_is_one_without_values(radar) -> None:
     found = xvar.nowcast(radar.isel(time=[0, 1, 2, 3, 4, 6]), "10min", hindcast=False)
     expected = radar.isel(time=slice(-4, None)).copy(deep=True)

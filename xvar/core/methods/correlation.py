@@ -16,7 +16,7 @@ from xvar.core.methods.motion import observed_mean
 REACH = 32  # cells: largest displacement in a frame along x and along y
 NEAR = 2  # cells about a displacement that count as the same
 RIVAL = 0.98  # share of the best peak from which on another one is a rival
-HALVED = 0.5  # share of the decorrelation that another displacement must leave to count in a tile
+HALVED = 0.5  # share of the decorrelation, and of the misfit, that other displacements must leave to count
 AROUND = 33  # cells a side of the box in which displacements are compared at a point
 
 
@@ -53,13 +53,13 @@ def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, c
 
     .. math:: d(x) = \arg\min_d \sum_k \overline{\bigl(y_{k+1}(x) - y_k(x - d)\bigr)^2}
 
-    It stays uniform where the mean of d over such boxes explains the images better than d: a motion that varies
-    smoothly, such as a rotation, is found from a uniform guess, and not from one with jumps. Candidates are found on
-    blocks of 2 by 2 cells; images of less than 64 cells a side have no tiles.
+    It stays uniform unless d leaves less than half of the misfit, and less than the mean of d over such boxes: a motion
+    that varies smoothly, such as a rotation, is found from a uniform guess, and not from one with jumps. Candidates are
+    found on blocks of 2 by 2 cells; images of less than 128 cells a side have no tiles.
     """
     rows, columns = images.shape[-2:]
     guess = cells[:, :, None, None].repeat(1, 1, rows, columns)
-    if min(rows, columns) < 2 * REACH:
+    if min(rows, columns) < 4 * REACH:
         return guess
     pairs = [index for index in range(1, len(seconds)) if _is_pair(seconds, index, frame)]
     moved = _moved_tiles(avg_pool2d(images, 2), seconds, frame, cells / 2)
@@ -70,7 +70,8 @@ def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, c
         misfits = [_misfit(images[window], pairs, int(x), int(y)) for x, y in choices.tolist()]
         local = choices[torch.stack(misfits).argmin(0)].movedim(-1, 0)
         smooth = avg_pool2d(local[None], AROUND, 1, AROUND // 2, count_include_pad=False)[0]
-        if _misfit_along(images[window], pairs, local) < _misfit_along(images[window], pairs, smooth):
+        found, smoothed, uniform = (_misfit_along(images[window], pairs, one) for one in (local, smooth, guess[window]))
+        if found < min(smoothed, HALVED * uniform):
             guess[window] = local
     return guess
 
