@@ -34,7 +34,7 @@ class Corrected(nn.Module):
     base : specification or callable (state, seconds) -> state
         The known part.
     network : torch.nn.Module
-        From (window, channel, *grid) to the same shape; the channels are those of the `components`, in their order. It
+        From (window, channel, \*grid) to the same shape; the channels are those of the `components`, in their order. It
         treats each window alone (no batch normalisation) and computes in the precision of its own weights.
     components : sequence of str, optional
         What the network sees and corrects. Default: all components, in the order of the state.
