@@ -284,7 +284,7 @@ def test_a_coast_that_has_no_meaning_is_refused(options: dict[str, Any], code: s
 
 def test_image_motion_has_no_coast() -> None:
     rain = record().rename(temperature="rain")
-    rain["rain"] = abs(rain["rain"]).assign_attrs(units="mm h-1")
+    rain["rain"] = abs(rain["rain"]).assign_attrs(units="mm h-1", standard_name="rainfall_rate")
     with pytest.raises(InputError) as error:
         rain.var4d.assimilate(coast="no_flow")
     assert codes(error.value) == ["option-misplaced"]

@@ -14,6 +14,7 @@ from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.models.advection import Advection
+from xvar.core.norm import PseudoHuber
 from xvar.core.observation import Component, Observation
 from xvar.core.problem import ForcedSteps, Problem
 
@@ -186,7 +187,7 @@ def test_gradients_are_finite_at_rest_and_over_missing_values() -> None:
             (1.0, 1.0),
             {"velocity": torch.zeros(2, 2, 8, 9, dtype=torch.float64), "tracer": smooth((2, 1, 8, 9), 33)},
             {"velocity": Tikhonov(gradient=1.0, mean_std=1.0)},
-            (Observation(2.0, Component("tracer"), seen, torch.tensor(0.1).double(), 2.0),),
+            (Observation(2.0, Component("tracer"), seen, torch.tensor(0.1).double(), PseudoHuber(2.0)),),
         )
         value, gradient = Cost(problem).gradient(Cost(problem).zero())
         assert value.isfinite().all()

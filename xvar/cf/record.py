@@ -69,7 +69,7 @@ class Record:
 
 def as_dataset(data: xr.Dataset | xr.DataArray, faults: Faults) -> tuple[xr.Dataset, Hashable | None]:
     """Return the input as a Dataset, and the name of the variable if it was a DataArray."""
-    own = data.variables if isinstance(data, xr.Dataset) else {data.name: data}
+    own = data.variables if isinstance(data, xr.Dataset) else {} if data.name in data.coords else {data.name: data}
     for name in (name for name, part in own.items() if name in part.dims and part.ndim > 2):
         found = f"a variable {str(name)!r} with the name of one of its dimensions, which xarray takes for a coordinate"
         add(faults, "name-of-dimension", found, name, name, name=str(name), new=f"{name}_axis")

@@ -78,7 +78,7 @@ def read_error(given: Any, like: xr.DataArray, comparison: Comparison, layout: L
         return Error()
     if hasattr(given, "bind"):
         return _read_covariance(given, like, comparison, layout, call)
-    values = along(given, like, "observation_error", "observation-error", call.faults)
+    values = along(given, like, "observation_error", call.faults)
     if values is None:
         return Error()
     if isinstance(given, xr.DataArray) and units:

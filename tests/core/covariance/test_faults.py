@@ -45,7 +45,7 @@ MEMBERS = torch.linspace(-1, 1, 3 * 63, dtype=torch.float64).reshape(3, 1, 9, 7)
         (Matern(-0.3, 3e3), PLANE, ["std-not-valid"]),
         (Matern(1.0, 0.0), PLANE, ["number-not-positive"]),
         (Matern(1.0, math.nan), PLANE, ["number-not-positive"]),
-        (Matern(1.0, 3e3, 0), LINE, ["matern-smoothness", "grid-not-2d"]),
+        (Matern(1.0, 3e3, 0), LINE, ["matern-smoothness"]),
         (Matern(1.0, 3e3, 1.5), PLANE, ["matern-smoothness"]),  # type: ignore[arg-type]
         (Diffusion(1.0, 3e3, 3), LAND, ["diffusion-order", "no-water"]),
         (Diffusion(1.0, 3e3, 0), LINE, ["diffusion-order", "grid-not-2d"]),

@@ -75,7 +75,7 @@ class Helmholtz(Specification):
         faults.check_numbers(self, {"std": 0.3, "length": 10e3, "mean_std": 0.3, "potential_ratio": 0.2})
         faults.check_choice("edges", edges, ("free", "periodic"), "free")
         faults.raise_if_any()
-        Matern(self.std, self.length, self.smoothness).check(grid)
+        Matern(self.std, self.length, self.smoothness).check(grid, plane=True)
         # Twice the distance at which the correlation has fallen to 0.13.
         distance = 2 * matern_scale(self.length, self.smoothness) * math.sqrt(8 * self.smoothness)
         larger = grid if edges == "periodic" else Grid(with_margin(grid, distance), grid.spacing, edges="periodic")
@@ -286,6 +286,7 @@ class StreamPotential(Helmholtz):
 
     def bind(self, grid: Grid, *, dtype: torch.dtype = torch.float32, device: Device = None) -> Covariance:
         """Return the operator on a grid, for states of two components (u, v); see `Specification.bind`."""
+        Matern(self.std, self.length, self.smoothness).check(grid, plane=True)
         period = self.period or period_around(grid, matern_scale(self.length, self.smoothness), 1)
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")

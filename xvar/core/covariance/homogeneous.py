@@ -85,8 +85,8 @@ class Matern(Specification):
         scale = matern_scale(self.length, self.smoothness)
         return (1 + scale**2 * squares) ** -(self.smoothness + axes / 2)
 
-    def check(self, grid: Grid) -> None:
-        """Raise InputError if it cannot be bound to the grid."""
+    def check(self, grid: Grid, *, plane: bool = False) -> None:
+        """Raise InputError if it cannot be bound to the grid; of a `plane` two axes are needed."""
         faults = Faults()
         faults.check_numbers(self, {"length": 10e3})
         if self.smoothness != int(self.smoothness) or self.smoothness < 1:
@@ -96,7 +96,7 @@ class Matern(Specification):
                 expected="a whole number from 1 up",
                 fix="smoothness=2",
             )
-        grid.check_axes(faults)
+        (grid.check_plane if plane else grid.check_axes)(faults)
         faults.raise_if_any()
 
 

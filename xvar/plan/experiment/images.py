@@ -339,7 +339,7 @@ def _predictors(
         if callable(given):
             found[f"bias_{name}"] = of_variables(given, layout.core_shape, state, call)
         elif given is not None:
-            found[f"bias_{name}"] = along(given, array, f"{label} predictor {name}", "predictor", call.faults)
+            found[f"bias_{name}"] = along(given, array, f"{label} predictor {name}", call.faults)
     return found
 
 

@@ -158,10 +158,10 @@ def _own_grid(array: xr.DataArray, time: Hashable, plane: list[Hashable]) -> Gri
     return None if grid is None or found else Bridge(grid, None, "float64").core_grid()
 
 
-def along(given: Any, like: xr.DataArray, label: str, code: str, faults: Faults) -> Array | None:
+def along(given: Any, like: xr.DataArray, label: str, faults: Faults) -> Array | None:
     """Return values broadcastable to images (time, *shape): of a DataArray on some of their dimensions, or a number.
 
-    None if a fault was added; `code` is the beginning of its code.
+    None if a fault was added.
     """
     expected = f"a number, or a DataArray on dimensions of the images, {dict(like.sizes)}"
     fix = "give a number for every observation, or one for all"
@@ -171,12 +171,12 @@ def along(given: Any, like: xr.DataArray, label: str, code: str, faults: Faults)
             whole = given.expand_dims([dim for dim in dims if dim not in given.dims]).transpose(*dims)
             return np.asarray(whole.values, dtype="float64")
         found = f"dimensions {dict(given.sizes)}"
-        faults.add(code=f"{code}-dimensions", variable=label, found=found, expected=expected, fix=fix)
+        faults.add(code="values-dimensions", variable=label, found=found, expected=expected, fix=fix)
         return None
     try:
         values = np.broadcast_to(np.asarray(given, dtype="float64"), like.shape)
     except (TypeError, ValueError):
         found = f"{label}={given!r}"
-        faults.add(code=f"{code}-not-a-number", variable=label, found=found, expected=expected, fix=fix)
+        faults.add(code="values-not-a-number", variable=label, found=found, expected=expected, fix=fix)
         return None
     return values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]

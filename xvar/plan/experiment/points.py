@@ -197,7 +197,7 @@ def _predictors(label: str, points: Points, state: State, call: Call) -> dict[st
         elif given is not None:
             column = table[given] if isinstance(given, str) and given in table else given
             what = f"{label} predictor {name}"
-            values = along(column, table["value"], what, "predictor", call.faults)
+            values = along(column, table["value"], what, call.faults)
             found[f"bias_{name}"] = None if values is None else np.broadcast_to(values, table["value"].shape)
     return found
 
