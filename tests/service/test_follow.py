@@ -34,6 +34,16 @@ def run(folder: pathlib.Path, **options: Any) -> Any:
     return follow(str(folder / "in" / "*.nc"), str(folder / "out" / PATTERN), LEAD, **{**given, **options})
 
 
+def drafts(record: xr.Dataset, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write all frames elsewhere: netCDF is not safe in two threads at once."""
+    (folder / "drafts").mkdir()
+    return [write_frame(record, index, folder / "drafts") for index in range(record.sizes["time"])]
+
+
+def arrive(frame: pathlib.Path, folder: pathlib.Path) -> None:
+    frame.replace(folder / "in" / frame.name)
+
+
 def outputs_of(folder: pathlib.Path) -> list[xr.Dataset]:
     found = []
     for path in sorted((folder / "out").glob("nowcast_*.nc")):
@@ -248,9 +258,11 @@ def test_it_waits_for_frames_and_stops(folder) -> None:
         if len(lines) == 5:
             stop.set()
 
+    frames = drafts(record, folder)
+
     def feed() -> None:
-        for index in range(6):
-            write_frame(record, index, folder / "in")
+        for frame in frames:
+            arrive(frame, folder)
 
     thread = threading.Thread(target=feed)
     thread.start()
@@ -264,7 +276,8 @@ def test_it_waits_for_frames_and_stops(folder) -> None:
 
 def test_it_looks_by_itself_where_no_events_come(folder) -> None:
     record, stop = storm(3), threading.Event()
-    threading.Timer(0.3, lambda: [write_frame(record, index, folder / "in") for index in range(3)]).start()
+    frames = drafts(record, folder)
+    threading.Timer(0.3, lambda: [arrive(frame, folder) for frame in frames]).start()
     lines: list[str] = []
     run(folder, once=False, poll=0.1, stop=stop, say=lambda line: (lines.append(line), len(lines) == 2 and stop.set()))
     assert len(check_outputs(record, folder)) == 2
