@@ -34,12 +34,12 @@ from benchmarks.nowcast import (
     frames_of,
     octave_power,
 )
-from xvar.core.methods.ensemble import Ensemble
+from xvar.core.methods.nowcast_ensemble import NowcastEnsemble
 
 MEMBERS, SEEDS = 20, 5
 OWN, STEPS, CARRIED, LINDA = "xvar", "STEPS", "STEPS on the motion of xvar", "LINDA"
 DRY = 0.1  # mm/h, less is no rain to pysteps
-#: Other values of the numbers of `Ensemble` that were chosen on these events.
+#: Other values of the numbers of `NowcastEnsemble` that were chosen on these events.
 OTHERS: dict[str, tuple[Any, ...]] = {"optimism": (0.1, 0.4), "growth_share": (0.7, 1.1), "exponents": ((0.5, 2.0),)}
 
 
@@ -244,7 +244,7 @@ def variant_errors(event: Event, variants: Sequence[Mapping[str, Any]], members:
         window = event.window(start)
         analysis = window.var4d.assimilate()
         for index, variant in enumerate(variants):
-            with patch("xvar.core.methods.ensemble.Ensemble", partial(Ensemble, **variant)):
+            with patch("xvar.core.methods.nowcast_ensemble.NowcastEnsemble", partial(NowcastEnsemble, **variant)):
                 rates = own_ensemble(analysis, window, event, members=members, seed=0)
             for step in event.steps.values():
                 observed = event.rain[start + FRAMES - 1 + step][event.scored]

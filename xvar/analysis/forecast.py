@@ -143,7 +143,8 @@ def forecast(
         :math:`e^{-(t / \tau) \lambda_0 k}`, :math:`\lambda_0` = 24 km, :math:`\tau` = 30 min, k in cycles per km. Of
         rain alone.
     members : int, optional
-        Draw an ensemble of so many members about the sharp forecast, see `xvar.core.methods.ensemble.Ensemble`. Of rain
+        Draw an ensemble of so many members about the sharp forecast, see
+        `xvar.core.methods.nowcast_ensemble.NowcastEnsemble`. Of rain
         alone.
     seed : int, optional
         Seed of the ensemble, 0 by default. The members of a window depend on the seed, on its
@@ -350,8 +351,8 @@ def _extrapolate(
     data: xr.Dataset, analysed: Analysed, leads: tuple[float, ...], options: _Options
 ) -> dict[str, xr.Variable]:
     """Extrapolate images, without the parts that are left out."""
-    from xvar.core.methods.ensemble import Ensemble
     from xvar.core.methods.nowcast import MEAN_DAMPING
+    from xvar.core.methods.nowcast_ensemble import NowcastEnsemble
 
     configuration, name = analysed.configuration, analysed.configuration.variable
     # Holes of the last image are filled by what the motion brought there from earlier ones.
@@ -368,7 +369,7 @@ def _extrapolate(
     fields["number"] = xr.DataArray(np.arange(data.sizes["window"]), dims="window")
     dims, ensemble = ("lead_time", *analysed.plane), None
     if options.members is not None:
-        ensemble = Ensemble(options.members)
+        ensemble = NowcastEnsemble(options.members)
         fields |= {part: data[part] for part in ("octave_correlation", "growth_error")}
         fields["seed"] = xr.DataArray(window_seeds(data["forecast_reference_time"].values, options.seed), dims="window")
     nowcast = configuration.nowcast()

@@ -32,14 +32,20 @@ from xvar.cli.parameters import (
     stated,
 )
 from xvar.cli.pictures import animate, plot, view
-from xvar.cli.terminal import complain, finish, in_shell, opened, opened_record, outgoing, say
+from xvar.cli.terminal import (
+    FAILED,
+    INTERRUPTED,
+    UNFINISHED,
+    UNUSABLE,
+    complain,
+    finish,
+    in_shell,
+    opened,
+    opened_record,
+    outgoing,
+    say,
+)
 from xvar.errors import AnalysisWarning, InputError, InputWarning
-
-# Exit codes.
-UNUSABLE = 2  # a call, an input or a file cannot be used
-FAILED = 3  # some windows failed
-UNFINISHED = 4  # some windows were not run
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):

@@ -22,7 +22,7 @@ from xvar.cli.parameters import (
     options_of_table,
     stated,
 )
-from xvar.cli.terminal import finish, opened_record, outgoing, say
+from xvar.cli.terminal import FAILED, finish, opened_record, outgoing, say
 
 Lead = Annotated[str, typer.Option(help="How far ahead, such as 60min.")]
 Every = Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")]
@@ -38,7 +38,6 @@ Cadence = Annotated[str | None, typer.Option(help="Time between frames; default:
 OF_A_WINDOW = tuple(name for name in FLAGS if name not in ("stride", "partial", "sort", "batch", "errors"))
 #: Files of a pattern, the last by name, that a nowcast reads: three hours of 5-minute radar images.
 LAST_FILES = 36
-FAILED = 3  # exit code, as of `assimilate`
 
 
 @configurable

@@ -24,6 +24,12 @@ from xvar.io.writing import check_target
 
 PIPE = "-"
 
+# Exit codes.
+UNUSABLE = 2  # a call, an input or a file cannot be used
+FAILED = 3  # some windows failed, or a service lost forecasts
+UNFINISHED = 4  # some windows were not run
+INTERRUPTED = 130
+
 _TEXT = r"""(?:"[^"]*"|'[^']*')"""
 _CHOOSES = re.compile(rf"(?<![\w.])assimilate\((?P<text>{_TEXT})\)")
 _FIRST = re.compile(r"(?:analysis = )?ds\.var4d\.assimilate\(\)[^\n]*")

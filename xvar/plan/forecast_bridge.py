@@ -16,8 +16,8 @@ from xvar.plan.bridge import Array, Bridge
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xvar.core.methods.ensemble import Ensemble
     from xvar.core.methods.nowcast import Nowcast
+    from xvar.core.methods.nowcast_ensemble import NowcastEnsemble
 
 WITH_MOTION = (Status.CONVERGED, Status.NOT_CONVERGED, Status.AMBIGUOUS)
 
@@ -30,7 +30,7 @@ def extrapolate_windows(
     frame: float,
     dtype: str,
     device: str | None,
-    ensemble: Ensemble | None = None,
+    ensemble: NowcastEnsemble | None = None,
 ) -> tuple[Array, Array]:
     """Return forecasts (window, lead, y, x), or (window, member, lead, y, x), and `origin` (window, lead, y, x).
 

@@ -58,7 +58,7 @@ class Journal:
 
 @dataclass
 class Status:
-    """What a service reports of itself, for `xvar status` and monitors."""
+    """Report of a service about itself, for `xvar status` and monitors."""
 
     state: str = "running"
     pid: int = field(default_factory=os.getpid)

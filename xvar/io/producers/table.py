@@ -15,7 +15,7 @@ from xvar.io.producers import fmi, grids, knmi, meteonet, meteoswiss
 
 @dataclass(frozen=True)
 class Producer:
-    """How the files of a producer are recognised and read.
+    """Recognition and reading of the files of a producer.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ class PointSource:
 
     @property
     def observed(self) -> tuple[str, ...]:
-        """What points may observe: the variables of the state, then the tables that have an operator."""
+        """Names that points observe: the variables of the state, then the tables that have an operator."""
         return (*self.state.names, *self.operators)
 
     @property

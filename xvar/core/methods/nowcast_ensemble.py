@@ -34,7 +34,7 @@ class Skill:
     growth_exponent: float
 
     @classmethod
-    def fitted(cls, correlation: Tensor, growth: Tensor, ensemble: Ensemble) -> Skill:
+    def fitted(cls, correlation: Tensor, growth: Tensor, ensemble: NowcastEnsemble) -> Skill:
         """Fit the laws to correlation (age, octave) and growth (age,) of `past_errors`; ages in frames, from one."""
         there = growth.isfinite() & correlation.isfinite().all(1)
         ages = torch.arange(1, len(growth) + 1).to(growth)
@@ -67,7 +67,7 @@ def _power_law(times: Tensor, values: Tensor, weights: Tensor, bounds: tuple[flo
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class NowcastEnsemble:
     r"""Members about a nowcast of rain.
 
     With F the root of the nowcast, C its cosine spectrum and ρ the expected correlation of its octaves with
@@ -126,7 +126,7 @@ class _Window:
     """The ensemble of one window; the first dimension of its fields is the lead time."""
 
     def __init__(
-        self, nowcast: Extrapolation, skill: Skill, times: Tensor, settings: Nowcast, ensemble: Ensemble
+        self, nowcast: Extrapolation, skill: Skill, times: Tensor, settings: Nowcast, ensemble: NowcastEnsemble
     ) -> None:
         self.ensemble, self.unknown = ensemble, ~nowcast.forecast.isfinite()
         rain = torch.nan_to_num(nowcast.forecast)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.core.numerics import random
 from xvar.core.grid import Grid
-from xvar.core.methods.ensemble import Ensemble, Skill, _noise_factors, _Window
 from xvar.core.methods.nowcast import Extrapolation, Nowcast
+from xvar.core.methods.nowcast_ensemble import NowcastEnsemble, Skill, _noise_factors, _Window
 from xvar.core.methods.octaves import LongWaves, Octaves, ensemble_octaves, number_of_octaves, past_errors, smoothed
 
 FRAME = 300.0
@@ -49,7 +49,7 @@ def measured(windows: int = 1) -> tuple[Tensor, Tensor]:
     return correlation.expand(windows, -1, -1), (0.1 * ages).expand(windows, -1)
 
 
-def draw(ensemble: Ensemble, result: Extrapolation, seeds: list[int], settings: Nowcast = FREE) -> Tensor:
+def draw(ensemble: NowcastEnsemble, result: Extrapolation, seeds: list[int], settings: Nowcast = FREE) -> Tensor:
     return ensemble.draw(result, *measured(len(seeds)), LEADS, FRAME, settings, seeds)
 
 
@@ -156,12 +156,12 @@ def test_power_laws_are_found_from_the_ages_that_there_are(ages) -> None:
     growth = torch.full((3,), torch.nan, dtype=torch.float64)
     correlation[ages] = torch.exp(-rate * frames[ages, None] ** exponent)
     growth[ages] = 0.2 * frames[ages] ** 0.8
-    found = Skill.fitted(correlation, growth, Ensemble(2, optimism=0.0, growth_share=0.5))
+    found = Skill.fitted(correlation, growth, NowcastEnsemble(2, optimism=0.0, growth_share=0.5))
     assert (found.rate - rate).abs().max() < 1e-9
     assert found.exponent == pytest.approx(exponent if len(ages) > 1 else 1.0)
     assert found.growth == pytest.approx(0.1)
     assert found.growth_exponent == pytest.approx(0.8 if len(ages) > 1 else 1.0)
-    later = Skill.fitted(correlation, growth, Ensemble(2, optimism=0.25))
+    later = Skill.fitted(correlation, growth, NowcastEnsemble(2, optimism=0.25))
     assert later.exponent == pytest.approx(found.exponent + 0.25)
 
 
@@ -181,7 +181,7 @@ def test_the_noise_of_a_stationary_process_given_its_value_at_the_last_image() -
 
 
 def test_before_ranks_and_growth_the_power_of_members_is_that_of_the_nowcast() -> None:
-    result, settings = nowcast(), Ensemble(2)
+    result, settings = nowcast(), NowcastEnsemble(2)
     fields = Extrapolation(*(part[0].clone() for part in vars(result).values()))
     skill = Skill.fitted(*(part[0] for part in measured()), settings)
     times = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
@@ -199,7 +199,7 @@ def test_before_ranks_and_growth_the_power_of_members_is_that_of_the_nowcast() -
 
 def test_without_growth_members_have_the_rain_of_the_nowcast_at_other_points() -> None:
     result = nowcast()
-    members = draw(Ensemble(3, growth_share=0.0), result, [1])
+    members = draw(NowcastEnsemble(3, growth_share=0.0), result, [1])
     for member in members[0]:
         assert (member.flatten(1).sort(-1).values - result.forecast[0].flatten(1).sort(-1).values).abs().max() < 1e-9
     assert members.min() >= 0
@@ -210,14 +210,14 @@ def test_without_errors_in_the_past_members_are_the_nowcast() -> None:
     result = nowcast()
     perfect = torch.ones(1, 3, number_of_octaves(GRID.shape), dtype=torch.float64)
     none = torch.zeros(1, 3, dtype=torch.float64)
-    members = Ensemble(2).draw(result, perfect, none, LEADS, FRAME, FREE, [1])
+    members = NowcastEnsemble(2).draw(result, perfect, none, LEADS, FRAME, FREE, [1])
     difference = (members - result.forecast[:, None]).square().mean().sqrt()
     assert difference < 0.05 * result.forecast.std()
 
 
 def test_spread_grows_with_lead_and_the_mean_stays_about_the_nowcast() -> None:
     result = nowcast()
-    members = draw(Ensemble(30), result, [2])[0]
+    members = draw(NowcastEnsemble(30), result, [2])[0]
     spread = members.var(0).mean((-2, -1)).sqrt()
     assert (spread.diff() > 0).all()
     assert (members.mean((0, 2, 3)) / result.forecast[0].mean((-2, -1)) - 1).abs().max() < 0.1
@@ -226,7 +226,7 @@ def test_spread_grows_with_lead_and_the_mean_stays_about_the_nowcast() -> None:
 def test_the_power_of_members_is_limited() -> None:
     limited = replace(FREE, sharpness=1.0, fading=0.0)
     result = nowcast()
-    members, free = (draw(Ensemble(4, growth_share=5.0), result, [3], own)[0] for own in (limited, FREE))
+    members, free = (draw(NowcastEnsemble(4, growth_share=5.0), result, [3], own)[0] for own in (limited, FREE))
     octaves = Octaves(GRID.shape, like=members)
 
     def power(field: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def test_the_power_of_members_is_limited() -> None:
 def test_members_are_films_that_move_with_the_rain() -> None:
     """Deviations of successive leads, brought back along the motion, are alike; of another member they are not."""
     result = nowcast(x=2.0)
-    members = draw(Ensemble(20, growth_share=0.0), result, [4])[0]
+    members = draw(NowcastEnsemble(20, growth_share=0.0), result, [4])[0]
     deviation = members - members.mean(0)
     first, second = deviation[:, 0, :, 8:-8], deviation[:, 1, :, 10:-6]
     alike = (first * second).mean() / (first.square().mean() * second.square().mean()).sqrt()
@@ -258,7 +258,7 @@ def test_members_of_a_window_are_the_same_alone_and_in_a_batch(dtype: torch.dtyp
     result.forecast[2] = 0
     parts = {key: part if part.dtype == torch.bool else part.to(dtype) for key, part in vars(result).items()}
     correlation, growth = (part.to(dtype) for part in measured(3))
-    seeds, settings = [5, 6, 7], Ensemble(2)
+    seeds, settings = [5, 6, 7], NowcastEnsemble(2)
     together = settings.draw(Extrapolation(**parts), correlation, growth, LEADS, FRAME, FREE, seeds)
     assert together.dtype == dtype
     assert together.shape == (3, 2, 3, *GRID.shape)
@@ -274,5 +274,5 @@ def test_members_of_a_window_are_the_same_alone_and_in_a_batch(dtype: torch.dtyp
 def test_a_window_whose_past_is_unknown_has_members_all_the_same() -> None:
     result = nowcast()
     unknown = torch.full((1, 3, number_of_octaves(GRID.shape)), torch.nan, dtype=torch.float64)
-    members = Ensemble(2).draw(result, unknown, unknown[..., 0], LEADS, FRAME, FREE, [1])
+    members = NowcastEnsemble(2).draw(result, unknown, unknown[..., 0], LEADS, FRAME, FREE, [1])
     assert members.isfinite().all()
