@@ -192,6 +192,21 @@ def test_a_forecast_from_damaged_bytes_names_the_file_and_the_fix(
     assert code == 0, text
 
 
+def test_a_file_that_hdf5_would_read_without_end_is_an_error(stores: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """libhdf5 1.14 searches a file without end if the size of an object of a heap, without checksum, is wrong."""
+    path = copied(stores, "a.nc", tmp_path)
+    flip(path, path.read_bytes().index(b"GCOL") + 25, 8)
+    for command in (["status", path], ["forecast", path, "-o", tmp_path / "f.nc", "--lead", "10min"]):
+        called = [sys.executable, "-c", "from xvar.cli import main; main()", *map(str, command)]
+        ended = subprocess.run(called, timeout=120, capture_output=True, text=True)
+        assert ended.returncode == 2
+        assert str(path) in ended.stderr.replace("\n", "")
+    with pytest.raises(xvar.InputError) as info:
+        complete(path)
+    assert codes(info.value) == ["store-of-another-run"]
+    assert complete(path, overwrite=True).done == 4
+
+
 # --- any byte ---
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xvar.io.expansion import HARMLESS, Refuse, expands, one_compressor
+from xvar.io.structure import is_intact
 
 #: Filters by their registered number.
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf", 32001: "blosc", 32015: "zstd"}
@@ -24,6 +25,8 @@ def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
     """Check all links, datasets and chunks; return the declared bytes of each dataset of one dimension."""
     import h5py
 
+    if not is_intact(path):
+        raise refuse("broken-file", "/", "a structure that is not as it was written")
     sizes: dict[str, int] = {}
     try:
         with h5py.File(path, "r") as file:

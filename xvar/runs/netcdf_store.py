@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xarray.backends import NetCDF4BackendEntrypoint
 
 from xvar.execution.batches import Fields
+from xvar.io.structure import is_intact, seal
 from xvar.io.writing import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.writing import replace as replace_store
 from xvar.runs.journal import State, append, fill_of, header, read_journal, repair
@@ -28,7 +29,7 @@ class NetCDFStore(Store):
     """Results in one file a batch in the folder ``.NAME.parts``, which become one NetCDF file at the end.
 
     A file that is to be replaced stays until then. Every variable has Fletcher checksums, which HDF5 checks when it is
-    read.
+    read; the structure around them has a seal, which is checked before.
     """
 
     JOURNAL = Path("journal")
@@ -48,6 +49,8 @@ class NetCDFStore(Store):
         if self.new.exists():
             return super().state()
         try:
+            if not is_intact(self.path):  # libhdf5 may search it without end
+                return None
             with xr.open_dataset(self.path, group=_GROUP, engine=NetCDF4BackendEntrypoint) as group:
                 return read_journal(group["journal"].values.tobytes())
         except (OSError, ValueError, KeyError, RuntimeError):  # no file, another file, or one that is damaged
@@ -138,6 +141,7 @@ class NetCDFStore(Store):
             with dask.config.set(scheduler="synchronous"):  # part by part, and by no client
                 result.to_netcdf(draft, engine="netcdf4", encoding=encoding)
             _add_journal(draft, self.journal, state)
+            seal(draft)
             sync(draft)
             replace_store(draft, self.path)
         remove(self.new)

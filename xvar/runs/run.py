@@ -16,6 +16,7 @@ from xvar.assimilation import assimilate
 from xvar.errors import InputError, Status, refuse_unknown
 from xvar.execution import workers as processes
 from xvar.execution.workers import connected, started
+from xvar.io.structure import is_intact
 from xvar.io.writing import NETCDF, refuse_missing_folder
 from xvar.runs.computation import Computation
 from xvar.runs.lock import holder_of, locked
@@ -173,6 +174,8 @@ def _store(store: str | os.PathLike[str], zarr_format: int | None = None) -> Sto
 def _status_of_analysis(path: Path) -> NDArray[np.int8]:
     """Return the status of windows of an analysis that `run` did not write."""
     try:
+        if path.is_file() and not is_intact(path):
+            raise OSError(f"{path}: its structure is not as it was written")
         with xr.open_dataset(path) if path.is_file() else xr.open_zarr(path) as file:
             return np.asarray(file["status"].values, dtype=np.int8)
     except (OSError, KeyError, ValueError) as error:
@@ -180,5 +183,5 @@ def _status_of_analysis(path: Path) -> NDArray[np.int8]:
             code="not-an-analysis",
             found=f"{str(path)!r}, which holds no analysis, or one that is damaged",
             expected="a store of xvar.run, or of xvar assimilate -o",
-            fix="check the path",
+            fix="check the path; a run that is damaged is begun anew by its command with overwrite=True (--overwrite)",
         ) from error

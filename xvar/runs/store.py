@@ -99,7 +99,7 @@ class Store(ABC):
                     fix="accept_versions=True (--accept-versions), or install those versions",
                 )
         if not overwrite and (self.path.exists() or self.place.exists()):
-            what = "which is no run of xvar, or was written by a version before 0.2"
+            what = "which is no run of xvar, or one that is damaged or was written by a version before 0.2"
             if differences is not None:
                 what = f"a run with other input or options: {'; '.join(differences)}"
             raise InputError(
