@@ -137,6 +137,17 @@ for label, fill in REACHING.items():
     hostile(f"hdf5-{label}-as-classic", "unknown-format")(_hdf5(fill, f"{label}-classic", b"CDF\x01" + bytes(28), 512))
 
 
+@hostile("hdf5-heap-without-end", "broken-file")
+def _heap(folder: pathlib.Path) -> pathlib.Path:
+    """An object of no length in a heap: libhdf5 goes from it to itself."""
+    path = _hdf5(lambda file, _: file.attrs.create("text", ["some text", "more"]), "heap")(folder)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 32] = bytes(16)
+    path.write_bytes(content)
+    return path
+
+
 def _filtered(*filters: tuple[int, tuple[int, ...]], chunk: bytes = b"", shape=(4096,)):
     """A dataset of float64 with filters of any number, its first chunk as stored."""
 

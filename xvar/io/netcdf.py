@@ -6,6 +6,7 @@ in the header, of which a broken one makes it allocate without bounds or loop fo
 
 from __future__ import annotations
 
+import mmap
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from xvar.io.structure import is_intact
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 32000: "lzf", 32001: "blosc", 32015: "zstd"}
 #: Strings of variable length: each may refer to the same megabytes.
 STRINGS = 100_000
+#: Signature and version of a global heap, which has texts and references of variable length.
+_HEAP = b"GCOL\x01\0\0\0"
 
 
 def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
@@ -30,6 +33,7 @@ def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
     sizes: dict[str, int] = {}
     try:
         with h5py.File(path, "r") as file:
+            _check_heaps(path, file.id.get_create_plist().get_sizes()[1], refuse)
             waiting, seen = [("", file["/"])], {h5py.h5o.get_info(file["/"].id).addr}
             while waiting:
                 prefix, group = waiting.pop()
@@ -58,6 +62,27 @@ def check_hdf5(path: Path, refuse: Refuse) -> dict[str, int]:
             raise
         raise refuse("broken-file", "/", f"a structure that cannot be read ({error})") from error
     return sizes
+
+
+def _check_heaps(path: Path, width: int, refuse: Refuse) -> None:
+    """Check that the objects of each global heap follow one another to its end; lengths have `width` bytes.
+
+    libhdf5 (1.14.6) reads an object of no length without end.
+    """
+    if width != 8:
+        raise refuse("broken-file", "/", f"lengths of {width} bytes")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        heap = content.find(_HEAP)
+        while heap >= 0:
+            end = heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+            place = heap + 16
+            while place + 16 <= min(end, len(content)):
+                is_free = content[place : place + 2] == b"\0\0"
+                length = int.from_bytes(content[place + 8 : place + 16], "little")
+                place += length if is_free else 16 + -(-length // 8) * 8
+                if is_free and length < 16:
+                    raise refuse("broken-file", "/", f"an object of no length in the heap at byte {heap}")
+            heap = content.find(_HEAP, heap + 1)
 
 
 def _check_dataset(dataset: Any, path: Path, place: str, refuse: Refuse) -> int:
