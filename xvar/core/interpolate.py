@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xvar.core.grid import Edges
+from xvar.core.multilinear import multilinear
 
 Sampler = Literal["bilinear", "cubic", "monotone"]
 
@@ -26,7 +27,8 @@ _PADDING: dict[Edges, int] = {"zero": 0, "free": 1, "periodic": 1}  # of `grid_s
 def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges: Edges = "free") -> Tensor:
     """Return a field (window, component, y, x) at positions (window, 2, *points), as (window, component, *points).
 
-    Positions have one or two dimensions of points; one that is not finite gives NaN. The sampler ``bilinear`` is second
+    Positions have one or two dimensions of points; one that is not finite gives NaN. Fields on grids of other than two
+    axes are interpolated by `multilinear`, at positions (window, axis, point). The sampler ``bilinear`` is second
     order and blurs the shortest waves; ``cubic`` is the convolution of Keys (1981, doi:10.1109/TASSP.1981.1163711) with
     a = -1/2, third order and once differentiable; ``monotone`` is the same limited to the values at the corners of the
     cell, without new extrema (Bermejo and Staniforth 1992, doi:10.1175/1520-0493(1992)120<2622:TCOSLA>2.0.CO;2).
@@ -37,6 +39,8 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
         # At a NaN `grid_sample` reads, and its adjoint writes, anywhere in memory.
         lost = ~position.isfinite().all(dim=1, keepdim=True)
         return torch.where(lost, torch.nan, sample(field, torch.where(lost, 0.0, position), sampler, edges))
+    if field.ndim != 4:
+        return multilinear(field, position, edges)
     flat = position.ndim == 3
     if flat:
         position = position[..., None]

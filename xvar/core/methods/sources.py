@@ -12,7 +12,7 @@ from torch import Tensor
 from xvar.core.comparison import Comparison, OfVariables, calibrated
 from xvar.core.covariance.base import Covariance
 from xvar.core.dynamics import State, start
-from xvar.core.grid import Grid, bind, block_mean
+from xvar.core.grid import Edges, Grid, bind, block_mean
 from xvar.core.interpolate import Sampler, sample
 from xvar.core.methods.motion import deviation, observed_mean
 from xvar.core.observation import Component, Compose, Observation, Operator
@@ -213,9 +213,9 @@ class PointValues:
     .. math:: H(x_{i-1}, x_i) = (1 - s)\, x_{i-1}(X) + s\, x_i(X)
 
     with the share s of the step that has passed at the time of each point; without `shares` all points are at its end,
-    and the state need not hold the step before. Each part has a key and a component of the state, positions (2, point)
-    in grid units, and `water` (1, 1, y, x), one or zero: at a coast a point has the value of the grid points around it
-    that are water. Interpolation near land is bilinear.
+    and the state need not hold the step before. Each part has a key and a component of the state, positions (axis,
+    point) in grid units, along the last axis first, and `water` (1, 1, y, x), one or zero: at a coast a point has the
+    value of the grid points around it that are water. Interpolation near land is bilinear.
     """
 
     components: tuple[tuple[str, int], ...]
@@ -223,7 +223,8 @@ class PointValues:
     shares: tuple[Tensor, ...] | None
     water: tuple[Tensor | None, ...]
     sampler: Sampler = "bilinear"
-    #: Makes the field (window, 1, y, x) that is sampled, in place of the one part, of the state at either step.
+    edges: Edges = "free"  # of the grid
+    #: Makes the field (window, 1, *grid) that is sampled, in place of the one part, of the state at either step.
     operator: Operator | None = None
 
     def __call__(self, state: State) -> Tensor:
@@ -239,7 +240,7 @@ class PointValues:
         return torch.cat(found, dim=-1)
 
     def _field(self, state: State, number: int) -> Tensor:
-        """Return the field (window, 1, y, x) of one part."""
+        """Return the field (window, 1, *grid) of one part."""
         if self.operator is not None:
             return self.operator(state)
         key, component = self.components[number]
@@ -250,7 +251,7 @@ class PointValues:
         position, water = self.positions[number], self.water[number]
         where = position.expand(len(levels), -1, -1)
         if water is None:
-            return sample(levels, where, self.sampler)
+            return sample(levels, where, self.sampler, self.edges)
         return sample(levels * water, where) / sample(water, position[None])
 
     def coarsen(self, factor: int) -> PointValues:
@@ -267,13 +268,14 @@ class PointTable:
     """Points of one window, as they were observed."""
 
     time: Tensor  # (point,), seconds from the beginning of the window, in float64, all within it
-    position: Tensor  # (2, point), along x and along y, in grid units of the component, which may be staggered
+    position: Tensor  # (axis, point), along x, y, ..., in grid units of the component, which may be staggered
     which: Tensor  # (point,), int: which of `components` was observed
     value: Tensor  # (point,), in the units of the component
     std: Tensor  # (point,), standard deviation of the error of observation, likewise
     components: tuple[tuple[str, int], ...]  # key of the state and index of its component
     staggered: tuple[tuple[str, int], ...] = ()  # components between the grid points: velocities, zero through coasts
     sampler: Sampler = "bilinear"  # see `PointValues`
+    edges: Edges = "free"  # of the grid
     comparison: Comparison = field(default_factory=Comparison)
     prefix: str = ""  # of the names of parameters, to distinguish sources
     operator: OfVariables | None = None  # H that a user wrote: a field that is sampled; `components` is then one of any
@@ -336,11 +338,14 @@ class PointTable:
                 **self._places([parts[number] for number in held], share),
                 water=tuple(None if self.components[number] in self.staggered else wet for number in held),
                 sampler=self.sampler,
+                edges=self.edges,
                 operator=self.operator,
             )
             rows = torch.cat([parts[number] for number in held])
             points = rows.to(self.value.device)
-            fields = PointValues((), **self._places([rows], share), water=(wet,), sampler=self.sampler)
+            fields = PointValues(
+                (), **self._places([rows], share), water=(wet,), sampler=self.sampler, edges=self.edges
+            )
             predictors = {
                 name: part[points][None, None] if isinstance(part, Tensor) else replace(fields, operator=part)
                 for name, part in self.predictors.items()

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, canonical, check_extra, find_axes, is_date, is_number
+from xvar.cf.axes import Axes, canonical, check_extra, dimensions_by_axis, find_axes, is_date, is_number
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.record import Record
@@ -75,7 +75,7 @@ def arrange(data: xr.DataArray, images: Images, label: str, call: Call) -> tuple
     plane = record.axes.space
     time = _time_of(data, record)
     named = images.coordinates == "data" or set(plane) <= set(data.dims)
-    if time is None or not named or (images.operator is None and record.is_plane):
+    if time is None or not named or (images.operator is None and _shows_plane(record)):
         return _plain(data, label, call)
     if not is_number(data):
         faults.add(
@@ -116,6 +116,12 @@ def arrange(data: xr.DataArray, images: Images, label: str, call: Call) -> tuple
         grid=_own_grid(turned, time, shared),
     )
     return array, orders, layout
+
+
+def _shows_plane(record: Record) -> bool:
+    """Return whether y and x of a record are recognised, whatever the dimensions of other images are called."""
+    found = dimensions_by_axis(record.array)
+    return record.is_plane and bool(found["Y"] and found["X"])
 
 
 def _renamed(coords: dict[str, xr.Variable]) -> dict[str, xr.Variable]:

@@ -18,7 +18,8 @@ from xvar.execution.dispatch import is_deferred
 from xvar.plan.call import Call, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.experiment.images import ImageSource
 from xvar.plan.experiment.observations import Observed
-from xvar.plan.experiment.points import QUALITY, PointSource, coordinates_of_points
+from xvar.plan.experiment.places import coordinates_of_points
+from xvar.plan.experiment.points import QUALITY, PointSource
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 

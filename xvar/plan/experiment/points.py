@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.geodesy import along_line, on_curvilinear
-from xvar.cf.grid.coordinates import measured
 from xvar.cf.record import Record
 from xvar.core.comparison import OfVariables
 from xvar.core.methods.sources import PointTable
-from xvar.errors import Faults
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
 from xvar.plan.call import Call
 from xvar.plan.experiment.checks import outside_range
 from xvar.plan.experiment.layout import along
 from xvar.plan.experiment.operators import of_variables
+from xvar.plan.experiment.places import positions
 from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.rows import read_rows
 from xvar.plan.experiment.state import State
@@ -30,11 +27,6 @@ from xvar.plan.windows import seconds_after
 
 #: A point is on land if water has less than this share of the weights of its interpolation.
 WETTEST_LAND = 0.01
-
-_NAMES = {
-    "y": ("latitude", "lat", "y", "projection_y_coordinate", "northing"),
-    "x": ("longitude", "lon", "x", "projection_x_coordinate", "easting"),
-}
 
 #: Outcome of an observation.
 QUALITY = ("used", "outside_domain", "outside_window", "no_value", "on_land", "out_of_range", "background_check")
@@ -46,7 +38,7 @@ class PointSource:
 
     date: Array  # (point,), likewise the following
     seconds: NDArray[np.float64]  # after the first frame of the record; NaN if there is no date
-    position: NDArray[np.float64]  # (2, point), grid units along ascending x and y
+    position: NDArray[np.float64]  # (axis, point), grid units along ascending x, y, ...
     value: NDArray[np.float64]
     std: NDArray[np.float64]
     variable: Array  # number in `observed`
@@ -109,11 +101,12 @@ class PointSource:
         """Return the used points of a window, table by table."""
         rows, state = self.used(begin, length), self.state
         tables, first = [], 0
-        shifts = np.pad(state.shifts, ((0, 0), (0, len(self.operators))))
+        shifts = np.zeros((max(2, len(self.position)), len(self.observed)))
+        shifts[:2, : len(state.names)] = state.shifts
         for number, (label, stated) in enumerate(self.tables.items()):
             own = rows[self.source[rows] == number]
             time = np.round(self.seconds[own] - begin, 6).clip(0, length)
-            place = self.position[:, own] - shifts[:, self.variable[own]]
+            place = self.position[:, own] - shifts[: len(self.position), self.variable[own]]
             operator = self.operators.get(label)
             tables.append(
                 PointTable(
@@ -125,6 +118,7 @@ class PointSource:
                     components=tuple(state.parts.values()) if operator is None else (("", 0),),
                     staggered=tuple(state.parts[name] for name in state.staggered),
                     sampler=stated.sampler,
+                    edges=bridge.edges,
                     comparison=stated,
                     prefix=f"{label}_",
                     operator=operator,
@@ -151,7 +145,17 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
     tables = [rows for table in points.values() if (rows := read_rows(table, state.names, faults)) is not None]
     if not points or len(faults) > before:
         return None
-    places = [_positions(table.dataset, record, faults) for table in points.values() if table.dataset is not None]
+    for label, table in points.items():
+        if table.sampler != "bilinear" and not record.is_plane:
+            faults.add(
+                code="sampler-of-plane",
+                variable=label,
+                found=f"sampler={table.sampler!r} on a grid of shape {record.grid.shape}",
+                expected="linear interpolation along each axis: the other samplers are for grids (y, x)",
+                fix="leave sampler= out",
+            )
+    stated = [table.dataset for table in points.values() if table.dataset is not None]
+    places = [positions(one, record, faults, periodic=call.bridge.edges == "periodic") for one in stated]
     if len(faults) > before:
         return None
     operators = {
@@ -217,53 +221,6 @@ def _judge(source: PointSource, record: Record, windows: list[tuple[float, float
         source.quality[where] = QUALITY.index(name)
 
 
-def _positions(dataset: xr.Dataset, record: Record, faults: Faults) -> Array:
-    """Return grid units (2, point) along ascending x and y; NaN outside the grid."""
-    pairs = coordinates_of_points(dataset, record)
-    if pairs and pairs[0][0].ndim == 2:
-        return _curvilinear(pairs, record, faults)
-    found = []
-    for axis, dim, up in zip(("x", "y"), _plane(record)[::-1], record.grid.ascending[::-1], strict=True):
-        coordinate = record.array.coords.get(dim)
-        place = None if coordinate is None else _like(dataset, coordinate, axis)
-        if coordinate is None or place is None:
-            known = ", ".join(map(str, dataset.variables))
-            faults.add(
-                code="points-without-coordinate",
-                dimension=dim,
-                found=f"no coordinate of the points along {str(dim)!r} among {known}"
-                if coordinate is not None
-                else f"a grid without a coordinate along {str(dim)!r}",
-                expected="one coordinate of the grid along each of its dimensions, and the points in the same",
-                fix=f"name it {str(dim)!r} in both, in the same units",
-            )
-            continue
-        along = np.asarray(coordinate.values, dtype="float64")[:: 1 if up else -1]
-        where = np.asarray(place.values, dtype="float64")
-        if axis == "x" and "degree" in str(coordinate.attrs.get("units", "")):
-            where = along[0] + (where - along[0]) % 360.0
-        found.append(along_line(along, where))
-    return np.stack(found) if len(found) == 2 else np.empty((2, 0))
-
-
-def _curvilinear(pairs: list[tuple[xr.DataArray, xr.DataArray]], record: Record, faults: Faults) -> Array:
-    """Return positions by 2-D latitude and longitude."""
-    (latitude, north), (longitude, east) = pairs
-    tables = [
-        ascending(np.asarray(c.transpose(*_plane(record)).values, dtype="float64"), record.grid)
-        for c in (latitude, longitude)
-    ]
-    if not all(np.isfinite(table).all() for table in tables):
-        faults.add(
-            code="coordinates-not-finite",
-            found="latitudes or longitudes of the grid that are not finite",
-            expected="a place for every grid point",
-            fix="fill them, on land too",
-        )
-        return np.full((2, north.size), np.nan)
-    return on_curvilinear(*tables, *(np.asarray(place.values, dtype="float64") for place in (north, east)))
-
-
 def _is_dry(position: Array, record: Record, staggered: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which points have land all around; between staggered velocities on land nothing is unknown."""
     from scipy.ndimage import map_coordinates
@@ -273,43 +230,3 @@ def _is_dry(position: Array, record: Record, staggered: NDArray[np.bool_]) -> ND
     water = ascending(~record.land, record.grid).astype("float64")
     wet = map_coordinates(water, np.nan_to_num(position)[::-1], order=1, mode="nearest")
     return np.asarray(wet < WETTEST_LAND) & ~staggered
-
-
-def _plane(record: Record) -> tuple[Hashable, Hashable]:
-    return record.axes.y, record.axes.x
-
-
-def coordinates_of_points(dataset: xr.Dataset, record: Record) -> list[tuple[xr.DataArray, xr.DataArray]]:
-    """Return the coordinates of the grid along y and x, each with that of the points; empty if one is missing.
-
-    They are 1-D, or latitude and longitude that are 2-D.
-    """
-    lines = [record.array.coords.get(dim) for dim in _plane(record)]
-    geographic: dict[str | None, xr.DataArray] = {}
-    for coordinate in record.array.coords.values():
-        if set(coordinate.dims) == set(_plane(record)):
-            geographic.setdefault(measured(coordinate), coordinate)
-    for choice in (lines, [geographic.get("latitude"), geographic.get("longitude")]):
-        pairs = [
-            (grid, place)
-            for grid, axis in zip(choice, ("y", "x"), strict=True)
-            if grid is not None and (place := _like(dataset, grid, axis)) is not None
-        ]
-        if len(pairs) == 2:
-            return pairs
-    return []
-
-
-def _like(dataset: xr.Dataset, coordinate: xr.DataArray, axis: str) -> xr.DataArray | None:
-    """Return the variable of the points for a coordinate of the grid: by name, standard name or usual name."""
-    if coordinate.name in dataset.variables:
-        return dataset[coordinate.name]
-    kind = measured(coordinate)
-    own = coordinate.attrs.get("standard_name")
-    same = [name for name in dataset.variables if own and dataset[name].attrs.get("standard_name") == own]
-    if same:
-        return dataset[same[0]]
-    folded = {str(name).lower(): name for name in dataset.variables}
-    geographic = kind in ("latitude", "longitude") or str(coordinate.name).lower()[:3] in ("lat", "lon")
-    usual = _NAMES[axis][:2] if geographic else _NAMES[axis][2:]
-    return next((dataset[folded[name]] for name in usual if name in folded), None)

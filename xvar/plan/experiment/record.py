@@ -12,7 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, is_lazy
-from xvar.cf.grid import horizontal_grid
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.grid.coordinates import coordinate_along, in_plane, measured
+from xvar.cf.lattice import axes_of, lattice_grid
 from xvar.cf.record import Record
 from xvar.cf.times import Times, parse_duration
 from xvar.cf.units import normalise_units, without_quantities
@@ -21,6 +23,7 @@ from xvar.execution.dispatch import is_deferred
 from xvar.execution.schedule import Schedule
 from xvar.plan.control import read_background
 from xvar.plan.experiment.rows import read_dates
+from xvar.plan.method import is_own_model
 from xvar.plan.options import Options
 
 if TYPE_CHECKING:
@@ -75,29 +78,28 @@ def read_point_record(
     names = [str(name) for name in background.data_vars]
     name = next((name for name in names if name not in ("u", "v")), names[0])
     time = time_of(background)
-    plane = _plane(background[name], () if time is None else time.dims, faults)
+    axes = _axes(background[name], "time" if time is None else time.dims[0], options, faults)
     begins = _begins(background, time, faults)
     dates = [read_dates(one.dataset, faults) for one in sources.points.values() if one.dataset is not None]
-    if len(faults) > before or plane is None:
+    if len(faults) > before or axes is None:
         return background, None
     known = np.concatenate([part for part in dates if part is not None])
     spans = _spans(begins, known, sources, options, faults, cycled=cycled)
     first = background[name].isel({time.dims[0]: 0} if time is not None else {}, drop=True).squeeze(drop=True)
-    axes = Axes("time" if time is None else time.dims[0], *plane)
-    grid = horizontal_grid(first, axes, faults, mapping=background)
+    grid = _grid(first, axes, options, faults, background)
     if spans is None or grid is None or len(faults) > before:
         return background, None
     states, schedule, frame = spans
     lazy = is_deferred() or is_lazy(table["value"])
     return background, PointRecord(
         name=name,
-        array=_unobserved(first.transpose(*plane), axes.time, states, lazy=lazy),
+        array=_unobserved(first.transpose(*axes.space), axes.time, states, lazy=lazy),
         axes=axes,
         times=Times(states, (states - states[0]) / np.timedelta64(1, "s")),
         grid=grid,
         units=normalise_units(str(background[name].attrs.get("units", "1"))),
         kind="other",
-        land=_land(background, plane),
+        land=_land(background, axes.space) if len(axes.space) == 2 else None,
         notes=(f"grid: {grid.description}", "no images: a table of points"),
         sources=sources,
         schedule=schedule,
@@ -112,19 +114,31 @@ def time_of(background: xr.Dataset) -> xr.DataArray | None:
     return next(dated, None)
 
 
-def _plane(field: xr.DataArray, times: tuple[Hashable, ...], faults: Faults) -> tuple[Hashable, Hashable] | None:
-    """Return the dimensions of the grid."""
-    dims = tuple(dim for dim, size in field.sizes.items() if dim not in times and size > 1)
+def _axes(field: xr.DataArray, time: Hashable, options: Options, faults: Faults) -> Axes | None:
+    """Return the axes of the grid; None if a fault was added."""
+    dims = [dim for dim, size in field.sizes.items() if dim != time and size > 1]
     if len(dims) == 2:
-        return dims
+        return Axes(time, dims[0], dims[1])
+    if dims and is_own_model(options.dynamics):
+        return axes_of(field, dims, time)
     faults.add(
         code="background-dimensions",
         variable=f"background {field.name}",
         found=f"dimensions {field.dims}",
-        expected="two, those of the grid (y, x), beside the time",
+        expected="those of the grid, beside the time: two, (y, x), but for a model of your own",
         fix="background.isel(time=0)",
     )
     return None
+
+
+def _grid(
+    field: xr.DataArray, axes: Axes, options: Options, faults: Faults, mapping: xr.Dataset
+) -> HorizontalGrid | None:
+    """Return the grid of a state: one in metres, or for a model of one's own of any axes."""
+    known = any(measured(coordinate_along(field, dim)) != "none" for dim in axes.space)
+    plane = len(axes.space) == 2 and (known or in_plane(field.coords, axes) is not None)
+    read = horizontal_grid if plane or not is_own_model(options.dynamics) else lattice_grid
+    return read(field, axes, faults, mapping=mapping)
 
 
 def _begins(background: xr.Dataset, time: xr.DataArray | None, faults: Faults) -> NDArray[Any]:
@@ -216,7 +230,7 @@ def _unobserved(first: xr.DataArray, dim: Hashable, dates: NDArray[Any], *, lazy
     return xr.DataArray(data, {**coords, dim: dates}, (dim, *first.dims), first.name, attrs)
 
 
-def _land(background: xr.Dataset, plane: tuple[Hashable, Hashable]) -> NDArray[np.bool_] | None:
+def _land(background: xr.Dataset, plane: tuple[Hashable, ...]) -> NDArray[np.bool_] | None:
     """Return the points at which no variable of the background is ever defined."""
     parts = [part for part in background.data_vars.values() if set(plane) <= set(part.dims)]
     missing = [part.isnull().all([dim for dim in part.dims if dim not in plane]).transpose(*plane) for part in parts]

@@ -30,12 +30,14 @@ class Points(Comparison):
     dataset : Dataset, optional
         Its one dimension may have any name: ``time`` (dates), the coordinates of the grid (``x`` and ``y``, or ``lat``
         and ``lon``, by their names or their standard names; latitude and longitude also on grids on which these are
-        2-D), ``value``, ``std`` in the same units, and ``variable``, the name of the observed variable: one table may
-        hold the temperature of a ship and the velocity of a drifter. Default: the data of the call.
+        2-D; on other grids one for each axis by its name, an index if the axis has no coordinate), ``value``, ``std``
+        in the same units, and ``variable``, the name of the observed variable: one table may hold the temperature of a
+        ship and the velocity of a drifter. Default: the data of the call.
     variable : str, optional
         The observed variable, if neither the Dataset nor an `operator` says it. Default: the only one of the state.
     sampler : {"bilinear", "cubic", "monotone"}
-        How the field is found between grid points.
+        How the field is found between grid points; ``"bilinear"`` is linear along each axis of any grid, the others are
+        for grids (y, x).
     every : duration, optional
         In a call without images: time between the states of the result, which begin with the window and end with it.
         Default: these two alone.
