@@ -41,10 +41,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def lay(seconds: Any, window: Any = None, stride: Any = None, partial: Any = "drop") -> Schedule:
     faults = Faults()
     options = Options.read({"window": window, "stride": stride, "partial": partial}, faults)
-    schedule = read_windows(np.asarray(seconds, dtype=float), "time", options, faults, cycled=True)
+    windows = read_windows(np.asarray(seconds, dtype=float), "time", options, faults, cycled=True)
     faults.raise_if_any()
-    assert schedule is not None
-    return schedule
+    assert windows is not None
+    return windows.schedule
 
 
 def rows(schedule: Schedule) -> list[list[int]]:

@@ -66,8 +66,9 @@ def test_a_variable_without_growth_has_one_too() -> None:
 def test_chained_windows_overlap_and_a_gap_begins_a_new_chain() -> None:
     faults = Faults()
     options = Options.read({"window": 3, "stride": 1, "first_guess": "previous_window"}, faults)
-    schedule = read_windows(np.array([0.0, 1, 2, 3, 4, 20, 21, 22]), "time", options, faults)
-    assert schedule is not None
+    windows = read_windows(np.array([0.0, 1, 2, 3, 4, 20, 21, 22]), "time", options, faults)
+    assert windows is not None
+    schedule = windows.schedule
     assert schedule.frames.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [5, 6, 7]]
     np.testing.assert_array_equal(schedule.elapsed, [np.nan, 1, 1, np.nan])
 

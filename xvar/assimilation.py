@@ -14,7 +14,7 @@ from xvar.execution.batches import Errors
 from xvar.execution.dispatch import is_deferred, run_batches
 from xvar.execution.schedule import Partial
 from xvar.plan.labels import label
-from xvar.plan.options import Coast, Constraint, Method, Options, Saved, Uncertainty, documented
+from xvar.plan.options import Coast, Constraint, Gaps, Method, Options, Saved, Uncertainty, documented
 from xvar.plan.pipeline import make_work, warn_about_analysis
 from xvar.plan.planning import make_plan, read_source
 
@@ -33,6 +33,7 @@ def assimilate(
     window: Duration = None,
     stride: Duration = None,
     partial: Partial = "drop",
+    gaps: Gaps | None = None,
     constraint: Constraint = "strong",
     dynamics: Any = None,
     background: xr.Dataset | Literal["cycled"] | Cycled | None = None,

@@ -103,8 +103,9 @@ def test_time_zones_and_text() -> str:
 
 @fault(
     11,
-    "a gap longer than a window",
-    "handled: no window reaches across, and the gap is listed; refused where none is left",
+    "gaps of a record",
+    "handled: no window reaches across one, and gaps are listed; across those of an irregular record, if they are not "
+    "longer than a window; refused where no window is left",
 )
 def test_gaps() -> str:
     record = warm(frames=8)

@@ -541,6 +541,18 @@ def test_a_record_that_has_grown_is_continued(name: str, tmp_path: pathlib.Path)
     assert codes(info.value) == ["store-of-another-run"]
 
 
+def test_a_record_that_grows_keeps_its_treatment_of_gaps(tmp_path: pathlib.Path) -> None:
+    path, grown = tmp_path / "a.nc", shower(25).isel(time=[0, 1, 3, 4, *range(6, 25)])
+    assert xvar.run(grown.isel(time=slice(7)), path, **OPTIONS).windows == 2  # across gaps: else there is none
+    assert len(grown.var4d.assimilate(**OPTIONS)["window"]) == 6  # of the longest stretch
+    report = xvar.run(grown, path, **OPTIONS)
+    assert (report.before, report.windows) == (2, 7)
+    assert same(load(path), grown.var4d.assimilate(**OPTIONS, gaps="cross")) == []
+    with pytest.raises(xvar.InputError) as info:
+        xvar.run(grown, path, **OPTIONS, gaps="split")
+    assert codes(info.value) == ["store-of-another-run"]
+
+
 class Still(torch.nn.Module):
     """A model without motion, whose attribute `gain` is no parameter."""
 

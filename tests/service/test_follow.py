@@ -108,6 +108,20 @@ def test_missing_frames_are_frames_without_values(folder) -> None:
     assert status.frames_of_window == "2 of 4"
 
 
+def test_frames_before_a_gap_can_be_left_out(folder) -> None:
+    record = storm(8)
+    for index in (0, 1, 2, 4, 5, 7):
+        write_frame(record, index, folder / "in")
+    status = run(folder, gaps="split")
+    found = check_outputs(record, folder)
+    assert [output["observed_share"].values[0].tolist() for output in found] == [
+        [0, 0, 1, 1],
+        [0, 1, 1, 1],
+        [0, 0, 1, 1],
+    ]
+    assert status.counts["failed"] == 0
+
+
 def test_late_frames_get_their_forecast_and_change_no_other(folder) -> None:
     record = storm(8)
     for index in (0, 1, 2, 3, 5, 6):

@@ -71,6 +71,16 @@ def test_a_missing_frame_is_one_without_values(radar) -> None:
     assert np.array_equal(found["frame_time"][0], radar["time"][-4:])
 
 
+def test_frames_before_a_gap_can_be_left_out(radar) -> None:
+    gapped = radar.isel(time=[0, 1, 2, 3, 5, 6])
+    across = xvar.nowcast(gapped, "5min", hindcast=False)
+    behind = xvar.nowcast(gapped, "5min", hindcast=False, gaps="split")
+    assert across["observed_share"].values.tolist() == [[1, 0, 1, 1]]
+    assert behind["observed_share"].values.tolist() == [[0, 0, 1, 1]]
+    assert same(xvar.nowcast(gapped.isel(time=[4, 5]), "5min", window=4, hindcast=False), behind) == []
+    assert "2 of 4 frames of the window have no values" in behind.attrs["xvar_configuration"]
+
+
 def test_the_cadence_can_be_stated_where_frames_are_missing(radar) -> None:
     found = xvar.nowcast(radar.isel(time=[0, 2, 4, 6]), "10min", cadence="5min", hindcast=False)
     assert found["observed_share"].values.tolist() == [[0, 1, 0, 1]]

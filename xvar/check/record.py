@@ -21,9 +21,9 @@ from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
 from xvar.plan.control import errors_by_component, read_background
 from xvar.plan.method import choose_method, explain_method
-from xvar.plan.options import Options
+from xvar.plan.options import STATES, Options
 from xvar.plan.planning import read_source
-from xvar.plan.windows import read_windows
+from xvar.plan.windows import Windows, count_across, find_gaps, read_windows
 
 TRIED = 32  # points a side of the grid on which a covariance is tested
 
@@ -207,11 +207,12 @@ def facts(record: Record, options: Options) -> dict[str, Any]:
     """Describe a record that was read, and the method of a call; raise InputError if it holds no window."""
     faults = Faults()
     seconds, times = record.times.seconds, record.times.values
-    schedule = faults.require(read_windows(seconds, record.axes.time, Options.read({}, faults), faults))
-    steps = np.diff(seconds)
-    gaps = np.flatnonzero(steps > 1.5 * record.cadence)
+    has_state = choose_method(options, record.kind, Faults()) in STATES
+    default = Options.read({}, faults)
+    windows = faults.require(read_windows(seconds, record.axes.time, default, faults, has_state=has_state))
+    schedule, steps, gaps = windows.schedule, np.diff(seconds), find_gaps(seconds, record.cadence)
     uneven = "" if np.ptp(steps) <= 1e-3 * record.cadence else f", from {steps.min():g} to {steps.max():g} s"
-    lines = [_gap(schedule.frames, times, int(place)) for place in gaps[:5]]
+    lines = _gap_lines(windows, times, gaps)
     directions = ["ascending" if up else "descending" for up in record.grid.ascending]
     axes, shape = record.axes.places, record.grid.shape
     grid = (
@@ -237,11 +238,15 @@ def facts(record: Record, options: Options) -> dict[str, Any]:
     }
 
 
-def _gap(frames: NDArray[np.intp], times: NDArray[Any], place: int) -> str:
-    """Describe the gap after a frame, and the windows that go across it."""
-    across = int(((frames == place).any(axis=1) & (frames == place + 1).any(axis=1)).sum())
-    words = f"in {across} windows" if across > 1 else "in 1 window" if across else "between windows"
-    return f"{date_text(times[place])} to {date_text(times[place + 1])} ({words})"
+def _gap_lines(windows: Windows, times: NDArray[Any], gaps: NDArray[np.intp]) -> list[str]:
+    """Describe gaps, and the windows that go across them; of many the first."""
+    lines = []
+    for place, across in zip(gaps[:5].tolist(), count_across(windows.schedule, gaps).tolist(), strict=False):
+        words = f"in {across} windows" if across > 1 else "in 1 window" if across else "between windows"
+        lines.append(f"{date_text(times[place])} to {date_text(times[place + 1])} ({words})")
+    if len(gaps) > 5:
+        lines.append(f"and {len(gaps) - 5} more")
+    return lines
 
 
 def _missing(record: Record) -> str:

@@ -80,7 +80,9 @@ def nowcast(
         result = call(record, lead, variable, hindcast=hindcast, **options)
         write(result, target, overwrite=overwrite)
     moment = str(result["forecast_reference_time"].values[0]).partition(".")[0]
-    finish(output, f"{result.sizes['lead_time']} lead times from {moment}{_skill(result)}")
+    seen = int((result["observed_share"] > 0).sum())
+    missing = "" if seen == result.sizes["step"] else f", {seen} of {result.sizes['step']} frames"
+    finish(output, f"{result.sizes['lead_time']} lead times from {moment}{missing}{_skill(result)}")
 
 
 def _skill(result: Any) -> str:

@@ -43,6 +43,7 @@ def make_schedule(
     stride: Length | None = None,
     partial: Partial = "drop",
     *,
+    gap: float = np.inf,
     cycled: bool = False,
     chained: bool = False,
 ) -> Schedule | None:
@@ -53,15 +54,17 @@ def make_schedule(
     next. Cycled windows are half-open: a length in seconds excludes the end, and the default stride is the window; with
     a shorter one they overlap, see `_overlapping`. `chained` windows are laid as others, and have the times since the
     window before as cycled ones do. `partial` states if windows that the end of the record, or a gap, cuts short are
-    kept.
+    kept. No window goes across a step of more than `gap` seconds, or of more than a window; the latter ends a chain.
     """
     cadence = float(np.median(np.diff(seconds)))
     span = (window - 1 + cycled) * cadence if isinstance(window, int) else window
     rows: list[NDArray[np.intp]] = []
     starts: list[int] = []
-    breaks = np.flatnonzero(np.diff(seconds) > max(span, cadence) * (1 + 1e-6)) + 1  # gaps of the record
+    steps, longest = np.diff(seconds), max(span, cadence) * (1 + 1e-6)
+    breaks = np.flatnonzero(steps > min(gap, longest)) + 1
     for begin, end in pairwise([0, *breaks.tolist(), len(seconds)]):
-        starts.append(len(rows))
+        if begin == 0 or steps[begin - 1] > longest:
+            starts.append(len(rows))
         rows.extend(_lay(seconds, begin, end, window, stride, partial, cadence if cycled else None))
     if not rows:
         return None

@@ -67,6 +67,7 @@ class Configuration:
     dtype: str = "float32"  # of the solution
     device: str | None = None
     interval: float | None = None  # seconds over which an amount fell, if that is known
+    gaps: str = "cross"  # of the record: "split" where no window goes across one
     cycled: bool = False  # each window began from the forecast of the window before
     dynamics: dict[str, Any] | None = None  # advection with its parameters, or the name of the user's model
     components: dict[str, tuple[str, ...]] | None = None  # variables of each component of the state of that model

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Method = Literal["image_motion", "currents", "advection", "model"]
 Constraint = Literal["strong", "weak"]
 Coast = Literal["free", "no_flow"]
+Gaps = Literal["split", "cross"]
 Saved = Literal["increment", "innovation", "residual", "cost_history", "samples"]
 Uncertainty = Literal["posterior"]
 
@@ -178,6 +179,16 @@ OPTIONS: dict[str, Option] = {
             flag="Frames that do not fill a window: drop or keep.",
         ),
         Option(
+            "gaps",
+            '{"split", "cross"}, optional',
+            "A gap is a step of more than 1.5 times the median step between frames. split: no window goes across one; "
+            "cross: across those that are not longer than a window. Default: split for the methods of images, unless "
+            "windows between the gaps would hold less than three quarters of the frames that windows across them do, "
+            "as of an irregular record; cross for a state, which its model carries across. The output states it.",
+            choices=(None, "split", "cross"),
+            flag="Windows across gaps of the record: split (none) or cross.",
+        ),
+        Option(
             "constraint",
             '{"strong", "weak"}',
             "The model is perfect, or its error is part of the control.",
@@ -211,8 +222,9 @@ OPTIONS: dict[str, Option] = {
             '"previous_window" or Dataset, optional',
             "Where the minimisation begins; J stays the same. Default: the background, on coarse grids. With "
             '``"previous_window"`` each window begins on its own grid at the solution of the window before, in a chain '
-            "to the next gap: fewer evaluations if windows overlap, but the bits of a window then depend on those "
-            "before it. An analysis or a nowcast, on the same grid: its last window begins the chain.",
+            "to the next gap that is longer than a window: fewer evaluations if windows overlap, but the bits of a "
+            "window then depend on those before it. An analysis or a nowcast, on the same grid: its last window begins "
+            "the chain.",
             methods=("image_motion",),
             empty=_no_entries,
             check=_check_first_guess,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -14,7 +13,6 @@ from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.times import date_text
 from xvar.cf.units import without_quantities
 from xvar.errors import Faults
-from xvar.execution.schedule import Schedule
 from xvar.plan.call import Call, Plan
 from xvar.plan.configuration import Configuration
 from xvar.plan.control import read_background
@@ -23,7 +21,7 @@ from xvar.plan.experiment.rows import is_table
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method, is_own_model
 from xvar.plan.options import STATES, Options
-from xvar.plan.windows import read_windows
+from xvar.plan.windows import Windows, count_across, find_gaps, read_windows
 from xvar.quality.control import screen_record
 from xvar.quality.rules import read_quality
 
@@ -74,10 +72,13 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     cycled, background = read_background(options.background)
     stated = record.schedule if isinstance(record, PointRecord) else None
     method = choose_method(options, None if stated else record.kind, faults)
-    windows = {"cycled": cycled, "overlap": method in STATES}
-    schedule = stated or read_windows(record.times.seconds, record.axes.time, options, faults, **windows)
-    if method is None or schedule is None or len(faults) > count:
+    how = {"cycled": cycled, "has_state": method in STATES}
+    windows = (
+        Windows(stated) if stated else read_windows(record.times.seconds, record.axes.time, options, faults, **how)
+    )
+    if method is None or windows is None or len(faults) > count:
         return None
+    schedule = windows.schedule
     configuration = Configuration(
         variable=str(record.name),
         kind=record.kind,
@@ -88,10 +89,11 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
         dy=options.dy,
         dtype=options.dtype or "float32",
         device=options.device,
+        gaps=windows.gaps,
         cycled=cycled,
     )
     background = None if background is None else without_quantities(background)
-    notes = [*record.notes, *_left_out(record, schedule)]
+    notes = [*record.notes, *_about_gaps(record, windows)]
     call = Call(record, schedule, configuration, options, background, faults, notes)
     if configuration.has_state:
         from xvar.plan.experiment.plan import plan_experiment  # imports torch
@@ -106,18 +108,17 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     return replace(plan, rules=rules, configuration=replace(plan.configuration, notes=tuple(notes)))
 
 
-def _left_out(record: Record, schedule: Schedule) -> list[str]:
-    """Return notes about gaps that no window covers, and about frames that are in no window."""
-    times, seconds = record.times.values, record.times.seconds
+def _about_gaps(record: Record, windows: Windows) -> list[str]:
+    """Return notes about gaps, and about frames that are in no window."""
+    times, schedule, gaps = record.times.values, windows.schedule, find_gaps(record.times.seconds, record.cadence)
+    across = count_across(schedule, gaps) > 0
     notes = []
-    covered = {(int(a), int(b)) for row in schedule.frames for a, b in pairwise(row) if b >= 0}
-    wide = [int(index) for index in np.flatnonzero(np.diff(seconds) > 1.5 * record.cadence)]
-    gaps = [index for index in wide if (index, index + 1) not in covered]
-    if gaps:
-        words = ", ".join(f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in gaps[:5])
-        words += ", ..." if len(gaps) > 5 else ""
-        notes.append(f"{len(gaps)} gaps that no window covers: {words}")
-    missing = len(seconds) - np.unique(schedule.frames[schedule.frames >= 0]).size
+    reason = f" ({windows.reason})" if windows.reason else ""
+    for some, words in ((gaps[~across], "that no window covers"), (gaps[across], f"that windows go across{reason}")):
+        if some.size:
+            listed = ", ".join(f"{date_text(times[i])} to {date_text(times[i + 1])}" for i in some[:5].tolist())
+            notes.append(f"{some.size} gaps {words}: {listed}{', ...' if some.size > 5 else ''}")
+    missing = len(times) - np.unique(schedule.frames[schedule.frames >= 0]).size
     if missing:
-        notes.append(f"{missing} of {len(seconds)} frames in no window")
+        notes.append(f"{missing} of {len(times)} frames in no window")
     return notes

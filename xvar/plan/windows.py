@@ -1,8 +1,9 @@
-"""Reading of the options `window`, `stride` and `partial`."""
+"""Reading of the options `window`, `stride`, `partial` and `gaps`."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,31 @@ from numpy.typing import NDArray
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.execution.schedule import Length, Schedule, make_schedule
-from xvar.plan.options import Options
+from xvar.plan.options import Gaps, Options
 
 DEFAULT_FRAMES = 4  # of a window, as in the paper
+GAP = 1.5  # times the usual step: a longer one is a gap
+KEPT = 0.75  # share of frames that windows between gaps must cover of those that windows across gaps do
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a record, how its gaps are treated, and why."""
+
+    schedule: Schedule
+    gaps: Gaps = "cross"
+    reason: str = ""
+
+
+def find_gaps(seconds: NDArray[np.float64], cadence: float) -> NDArray[np.intp]:
+    """Return the frames behind which a record has a gap."""
+    return np.flatnonzero(np.diff(seconds) > GAP * cadence)
+
+
+def count_across(schedule: Schedule, gaps: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the number of windows that go across each gap."""
+    first, last = schedule.frames[:, 0], schedule.frames.max(axis=1)
+    return np.asarray(np.searchsorted(first, gaps, "right") - np.searchsorted(last, gaps, "right"))
 
 
 def read_windows(
@@ -23,11 +46,12 @@ def read_windows(
     faults: Faults,
     *,
     cycled: bool = False,
-    overlap: bool = False,
-) -> Schedule | None:
+    has_state: bool = False,
+) -> Windows | None:
     """Return the windows over frames at some ascending times; None if a fault was added.
 
-    `dimension` names that of time in messages. `cycled` windows share frames only with `overlap`, see `make_schedule`.
+    `dimension` names that of time in messages. With `has_state` the model carries a state across gaps, and `cycled`
+    windows may share frames, see `make_schedule`.
     """
     count = len(faults)
     window, stride = options.window, options.stride
@@ -39,7 +63,7 @@ def read_windows(
     in_frames = isinstance(length, int)
     span = (length - 1 + cycled) * cadence if in_frames else length
     step_seconds = step * cadence if isinstance(step, int) else step
-    if cycled and not overlap and step_seconds is not None and step_seconds < span * (1 - 1e-6):
+    if cycled and not has_state and step_seconds is not None and step_seconds < span * (1 - 1e-6):
         faults.add(
             code="overlapping-cycled-windows",
             dimension=str(dimension),
@@ -68,16 +92,36 @@ def read_windows(
     if len(faults) > count:
         return None
     chained = options.first_guess is not None
-    schedule = make_schedule(seconds, length, step, options.partial, cycled=cycled, chained=chained)
+    shape: Any = (seconds, length, step, options.partial)
+    split, across = (make_schedule(*shape, gap=gap, cycled=cycled, chained=chained) for gap in (GAP * cadence, np.inf))
+    gaps, reason = _choose(options, has_state, _covered(split) / max(1, _covered(across)))
+    schedule = split if gaps == "split" else across
     if schedule is None:
         faults.add(
             code="no-window-between-gaps",
             dimension=dimension,
             found=f"gaps that leave no {length} {'frames' if in_frames else 'seconds'} together",
             expected="at least one full window between two gaps",
-            fix='partial="keep", or a shorter window',
+            fix=("" if across is None else 'gaps="cross", ') + 'partial="keep", or a shorter window',
         )
-    return schedule
+        return None
+    return Windows(schedule, gaps, reason)
+
+
+def _choose(options: Options, has_state: bool, kept: float) -> tuple[Gaps, str]:
+    """Return how gaps are treated, and why; windows between gaps hold a share of the frames that others would."""
+    if options.gaps is not None:
+        return options.gaps, "as stated by gaps="
+    if has_state:
+        return "cross", "the model carries a state across them"
+    if kept < KEPT:
+        return "cross", f"windows between them hold {kept:.0%} of the frames"
+    return "split", "the default"
+
+
+def _covered(schedule: Schedule | None) -> int:
+    """Return the number of frames that are in a window."""
+    return 0 if schedule is None else np.unique(schedule.frames[schedule.frames >= 0]).size
 
 
 def _length(value: object, name: str, faults: Faults) -> Length | None:

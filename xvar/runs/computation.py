@@ -54,6 +54,7 @@ class Computation:
     def prepare(self, *, overwrite: bool, retry_failed: bool, accept_versions: bool) -> None:
         """Begin the store, or resume the run that it holds without what is damaged."""
         restore(self.store.path)
+        self._keep_gaps()
         work, batches = self.deferred.work, self.deferred.batches
         assert work is not None
         manifest = make_manifest(self.analysis, work, self.options, batches[-1].end, len(batches[0]))
@@ -73,6 +74,14 @@ class Computation:
         for damage in damages:
             logger.warning("%s: %s", damage, "run again" if damage.end > damage.begin else "written again")
         self.before = int((found.status != Status.NOT_RUN).sum())
+
+    def _keep_gaps(self) -> None:
+        """Treat gaps as the run that is resumed does, if nothing is stated: a record that grows has other gaps."""
+        then = self.store.state()
+        chosen = None if then is None else then.manifest.configuration.get("gaps")
+        if chosen is not None and self.options.get("gaps") is None:
+            self.options["gaps"] = chosen
+            self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
     def _compare_frames(self) -> None:
         """Raise InputError if the frames of windows that are done are not those that were solved."""

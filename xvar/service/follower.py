@@ -20,6 +20,7 @@ from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.io.writing import remove, write
 from xvar.plan.images import MOTION, STEADY, TRANSIENT
+from xvar.plan.windows import find_gaps
 from xvar.service.inbox import Arrival, Inbox, Stamp
 from xvar.service.journal import STATE, STATUS, Journal, Status, text_of
 from xvar.service.nowcast import joined, parts_of_nowcast, recent
@@ -162,6 +163,8 @@ class Follower:
         """Make the forecast of a frame if it is due and its window has two frames."""
         cadence = self.cadence
         within = sorted(one for one in self.frames if one <= time and time - one < self.span(cadence))
+        if self.options.get("gaps") == "split":
+            within = _unbroken(within, cadence)
         if self._is_made(time):  # a process was killed before it noted that
             self._publish(time)
         elif not self.every_frame and time < max(self.frames):
@@ -326,6 +329,12 @@ def _same_grid(one: xr.Dataset, other: xr.Dataset) -> bool:
     return all(other.sizes[dim] == size for dim, size in sizes.items() if size > 1) and all(
         dim in other.indexes and one.indexes[dim].equals(other.indexes[dim]) for dim in plane
     )
+
+
+def _unbroken(times: list[Time], cadence: float) -> list[Time]:
+    """Return the last of ascending times, without a gap between them."""
+    gaps = find_gaps(np.array([time - times[0] for time in times]) / np.timedelta64(1, "s"), cadence)
+    return times[int(gaps[-1]) + 1 :] if gaps.size else times
 
 
 def _step(times: Sequence[Time]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -15,6 +16,7 @@ from xvar.assimilation import assimilate
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes
 from xvar.errors import Faults, refuse_unknown
+from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.service.windows import Frames, count_frames
 
 #: Options of `assimilate` that a single window has no use for.
@@ -39,7 +41,8 @@ def nowcast(
 ) -> xr.Dataset:
     r"""Analyse the last window of a record, and forecast from it.
 
-    Frames that are missing in the window are frames without values. Frames before the window show the skill: a forecast
+    Frames that are missing in the window are frames without values, which a note in the output counts; with
+    ``gaps="split"`` frames before a missing one have none either. Frames before the window show the skill: a forecast
     from an earlier window, as early as the record and `lead` allow, is compared with the frames that came.
 
     Parameters
@@ -141,11 +144,16 @@ def joined(parts: Sequence[xr.Dataset], frames: Frames) -> xr.Dataset:
 
 def _analysed(frames: Frames, end: int, count: int, options: dict[str, Any]) -> xr.Dataset:
     """Return the analysis of the window that ends at a frame, with the share of points that each frame observed."""
-    record = frames.window(end, count)
+    record = frames.window(end, count, split=options.get("gaps") == "split")
     images = record[frames.name].compute()
     analysis = assimilate(record.assign({frames.name: images}), frames.name, **{**options, "window": count})
     share = images.notnull().mean([dim for dim in images.dims if dim != frames.dim])
     analysis["observed_share"] = (("window", "step"), share.values[None], attributes("observed_share"))
+    empty = int((share == 0).sum())
+    if empty:
+        configuration = Configuration.from_json(analysis.attrs[ATTRIBUTE])
+        notes = (*configuration.notes, f"{empty} of {count} frames of the window have no values")
+        analysis.attrs[ATTRIBUTE] = replace(configuration, notes=notes).to_json()
     return analysis
 
 

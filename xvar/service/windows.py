@@ -45,13 +45,17 @@ class Frames:
         step = common_step(times.seconds) if stated is None else stated
         return cls(dataset, name, axes.time, times.values, times.seconds, step)
 
-    def window(self, end: int, count: int) -> xr.Dataset:
-        """Return `count` frames, the last with the index `end`; frames that are missing before it have no values."""
+    def window(self, end: int, count: int, *, split: bool = False) -> xr.Dataset:
+        """Return `count` frames, the last with the index `end`; frames that are missing before it have no values.
+
+        With `split` none before a missing one has values.
+        """
         kept, slots = [end], [self.times[end]]
         second = self.seconds[end]
         for _ in range(count - 1):
             near = int(np.abs(self.seconds - (second - self.cadence)).argmin())
             found = abs(self.seconds[near] - (second - self.cadence)) < 0.5 * self.cadence
+            found &= not split or len(kept) == len(slots)
             second = self.seconds[near] if found else second - self.cadence
             slots.append(self.times[near] if found else slots[-1] - _timedelta(self.cadence, self.times))
             kept += [near] if found else []

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from xvar.plan.experiment.observations import Sources
 
 #: Options about images.
-_OF_IMAGES = ("stride", "observation_error", "quality", "land", "units", "dx", "dy")
+_OF_IMAGES = ("stride", "gaps", "observation_error", "quality", "land", "units", "dx", "dy")
 
 
 @dataclass(frozen=True, kw_only=True)
