@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from xvar.core.linear_maps import truncated_conjugate_gradients
+from xvar.core.linear_maps import Map, truncated_conjugate_gradients
 from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, Minimum, Reason, dot
-from xvar.errors import Fault, InputError
+from xvar.core.minimize.ritz import RitzPreconditioner
+from xvar.errors import Fault, Faults
 
 if TYPE_CHECKING:
     from xvar.core.solve import CostOfBatch
@@ -47,11 +48,19 @@ class GaussNewton:
         always those of the full grid. After a coarse loop that does not lower J the next resolution is tried. With
         (4, 2, 1) the minimum is that of the full grid; if the last is coarse, waves that its grid does not resolve stay
         as in the background.
+    preconditioner : {"ritz"}, optional
+        ``"ritz"`` keeps the leading eigenvectors of the Hessian that each inner loop has found, and preconditions the
+        later ones on the same resolution with them (Ritz pairs, a spectral limited-memory preconditioner). The result
+        is the same within `residual`; later loops need fewer products.
+    vectors : int
+        Ritz pairs that each loop adds for a window, at most; each takes the memory of a control.
 
     References
     ----------
     Courtier, Thépaut and Hollingsworth (1994), doi:10.1002/qj.49712051912; Lawless, Gratton and Nichols (2005),
-    doi:10.1002/fld.851; Veersé and Thépaut (1998), doi:10.1002/qj.49712455010 (resolutions one after the other).
+    doi:10.1002/fld.851; Veersé and Thépaut (1998), doi:10.1002/qj.49712455010 (resolutions one after the other);
+    Tshimanga, Gratton, Weaver and Sartenaer (2008), doi:10.1002/qj.228 (Ritz pairs); Giraud and Gratton (2006),
+    doi:10.1137/040608301 (their errors).
     """
 
     outer: int = 5
@@ -60,12 +69,20 @@ class GaussNewton:
     ftol: float = 1e-7
     residual: float = 1e-2
     resolution: tuple[int, ...] = (1,)
+    preconditioner: Literal["ritz"] | None = None
+    vectors: int = 20
 
     def __post_init__(self) -> None:
-        """Raise InputError for block sides that are not whole numbers from 1 up."""
+        """Raise InputError for block sides that are not whole numbers from 1 up, and an unknown preconditioner."""
+        faults = Faults()
         if not self.resolution or any(side != int(side) or side < 1 for side in self.resolution):
             found, expected = f"resolution={self.resolution}", "block sides in cells, whole numbers from 1 up"
-            raise InputError(Fault(found, expected, "resolution=(4, 2, 1)", code="resolution"))
+            faults.append(Fault(found, expected, "resolution=(4, 2, 1)", code="resolution"))
+        faults.check_choice("preconditioner", self.preconditioner, (None, "ritz"), "ritz")
+        if self.vectors != int(self.vectors) or self.vectors < 1:
+            fault = Fault(f"vectors={self.vectors}", "a whole number from 1 up", "vectors=20", code="vectors")
+            faults.append(fault)
+        faults.raise_if_any()
 
     @property
     def calls(self) -> int:
@@ -82,6 +99,7 @@ class GaussNewton:
         reason = torch.where(first == 0, int(Reason.GRADIENT), -1)
         reason[~(cost.isfinite() & first.isfinite())] = Reason.DIVERGED
         history = [cost.clone()]
+        known: dict[int, RitzPreconditioner] = {}
         for loop in range(self.outer):
             factor = self.resolution[min(loop, len(self.resolution) - 1)]
             finer = loop < len(self.resolution) - 1 and loop < self.outer - 1
@@ -89,11 +107,12 @@ class GaussNewton:
             if not len(active):
                 break
             quadratic = function.linearise(control[active], active, factor)
-            # The diagonal is that of the full grid.
-            scale = gradient.new_ones(()) if diagonal is None or factor != 1 else diagonal[active]
-            step, products = truncated_conjugate_gradients(
-                quadratic.product, -quadratic.restrict(gradient[active]), scale.mul, self.residual**2, self.inner
-            )
+            if factor not in known:
+                # The diagonal is that of the full grid.
+                own = gradient.new_ones(len(control), 1) if diagonal is None or factor != 1 else diagonal
+                known[factor] = RitzPreconditioner(own)
+            right = -quadratic.restrict(gradient[active])
+            step, products = self._inner_loop(quadratic.product, right, active, factor, known)
             step = quadratic.prolong(step)
             evaluations[active] += products
             moved, lower, slopes, tried = self._search(
@@ -111,6 +130,17 @@ class GaussNewton:
             history.append(cost.clone())
         reason[reason < 0] = Reason.EVALUATIONS
         return Minimum(control, cost, _norm(gradient), evaluations, reason, history)
+
+    def _inner_loop(
+        self, product: Map, right: Tensor, windows: Tensor, factor: int, known: dict[int, RitzPreconditioner]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the step of some windows and its products; add Ritz pairs to the preconditioner of the resolution."""
+        own = known[factor].select(windows)
+        if self.preconditioner is None:
+            return truncated_conjugate_gradients(product, right, own.diagonal.mul, self.residual**2, self.inner)
+        loop = own.solve(product, right, self.residual**2, self.inner)
+        known[factor] = known[factor].with_pairs(loop, self.vectors, windows)
+        return loop.solution, loop.products
 
     def _search(
         self, function: CostOfBatch, control: Tensor, cost: Tensor, gradient: Tensor, step: Tensor, windows: Tensor
