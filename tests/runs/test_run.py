@@ -211,6 +211,37 @@ def test_another_input_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_frames_of_windows_that_were_not_run_are_compared(name: str, whole: xr.Dataset, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / name
+    for frames, done in ((13, 1), (19, 2)):  # the record grows
+        with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+            xvar.run(shower(frames), path, **OPTIONS, batch=1, progress=Stopping(done, KeyboardInterrupt()))
+        for frame in {12, frames - 1}:  # of the last window alone
+            other = shower(frames)
+            other["rain"][frame, 3, 3] += 1
+            with pytest.raises(xvar.InputError) as info:
+                xvar.run(other, path, **OPTIONS)
+            assert codes(info.value) == ["other-frames"]
+            assert str(info.value.faults[0].index).startswith(f"window {(frame - 1) // 3} ")
+    assert xvar.run(shower(19).chunk(time=5), path, **OPTIONS).done == 6
+    assert same(load(path).isel(window=slice(4)), whole) == []
+
+
+def test_the_last_window_may_grow_until_it_is_run(tmp_path: pathlib.Path) -> None:
+    path, options = tmp_path / "a.zarr", {**OPTIONS, "partial": "keep", "batch": 1}
+    with pytest.raises(Interrupted), dask.config.set(scheduler="sync"):
+        xvar.run(shower(12), path, **options, progress=Stopping(1, KeyboardInterrupt()))
+    assert xvar.run(shower(14), path, **options).done == 5
+    assert same(load(path), shower(14).var4d.assimilate(**OPTIONS, partial="keep")) == []
+    other = shower(14)
+    other["rain"][13, 3, 3] += 1
+    for record in (other, shower(15)):
+        with pytest.raises(xvar.InputError) as info:
+            xvar.run(record, path, **options)
+        assert codes(info.value) == ["other-frames"]
+
+
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("package", ["xvar", "torch"])
 def test_another_version_is_refused(
     name: str, package: str, whole: xr.Dataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

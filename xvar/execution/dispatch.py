@@ -34,6 +34,7 @@ class LazyTasks:
     cycle_states: list[str | None] = field(default_factory=list)  # of the task of the state that a batch takes over
     work: Work | None = None
     outputs: dict[str, str] = field(default_factory=dict)  # by the name of the dask array
+    in_memory: bool = False  # True for a record that is no dask array
 
 
 _deferred: ContextVar[LazyTasks | None] = ContextVar("deferred", default=None)
@@ -96,11 +97,12 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
         workers.warn_if_crowded(threads)
     if workers.active_client() is not None:
         workers.refuse_unpicklable(work.solve)
+    noted = LazyTasks() if deferred is None else deferred
     if not hasattr(data, "dask"):
+        noted.in_memory = True
         data = dask.array.from_array(data, chunks=(max(1, len(batches[0].needed)), *data.shape[1:]))
     windows = [(b.begin, b.needed, b.frames, b.seconds, b.starts, b.lead, b.elapsed, b.shared) for b in batches]
     token = tokenize(work.solve, work.outputs, work.errors, data.name, windows)
-    noted = LazyTasks() if deferred is None else deferred
     noted.batches, noted.work = batches, work
     layer = _Layer(data, token, digits=max(4, len(str(batches[-1].end - 1))))
     layer.tasks[layer.settings] = work

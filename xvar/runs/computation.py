@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from dask.local import get_sync
+from numpy.typing import NDArray
 
 from xvar.assimilation import assimilate
 from xvar.errors import InputError, Status
@@ -36,6 +37,7 @@ class Computation:
     """Computation of a run: its tasks, its store and its progress."""
 
     client: Any  # of a cluster; None computes in threads
+    frames: NDArray[np.uint64]  # (window,), digests of the frames; 0 where they were not read
     progress: Progress
     state: State
 
@@ -62,14 +64,17 @@ class Computation:
         if found is None:
             self.store.create(self.analysis, manifest)
             self.state = State(manifest)
+            self.frames = self._digests()
+            self.store.expect(self._expected(), self.state)
             return
         if found.manifest.batch != manifest.batch:  # chunks of the store are batches
             self.analysis, self.deferred = self._lazy(found.manifest.batch)
         manifest = replace(manifest, batch=found.manifest.batch, options=found.manifest.options)
         self.state = found
-        self._compare_frames()
+        self.frames = self._digests()
         again = self._failed_windows() if retry_failed else []
         damages = self.store.resume(self.analysis, manifest, found, again)
+        self.store.expect(self._expected(), found)
         self.damaged = tuple(map(str, damages))
         for damage in damages:
             logger.warning("%s: %s", damage, "run again" if damage.end > damage.begin else "written again")
@@ -83,31 +88,47 @@ class Computation:
             self.options["gaps"] = chosen
             self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
-    def _compare_frames(self) -> None:
-        """Raise InputError if the frames of windows that are done are not those that were solved."""
+    def _digests(self) -> NDArray[np.uint64]:
+        """Return digests (window,) of frames in memory and of those that are known; 0 for others, which are not read.
+
+        InputError if frames are not those that are known: of windows that are done, or were to be run.
+        """
         batches = self.deferred.batches
-        known = self.state.frames * (self.state.status != Status.NOT_RUN)
-        wanted = [index for index, batch in enumerate(batches) if known[batch.begin : batch.end].any()]
+        known, now = np.zeros((2, batches[-1].end), np.uint64)
+        known[: len(self.state.frames)] = self.state.frames
+        wanted = [
+            index for index, part in enumerate(batches) if self.deferred.in_memory or known[part.begin : part.end].any()
+        ]
         if not wanted:
-            return
+            return now
         import dask.threaded
 
         graph, keys = frames_tasks(self.analysis, self.deferred, wanted)
+        is_here = self.client is None or self.deferred.in_memory
         try:
-            results = (dask.threaded.get if self.client is None else self.client.get)(graph, keys)
+            results = (dask.threaded.get if is_here else self.client.get)(graph, keys)
         except (OSError, RuntimeError, ValueError) as error:
             raise _unreadable(error, batches[wanted[0]], batches[wanted[-1]]) from error
-        for index, now in zip(wanted, results, strict=True):
-            then = known[batches[index].begin : batches[index].end]
-            others = np.flatnonzero((then != 0) & (now[: len(then)] != then))
-            if others.size:
-                raise InputError(
-                    code="other-frames",
-                    index=batches[index].name(int(others[0])),
-                    found="frames or times that are not those which were solved into this store",
-                    expected="the record of the run, which is resumed; frames may follow it",
-                    fix="the record as it was, another name, or overwrite=True (--overwrite)",
-                )
+        for index, digests in zip(wanted, results, strict=True):
+            now[batches[index].begin : batches[index].end] = digests
+        others = np.flatnonzero((known != 0) & (now != 0) & (known != now))
+        if others.size:
+            batch = next(part for part in batches if others[0] < part.end)
+            raise InputError(
+                code="other-frames",
+                index=batch.name(int(others[0]) - batch.begin),
+                found="frames or times that are not those of the run into this store",
+                expected="the record of the run, which is resumed; frames may follow it",
+                fix="the record as it was, another name, or overwrite=True (--overwrite)",
+            )
+        return now
+
+    def _expected(self) -> NDArray[np.uint64]:
+        """Return the digests of windows that do not change if the record grows."""
+        frames, last = self.frames.copy(), self.deferred.batches[-1]
+        if last.count(len(last) - 1) < last.frames.shape[1]:
+            frames[-1] = 0
+        return frames
 
     def _failed_windows(self) -> list[int]:
         """Return the windows that failed, of cycled windows also those behind them in their chain."""
@@ -157,6 +178,10 @@ class Computation:
     def _commit(self, records: Sequence[WriteRecord]) -> None:
         if not records:
             return
+        rows = (self.frames[record.begin : record.end] for record in records)
+        records = [
+            replace(part, frames=row) if part.frames is None else part for part, row in zip(records, rows, strict=True)
+        ]
         self.store.commit(records, self.state)
         for record in records:
             before, after = record.numbers["cost"].T

@@ -93,8 +93,10 @@ class State:
         return replaced
 
     def forget(self, begin: int, end: int) -> WriteRecord:
-        """Take windows as not run; return the record that says so."""
-        record = WriteRecord(begin, {"status": np.full(end - begin, Status.NOT_RUN, np.int8)})
+        """Take windows as not run, whose frames stay known; return the record that says so."""
+        record = WriteRecord(
+            begin, {"status": np.full(end - begin, Status.NOT_RUN, np.int8)}, frames=self.frames[begin:end]
+        )
         self.apply(record)
         return record
 
@@ -103,6 +105,10 @@ class State:
         numbers = {name: values[begin:end] for name, values in self.numbers.items()}
         failures = {window: reason for window, reason in self.failures.items() if begin <= window < end}
         return WriteRecord(begin, numbers, failures, self.frames[begin:end])
+
+    def expect(self, frames: NDArray[np.uint64]) -> None:
+        """Take over digests (window,) of the frames of windows of which none are known."""
+        self.frames = np.where(self.frames == 0, frames, self.frames)
 
     def grow(self, manifest: Manifest) -> None:
         """Take over the manifest of a record that has grown: its new windows are not run."""
@@ -158,6 +164,8 @@ def read_journal(content: bytes) -> State | None:
             state = state or State(Manifest(**entry["manifest"]))
             state.grow(Manifest(**entry["manifest"]))
             state.static = entry["static"]
+        elif state is not None and "expected" in entry:
+            state.expect(_array(entry["expected"]))
         elif state is not None:
             state.apply(_decode(entry))
     return state
@@ -173,22 +181,30 @@ def _line(entry: Mapping[str, Any]) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
+def expectation(frames: NDArray[np.uint64]) -> bytes:
+    """Return the lines that state the digests of the frames of all windows before one is run, twice like a header."""
+    return 2 * _line({"expected": _text(frames)})
+
+
 def line(record: WriteRecord) -> bytes:
     """Return the line that states a record."""
     arrays = dict(record.numbers) if record.frames is None else {**record.numbers, "": record.frames}
-    numbers = {
-        name: [values.dtype.str, values.shape, base64.b64encode(values.tobytes()).decode()]
-        for name, values in arrays.items()
-    }
+    numbers = {name: _text(values) for name, values in arrays.items()}
     entry = {name: getattr(record, name) for name in ("begin", "failures", "files", "chunk")}
     return _line({**entry, "numbers": numbers})
 
 
+def _text(values: NDArray[Any]) -> tuple[str, tuple[int, ...], str]:
+    return values.dtype.str, values.shape, base64.b64encode(values.tobytes()).decode()
+
+
+def _array(text: tuple[str, tuple[int, ...], str]) -> NDArray[Any]:
+    dtype, shape, content = text
+    return np.frombuffer(base64.b64decode(content), dtype).reshape(shape)
+
+
 def _decode(entry: Mapping[str, Any]) -> WriteRecord:
-    numbers = {
-        name: np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
-        for name, (dtype, shape, text) in entry["numbers"].items()
-    }
+    numbers = {name: _array(text) for name, text in entry["numbers"].items()}
     failures = {int(window): reason for window, reason in entry["failures"].items()}
     chunk = tuple(entry["chunk"]) if entry["chunk"] else None
     return WriteRecord(entry["begin"], numbers, failures, numbers.pop("", None), entry["files"], chunk)

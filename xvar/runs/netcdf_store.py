@@ -18,7 +18,7 @@ from xvar.execution.batches import Fields
 from xvar.io.structure import is_intact, seal
 from xvar.io.writing import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.writing import replace as replace_store
-from xvar.runs.journal import State, append, fill_of, header, read_journal, repair
+from xvar.runs.journal import State, append, fill_of, header, line, read_journal, repair
 from xvar.runs.manifest import Manifest
 from xvar.runs.store import Checksums, Damage, Store, per_window
 
@@ -94,7 +94,7 @@ class NetCDFStore(Store):
                     files, chunk = self.write(begin, {name: file[name][begin:end] for name in fields})
                     self.commit([replace(state.record(begin, end), files=files, chunk=chunk)], state)
                 else:
-                    state.forget(begin, end)
+                    append(self.journal, line(state.forget(begin, end)))
 
     def write(  # noqa: D102  (see Store)
         self, begin: int, fields: Fields, **_: Any

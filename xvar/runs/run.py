@@ -92,8 +92,9 @@ def run(
     Notes
     -----
     A store belongs to its run by content: models, functions, operators and options are compared by their state and
-    code, and the frames of all windows that are done by digests, for which they are read once more. What a store holds
-    is read and compared with its checksums; windows that are damaged or absent are run again.
+    code, and frames by digests: of a record in memory all of them, of a lazy record those of windows that are done, for
+    which they are read once more. What a store holds is read and compared with its checksums; windows that are damaged
+    or absent are run again.
 
     A batch whose worker died three times is submitted once more, one window a task; a window that kills its worker
     three times again is marked failed, and the run continues.

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.errors import InputError
+from xvar.errors import InputError, Status
 from xvar.execution.batches import Fields
 from xvar.io.writing import checksum, disk_errors, durable, remove, replace
-from xvar.runs.journal import State, WriteRecord, append, header, line, read_journal
+from xvar.runs.journal import State, WriteRecord, append, expectation, header, line, read_journal
 from xvar.runs.manifest import Manifest
 
 FEW = 8  # numbers of a window that the journal holds
@@ -162,6 +163,13 @@ class Store(ABC):
         for record in records:
             for path in state.apply(record):
                 (self.place / path).unlink(missing_ok=True)
+
+    def expect(self, frames: NDArray[np.uint64], state: State) -> None:
+        """Note the digests (window,) of frames before their windows are run, but for those that are known."""
+        if ((state.frames == 0) & (frames != 0) & (state.status == Status.NOT_RUN)).any():
+            with disk_errors(self.place, "nothing was begun"):
+                append(self.journal, expectation(frames))
+            state.expect(frames)
 
     @abstractmethod
     def damages(self, state: State) -> list[Damage]:

@@ -38,7 +38,7 @@ def _store_windows(
     values.update(zip(derived, arrays, strict=True))
     few = {name: values.pop(name) for name in numbers}
     files, chunk = store.write(begin, values, alone=alone)
-    return WriteRecord(begin, few, solved.failures, solved.arrays[_FRAMES], files, chunk)
+    return WriteRecord(begin, few, solved.failures, solved.arrays.get(_FRAMES), files, chunk)
 
 
 def _solve_and_identify(
@@ -159,6 +159,6 @@ def write_tasks(
             if deferred.work.carried and not alone:
                 batch = deferred.batches[bisect_right(ends, task[2].begin)]
                 needed[key] = (_solve_unless_noted, store, batch.begin, batch.end, *task[1:])
-            else:
+            elif not deferred.in_memory:  # those of a record in memory are known
                 needed[key] = (_solve_and_identify, *task[1:])
     return dict(optimize(needed, list(tasks))), tasks
