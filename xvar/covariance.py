@@ -11,6 +11,7 @@ from xvar.core.covariance import Covariance, Diagonal, Diffusion, Helmholtz, Mat
 from xvar.core.covariance.balance import Geostrophic, Streamfunction
 from xvar.core.covariance.channels import Channels
 from xvar.core.covariance.composite import Ensemble
+from xvar.core.covariance.gaspari_cohn import GaspariCohn
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.covariance.matrix import Dense, Uniform
 from xvar.core.covariance.product import Product
@@ -26,6 +27,7 @@ __all__ = [
     "Diagonal",
     "Diffusion",
     "Ensemble",
+    "GaspariCohn",
     "Geostrophic",
     "Helmholtz",
     "Homogeneous",

@@ -93,14 +93,14 @@ def lattice_grid(field: xr.DataArray, axes: Axes, faults: Faults, mapping: xr.Da
         [length for length, _ in lines],
         [f"{dim} {text}" for dim, (_, text) in zip(axes.space, lines, strict=True)],
     )
-    metric, ascending = None, [True] * len(shape)
+    metric, positions, ascending = None, None, [True] * len(shape)
     if len(shape) > 2 and all(measured(part) in ("length", "latitude", "longitude") for part in coordinates[-2:]):
         plane = horizontal_grid(field.isel(dict.fromkeys(axes.others, 0), drop=True), axes, faults, mapping=mapping)
         if plane is None:
             return None
-        spacing[-2:], ascending[-2:], metric = plane.spacing, plane.ascending, plane.metric
+        spacing[-2:], ascending[-2:], metric, positions = plane.spacing, plane.ascending, plane.metric, plane.positions
         words[-2:] = [plane.description]
-    return HorizontalGrid(shape, tuple(spacing), metric, tuple(ascending), "index", False, "; ".join(words))
+    return HorizontalGrid(shape, tuple(spacing), metric, tuple(ascending), "index", False, "; ".join(words), positions)
 
 
 def _spacing(coordinate: xr.DataArray | None) -> tuple[float, str]:

@@ -55,8 +55,8 @@ class Ensemble:
         :math:`\lambda`, the factor of the deviations of the analysis.
     localisation : float or specification, optional
         C: `xvar.covariance.Matern` of unit standard deviation, or its length (of a smoothness of 8, nearly Gaussian) in
-        metres or the units of the axis. Default: none, all correlations of the sample count; right if the members are
-        more than the directions in which errors grow.
+        metres or the units of the axis; `xvar.covariance.GaspariCohn` for distances along great circles. Default: none,
+        all correlations of the sample count; right if the members are more than the directions in which errors grow.
     weight : float
         w, the share of the ensemble in B.
     update : {"perturbed", "transform"}

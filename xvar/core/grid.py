@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +33,8 @@ class Grid:
     )
     water: Tensor | None = None  # bool (y, x), true where the fields exist; None: everywhere
     edges: Edges = "free"  # values beyond the edges: unknown, zeros, or those of the opposite edge
+    #: Latitude and longitude of the last two axes in degrees, broadcastable to (y, x); None: on a plane.
+    positions: tuple[Tensor, ...] | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -121,13 +124,24 @@ class Grid:
             raise InputError(Fault(found, expected, "factor=1", code="grid-factor"))
         if factor == 1:
             return self
-        metric, water = self.metric, self.water
+        metric, water, positions = self.metric, self.water, self.positions
+        if positions is not None:
+            mean = block_mean(unit_vectors(positions), factor)
+            positions = (torch.atan2(mean[2], torch.hypot(mean[0], mean[1])), torch.atan2(mean[1], mean[0]))
+            positions = tuple(torch.rad2deg(part) for part in positions)
         if metric is not None:
             metric = block_mean(metric, factor) * factor
         if water is not None:
             water = block_mean(water.to(torch.float64)[None], factor)[0] >= 0.5
         shape = tuple(-(-n // factor) for n in self.shape)
-        return Grid(shape, tuple(d * factor for d in self.spacing), metric, water, self.edges)
+        return Grid(shape, tuple(d * factor for d in self.spacing), metric, water, self.edges, positions)
+
+
+def unit_vectors(positions: Sequence[Tensor]) -> Tensor:
+    """Return the vectors (3, y, x) from the centre of the sphere to latitudes and longitudes in degrees."""
+    latitude, longitude = (torch.deg2rad(part.to("cpu", torch.float64)) for part in positions)
+    cosine, sine = latitude.cos(), latitude.sin()
+    return torch.stack(torch.broadcast_tensors(cosine * longitude.cos(), cosine * longitude.sin(), sine))
 
 
 def block_mean(values: Tensor, factor: int) -> Tensor:

@@ -86,4 +86,6 @@ class Bridge:
         grid, land = self.grid, self.land
         metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
         water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
-        return Grid(shape=grid.shape, spacing=grid.spacing, metric=metric, water=water, edges=self.edges)
+        places = grid.positions
+        positions = None if places is None else tuple(to_tensor(part, dtype="float64", device=None) for part in places)
+        return Grid(grid.shape, grid.spacing, metric, water, self.edges, positions)

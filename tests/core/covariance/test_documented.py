@@ -16,6 +16,7 @@ from xvar.core.covariance.balance import Geostrophic, Streamfunction
 from xvar.core.covariance.channels import Channels
 from xvar.core.covariance.composite import Ensemble
 from xvar.core.covariance.diffusion import SHORTEST_LENGTH
+from xvar.core.covariance.gaspari_cohn import GaspariCohn
 from xvar.core.covariance.homogeneous import Homogeneous
 from xvar.core.grid import Grid
 from xvar.errors import InputError
@@ -42,6 +43,7 @@ MATERN, DIAGONAL = Matern(0.3, 3e3, 2), Diagonal(1e-3)
         (Homogeneous(FIELDS), 1, False),
         (Ensemble(FIELDS[:, None], MATERN), 1, False),
         (Channels(((1.0,),), MATERN), 1, False),
+        (GaspariCohn(0.3, 2e3), 1, False),
         (Helmholtz(0.3, 3e3, 0.3), 2, False),
         (Helmholtz(0.3, 3e3, 0.3, coast="no_flow"), 2, True),
         (Diffusion(0.3, 3e3), 1, True),

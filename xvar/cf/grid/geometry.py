@@ -52,14 +52,24 @@ class HorizontalGrid:
     kind: GridKind  # geographic axes run east and north; all others are relative to the grid
     periodic_x: bool  # the columns go once around the Earth
     description: str  # the origin of the metres
+    #: Latitude and longitude in degrees, (ny, nx) or (ny, 1) and (1, nx), both coordinates ascending; of a rotated pole
+    #: relative to it.
+    positions: tuple[Floats, Floats] | None = None
 
     @classmethod
     def of_metric(
-        cls, metric: Floats, ascending: tuple[bool, bool], kind: GridKind, description: str, *, periodic_x: bool = False
+        cls,
+        metric: Floats,
+        ascending: tuple[bool, bool],
+        kind: GridKind,
+        description: str,
+        *,
+        periodic_x: bool = False,
+        positions: tuple[Floats, Floats] | None = None,
     ) -> HorizontalGrid:
         """Return a grid of local spacing (2, ny, nx), which its mean represents."""
-        spacing = (float(metric[0].mean()), float(metric[1].mean()))
-        return cls((metric.shape[1], metric.shape[2]), spacing, metric, ascending, kind, periodic_x, description)
+        shape, spacing = (metric.shape[1], metric.shape[2]), (float(metric[0].mean()), float(metric[1].mean()))
+        return cls(shape, spacing, metric, ascending, kind, periodic_x, description, positions)
 
 
 def horizontal_grid(
@@ -192,6 +202,7 @@ def geographic_grid(
         "curvilinear" if rotated else "geographic",
         f"from {name} {_SPHERE}" + (", columns around the globe" if periodic else ""),
         periodic_x=periodic,
+        positions=(rows.values[:, None], columns.values[None]),
     )
 
 
@@ -271,7 +282,8 @@ def curvilinear_grid(
 ) -> HorizontalGrid | None:
     """Spacing by great circles, to check the spacing of the grid mapping, if there is one."""
     metric = geodesy.neighbour_spacing(*plane)
-    metric = metric[:, :: 1 if ascending[0] else -1, :: 1 if ascending[1] else -1].copy()
+    order = slice(None, None, 1 if ascending[0] else -1), slice(None, None, 1 if ascending[1] else -1)
+    metric = metric[(slice(None), *order)].copy()
     repeated = metric.min() <= 0
     distance = -metric if repeated else metric / np.median(metric, axis=(1, 2), keepdims=True)
     if repeated or distance.max() > FARTHEST:
@@ -293,9 +305,9 @@ def curvilinear_grid(
         add(faults, "mapping-inconsistent", found, array.name, share=INCONSISTENT)
         return None
     kind: GridKind = "curvilinear" if lines is None else "projected"
-    return HorizontalGrid.of_metric(
-        metric, ascending, kind, f"from 2-D latitude and longitude, great circles {_SPHERE}"
-    )
+    description = f"from 2-D latitude and longitude, great circles {_SPHERE}"
+    positions = (plane[0][order].copy(), plane[1][order].copy())
+    return HorizontalGrid.of_metric(metric, ascending, kind, description, positions=positions)
 
 
 def axis_directions(

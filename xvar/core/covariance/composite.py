@@ -201,7 +201,7 @@ class Ensemble(Specification):
         Dataset.
     localisation : specification
         C of unit standard deviation: `Matern` (1.0, length, ...) with the length of the taper; a smoothness of 8 is
-        nearly Gaussian.
+        nearly Gaussian; or `GaspariCohn`, which vanishes beyond a distance and follows great circles.
     static : specification, optional
         :math:`B_s`, for what the ensemble does not span.
     weight : float

@@ -83,6 +83,7 @@ class Product(Specification):
             grid.metric if len(grid.shape) > 2 else None,
             grid.water if len(grid.shape) == 2 else None,
             grid.edges,
+            grid.positions if len(grid.shape) > 2 else None,
         )
         parts = [self.first.bind(line, dtype=dtype, device=device), self.others.bind(rest, dtype=dtype, device=device)]
         for part, own in zip(parts, (line, rest), strict=True):
