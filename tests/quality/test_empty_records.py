@@ -60,9 +60,28 @@ def test_a_record_without_any_value_is_refused_before_its_forecast(change: Any) 
     assert refused(lambda: analysis.var4d.forecast("10min")) == ["no-values"]
 
 
-def test_values_that_are_all_rejected_are_refused_when_they_are_computed() -> None:
-    lazy = changed(huge).chunk(time=3).var4d.assimilate(**OPTIONS)
+@pytest.mark.parametrize("change", [empty, huge])
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_lazy_data_without_any_value_are_refused_when_they_are_computed(change: Any, batch: int | None) -> None:
+    lazy = changed(change).chunk(time=3).var4d.assimilate(**OPTIONS, batch=batch)
     assert refused(lazy.compute) == ["no-values"]
+
+
+def test_a_window_of_lazy_data_needs_its_own_frames_alone() -> None:
+    record, read = changed(empty, slice(0, 7)).chunk(time=1), set[int]()
+
+    def noted(block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        read.add(block_info[0]["chunk-location"][0])
+        return block
+
+    noting = record.assign(rain=record["rain"].copy(data=record["rain"].data.map_blocks(noted, dtype="f4")))
+    lazy = noting.var4d.assimilate(**OPTIONS, batch=1)
+    read.clear()
+    for windows in (slice(0, 1), slice(0, 2)):
+        found = lazy.isel(window=windows).compute()
+        assert (found["status"] == 3).all()
+        assert read == set(range(3 * windows.stop + 1))
+    assert same(lazy.compute(), changed(empty, slice(0, 7)).var4d.assimilate(**OPTIONS)) == []
 
 
 @pytest.mark.parametrize("lazy", [False, True])

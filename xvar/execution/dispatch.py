@@ -6,7 +6,7 @@ Each batch of windows becomes one task, which reads its own frames and nothing e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -91,6 +91,8 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
+    from xvar.execution.empty import COUNTS, Counts
+
     # What would fail in the workers is reported at the call.
     threads = workers.local_threads()
     if threads is not None:
@@ -117,7 +119,9 @@ def lazy_batches(work: Work, data: Any, batches: list[Batch], deferred: LazyTask
     for output, part in work.outputs.items():
         own, rest = f"{output}-{token}", (0,) * len(part.shape)
         take = partial(_output, output)
-        pieces: dict[Any, Any] = {(own, index, *rest): (take, key) for index, key in enumerate(noted.keys)}
+        pieces: Mapping[Any, Any] = {(own, index, *rest): (take, key) for index, key in enumerate(noted.keys)}
+        if output == COUNTS and work.errors == "raise" and deferred is None:
+            pieces = Counts(pieces)
         graph = HighLevelGraph({**layers, own: pieces}, {**dependencies, own: {name}})
         sizes = (chunks, *((size,) for size in part.shape))
         arrays[output] = dask.array.Array(graph, own, sizes, dtype=part.dtype)

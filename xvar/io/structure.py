@@ -51,7 +51,7 @@ def is_intact(path: Path) -> bool:
         for _ in range(2):
             places = file.read(16 * count)
             if zlib.crc32(places) == content:
-                return _checksum(file, np.frombuffer(places, "<i8").reshape(-1, 2), length) == structure
+                return bool(_checksum(file, np.frombuffer(places, "<i8").reshape(-1, 2), length) == structure)
     return False
 
 

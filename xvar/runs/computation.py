@@ -19,6 +19,7 @@ from xvar.errors import InputError, Status
 from xvar.execution import workers as processes
 from xvar.execution.batches import Batch, WindowError, reason_of
 from xvar.execution.dispatch import LazyTasks, deferred
+from xvar.execution.empty import COUNTS, refuse_nothing
 from xvar.execution.workers import DEATHS
 from xvar.io.writing import StoreError, restore
 from xvar.runs.journal import State, WriteRecord, nothing
@@ -159,14 +160,9 @@ class Computation:
 
     def _refuse_empty_record(self) -> None:
         """Raise InputError if no window has an observation; of data in memory this is known before."""
-        counts = self.state.numbers.get("number_of_observations")
-        if self.options.get("errors", "raise") == "raise" and counts is not None and not counts.any():
-            raise InputError(
-                code="no-values",
-                found=f"no observed value in {len(counts)} windows",
-                expected="at least one observed value",
-                fix='check the fill values of the files and the selection; errors="continue" keeps the background',
-            )
+        counts = self.state.numbers.get(COUNTS)
+        if self.options.get("errors", "raise") == "raise" and counts is not None:
+            refuse_nothing([counts])
 
     def report(self) -> Report:
         """Return the progress."""
