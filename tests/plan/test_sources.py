@@ -319,7 +319,6 @@ def test_increments_and_forcings_have_the_units_of_their_variables() -> None:
         (Images(data=3.0), {}, "images-not-a-dataarray"),
         (Points(), {}, "points-not-a-table"),
         (Points(gauges().drop_vars("variable")), {}, "points-without-variable"),
-        (Images(offset=Parameter(0.0, 1.0)), {"background": Cycled(background())}, "parameters-in-cycled-windows"),
         (None, {"background": background()[["sst"]]}, "background-incomplete-state"),
     ],
 )

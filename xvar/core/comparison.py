@@ -84,6 +84,13 @@ class Comparison:
         bias = {f"bias_{name}": parameter for name, parameter in (self.bias or {}).items()}
         return {name: parameter for name, parameter in both.items() if parameter is not None} | bias
 
+    def with_priors(self, priors: Mapping[str, float]) -> Comparison:
+        """Return the same with other priors of some parameters, by their names; their errors stay."""
+        known = {name: replace(self.parameters[name], prior=prior) for name, prior in priors.items()}
+        bias = {name: known.get(f"bias_{name}", part) for name, part in (self.bias or {}).items()}
+        gain, offset = known.get("gain", self.gain), known.get("offset", self.offset)
+        return replace(self, gain=gain, offset=offset, bias=bias or None)
+
     @property
     def background_check(self) -> float | None:
         """The k of the background check; None without one."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf.metadata import flag_attributes
 from xvar.cf.record import Record
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
     from xvar.core.solve import Minimisation
 
 BEFORE_NEXT = 1e-5  # seconds, of which times of observations are no multiples
+HALF_MICROSECOND = 5e-7  # likewise
+
+
+class Span(NamedTuple):
+    """The time of a window, in seconds."""
+
+    begin: float  # after the first frame of the record
+    length: float
+    seen: float = -math.inf  # after its beginning: the window before has observed what is not later
+
+    def holds(self, seconds: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return which times after the first frame of the record lie in the window, and all after its beginning."""
+        time = np.round(seconds - self.begin, 6)  # the same in whatever record a window is
+        inside = (time >= 0) & (time <= self.length + HALF_MICROSECOND) & (time > self.seen + HALF_MICROSECOND)
+        return inside, time
 
 
 @dataclass(frozen=True)
@@ -64,17 +81,20 @@ class Call:
         return tuple(self.record.axes.places)
 
     @cached_property
-    def windows(self) -> list[tuple[float, float]]:
-        """Beginning of each window, in seconds after the first frame of the record, and its length.
+    def windows(self) -> list[Span]:
+        """The span of time of each window.
 
-        A cycled window of images lasts until just before the first frame of the next one.
+        A cycled window of images lasts until just before the first frame of the next one. One that begins within the
+        window before, or at its end, leaves out what that one has observed.
         """
         begin = self.record.times.seconds[self.schedule.frames[:, 0]]
-        length = np.nanmax(self.schedule.seconds, axis=1)
-        if self.schedule.lead is not None:
-            following = np.append(self.schedule.lead[1:], np.nan)
+        length, seen = np.nanmax(self.schedule.seconds, axis=1), np.full(len(begin), -np.inf)
+        lead, elapsed = self.schedule.lead, self.schedule.elapsed
+        if self.cycled and lead is not None and elapsed is not None:
+            following = np.append(lead[1:], np.nan)
+            seen[1:] = np.where(lead[1:] == 0, length[:-1] - elapsed[1:], -np.inf)
             length = np.where(following > 0, length + following - BEFORE_NEXT, length)
-        return list(zip(begin.tolist(), length.tolist(), strict=True))
+        return [Span(*row) for row in zip(begin.tolist(), length.tolist(), seen.tolist(), strict=True)]
 
     def in_units(
         self, values: Array, field: xr.DataArray, wanted: str, label: str, *, difference: bool = False

@@ -19,11 +19,10 @@ from xvar.core.methods.sources import Frames
 from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
-from xvar.plan.call import Call
+from xvar.plan.call import Call, Span
 from xvar.plan.experiment.checks import read_image_quality
 from xvar.plan.experiment.layout import Layout, along, arrange
 from xvar.plan.experiment.operators import of_variables
-from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.state import State
 from xvar.plan.observation_error import Error, ordered, read_error
 from xvar.plan.windows import seconds_after
@@ -195,21 +194,19 @@ class ImageSource(_Source):
     seconds: NDArray[np.float64]  # (time,), after the first frame of the record, ascending
     quality: QualityControl
     conversion: tuple[float, float] | None  # factor and term, into the units of the variable
-    half_open: bool = False  # an image at the end of a window belongs to it, and not to the next one
     size: int = 1  # most images that a window holds
 
-    def within(self, begin: float, length: float) -> tuple[Array, NDArray[np.float64]]:
+    def within(self, window: Span) -> tuple[Array, NDArray[np.float64]]:
         """Return the numbers of the images of a window, and their times after its beginning."""
-        time = np.round(self.seconds - begin, 6)
-        after = time > 0 if self.half_open and begin > 0 else time >= 0
-        numbers = np.flatnonzero(after & (time <= length + 1e-6))
-        return numbers, time[numbers].clip(max=length)
+        inside, time = window.holds(self.seconds)
+        numbers = np.flatnonzero(inside)
+        return numbers, time[numbers].clip(max=window.length)
 
-    def frames(self, begin: float, length: float, bridge: Bridge) -> tuple[Frames, NDArray[np.int32]]:
+    def frames(self, window: Span, bridge: Bridge) -> tuple[Frames, NDArray[np.int32]]:
         """Return the images of a window, one without values if there are none, and what each rule rejected of them."""
         import dask
 
-        numbers, time = self.within(begin, length)
+        numbers, time = self.within(window)
         rejected = np.zeros(len(self.quality.rules), dtype="int32")
         if len(numbers):
             with dask.config.set(scheduler="synchronous"):
@@ -321,9 +318,8 @@ def read_images(label: str, images: Images, call: Call, state: State) -> ImageSo
         seconds=np.sort(seconds),
         quality=read_image_quality(images.quality, screen, what, label, faults),
         conversion=conversion,
-        half_open=isinstance(call.record, PointRecord) and call.cycled,
     )
-    counts = [len(source.within(*window)[0]) for window in call.windows]
+    counts = [len(source.within(window)[0]) for window in call.windows]
     if not max(counts):
         call.notes.append(f"{label}: none of {len(seconds)} images lies in a window")
     return replace(source, size=max(1, *counts)) if len(faults) == before else None

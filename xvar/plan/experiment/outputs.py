@@ -15,7 +15,7 @@ from xvar.core.methods.experiment import Experiment
 from xvar.core.parameters import Parameter
 from xvar.core.solve import Minimisation
 from xvar.execution.dispatch import is_deferred
-from xvar.plan.call import Call, Variable, backgrounds, diagnostics, per_second
+from xvar.plan.call import Call, Span, Variable, backgrounds, diagnostics, per_second
 from xvar.plan.experiment.images import ImageSource
 from xvar.plan.experiment.observations import Observed
 from xvar.plan.experiment.places import coordinates_of_points
@@ -127,12 +127,12 @@ def label_observations(result: xr.Dataset, call: Call, observed: Observed) -> xr
     return _with_points(result, call, observed.points)
 
 
-def _times(source: ImageSource, windows: Sequence[tuple[float, float]]) -> xr.Variable:
+def _times(source: ImageSource, windows: Sequence[Span]) -> xr.Variable:
     """Return the times of the images of a source (window, image)."""
     nothing = np.datetime64("NaT") if source.dates.dtype.kind == "M" else None
     dates = np.full((len(windows), source.size), nothing, dtype=source.dates.dtype)
     for row, window in enumerate(windows):
-        numbers, _ = source.within(*window)
+        numbers, _ = source.within(window)
         dates[row, : len(numbers)] = source.dates[numbers]
     return xr.Variable(("window", f"{source.label}_step"), dates, attributes("time"))
 
@@ -177,13 +177,13 @@ def _with_points(result: xr.Dataset, call: Call, points: PointSource) -> xr.Data
     return result.assign(fields).assign_coords(_coordinates(points, call.record, rows))
 
 
-def _rows(points: PointSource, windows: Sequence[tuple[float, float]]) -> tuple[NDArray[np.intp], ...]:
+def _rows(points: PointSource, windows: Sequence[Span]) -> tuple[NDArray[np.intp], ...]:
     """Return the row of each observation of the result, its window, and its place in the window; -1 for none."""
     everything = np.arange(len(points.value))
-    parts = [everything if len(windows) == 1 else points.within(*window) for window in windows]
+    parts = [everything if len(windows) == 1 else points.within(window) for window in windows]
     places = []
     for window, part in zip(windows, parts, strict=True):
-        used = points.used(*window)
+        used = points.used(window)
         places.append(np.where(np.isin(part, used), np.searchsorted(used, part), -1))
     number = np.repeat(np.arange(len(windows)), [len(part) for part in parts])
     rest = np.setdiff1d(everything, np.concatenate(parts))  # in no window

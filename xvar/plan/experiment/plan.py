@@ -74,6 +74,7 @@ def _plan(call: Call, experiment: Experiment, state: State, background: Backgrou
     )
     outputs = output_variables(call, state, experiment, observed, minimisations)
     members = [f"{name}{MEMBERS}" for name in state.names] if ensemble is not None else []
+    of_window = [name for name, (_, dims, _) in observed.calibrations.items() if not dims]
     solver = ExperimentSolver(
         experiment=experiment,
         bridge=call.bridge,
@@ -92,7 +93,7 @@ def _plan(call: Call, experiment: Experiment, state: State, background: Backgrou
         call.schedule,
         forced=_forced_shares(call.schedule, experiment) if experiment.model_error else (),
         step=experiment.step,
-        carried=(*state.names, *members, *parameters) if call.cycled else (),
+        carried=(*state.names, *members, *parameters, *of_window) if call.cycled else (),
         minimisations=minimisations,
         sizes=observed.sizes,
         sources=tuple(observed.labels),
@@ -103,24 +104,7 @@ def _plan(call: Call, experiment: Experiment, state: State, background: Backgrou
 
 
 def _check_conflicts(observed: Observed, call: Call) -> None:
-    """Report gains and offsets in cycled windows, and standard errors beside direct insertion."""
-    estimated = list(observed.calibrations)
-    if call.cycled and estimated:
-        call.faults.add(
-            code="parameters-in-cycled-windows",
-            variable="parameters",
-            found=f"gains or offsets of images in cycled windows: {', '.join(estimated)}",
-            expected="windows with priors of their own",
-            fix="leave background='cycled' out, or the gains and offsets",
-        )
-    if call.schedule.shared is not None and observed.beside_record:
-        call.faults.add(
-            code="overlap-beside-record",
-            variable="stride",
-            found="cycled windows that overlap, with observations beside the record",
-            expected="observations of the record alone, each of which is used once",
-            fix="leave stride out",
-        )
+    """Report standard errors beside direct insertion."""
     if call.options.uncertainty is not None and any(source.stated.reset for source in observed.images):
         call.faults.add(
             code="uncertainty-with-reset",

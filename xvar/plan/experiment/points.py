@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,12 +14,11 @@ from xvar.cf.record import Record
 from xvar.core.comparison import OfVariables
 from xvar.core.methods.sources import PointTable
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
-from xvar.plan.call import Call
+from xvar.plan.call import Call, Span
 from xvar.plan.experiment.checks import outside_range
 from xvar.plan.experiment.layout import along
 from xvar.plan.experiment.operators import of_variables
 from xvar.plan.experiment.places import positions
-from xvar.plan.experiment.record import PointRecord
 from xvar.plan.experiment.rows import read_rows
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points
@@ -48,7 +47,6 @@ class PointSource:
     tables: Mapping[str, Points]  # as they are stated, by label
     operators: Mapping[str, OfVariables]  # of the tables that have one
     predictors: Mapping[str, Mapping[str, Any]]  # of the bias of each table: arrays (point of the table,), or operators
-    half_open: bool = False  # a point at the end of a window belongs to it, and not to the next one
     size: int = 1  # most used points of a window
 
     @property
@@ -68,9 +66,9 @@ class PointSource:
         """True if a table has a background check."""
         return any(table.background_check is not None for table in self.tables.values())
 
-    def out_of_range(self, begin: float, length: float) -> list[int]:
+    def out_of_range(self, window: Span) -> list[int]:
         """Return the number of points of a window outside the range that each table states."""
-        rows = self.within(begin, length)
+        rows = self.within(window)
         wrong = self.source[rows[self.quality[rows] == QUALITY.index("out_of_range")]]
         return [int((wrong == number).sum()) for number in range(len(self.tables))]
 
@@ -80,32 +78,31 @@ class PointSource:
         order = np.argsort(self.seconds, kind="stable")
         return order, self.seconds[order]
 
-    def within(self, begin: float, length: float) -> Array:
-        """Return the rows of the points that lie in a window, both ends included unless `half_open`."""
+    def within(self, window: Span) -> Array:
+        """Return the rows of the points that lie in a window."""
         order, seconds = self._in_time
-        first, last = np.searchsorted(seconds, (begin - 1.0, begin + length + 1.0))
+        first, last = np.searchsorted(seconds, (window.begin - 1.0, window.begin + window.length + 1.0))
         rows: Array = np.sort(order[first:last])
-        time = np.round(self.seconds[rows] - begin, 6)  # the same in whatever record a window is
+        inside, time = window.holds(self.seconds[rows])
         stated = np.array([table.half_open for table in self.tables.values()])[self.source[rows]]
-        after = np.where(stated | (self.half_open and begin > 0), time > 0, time >= 0)
-        inside: Array = rows[after & (time <= length + 1e-6)]
-        return inside
+        found: Array = rows[inside & (~stated | (time > 0))]
+        return found
 
-    def used(self, begin: float, length: float) -> Array:
+    def used(self, window: Span) -> Array:
         """Return the rows of the points of a window that enter J."""
-        rows = self.within(begin, length)
+        rows = self.within(window)
         used: Array = rows[self.quality[rows] == QUALITY.index("used")]
         return used
 
-    def within_tables(self, begin: float, length: float, bridge: Bridge) -> list[PointTable]:
+    def within_tables(self, window: Span, bridge: Bridge) -> list[PointTable]:
         """Return the used points of a window, table by table."""
-        rows, state = self.used(begin, length), self.state
+        rows, state = self.used(window), self.state
         tables, first = [], 0
         shifts = np.zeros((max(2, len(self.position)), len(self.observed)))
         shifts[:2, : len(state.names)] = state.shifts
         for number, (label, stated) in enumerate(self.tables.items()):
             own = rows[self.source[rows] == number]
-            time = np.round(self.seconds[own] - begin, 6).clip(0, length)
+            time = np.round(self.seconds[own] - window.begin, 6).clip(0, window.length)
             place = self.position[:, own] - shifts[: len(self.position), self.variable[own]]
             operator = self.operators.get(label)
             tables.append(
@@ -184,10 +181,9 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
         tables=points,
         operators=operators,
         predictors=predictors,
-        half_open=isinstance(record, PointRecord) and call.cycled,
     )
     _judge(source, record, call.windows, np.concatenate(wrong))
-    return replace(source, size=max(1, *(len(source.used(*window)) for window in call.windows)))
+    return replace(source, size=max(1, *(len(source.used(window)) for window in call.windows)))
 
 
 def _predictors(label: str, points: Points, state: State, call: Call) -> dict[str, Any]:
@@ -206,11 +202,11 @@ def _predictors(label: str, points: Points, state: State, call: Call) -> dict[st
     return found
 
 
-def _judge(source: PointSource, record: Record, windows: list[tuple[float, float]], wrong: NDArray[np.bool_]) -> None:
+def _judge(source: PointSource, record: Record, windows: Sequence[Span], wrong: NDArray[np.bool_]) -> None:
     """Set the quality of each point; those with a `wrong` value are outside the range that was stated."""
     is_staggered = np.isin(source.variable, [source.state.names.index(name) for name in source.state.staggered])
     outside = ~np.isfinite(source.position).all(axis=0)
-    in_window = np.isin(np.arange(len(source.value)), np.concatenate([source.within(*window) for window in windows]))
+    in_window = np.isin(np.arange(len(source.value)), np.concatenate([source.within(window) for window in windows]))
     for name, where in (
         ("on_land", _is_dry(source.position, record, is_staggered)),
         ("outside_domain", outside),

@@ -13,7 +13,7 @@ from xvar.core.parameters import Parameter
 from xvar.core.problem import Problem
 from xvar.execution.batches import CycleState, WindowBatch
 from xvar.plan.bridge import Array, Bridge, ascending
-from xvar.plan.call import Variable
+from xvar.plan.call import Span, Variable
 from xvar.plan.ensemble import MEMBERS
 from xvar.plan.experiment.observations import Observed
 from xvar.plan.experiment.state import Background, State
@@ -35,7 +35,7 @@ class ExperimentSolver:
     state: State
     background: Background
     observed: Observed
-    windows: Sequence[tuple[float, float]]  # every window of the call, see `Call.windows`
+    windows: Sequence[Span]  # every window of the call, see `Call.windows`
     cycled: float | None = None  # if windows are: longest step of a forecast by a model that states none
     save: tuple[str, ...] = ()
 
@@ -87,9 +87,9 @@ class ExperimentSolver:
                 found[:, number, checks.index(name)] += count
         return found
 
-    def _window(self, batch: WindowBatch) -> tuple[float, float]:
-        """Return the beginning and the length of the one window of a batch."""
-        return min(self.windows, key=lambda window: abs(window[0] - batch.begin[0]))
+    def _window(self, batch: WindowBatch) -> Span:
+        """Return the span of the one window of a batch."""
+        return min(self.windows, key=lambda window: abs(window.begin - batch.begin[0]))
 
     def _prior(self, batch: WindowBatch) -> tuple[Experiment, dict[str, Tensor]]:
         """Return the experiment and the background: as stated, or the forecast of the window before."""
@@ -145,12 +145,14 @@ class ExperimentSolver:
         if observed.beside_record:
             window = self._window(batch)
             for source in observed.beside:
-                images, counts = source.frames(*window, self.bridge)
+                images, counts = source.frames(window, self.bridge)
                 sources.append(images)
                 rejected.append({rule.name: int(n) for rule, n in zip(source.quality.rules, counts, strict=True)})
             if observed.points is not None:
-                sources += observed.points.within_tables(*window, self.bridge)
-                rejected += [{"range": count} for count in observed.points.out_of_range(*window)]
+                sources += observed.points.within_tables(window, self.bridge)
+                rejected += [{"range": count} for count in observed.points.out_of_range(window)]
+        if batch.cycle_state is not None:
+            sources = [_with_priors(source, batch.cycle_state.fields) for source in sources]
         return sources, rejected
 
     def _variables(self, fields: Mapping[str, Tensor], suffix: str = "") -> dict[str, Array]:
@@ -168,7 +170,7 @@ class ExperimentSolver:
         """Return the equivalents of the points of a window, in the order of their rows."""
         points = self.observed.points
         assert points is not None
-        by_source = np.argsort(points.source[points.used(*self._window(batch))], kind="stable")
+        by_source = np.argsort(points.source[points.used(self._window(batch))], kind="stable")
         results = {}
         for name in ("background", "analysis", *(["rejected"] if points.background_check else [])):
             values = np.concatenate([self.bridge.array(part[name]) for part in outcome.points])
@@ -187,6 +189,14 @@ class ExperimentSolver:
                 edges = [(0, 0), (0, size - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
                 results[name] = np.pad(values, edges, constant_values=np.nan)
         return results
+
+
+def _with_priors(source: Source, fields: Mapping[str, Array]) -> Source:
+    """Return observations of which parameters of the whole window have what the window before found as their prior."""
+    names = source.comparison.parameters
+    known = {name: fields[source.prefix + name] for name in names if source.prefix + name in fields}
+    priors = {name: float(value) for name, value in known.items()}
+    return replace(source, comparison=source.comparison.with_priors(priors)) if priors else source
 
 
 def _unshared(frames: Array, batch: WindowBatch) -> Array:
