@@ -160,10 +160,12 @@ def test_spacing_around_a_pole_and_beyond_a_map() -> None:
     centre = spaced(LAEA, 1e3 * np.arange(-1.0, 2), 1e3 * np.arange(-1.0, 2))
     np.testing.assert_allclose(centre, 1e3, rtol=1e-6)
     disk = pyproj.CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0 +R=6371000")
-    assert spaced(disk, np.arange(3) * 1e3, 6.3705e6 + np.arange(3) * 1e3) is None
-    assert spaced(disk, 6.3705e6 + np.arange(3) * 1e3, np.arange(3) * 1e3) is None
+    line = 6.3705e6 + np.arange(3) * 1e3
+    for found in (spaced(disk, np.arange(3) * 1e3, line), spaced(disk, line, np.arange(3) * 1e3)):
+        assert not np.isfinite(found[:, :, 1:][:, 1:]).any()
     # The last point is on the map, and half a step beyond it is not.
-    assert spaced(disk, np.arange(3) * 1e3, 6.3684e6 + np.arange(3) * 1.25e3) is None
+    edge = spaced(disk, np.arange(3) * 1e3, 6.3684e6 + np.arange(3) * 1.25e3)
+    assert np.isnan(edge).tolist() == [[[False, False, True]] * 3] * 2
 
 
 @pytest.mark.parametrize("units", ["m", "km"])
@@ -204,8 +206,10 @@ def test_directions_of_a_rotated_pole_are_in_degrees() -> None:
 
 def test_no_direction_beyond_a_map() -> None:
     disk = pyproj.CRS.from_proj4("+proj=ortho +lat_0=0 +lon_0=0 +R=6371000")
-    assert projected_directions(disk, np.arange(3) * 1e3, 6.3705e6 + np.arange(3) * 1e3) is None
-    assert projected_directions(disk, np.arange(3) * 1e3, 6.3605e6 + np.arange(3) * 1e3) is not None
+    edge = projected_directions(disk, np.arange(3) * 1e3, 6.3705e6 + np.arange(3) * 1e3)
+    assert np.isnan(edge).tolist() == [[[[False, True, True]] * 3] * 2] * 2
+    assert projected_directions(disk, np.arange(3) * 1e3, 6.3725e6 + np.arange(3) * 1e3) is None
+    assert np.isfinite(projected_directions(disk, np.arange(3) * 1e3, 6.3605e6 + np.arange(3) * 1e3)).all()
 
 
 def test_directions_by_positions_are_those_of_the_map() -> None:
@@ -239,6 +243,7 @@ def test_the_spacing_of_a_large_grid_is_interpolated(text, monkeypatch) -> None:
     spacing = np.full(400, 2000.0), np.full(300, 2000.0)
     exact = geodesy.projected_spacing(crs, y, x, *spacing)
     monkeypatch.setattr(geodesy, "LARGE_GRID", 1000)
+    geodesy._spacing_of_lines.cache_clear()
     interpolated = geodesy.projected_spacing(crs, y, x, *spacing)
     assert not np.array_equal(interpolated, exact)
     np.testing.assert_allclose(interpolated, exact, rtol=1e-9)
@@ -251,6 +256,8 @@ def test_the_spacing_of_a_large_grid_that_varies_fast_is_found_at_all_points(mon
     spacing = np.full(300, 3000.0), np.full(200, 3000.0)
     exact = geodesy.projected_spacing(crs, y, x, *spacing)
     monkeypatch.setattr(geodesy, "LARGE_GRID", 1000)
+    geodesy._spacing_of_lines.cache_clear()
     np.testing.assert_allclose(geodesy.projected_spacing(crs, y, x, *spacing), exact, rtol=1e-6)
-    monkeypatch.setattr(geodesy, "_SMOOTH", 1e-9)
+    monkeypatch.setattr(geodesy, "_SMOOTH", 0.0)
+    geodesy._spacing_of_lines.cache_clear()
     np.testing.assert_array_equal(geodesy.projected_spacing(crs, y, x, *spacing), exact)

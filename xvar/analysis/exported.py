@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from xvar.analysis.outputs import PARTS, SHOWN, Part, configuration_of, motion_of
 from xvar.analysis.to_geographic import COMPONENTS, to_geographic
 from xvar.cf.axes import Axes
+from xvar.cf.grid.geometry import nearest_known
 from xvar.cf.grid.positions import positions_of
 from xvar.errors import Faults
 from xvar.plan.configuration import Configuration
@@ -30,7 +32,7 @@ class Exported:
     of: Of
     plane: tuple[Hashable, Hashable]
     latitude: NDArray[np.float64]
-    longitude: NDArray[np.float64]  # from -180 to 180
+    longitude: NDArray[np.float64]  # from -180 to 180; both NaN where a point has no place on the Earth
     part: Part = SHOWN
 
     @classmethod
@@ -57,6 +59,12 @@ class Exported:
     def variable(self) -> xr.DataArray:
         """The forecast variable."""
         return self.data[self.configuration.variable]
+
+    @cached_property
+    def places(self) -> NDArray[np.float64]:
+        """Longitude and latitude (2, y, x), those of the nearest point where a point has none."""
+        positions, unknown = np.stack([self.longitude, self.latitude]), np.isnan(self.latitude)
+        return nearest_known(positions, unknown) if unknown.any() else positions
 
     def motion(self) -> dict[str, NDArray[Any]]:
         """Return fields (y, x): u, v, eastward and northward, speed in m s-1, and the direction that it goes to."""

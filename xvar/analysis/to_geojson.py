@@ -130,7 +130,7 @@ def _ring(exported: Exported, points: NDArray[np.float64]) -> list[list[float]]:
     low = [np.minimum(part.astype(int), size - 2) for part, size in ((rows, shape[0]), (columns, shape[1]))]
     down, right = rows - low[0], columns - low[1]
     found = []
-    for part in (exported.longitude, exported.latitude):
+    for part in exported.places:
         corner, below, beside, across = (part[low[0] + dy, low[1] + dx] for dy, dx in ((0, 0), (1, 0), (0, 1), (1, 1)))
         found.append((corner * (1 - down) + below * down) * (1 - right) + (beside * (1 - down) + across * down) * right)
     return [[round(float(x), DIGITS), round(float(y), DIGITS)] for x, y in zip(*found, strict=True)]

@@ -30,6 +30,8 @@ STEPS, CLOSE, SLACK = 20, 1e-9, 1e-6
 #: Points of a grid from which the scale of its map is interpolated between `_NODES` a side, to a share of `_SMOOTH`.
 LARGE_GRID = 1_000_000
 _NODES, _SMOOTH = 65, 1e-6
+#: Points of a part of it, at the limb of the disk of the Earth, whose scale is found at each.
+SMALL_PART = 20_000
 # Share of the spacing at which a neighbour gives the direction of an axis.
 _NEARBY = 1e-2
 
@@ -113,17 +115,38 @@ def geographic(crs: Any) -> Callable[[Floats, Floats], tuple[Floats, Floats]]:
     return transform
 
 
-def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
+def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats:
     """Return the true local spacing (2, y, x) in metres along y and x of a grid in a map projection.
 
-    Coordinates y (y,) and x (x,) and their spacing on the map are in metres. None if the grid leaves the domain.
-    Of large grids the scale of the map is found at some points, and interpolated by cubic splines if it is smooth.
+    Coordinates y (y,) and x (x,) and their spacing on the map are in metres. NaN beyond the domain of the projection,
+    such as the disk of the Earth that a satellite sees.
+    Of large grids the scale of the map is found at some points, and interpolated by cubic splines where it is smooth.
     """
-    if y.size * x.size > LARGE_GRID:
-        result = _interpolated_spacing(crs, y, x, spacing_y, spacing_x)
-        if result is not None:
-            return result
-    return _spacing_at_all_points(crs, y, x, spacing_y, spacing_x)
+    return _spacing_of_lines(crs, *(line.tobytes() for line in (y, x, spacing_y, spacing_x))).copy()
+
+
+# The analysis, the forecast and the scores of one record all need it.
+@functools.lru_cache(maxsize=1)
+def _spacing_of_lines(crs: Any, *lines: bytes) -> Floats:
+    y, x, spacing_y, spacing_x = (np.frombuffer(line) for line in lines)
+    find = _spacing_at_all_points if y.size * x.size <= LARGE_GRID else _spacing_in_parts
+    return find(crs, y, x, spacing_y, spacing_x)
+
+
+def _spacing_in_parts(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats:
+    """Return the local spacing by splines, of halves of the grid if these miss it, of small parts at all points."""
+    if y.size * x.size <= SMALL_PART:
+        return _spacing_at_all_points(crs, y, x, spacing_y, spacing_x)
+    result = _interpolated_spacing(crs, y, x, spacing_y, spacing_x)
+    if result is not None:
+        return result
+    if y.size >= x.size:
+        half = y.size // 2
+        rows = ((y[part], x, spacing_y[part], spacing_x) for part in (slice(half), slice(half, None)))
+        return np.concatenate([_spacing_in_parts(crs, *part) for part in rows], axis=1)
+    half = x.size // 2
+    columns = ((y, x[part], spacing_y, spacing_x[part]) for part in (slice(half), slice(half, None)))
+    return np.concatenate([_spacing_in_parts(crs, *part) for part in columns], axis=2)
 
 
 def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
@@ -133,14 +156,14 @@ def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spa
     def nodes(size: int) -> NDArray[np.intp]:
         return np.unique(np.linspace(0, size - 1, _NODES).round().astype(int))
 
-    def scale(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats | None:
+    def scale(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
         own = spacing_y[rows], spacing_x[columns]
         found = _spacing_at_all_points(crs, y[rows], x[columns], *own)
-        return None if found is None else found / np.stack(np.broadcast_arrays(own[0][:, None], own[1]))
+        return np.asarray(found / np.stack(np.broadcast_arrays(own[0][:, None], own[1])))
 
     rows, columns = nodes(y.size), nodes(x.size)
     known = scale(rows, columns)
-    if known is None:
+    if not np.isfinite(known).all():
         return None
     along_y, along_x = (
         make_interp_spline(places, np.eye(places.size))(np.arange(size))
@@ -149,38 +172,44 @@ def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spa
     result: Floats = along_y @ known @ along_x.T
     between = (rows[1::4] + rows[:-1:4]) // 2, (columns[1::4] + columns[:-1:4]) // 2
     exact = scale(*between)
-    if exact is None or np.abs(result[:, between[0][:, None], between[1]] / exact - 1).max() > _SMOOTH:
+    if not np.abs(result[:, between[0][:, None], between[1]] / exact - 1).max() < _SMOOTH:  # NaN is none either
         return None
     result[0] *= spacing_y[:, None]
     result[1] *= spacing_x
     return result
 
 
-def _spacing_at_all_points(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
-    """Return the local spacing found at each point."""
+def _spacing_at_all_points(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats:
+    """Return the local spacing found at each point, NaN beyond the domain."""
     import pyproj
 
     grid_x, grid_y = np.meshgrid(x, y)
     transform = geographic(crs)
     longitude, latitude = transform(grid_x, grid_y)
-    if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
-        return None
-    factors = pyproj.Proj(crs).get_factors(longitude, latitude)
-    if np.abs(factors.angular_distortion).max() < _CONFORMAL:
+    known = np.isfinite(longitude) & np.isfinite(latitude)
+    result = np.full((2, *known.shape), np.nan)
+    if not known.any():
+        return result
+    whole = bool(known.all())
+    factors = pyproj.Proj(crs).get_factors(*(part if whole else part[known] for part in (longitude, latitude)))
+    if whole and np.abs(factors.angular_distortion).max() < _CONFORMAL:
         return np.asarray(np.stack(np.broadcast_arrays(spacing_y[:, None], spacing_x)) / factors.meridional_scale)
     # Not conformal, or a singular point: geodesics of one spacing, centred on each point.
-    lengths = []
-    for half_y, half_x in ((spacing_y[:, None] / 2, 0.0), (0.0, spacing_x[None, :] / 2)):
-        first, second = (transform(grid_x + side * half_x, grid_y + side * half_y) for side in (-1, 1))
-        lengths.append(np.asarray(crs.get_geod().inv(*first, *second)[2]).reshape(grid_x.shape))
-    result = np.stack(lengths)
-    return result if bool(np.isfinite(result).all() and (result > 0).all()) else None
+    steps = np.broadcast_arrays(spacing_y[:, None], spacing_x[None, :])
+    for axis, (half_y, half_x) in enumerate(((steps[0] / 2, 0 * steps[1]), (0 * steps[0], steps[1] / 2))):
+        first, second = (
+            transform((grid_x + side * half_x)[known], (grid_y + side * half_y)[known]) for side in (-1, 1)
+        )
+        result[axis, known] = crs.get_geod().inv(*first, *second)[2]
+    result[:, ~(np.isfinite(result) & (result > 0)).all(axis=0)] = np.nan
+    return result
 
 
 def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
     """Return unit vectors (axis, component, y, x) along increasing x and y, towards east and north.
 
-    Coordinates y (y,) and x (x,) are in metres, or in degrees of a rotated pole. None if the grid leaves the domain.
+    Coordinates y (y,) and x (x,) are in metres, or in degrees of a rotated pole. NaN at points beyond the domain; None
+    if these are all.
     """
     grid_x, grid_y = np.meshgrid(x, y)
     transform = geographic(crs)
@@ -193,8 +222,8 @@ def projected_directions(crs: Any, y: Floats, x: Floats) -> Floats | None:
         ahead, behind = (np.deg2rad(crs.get_geod().inv(*here, *there)[0]) for there in sides)
         vector = np.stack([np.sin(ahead) - np.sin(behind), np.cos(ahead) - np.cos(behind)])
         vectors.append(vector / np.hypot(*vector))
-    result = np.stack(vectors)
-    return result if bool(np.isfinite(result).all()) else None
+    result = np.where(np.isfinite(vectors).all(axis=(0, 1)), np.stack(vectors), np.nan)
+    return None if bool(np.isnan(result).all()) else result
 
 
 def unit_vectors(latitude: Floats, longitude: Floats) -> Floats:

@@ -138,6 +138,7 @@ def read_record(
     grid = horizontal_grid(array, axes, faults, dx, dy, mapping=dataset)
     if image is None or times is None or grid is None or own_units is None:
         return None
+    image = grid.on_earth(image, axes)
     what, reason = kind_and_reason(array if units is None else array.assign_attrs(units=own_units), dataset)
     interval = interval_of(array, axes.time, times.seconds, dataset)
     nodata = undeclared_nodata(array, what)

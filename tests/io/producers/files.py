@@ -287,7 +287,37 @@ def radolan(folder: pathlib.Path, raw: pathlib.Path | None = None, *, product: s
     return "raa01-ry_10000-*-bin.gz"
 
 
-def goes(folder: pathlib.Path, raw: object = None) -> str:
+def nwcsaf_whole(folder: pathlib.Path, raw: object = None) -> str:
+    """A whole region: its corner is beyond the disk of the Earth; there are zeros, farther out fill values."""
+    y, x = 5.0e6 - 9e3 * np.arange(SIDE), -2.5e6 + 9e3 * np.arange(SIDE)
+    for frame in range(FRAMES):
+        time = moment(frame, 15)
+        values = np.maximum(80 * cells(frame), 0).astype("uint16")
+        values[np.hypot(y[:, None], x) > 5.5e6] = 65535
+        attrs = {"standard_name": "convective_precipitation_rate", "units": "mm/h", "_FillValue": np.uint16(65535)}
+        attrs |= {"scale_factor": np.float32(0.1), "add_offset": np.float32(0), "coordinates": "lon lat"}
+        record = xr.Dataset(
+            {"crr_intensity": (("ny", "nx"), values, attrs)},
+            {
+                name: (
+                    name,
+                    part.astype("float32"),
+                    {"units": "m", "standard_name": f"projection_{name[1]}_coordinate"},
+                )
+                for name, part in (("ny", y), ("nx", x))
+            },
+            {
+                "gdal_projection": "+proj=geos +a=6378137.000000 +b=6356752.300000 +lon_0=0.000000 +h=35785863.000000",
+                "nominal_product_time": f"{time:%Y-%m-%dT%H:%M:%SZ}",
+                "product_name": "CRR",
+                "Conventions": "CF-1.6",
+            },
+        )
+        record.to_netcdf(folder / f"S_NWC_CRR_MSG4_Europe-VISIR_{time:%Y%m%dT%H%M%SZ}.nc", engine="netcdf4")
+    return "S_NWC_CRR*.nc"
+
+
+def goes(folder: pathlib.Path, raw: object = None, *, top: float = 0.08, left: float = -0.03) -> str:
     """Rain rate of the imager of GOES-R: packed scan angles, a scalar time, quality flags and statistics beside it."""
     angle = 56e-6
     for frame in range(FRAMES):
@@ -316,12 +346,12 @@ def goes(folder: pathlib.Path, raw: object = None) -> str:
                 "t": ((), np.datetime64(time, "ns"), {"standard_name": "time", "axis": "T"}),
                 "y": (
                     "y",
-                    0.08 - angle * np.arange(SIDE),
+                    top - angle * np.arange(SIDE),
                     {"units": "rad", "standard_name": "projection_y_coordinate"},
                 ),
                 "x": (
                     "x",
-                    -0.03 + angle * np.arange(SIDE),
+                    left + angle * np.arange(SIDE),
                     {"units": "rad", "standard_name": "projection_x_coordinate"},
                 ),
                 "x_image": ((), np.float32(0.0), {"units": "rad", "standard_name": "projection_x_coordinate"}),

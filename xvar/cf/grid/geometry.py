@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xvar.cf import geodesy
 from xvar.cf.axes import Axes, check_points, in_memory
@@ -32,6 +33,9 @@ HIGHEST_LATITUDE = 89.0
 #: Lengths by the mapping and by latitude and longitude that differ more than any choice of ellipsoid explains.
 INCONSISTENT = 0.02
 
+#: Share of the points beyond the domain of a mapping from which on it is the mapping that is wrong.
+MOST_BEYOND = 0.5
+
 #: Neighbours so many times farther apart than most are none: one of them has a wrong position.
 FARTHEST = 50.0
 
@@ -55,6 +59,14 @@ class HorizontalGrid:
     #: Latitude and longitude in degrees, (ny, nx) or (ny, 1) and (1, nx), both coordinates ascending; of a rotated pole
     #: relative to it.
     positions: tuple[Floats, Floats] | None = None
+    beyond: NDArray[np.bool_] | None = None  # (ny, nx) as the metric: points that have no place on the Earth
+
+    def on_earth(self, image: xr.DataArray, axes: Axes) -> xr.DataArray:
+        """Return an image (..., y, x) without values at points that have no place on the Earth."""
+        if self.beyond is None:
+            return image
+        places = self.beyond[:: 1 if self.ascending[0] else -1, :: 1 if self.ascending[1] else -1]
+        return image.where(~xr.DataArray(places, dims=axes.space))
 
     @classmethod
     def of_metric(
@@ -250,12 +262,23 @@ def projected_grid(
     name = mapping_name(array)
     if reference is not None:
         metric = geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
-        if metric is None:
-            add(faults, "mapping-domain", f"x and y outside the domain of the grid mapping {name!r}", array.name)
+        beyond = np.isnan(metric[0])
+        if beyond.mean() > MOST_BEYOND:
+            found = f"{beyond.mean():.0%} of the points outside the domain of the grid mapping {name!r}"
+            add(faults, "mapping-domain", found, array.name)
             return None
         factors = rows.step / metric[0]
-        description = f"from x and y by the map factor of {name!r} ({factors.min():.4g} to {factors.max():.4g})"
-        return HorizontalGrid.of_metric(metric, ascending, "projected", description)
+        description = (
+            f"from x and y by the map factor of {name!r} ({np.nanmin(factors):.4g} to {np.nanmax(factors):.4g})"
+        )
+        if not beyond.any():
+            return HorizontalGrid.of_metric(metric, ascending, "projected", description)
+        spacing = float(np.nanmean(metric[0])), float(np.nanmean(metric[1]))
+        description += f"; {int(beyond.sum())} points beyond its domain are never observed"
+        shape = (rows.values.size, columns.values.size)
+        return HorizontalGrid(
+            shape, spacing, nearest_known(metric, beyond), ascending, "projected", False, description, beyond
+        )
     why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
     unchecked = f"not checked against a map projection, since {why}"
     if name is not None:  # the file states a projection, and it is lost: distances may be some percent off
@@ -270,6 +293,14 @@ def projected_grid(
         return HorizontalGrid.of_metric(metric, ascending, "projected", description)
     shape = (rows.values.size, columns.values.size)
     return HorizontalGrid(shape, (rows.step, columns.step), None, ascending, "projected", False, description)
+
+
+def nearest_known(fields: Floats, unknown: NDArray[np.bool_]) -> Floats:
+    """Return fields (..., y, x) with the values of the nearest known point at those that are `unknown` (y, x)."""
+    from scipy.ndimage import distance_transform_edt
+
+    rows, columns = distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    return np.asarray(fields[..., rows, columns])
 
 
 def curvilinear_grid(
@@ -299,7 +330,8 @@ def curvilinear_grid(
     if lines is not None and reference is not None:
         rows, columns = lines
         by_map = geodesy.projected_spacing(reference, rows.values, columns.values, rows.spacing, columns.spacing)
-    difference = 0.0 if by_map is None else float(np.abs(by_map / metric - 1).max())
+    # A grid that leaves the domain of its mapping is not compared.
+    difference = 0.0 if by_map is None or np.isnan(by_map).any() else float(np.abs(by_map / metric - 1).max())
     if difference > INCONSISTENT:
         found = f"the mapping {mapping_name(array)!r} differs by {difference:.1%} from 2-D latitude and longitude"
         add(faults, "mapping-inconsistent", found, array.name, share=INCONSISTENT)

@@ -18,7 +18,7 @@ def positions_of(
     """Return latitude and longitude (2, y, x) in degrees, in the order of the file; None with a fault.
 
     They are those of 1-D latitude and longitude, of the grid mapping, or of 2-D latitude and longitude, on the figure
-    of the Earth of the file.
+    of the Earth of the file; NaN beyond the domain of the mapping.
     """
     y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
     if y is not None and x is not None:
@@ -30,8 +30,9 @@ def positions_of(
         fits = reference is not None and quantities == (("angle",) * 2 if reference.is_geographic else ("length",) * 2)
         if fits:
             longitude, latitude = geodesy.geographic(reference)(*np.meshgrid(scaled(x), scaled(y)))
-            if np.isfinite(latitude).all() and np.isfinite(longitude).all():
-                return np.stack([latitude, longitude])
+            known = np.isfinite(latitude) & np.isfinite(longitude)
+            if known.any():
+                return np.where(known, np.stack([latitude, longitude]), np.nan)
     count = len(faults)
     plane = plane_coordinates(array, axes, faults)
     if plane is not None:
