@@ -277,7 +277,7 @@ def projected_grid(
         description += f"; {int(beyond.sum())} points beyond its domain are never observed"
         shape = (rows.values.size, columns.values.size)
         return HorizontalGrid(
-            shape, spacing, nearest_known(metric, beyond), ascending, "projected", False, description, beyond
+            shape, spacing, nearest_known(metric, beyond), ascending, "projected", False, description, beyond=beyond
         )
     why = "there is no grid mapping" if name is None else f"the grid mapping {name!r} is missing or unreadable"
     unchecked = f"not checked against a map projection, since {why}"
