@@ -535,7 +535,7 @@ MEAN = Uniform(0.3)
         (lambda: Images(OTHER, error=Matern(0.3, 200.0)), "correlation-length"),
         (lambda: elsewhere(own(numbers(2, 5, seed=1), [0.0, 600.0], "row"), profile, Matern(1.0, 3e3)),
          "observation-error-without-grid"),
-        (lambda: Points(gauges(), error=Matern(0.3, 2e3)), "points-error"),
+        (lambda: Points(gauges(), error=Diagonal(0.3)), "points-error"),
         (lambda: Images(OTHER, bias={"a": Bias(0.0, 1.0, predictor=xr.DataArray([1.0, 2.0], dims="x"))}),
          "values-dimensions"),
         (lambda: Points(gauges(), bias={"a": Bias(0.0, 1.0, predictor="depth")}), "values-not-a-number"),

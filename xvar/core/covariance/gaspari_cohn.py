@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from xvar.core.covariance.base import GATE, Specification
-from xvar.core.covariance.matrix import MatrixCovariance
+from xvar.core.covariance.base import Specification
+from xvar.core.covariance.matrix import MatrixCovariance, root_and_inverse
 from xvar.core.grid import Device, Grid, unit_vectors
 from xvar.errors import Faults
 
@@ -77,6 +77,10 @@ class GaspariCohn(Specification):
         parts = (root * self.std, inverse / self.std**2)
         return MatrixCovariance(*(part.to(device=device, dtype=dtype) for part in parts))
 
+    def correlation(self, distance: Tensor) -> Tensor:
+        """Return the correlation at distances in metres."""
+        return gaspari_cohn(distance, self.length)
+
     def _check(self, grid: Grid) -> None:
         faults = Faults()
         grid.check_axes(faults)
@@ -119,10 +123,7 @@ def _roots(
         vectors = unit_vectors([torch.tensor(part, dtype=torch.float64) for part in positions]).flatten(1).T
         chord = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
         distance = 2 * EARTH_RADIUS * torch.asin((0.5 * chord).clamp(max=1.0))
-    values, axes = torch.linalg.eigh(gaspari_cohn(distance, length))
-    kept = values > GATE * values.max()
-    root, inverse = torch.where(kept, values, 0.0).sqrt(), torch.where(kept, 1 / values, 0.0)
-    return (axes * root) @ axes.T, (axes * inverse) @ axes.T
+    return root_and_inverse(gaspari_cohn(distance, length))
 
 
 def _indices(shape: tuple[int, ...]) -> list[Tensor]:

@@ -85,6 +85,15 @@ class Matern(Specification):
         scale = matern_scale(self.length, self.smoothness)
         return (1 + scale**2 * squares) ** -(self.smoothness + axes / 2)
 
+    def correlation(self, distance: Tensor) -> Tensor:
+        """Return c(r) at distances in metres, of the infinite plane."""
+        r = (distance / matern_scale(self.length, self.smoothness)).clamp_min(1e-12)
+        below, bessel = torch.special.modified_bessel_k0(r), torch.special.modified_bessel_k1(r)
+        for order in range(1, int(self.smoothness)):
+            below, bessel = bessel, below + 2 * order / r * bessel
+        scale = 2.0 ** (1 - self.smoothness) / math.gamma(self.smoothness)
+        return torch.where(r > 1e-6, scale * r**self.smoothness * bessel, 1.0)
+
     def check(self, grid: Grid, *, plane: bool = False) -> None:
         """Raise InputError if it cannot be bound to the grid; of a `plane` two axes are needed."""
         faults = Faults()

@@ -52,6 +52,14 @@ class MatrixCovariance(Covariance):
         return linear(state, product, product)
 
 
+def root_and_inverse(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the symmetric root of a covariance matrix (n, n) in float64, and its pseudo-inverse."""
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = values > GATE * values.max()
+    root, inverse = torch.where(kept, values, 0.0).sqrt(), torch.where(kept, 1 / values, 0.0)
+    return (vectors * root) @ vectors.T, (vectors * inverse) @ vectors.T
+
+
 @dataclass(frozen=True, eq=False)
 class Dense(Specification):
     r"""Errors with a stated covariance matrix, for states of up to some thousand values.
@@ -69,11 +77,7 @@ class Dense(Specification):
         """Return the operator on a grid; see `Specification.bind`."""
         matrix = torch.as_tensor(self.matrix, dtype=torch.float64, device="cpu").detach()
         self._check(matrix, grid)
-        values, vectors = torch.linalg.eigh(matrix)
-        kept = values > GATE * values.max()
-        root, inverse = torch.where(kept, values, 0.0).sqrt(), torch.where(kept, 1 / values, 0.0)
-        parts = ((vectors * part) @ vectors.T for part in (root, inverse))
-        return MatrixCovariance(*(part.to(device=device, dtype=dtype) for part in parts))
+        return MatrixCovariance(*(part.to(device=device, dtype=dtype) for part in root_and_inverse(matrix)))
 
     def _check(self, matrix: Tensor, grid: Grid) -> None:
         faults, shape = Faults(), tuple(matrix.shape)

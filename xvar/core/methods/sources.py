@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xvar.core.comparison import Comparison, OfVariables, calibrated
 from xvar.core.covariance.base import Covariance
+from xvar.core.covariance.matrix import MatrixCovariance, root_and_inverse
 from xvar.core.dynamics import State, start
 from xvar.core.grid import Edges, Grid, bind, block_mean
 from xvar.core.interpolate import Sampler, sample
@@ -280,6 +281,9 @@ class PointTable:
     prefix: str = ""  # of the names of parameters, to distinguish sources
     operator: OfVariables | None = None  # H that a user wrote: a field that is sampled; `components` is then one of any
     predictors: Mapping[str, Any] = field(default_factory=dict)  # of the bias: (point,), or an operator
+    #: Correlation of errors at a distance in metres, of points of one component at the same time; None: there is none.
+    correlation: Callable[[Tensor], Tensor] | None = None
+    places: Tensor | None = None  # (axis, point), in metres in a space of straight lines, with `correlation`
 
     @property
     def parameters(self) -> dict[str, tuple[Parameter, int | None]]:
@@ -302,8 +306,24 @@ class PointTable:
             if comparison.transform is not None:
                 operator, value = Compose(operator, comparison.transform), comparison.transform(value)
             whole = comparison.operator is not None
-            found.append(Observation(time, operator, value, std, comparison.rho, whole=whole))
+            covariance = self._covariance(points)
+            found.append(Observation(time, operator, value, std, comparison.rho, whole=whole, covariance=covariance))
         return tuple(found)
+
+    def _covariance(self, points: Tensor) -> Covariance | None:
+        """Return R of some points, in double precision; None if their errors are uncorrelated."""
+        if self.correlation is None or self.places is None:
+            return None
+        places, time, which = (
+            self.places[:, points].T,
+            self.time.to(points.device)[points],
+            self.which.to(points.device),
+        )
+        distance = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+        std = self.std[points].to(torch.float64)
+        alike = (time[:, None] == time) & (which[points][:, None] == which[points])
+        matrix = torch.where(alike, self.correlation(distance), 0.0) * std[:, None] * std
+        return MatrixCovariance(*root_and_inverse(matrix))
 
     def equivalents(self, trajectory: Sequence[State], steps: Sequence[float], water: Tensor | None) -> Tensor:
         """Return the equivalent of each point (point,), before any transform, from the states at all steps."""

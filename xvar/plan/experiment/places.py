@@ -9,8 +9,8 @@ import xarray as xr
 
 from xvar.cf.axes import is_number
 from xvar.cf.faults import add
-from xvar.cf.geodesy import along_line, on_curvilinear
-from xvar.cf.grid.coordinates import measured
+from xvar.cf.geodesy import EARTH_RADIUS, along_line, on_curvilinear, unit_vectors
+from xvar.cf.grid.coordinates import measured, metres_per_unit, scaled
 from xvar.cf.record import Record
 from xvar.errors import Faults
 from xvar.plan.bridge import Array
@@ -57,6 +57,32 @@ def coordinates_of_points(dataset: xr.Dataset, record: Record) -> list[Pair]:
     plane = [_pair(dataset, geographic.get(kind), axis) for kind, axis in (("latitude", "y"), ("longitude", "x"))]
     pairs = [*lines[:-2], *plane] if len(space) > 1 else []
     return [] if None in pairs else [pair for pair in pairs if pair is not None]
+
+
+def in_space(dataset: xr.Dataset, record: Record, *, periodic: bool = False) -> Array:
+    """Return the places of points in metres (axis, point), in a space in which distances are straight lines.
+
+    Latitude and longitude lie on the sphere, a `periodic` axis on a circle; other axes keep their units if these are no
+    lengths.
+    """
+    pairs = coordinates_of_points(dataset, record)
+    geographic = len(pairs) > 1 and [measured(pair[0]) for pair in pairs[-2:]] in (
+        ["latitude", "longitude"],
+        ["angle", "angle"],
+    )
+    lines = pairs[:-2] if geographic else pairs
+    found: list[Array] = []
+    for coordinate, place in lines:
+        where = np.asarray(place.values, dtype="float64") * metres_per_unit(coordinate)
+        if periodic:
+            radius = abs(np.diff(scaled(coordinate)).mean()) * coordinate.size / (2 * np.pi)
+            found += [radius * np.cos(where / radius), radius * np.sin(where / radius)]
+        else:
+            found.append(where)
+    if geographic:
+        north, east = (np.asarray(place.values, dtype="float64") for _, place in pairs[-2:])
+        found += list(EARTH_RADIUS * unit_vectors(north, east))
+    return np.stack(found)
 
 
 def _axis(record: Record, dim: Hashable) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,14 @@ from xvar.plan.call import Call, Span
 from xvar.plan.experiment.checks import outside_range
 from xvar.plan.experiment.layout import along
 from xvar.plan.experiment.operators import of_variables
-from xvar.plan.experiment.places import positions
+from xvar.plan.experiment.places import in_space, positions
 from xvar.plan.experiment.rows import read_rows
 from xvar.plan.experiment.state import State
 from xvar.plan.experiment.table import Points
 from xvar.plan.windows import seconds_after
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: A point is on land if water has less than this share of the weights of its interpolation.
 WETTEST_LAND = 0.01
@@ -47,6 +50,7 @@ class PointSource:
     tables: Mapping[str, Points]  # as they are stated, by label
     operators: Mapping[str, OfVariables]  # of the tables that have one
     predictors: Mapping[str, Mapping[str, Any]]  # of the bias of each table: arrays (point of the table,), or operators
+    in_space: Mapping[str, Array]  # (axis, point of the table), in metres, of the tables whose errors correlate
     size: int = 1  # most used points of a window
 
     @property
@@ -123,10 +127,17 @@ class PointSource:
                         name: bridge.numbers(part[own - first]) if isinstance(part, np.ndarray) else part
                         for name, part in self.predictors[label].items()
                     },
+                    correlation=stated.correlation,
+                    places=self._in_space(label, own - first, bridge),
                 )
             )
             first += int((self.source == number).sum())
         return tables
+
+    def _in_space(self, label: str, rows: Array, bridge: Bridge) -> Tensor | None:
+        """Return the places of some rows of a table whose errors correlate."""
+        places = self.in_space.get(label)
+        return None if places is None else to_tensor(places[:, rows], dtype="float64", device=bridge.device)
 
 
 def read_points(points: Mapping[str, Points], call: Call, state: State) -> PointSource | None:
@@ -164,6 +175,7 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
         if label in operators:
             one["variable"] += len(state.names) + list(operators).index(label)
     predictors = {label: _predictors(label, table, state, call) for label, table in points.items()}
+    in_metres = _correlated(points, [one["variable"] for one in tables], call)
     wrong = [
         outside_range(one["value"], points[label].quality, label, faults)
         for label, one in zip(points, tables, strict=True)
@@ -181,6 +193,7 @@ def read_points(points: Mapping[str, Points], call: Call, state: State) -> Point
         tables=points,
         operators=operators,
         predictors=predictors,
+        in_space=in_metres,
     )
     _judge(source, record, call.windows, np.concatenate(wrong))
     return replace(source, size=max(1, *(len(source.used(window)) for window in call.windows)))
@@ -199,6 +212,27 @@ def _predictors(label: str, points: Points, state: State, call: Call) -> dict[st
             what = f"{label} predictor {name}"
             values = along(column, table["value"], what, call.faults)
             found[f"bias_{name}"] = None if values is None else np.broadcast_to(values, table["value"].shape)
+    return found
+
+
+def _correlated(points: Mapping[str, Points], variables: Sequence[Array], call: Call) -> dict[str, Array]:
+    """Return the places in metres of the tables whose errors correlate; report points at the same time and place."""
+    found: dict[str, Array] = {}
+    for (label, table), variable in zip(points.items(), variables, strict=True):
+        if table.correlation is None or table.dataset is None:
+            continue
+        found[label] = places = in_space(table.dataset, call.record, periodic=call.bridge.edges == "periodic")
+        rows = np.vstack([table.dataset["time"].values.astype("datetime64[ns]").astype("int64"), variable, places])
+        rows = rows[:, np.isfinite(np.asarray(table.dataset["value"].values, dtype="float64"))]
+        twice = rows.shape[1] - np.unique(rows, axis=1).shape[1]
+        if twice:
+            call.faults.add(
+                code="points-at-one-place",
+                variable=label,
+                found=f"{twice} points at the time and place of others, with errors that correlate",
+                expected="each place once at a time: the errors of both would be the same",
+                fix="their means, or points at one place in a table of their own",
+            )
     return found
 
 

@@ -40,7 +40,16 @@ def read_rows(points: Points, names: Sequence[str], faults: Faults) -> dict[str,
         return None
     value = np.asarray(dataset["value"].values, dtype="float64")
     date = read_dates(dataset, faults)
-    stated = dataset["std"].values if "std" in dataset else np.nan if points.error is None else points.error
+    own = getattr(points.error, "std", points.error)
+    stated = dataset["std"].values if "std" in dataset else np.nan if own is None else own
+    if points.correlation and "std" in dataset:
+        faults.add(
+            code="observation-error-twice",
+            variable="std",
+            found=f"a variable std of points beside error={type(points.error).__name__}(...)",
+            expected="the standard deviation of the covariance",
+            fix="points.drop_vars('std')",
+        )
     std = np.broadcast_to(np.asarray(stated, dtype="float64"), value.size).copy()
     wrong = np.isfinite(value) & ~(std > 0)
     if wrong.any():

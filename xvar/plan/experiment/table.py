@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,8 +47,10 @@ class Points(Comparison):
         one another in calls of their own. Cycled windows are half-open by themselves.
     operator : callable, optional
         H, as of `Images`: a function of the state that returns a field on the grid, (window, 1, \\*grid).
-    error : float, optional
-        Standard deviation, if the Dataset has no ``std``. Errors of points are uncorrelated.
+    error : float or specification of xvar.covariance, optional
+        Standard deviation, if the Dataset has no ``std``. `Matern` or `GaspariCohn`: errors of one variable at the
+        same time correlate by the distance of the points in a straight line, on latitude and longitude through the
+        sphere; those of different times do not. Without one errors are uncorrelated.
     norm, threshold, transform, gain, offset, time_interpolation
         As of `Images`; one gain and offset a window.
     bias : mapping of str to Parameter or Bias, optional
@@ -73,14 +76,28 @@ class Points(Comparison):
         super().__post_init__()
         faults = Faults()
         faults.check_choice("sampler", self.sampler, ("bilinear", "cubic", "monotone"), "bilinear")
-        if self.error is not None and not isinstance(self.error, (int, float, np.number)):
+        spread = getattr(self.error, "std", None) if self.correlation else self.error
+        if self.error is not None and not isinstance(spread, (int, float, np.number)):
             faults.add(
                 code="points-error",
                 found=f"an error of type {type(self.error).__name__} of points",
-                expected="a number, or a variable std of the points",
+                expected="a number, a variable std of the points, or Matern or GaspariCohn with a number std",
                 fix="Points(points, error=0.02)",
             )
+        if self.correlation and self.threshold is not None:
+            faults.add(
+                code="observation-error-norm",
+                found="a covariance of points with a robust norm",
+                expected="a quadratic norm: residuals are mixed",
+                fix="leave norm= and threshold= out",
+            )
         faults.raise_if_any()
+
+    @property
+    def correlation(self) -> Callable[[Any], Any] | None:
+        """Correlation of errors at a distance in metres; None if they are uncorrelated."""
+        found: Callable[[Any], Any] | None = getattr(self.error, "correlation", None)
+        return found
 
 
 def pixels(images: xr.DataArray, std: float | xr.DataArray) -> xr.Dataset:
