@@ -23,7 +23,7 @@ from tests.faults.codes import codes
 from tests.faults.shell import shell
 from tests.runs.records import OPTIONS, same, shower
 from tests.runs.test_run import FORMATS, Stopping, load
-from xvar.io import writing
+from xvar.io import structure, writing
 from xvar.io.reading import open_files
 from xvar.io.writing import StoreError
 from xvar.runs import Interrupted, status
@@ -192,19 +192,40 @@ def test_a_forecast_from_damaged_bytes_names_the_file_and_the_fix(
     assert code == 0, text
 
 
-def test_a_file_that_hdf5_would_read_without_end_is_an_error(stores: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_a_file_that_hdf5_would_read_without_end_is_an_error(
+    stores: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """libhdf5 1.14 searches a file without end if the size of an object of a heap, without checksum, is wrong."""
     path = copied(stores, "a.nc", tmp_path)
     flip(path, path.read_bytes().index(b"GCOL") + 25, 8)
-    for command in (["status", path], ["forecast", path, "-o", tmp_path / "f.nc", "--lead", "10min"]):
-        called = [sys.executable, "-c", "from xvar.cli import main; main()", *map(str, command)]
-        ended = subprocess.run(called, timeout=120, capture_output=True, text=True)
-        assert ended.returncode == 2
-        assert str(path) in ended.stderr.replace("\n", "")
+    monkeypatch.setattr(structure, "SECONDS", 2.0)
     with pytest.raises(xvar.InputError) as info:
-        complete(path)
-    assert codes(info.value) == ["store-of-another-run"]
+        status(path)
+    assert codes(info.value) == ["not-an-analysis"]
+    code, text = shell("forecast", path, "-o", tmp_path / "forecast.nc", "--lead", "10min")
+    assert code == 2
+    assert str(path) in text.replace("\n", "")
     assert complete(path, overwrite=True).done == 4
+
+
+def test_a_damaged_structure_that_hdf5_reads_is_written_again(
+    stores: pathlib.Path, whole: xr.Dataset, tmp_path: pathlib.Path
+) -> None:
+    path = copied(stores, "a.nc", tmp_path)
+    content = path.read_bytes()
+    flip(path, content.index(b"xvarseal") - 1, 1)  # harmless: an address in one copy of the seal
+    assert status(path, verify=True).damaged == ()
+    path.write_bytes(content[:-1])
+    flip(path, content.index(b"GCOL") + 20, 1)  # a reserved byte
+    assert status(path, verify=True).damaged == ()  # without a seal
+    path.write_bytes(content)
+    flip(path, content.index(b"GCOL") + 20, 1)
+    found = status(path, verify=True)
+    assert (found.done, found.damaged) == (4, (f"{path}: structure is damaged or absent",))
+    report = complete(path)
+    assert (report.before, report.damaged) == (4, found.damaged)
+    assert same(load(path), whole) == []
+    assert status(path, verify=True).damaged == ()
 
 
 # --- any byte ---

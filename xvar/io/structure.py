@@ -1,7 +1,8 @@
 """Seal of a NetCDF file: a checksum of everything but its chunks, behind the end of the file.
 
 Chunks have Fletcher checksums. HDF5 has none for some of the structure around them, and with a changed byte of it
-libhdf5 searches the file without end. The seal is compared without libhdf5; readers of HDF5 do not see it.
+libhdf5 searches the file without end. The seal is compared without libhdf5; readers of HDF5 do not see it. Only if it
+is broken is the file read in a process of its own first, with a limit of time.
 
     places of chunks (begin, end), twice | footer, twice
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +27,20 @@ _FOOTER = struct.Struct("<8sQQII")
 _LENGTH = _FOOTER.size + 4
 _SIGNATURE = b"xvarseal"
 _BLOCK = 1 << 20
+
+#: Seconds, and seconds a byte, that reading a damaged file may take.
+SECONDS, SECONDS_A_BYTE = 60.0, 1e-7
+_READ = """
+import contextlib, sys, netCDF4
+with netCDF4.Dataset(sys.argv[1]) as file:
+    for group in (file, *file.groups.values()):
+        for part in (group, *group.variables.values()):
+            attributes = [part.getncattr(name) for name in part.ncattrs()]
+        for part in group.variables.values():
+            for index in range(part.shape[0]) if part.ndim > 2 else (...,):
+                with contextlib.suppress(OSError, RuntimeError, ValueError):  # damaged values
+                    values = part[index]
+"""
 
 
 def seal(path: Path) -> None:
@@ -53,6 +70,16 @@ def is_intact(path: Path) -> bool:
             if zlib.crc32(places) == content:
                 return bool(_checksum(file, np.frombuffer(places, "<i8").reshape(-1, 2), length) == structure)
     return False
+
+
+def is_readable(path: Path) -> bool:
+    """Return True if libhdf5 opens a file and comes to an end of it, tried in a process of its own."""
+    limit = SECONDS + SECONDS_A_BYTE * path.stat().st_size
+    try:
+        subprocess.run([sys.executable, "-c", _READ, path], timeout=limit, capture_output=True, check=True)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def _footer(file: IO[bytes], size: int) -> tuple[Any, ...] | None:

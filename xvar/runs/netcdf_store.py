@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xarray.backends import NetCDF4BackendEntrypoint
 
 from xvar.execution.batches import Fields
-from xvar.io.structure import is_intact, seal
+from xvar.io.structure import is_intact, is_readable, seal
 from xvar.io.writing import StoreError, checksum, disk_errors, durable, remove, sync
 from xvar.io.writing import replace as replace_store
 from xvar.runs.journal import State, append, fill_of, header, line, read_journal, repair
@@ -49,7 +49,7 @@ class NetCDFStore(Store):
         if self.new.exists():
             return super().state()
         try:
-            if not is_intact(self.path):  # libhdf5 may search it without end
+            if not is_intact(self.path) and not is_readable(self.path):
                 return None
             with xr.open_dataset(self.path, group=_GROUP, engine=NetCDF4BackendEntrypoint) as group:
                 return read_journal(group["journal"].values.tobytes())
@@ -120,7 +120,7 @@ class NetCDFStore(Store):
         if not self.is_finished:
             return self.damaged_files(state)
         now, spans = _checksums(self.path, state), _spans(state.manifest)
-        found = []
+        found = [] if is_intact(self.path) else [Damage(f"{self.path}: structure")]
         for key, number in state.static.items():
             if now.get(key) != number:
                 name, _, index = key.partition(" ")
