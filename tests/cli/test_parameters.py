@@ -14,10 +14,10 @@ from xvar.plan.options import OPTIONS
 COMMANDS = typer.main.get_command(application).commands
 #: Parameters of commands that are no options of `assimilate`.
 OWN = {
-    "assimilate": "inputs output workers scheduler group time_from_name clip_negative trusted overwrite"
+    "assimilate": "inputs output workers scheduler site group time_from_name clip_negative trusted overwrite"
     " retry_failed accept_versions config show_config",
-    "check": "inputs group time_from_name clip_negative trusted as_json config show_config",
-    "info": "inputs group time_from_name clip_negative trusted as_json",
+    "check": "inputs site group time_from_name clip_negative trusted as_json config show_config",
+    "info": "inputs site group time_from_name clip_negative trusted as_json",
 }
 
 

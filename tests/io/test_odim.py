@@ -18,7 +18,9 @@ SPEED = (8.0, 5.0)  # m/s towards east and north
 RAYS, GATES, LENGTH = 360, 120, 500.0
 
 
-def volume(path, minutes: int, *, latitude: float = 50.0, quantity: str = "DBZH", hole: bool = False) -> None:
+def volume(
+    path, minutes: int, *, latitude: float = 50.0, quantity: str = "DBZH", hole: bool = False, site: str = "test"
+) -> None:
     """A volume of one sweep: cells of rain that drift, no echo elsewhere, and rays that did not look."""
     azimuth = np.deg2rad(np.arange(RAYS) + 0.5)[:, None]
     distance = (np.arange(GATES) + 0.5) * LENGTH
@@ -38,7 +40,7 @@ def volume(path, minutes: int, *, latitude: float = 50.0, quantity: str = "DBZH"
 
     with h5py.File(path, "w") as file:
         text(file, Conventions="ODIM_H5/V2_2")
-        text(file.create_group("what"), object="PVOL", version="H5rad 2.2", source="NOD:test")
+        text(file.create_group("what"), object="PVOL", version="H5rad 2.2", source=f"WMO:00000,NOD:{site}")
         text(file["what"], date=f"{begin:%Y%m%d}", time=f"{begin:%H%M%S}")
         text(file.create_group("where"), lat=latitude, lon=4.0, height=100.0)
         sweep = file.create_group("dataset1")
@@ -99,3 +101,24 @@ def test_what_is_wrong_is_named(files, tmp_path) -> None:
     raised(lambda: open_odim([*files, tmp_path / "other.h5"]), "different-grids", names="other.h5")
     volume(tmp_path / "total.h5", 20, quantity="TH")
     raised(lambda: open_odim([*files, tmp_path / "total.h5"]), "different-quantities", names="total.h5")
+
+
+def test_of_several_sites_one_is_chosen(files, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("xradar")
+    for minutes in (0, 5, 10):
+        volume(tmp_path / f"north-{minutes:02d}.h5", minutes, latitude=51.0, site="north")
+    pattern = str(tmp_path / "*.h5")
+    message = raised(lambda: xvar.open(pattern), "several-sites", names=("test (4 files)", "north (3 files)"))
+    assert "site='test'" in message
+    one = xvar.open(pattern, site="north")
+    assert one.sizes["time"] == 3
+    assert one["crs"].attrs["latitude_of_projection_origin"] == 51.0
+    xr.testing.assert_identical(xvar.open(pattern, site="test").load(), open_odim(files))
+    message = raised(lambda: xvar.open(pattern, site="nort"), "unknown-site", names=("north", "test"))
+    assert "did you mean 'north'?" in message
+    # The fix of the shell is a flag that makes the line run.
+    monkeypatch.chdir(tmp_path)
+    code, text = shell("info", pattern)
+    assert (code, [fault.code for fault in text.faults]) == (2, ["several-sites"])
+    assert "--site test" in text
+    assert shell("info", pattern, "--site", "test")[0] == 0

@@ -24,6 +24,7 @@ from xvar.cli.parameters import (
     Inputs,
     Output,
     Overwrite,
+    Site,
     TimeFromName,
     Trusted,
     as_toml,
@@ -120,6 +121,7 @@ def assimilate(
     output: Output,
     workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
+    site: Site = None,
     group: Group = None,
     time_from_name: TimeFromName = None,
     clip_negative: ClipNegative = False,
@@ -140,7 +142,7 @@ def assimilate(
     from xvar.runs.outcome import warn_of_outcome
 
     began = time.perf_counter()
-    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     try:
         # An existing file may be the beginning of this run.
         with (
@@ -374,6 +376,7 @@ application.command(epilog="Example: xvar view analysis.nc radar.nc")(view)
 @options_of_table(*READING)
 def info(
     inputs: Inputs,
+    site: Site = None,
     group: Group = None,
     time_from_name: TimeFromName = None,
     clip_negative: ClipNegative = False,
@@ -387,7 +390,7 @@ def info(
     from xvar.cli.tables import print_facts
     from xvar.plan.configuration import ATTRIBUTE as CONFIGURATION
 
-    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     with opened_record(inputs, group, trusted=trusted, **reading) as (record, variable):
         is_analysis = CONFIGURATION in record.attrs and "status" in record
         facts = {"analysis": summary(record).splitlines()} if is_analysis else describe(record, variable, **options)
@@ -400,6 +403,7 @@ def info(
 def check(
     context: typer.Context,
     inputs: Inputs,
+    site: Site = None,
     group: Group = None,
     time_from_name: TimeFromName = None,
     clip_negative: ClipNegative = False,
@@ -410,7 +414,7 @@ def check(
     """Print how a file is read, and whether a known motion of its images is found again."""
     from xvar.check import record as examine
 
-    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     with opened_record(inputs, group, trusted=trusted, **reading) as (data, variable):
         examination = examine(data, variable, **options)
     say(examination.to_json() if as_json else in_shell(str(examination), context.command))

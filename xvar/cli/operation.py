@@ -16,6 +16,7 @@ from xvar.cli.parameters import (
     Inputs,
     Output,
     Overwrite,
+    Site,
     TimeFromName,
     Trusted,
     configurable,
@@ -55,6 +56,7 @@ def nowcast(
     hindcast: Annotated[
         bool, typer.Option(help="Compare a forecast from an earlier window with the frames that came.")
     ] = True,
+    site: Site = None,
     group: Group = None,
     time_from_name: TimeFromName = None,
     clip_negative: ClipNegative = False,
@@ -72,7 +74,7 @@ def nowcast(
     # Path.glob takes no pattern that begins at the root.
     newest = [word for name in inputs for word in sorted(glob.glob(name))[-LAST_FILES:] or [name]]  # noqa: PTH207
     options |= stated(every=every, kind=kind, members=members, seed=seed, above=tuple(above or ()), cadence=cadence)
-    reading = {"time_from_name": time_from_name, "clip_negative": clip_negative}
+    reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     with (
         outgoing(output, overwrite=overwrite) as target,
         opened_record(newest, group, trusted=trusted, **reading) as (record, variable),

@@ -114,6 +114,7 @@ Part = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Group = Annotated[str | None, typer.Option(help="Group of the file that holds the record.")]
+Site = Annotated[str | None, typer.Option(help="Of volumes of several radars the one that is read, such as deboo.")]
 TimeFromName = Annotated[
     str | None, typer.Option("--time-from-name", help="Form of the time in the names of files, such as %Y%m%d%H%M.")
 ]

@@ -84,6 +84,26 @@ def open_odim(
     return join([(path, read_image(path, quantity, sweep=sweep, spacing=spacing)) for path in names]).load()
 
 
+def site_of(path: Path) -> str | None:
+    """Return the name of the radar of a volume or scan of ODIM_H5, as its source states it; None of other files.
+
+    The name is that of the node (NOD), else of the radar (RAD, PLC, WMO).
+    """
+    if not is_odim(path):
+        return None
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            if _text(file["what"].attrs["object"]) in _OBJECTS:
+                return None
+            words = _text(file["what"].attrs["source"]).split(",")
+    except (OSError, RuntimeError, KeyError):
+        return None
+    parts = dict(word.partition(":")[::2] for word in words)
+    return next((parts[key].strip() for key in ("NOD", "RAD", "PLC", "WMO") if parts.get(key)), None)
+
+
 def read_image(path: Path, quantity: str | None, *, sweep: int = 0, spacing: float = 1000.0) -> xr.Dataset:
     """Return the lazy image of one file, see `open_odim`."""
     if _object_of(path) in _OBJECTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import xarray as xr
 
 from xvar.cf.axes import is_date
 from xvar.cf.kinds import kind
-from xvar.errors import Fault, InputError, InputWarning, warn
+from xvar.errors import Fault, InputError, InputWarning, nearest, warn
 from xvar.io.compressed import unpacked
 from xvar.io.filenames import time_from_name
 from xvar.io.formats import BYTES_ONLY, NAMES, engine, first_line, formats, is_store, way_out
 from xvar.io.joining import Image, join, most_frequent, time_dimension
+from xvar.io.odim import site_of
 from xvar.io.producers.table import of_bytes, of_dataset
 from xvar.io.reading import matching, open_files, refuse_empty
 from xvar.io.remote import fetch, is_url
@@ -35,6 +37,7 @@ def open(  # noqa: A001  (xvar.open, as in xarray)
     files: str | Path | Sequence[str | Path],
     quantity: str | None = None,
     *,
+    site: str | None = None,
     group: str | None = None,
     time_from_name: str | None = None,
     clip_negative: bool = False,
@@ -52,6 +55,8 @@ def open(  # noqa: A001  (xvar.open, as in xarray)
         Files, folders, patterns such as ``radar/*.h5``, URLs of fsspec; compressed by gzip or bzip2 or not.
     quantity : str, optional
         Name of the variable, or ODIM's of the quantity, such as ``RATE``; default: the one that most files have.
+    site : str, optional
+        Of volumes of several radars, the one that is read, by the name of its node in ODIM, such as ``deboo``.
     group : str, optional
         Group of NetCDF files that holds the record.
     time_from_name : str, optional
@@ -72,7 +77,7 @@ def open(  # noqa: A001  (xvar.open, as in xarray)
     ------
     InputError
         If a file cannot be read, with the reader that it needs; if no time is stated; if products are mixed and
-        none is in most files; if two files have other values at the same time.
+        none is in most files; if volumes are of several radars; if two files have other values at the same time.
 
     Examples
     --------
@@ -86,7 +91,10 @@ def open(  # noqa: A001  (xvar.open, as in xarray)
         record = open_files(names, group, trusted=trusted)
     else:
         paths, several = _paths(names)
-        record = _record([unpacked(path) for path in paths], quantity, time_from_name, trusted=trusted, several=several)
+        paths = [unpacked(path) for path in paths]
+        if site is not None:
+            paths = _of_site(paths, site)
+        record = _record(paths, quantity, time_from_name, trusted=trusted, several=several)
     return _without_negative(record) if clip_negative else record
 
 
@@ -131,9 +139,33 @@ def _record(
             images.append((path, image))
     if not images:  # the reason why a file is none says more than that another is of no known format
         raise max(reasons, key=lambda error: error.faults[0].code != "unknown-format")
+    _refuse_sites([path for path, _ in images])
     if others:
         warn(f"{len(others)} files are no such images and left out, such as {others[0].name}", InputWarning)
     return join(most_frequent(images, quantity))
+
+
+def _of_site(paths: Sequence[Path], site: str) -> list[Path]:
+    """Return the volumes of a radar; InputError if there is none."""
+    sites = [site_of(path) for path in paths]
+    kept = [path for path, own in zip(paths, sites, strict=True) if own == site]
+    if not kept:
+        known = sorted({own for own in sites if own is not None})
+        fix = (
+            nearest(site, known, f"site={known[0]!r}") if known else "leave site= out: these are no volumes of ODIM_H5"
+        )
+        found = f"site={site!r}; the files are of {', '.join(known) or 'no site'}"
+        raise InputError(Fault(found, "a site of the files", fix, code="unknown-site"))
+    return kept
+
+
+def _refuse_sites(paths: Sequence[Path]) -> None:
+    """Raise InputError if volumes are of several radars: each has a plane of its own."""
+    counts = Counter(own for own in map(site_of, paths) if own is not None)
+    if len(counts) > 1:
+        words = ", ".join(f"{own} ({count} files)" for own, count in counts.most_common())
+        fix = f"site={counts.most_common(1)[0][0]!r}"
+        raise InputError(Fault(f"volumes of several sites: {words}", "volumes of one site", fix, code="several-sites"))
 
 
 def _image(path: Path, quantity: str | None, name_format: str | None, *, trusted: bool) -> xr.Dataset | None:
