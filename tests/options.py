@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from xvar.plan.options import METHODS, OPTIONS
+from xvar.plan.option import METHODS
+from xvar.plan.options import OPTIONS
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
 TABLE = re.compile(r"(?<=<!-- options -->\n).*?(?=\n<!-- end of options -->)", re.DOTALL)

@@ -14,7 +14,8 @@ from xvar.execution.batches import Errors
 from xvar.execution.dispatch import is_deferred, run_batches
 from xvar.execution.schedule import Partial
 from xvar.plan.labels import label
-from xvar.plan.options import Coast, Constraint, Gaps, Method, Options, Saved, Uncertainty, documented
+from xvar.plan.option import Coast, Constraint, Gaps, Method, Saved, Uncertainty
+from xvar.plan.options import Options, documented
 from xvar.plan.pipeline import make_work, warn_about_analysis
 from xvar.plan.planning import make_plan, read_source
 

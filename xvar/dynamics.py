@@ -1,7 +1,7 @@
 """Models for `assimilate(dynamics=...)`, and the protocol of a model of your own."""
 
 from xvar.core.dynamics import Dynamics, State
-from xvar.core.methods.experiment import ModelError
+from xvar.core.methods.model_error import ModelError
 from xvar.core.models.advection import Advection
 from xvar.core.models.corrected import Corrected
 from xvar.core.models.lorenz import Lorenz63, Lorenz96

@@ -16,7 +16,7 @@ from xvar.core.control import ControlSpace
 from xvar.core.covariance import Diagonal, Matern
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment
-from xvar.core.methods.sources import Frames
+from xvar.core.methods.frames import Frames
 from xvar.core.minimize import LBFGS, GaussNewton
 from xvar.core.parameters import Parameter
 from xvar.errors import InputError

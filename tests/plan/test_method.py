@@ -19,7 +19,8 @@ from xvar.covariance import Matern
 from xvar.errors import InputError
 from xvar.minimize import LBFGS, GaussNewton
 from xvar.observation import Images
-from xvar.plan.options import METHODS, OPTIONS
+from xvar.plan.option import METHODS
+from xvar.plan.options import OPTIONS
 
 
 def storm() -> xr.Dataset:

@@ -500,7 +500,7 @@ from xvar.core.cost import Cost
 from xvar.core.covariance import Matern
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment
-from xvar.core.methods.sources import PointTable
+from xvar.core.methods.points import PointTable
 from xvar.core.models.shallow_water import ShallowWater
 
 grid, model = Grid((240, 240), (2e4, 2e4)), ShallowWater(1.0)

@@ -21,7 +21,8 @@ from xvar.errors import Fault, Faults, InputError, InputWarning
 from xvar.execution.dispatch import deferred
 from xvar.plan.control import errors_by_component, read_background
 from xvar.plan.method import choose_method, explain_method
-from xvar.plan.options import STATES, Options
+from xvar.plan.option import STATES
+from xvar.plan.options import Options
 from xvar.plan.planning import read_source
 from xvar.plan.windows import Windows, count_across, find_gaps, read_windows
 

@@ -13,7 +13,8 @@ import typer
 
 from xvar.cli.terminal import opened
 from xvar.errors import Fault, InputError, refuse_unknown
-from xvar.plan.options import OPTIONS, Option
+from xvar.plan.option import Option
+from xvar.plan.options import OPTIONS
 
 if sys.version_info >= (3, 11):
     import tomllib

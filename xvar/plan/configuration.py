@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xvar.cf.kinds import Kind
 from xvar.errors import InputError
-from xvar.plan.options import STATES, Method
+from xvar.plan.option import STATES, Method
 
 if TYPE_CHECKING:
     from xvar.core.methods.nowcast import Nowcast

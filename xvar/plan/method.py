@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from xvar.cf.kinds import Kind
 from xvar.errors import Faults, nearest
 from xvar.plan.configuration import DEFAULTS
-from xvar.plan.options import METHODS, STATES, Method, Options
+from xvar.plan.option import METHODS, STATES, Method
+from xvar.plan.options import Options
 
 if TYPE_CHECKING:
     from xvar.core.models.advection import Advection

@@ -7,144 +7,30 @@ documentation are made from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from textwrap import fill
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from xvar.errors import Faults, nearest
+from xvar.errors import Faults
+from xvar.plan.option import (
+    METHODS,
+    STATES,
+    Method,
+    Option,
+    check_background,
+    check_batch,
+    check_device,
+    check_first_guess,
+    check_samples,
+    check_save,
+    is_minimizer,
+    no_entries,
+    no_observation,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Method = Literal["image_motion", "currents", "advection", "model"]
-Constraint = Literal["strong", "weak"]
-Coast = Literal["free", "no_flow"]
-Gaps = Literal["split", "cross"]
-Saved = Literal["increment", "innovation", "residual", "cost_history", "samples"]
-Uncertainty = Literal["posterior"]
-
-STATES: tuple[Method, ...] = ("advection", "model")
-METHODS: dict[Method, str] = {
-    "image_motion": "motion at the end of the window, with growth and decay of rain; strong constraint",
-    "currents": "sea-surface currents at the end of the window; strong or weak constraint",
-    "advection": "state at the beginning of the window, images moved by a motion that moves itself, or is steady",
-    "model": "state at the beginning of the window, by a model of your own",
-}
-SAVED: tuple[Saved, ...] = ("increment", "innovation", "residual", "cost_history", "samples")
-CYCLED = "cycled"
-PREVIOUS_WINDOW = "previous_window"
-DEVICES = ("cpu", "cuda", "mps", "xpu")  # the common ones; torch knows others
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option of `assimilate`."""
-
-    name: str
-    type: str  # as in a docstring
-    doc: str
-    default: Any = None
-    methods: tuple[Method, ...] = tuple(METHODS)  # another value than the default is a fault with any other method
-    choices: tuple[object, ...] = ()  # empty if there is no list
-    empty: Callable[[Any], bool] = field(default=lambda value: value is None)  # means the same as the default
-    flag: str | None = None  # help text of the flag of the shell; None if the option is for Python alone
-    check: Callable[[Any], str | None] | None = None  # returns the values that are expected if a value is wrong
-    example: str = ""  # of a fix
-
-    def is_default(self, value: Any) -> bool:
-        """Return whether a value means the same as leaving the option out."""
-        if self.empty(value):
-            return True
-        return isinstance(value, (bool, str, int, float, tuple)) and bool(value == self.default)
-
-    def expected(self, value: Any) -> str | None:
-        """Return the values that are expected if a value is wrong."""
-        if not self.choices:
-            return None if self.check is None else self.check(value)
-        try:
-            known = any(value is choice or bool(value == choice) for choice in self.choices)
-        except (ValueError, TypeError):  # an array has no one truth
-            known = False
-        return None if known else f"one of {', '.join(repr(choice) for choice in self.choices if choice is not None)}"
-
-    def fix(self, value: Any) -> str:
-        """Return the fix of a wrong value: the most similar one that the option takes, if there is a list."""
-        if self.choices:
-            named = [choice for choice in self.choices if choice is not None]
-            return nearest(value, named, f"{self.name}={named[-1]!r}")
-        if self.name == "background":
-            return nearest(value, [CYCLED], f"background={self.example}")
-        if self.name == "first_guess":
-            return nearest(value, [PREVIOUS_WINDOW], f"first_guess={self.example}")
-        if self.name == "save":
-            words = [value] if isinstance(value, str) else list(value)
-            unknown = [word for word in words if word not in SAVED]
-            return nearest(unknown[0], SAVED, f"save={self.example}") if unknown else f"save=({words[0]!r},)"
-        if self.name == "device":
-            kind, _, number = str(value).partition(":")
-            return nearest(kind, DEVICES, "leave it out") if not number or number.isdigit() else "cuda:0"
-        return f"{self.name}={self.example}, or leave it out"
-
-
-def _no_entries(value: Any) -> bool:
-    """Return whether a value is None, or a collection or Dataset without entries."""
-    return value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str) and not len(value))
-
-
-def _no_observation(value: Any) -> bool:
-    if _no_entries(value):
-        return True
-    from xvar.plan.experiment.images import Images  # brings torch
-
-    sources = value if isinstance(value, Sequence) else [value]
-    return all(isinstance(source, Images) and source.is_default for source in sources)
-
-
-def _check_background(value: Any) -> str | None:
-    wrong = isinstance(value, str) and value != CYCLED
-    return f"a Dataset, or {CYCLED!r}: each window begins from the forecast of the one before" if wrong else None
-
-
-def _check_first_guess(value: Any) -> str | None:
-    wrong = isinstance(value, str) and value != PREVIOUS_WINDOW
-    return f"{PREVIOUS_WINDOW!r}, or an analysis" if wrong else None
-
-
-def _check_batch(value: Any) -> str | None:
-    from xvar.execution.batches import is_batch
-
-    return None if is_batch(value) else 'a number of windows, 1 or more, or a memory such as "500MiB"'
-
-
-def _check_save(value: Any) -> str | None:
-    words = [value] if isinstance(value, str) else list(value)
-    wrong = isinstance(value, str) or any(word not in SAVED for word in words)
-    return f"a sequence of {', '.join(SAVED)}" if wrong else None
-
-
-def _is_minimizer(value: Any) -> bool:
-    return value is None or (callable(value) and not isinstance(value, type))
-
-
-def _check_samples(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return None if whole and value >= 1 else "a number of solves, 1 or more"
-
-
-def _check_device(value: Any) -> str | None:
-    """Return what is expected if torch does not know a device; workers find out whether it is there."""
-    if value is None:
-        return None
-    import torch
-
-    try:
-        torch.device(value)
-    except (RuntimeError, TypeError):
-        return f"a device of torch: {', '.join(DEVICES)}, or one by its number, such as cuda:1"
-    return None
-
 
 OPTIONS: dict[str, Option] = {
     option.name: option
@@ -212,8 +98,8 @@ OPTIONS: dict[str, Option] = {
             "``u``, ``v`` (default: rest) and the variable itself (default: the first frame, which then is no "
             'observation). For a model the whole state. With ``"cycled"`` each window begins from the forecast of the '
             "window before, see `xvar.background.Cycled`.",
-            empty=_no_entries,
-            check=_check_background,
+            empty=no_entries,
+            check=check_background,
             flag='"cycled": each window begins from the forecast of the window before.',
             example='"cycled"',
         ),
@@ -226,8 +112,8 @@ OPTIONS: dict[str, Option] = {
             "window then depend on those before it. An analysis or a nowcast, on the same grid: its last window begins "
             "the chain.",
             methods=("image_motion",),
-            empty=_no_entries,
-            check=_check_first_guess,
+            empty=no_entries,
+            check=check_first_guess,
             flag="previous_window: each minimisation begins at the solution of the window before.",
             example='"previous_window"',
         ),
@@ -237,14 +123,14 @@ OPTIONS: dict[str, Option] = {
             "B, in physical units. A single one is that of the motion (or of the only component of a model). The "
             "methods of images take that of the motion. With a state it may be a function of the background, a dict of "
             "tensors (window, component, \\*grid), that returns the specification: B of each cycle.",
-            empty=_no_entries,
+            empty=no_entries,
         ),
         Option(
             "observation",
             "xvar.observation.Images or Points, or a sequence or mapping of them, optional",
             "How frames are compared, and observations beside the record.",
             methods=STATES,
-            empty=_no_observation,
+            empty=no_observation,
         ),
         Option(
             "observation_error",
@@ -259,7 +145,7 @@ OPTIONS: dict[str, Option] = {
             "specification of xvar.covariance, mapping of component to it, or xvar.dynamics.ModelError, optional",
             "Q per second, for the weak constraint. A single one is that of the motion.",
             methods=STATES,
-            empty=_no_entries,
+            empty=no_entries,
         ),
         Option(
             "parameters",
@@ -268,14 +154,14 @@ OPTIONS: dict[str, Option] = {
             "them in its state under these names, (window, 1, 1, 1) or (window, 1, y, x). A gain and an offset of the "
             "observations belong to `observation`.",
             methods=("model",),
-            empty=_no_entries,
+            empty=no_entries,
         ),
         Option(
             "penalties",
             "xvar.penalty.DigitalFilter or sequence of it, optional",
             "Terms of J on the trajectory.",
             methods=STATES,
-            empty=_no_entries,
+            empty=no_entries,
         ),
         Option(
             "ensemble",
@@ -298,7 +184,7 @@ OPTIONS: dict[str, Option] = {
             "int",
             "Solves m of the `uncertainty`, each for two members: standard errors are right within 1 / sqrt(2 m).",
             default=8,
-            check=_check_samples,
+            check=check_samples,
             flag="Solves of the uncertainty, such as 8; each makes two members.",
             example="8",
         ),
@@ -374,7 +260,7 @@ OPTIONS: dict[str, Option] = {
             "int or str, optional",
             'Windows of a task, or the memory of one, such as "500MiB"; the result does not depend on it. Default: '
             "about ten seconds of work, a tenth of the record at most.",
-            check=_check_batch,
+            check=check_batch,
             flag="Windows of a task, or its memory: 8, 500MiB.",
             example="8",
         ),
@@ -390,14 +276,14 @@ OPTIONS: dict[str, Option] = {
             "device",
             "str, optional",
             'Device of torch, such as "cuda".',
-            check=_check_device,
+            check=check_device,
             flag="Device of torch, such as cuda.",
         ),
         Option(
             "minimizer",
             "xvar.minimize.LBFGS or GaussNewton, optional",
             "Minimiser of J. Default: one that suits each loop of the method.",
-            check=lambda value: None if _is_minimizer(value) else "a minimiser of xvar.minimize",
+            check=lambda value: None if is_minimizer(value) else "a minimiser of xvar.minimize",
             example="xvar.minimize.LBFGS(max_evaluations=200)",
         ),
         Option(
@@ -408,8 +294,8 @@ OPTIONS: dict[str, Option] = {
             "analysis; J and its terms at each ``evaluation`` of one ``minimisation`` after the other; members of the "
             "`uncertainty`.",
             default=(),
-            empty=_no_entries,
-            check=_check_save,
+            empty=no_entries,
+            check=check_save,
             flag="Also write: increment, innovation, residual, cost_history, samples. May be given several times.",
             example='("increment",)',
         ),

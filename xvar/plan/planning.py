@@ -20,7 +20,8 @@ from xvar.plan.experiment.record import PointRecord, read_point_record
 from xvar.plan.experiment.rows import is_table
 from xvar.plan.images import plan_images
 from xvar.plan.method import choose_method, is_own_model
-from xvar.plan.options import STATES, Options
+from xvar.plan.option import STATES
+from xvar.plan.options import Options
 from xvar.plan.windows import Windows, count_across, find_gaps, read_windows
 from xvar.quality.control import screen_record
 from xvar.quality.rules import read_quality

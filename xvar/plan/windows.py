@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from xvar.cf.times import parse_duration
 from xvar.errors import Faults
 from xvar.execution.schedule import Length, Schedule, make_schedule
-from xvar.plan.options import Gaps, Options
+from xvar.plan.option import Gaps
+from xvar.plan.options import Options
 
 DEFAULT_FRAMES = 4  # of a window, as in the paper
 GAP = 1.5  # times the usual step: a longer one is a gap

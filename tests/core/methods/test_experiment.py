@@ -23,8 +23,9 @@ from xvar.control import Parameter
 from xvar.core.comparison import Comparison
 from xvar.core.covariance import Diagonal, Diffusion, Tikhonov
 from xvar.core.grid import Grid
-from xvar.core.methods.experiment import Experiment, ModelError
-from xvar.core.methods.sources import Frames, first_known
+from xvar.core.methods.experiment import Experiment
+from xvar.core.methods.frames import Frames, first_known
+from xvar.core.methods.model_error import ModelError
 from xvar.core.minimize import LBFGS
 from xvar.core.norm import PseudoHuber
 from xvar.core.problem import frame_steps

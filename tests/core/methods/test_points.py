@@ -13,7 +13,8 @@ from xvar.core.covariance import Diagonal
 from xvar.core.dynamics import State, trajectory
 from xvar.core.grid import Grid
 from xvar.core.methods.experiment import Experiment
-from xvar.core.methods.sources import Frames, PointTable, PointValues, Remember
+from xvar.core.methods.frames import Frames
+from xvar.core.methods.points import PointTable, PointValues, Remember
 from xvar.core.minimize import LBFGS
 from xvar.errors import InputError
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-from xvar.core.methods.sources import BEFORE, Frames, PointTable
+from xvar.core.methods.frames import Frames
+from xvar.core.methods.points import BEFORE, PointTable
 from xvar.core.observation import Observation
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,83 +12,28 @@ from torch import Tensor
 from xvar.core.covariance import Diagonal
 from xvar.core.covariance.composite import grown
 from xvar.core.digital_filter import DigitalFilter
-from xvar.core.dynamics import Forcing, State, trajectory
+from xvar.core.dynamics import State, trajectory
 from xvar.core.ensemble import Ensemble, assimilate_members, errors_of_members, grown_members, split_members
 from xvar.core.grid import Grid, bind
 from xvar.core.methods.background_check import checked, rejections
 from xvar.core.methods.curvature import curvatures
+from xvar.core.methods.frames import Frames, first_known
+from xvar.core.methods.model_error import ForcingInterval, forced_steps
 from xvar.core.methods.motion import diagnostics, fitting
-from xvar.core.methods.sources import Frames, PointTable, Remember, first_known, present
+from xvar.core.methods.outcome import Outcome, Source, equivalents, states_and_forcings
+from xvar.core.methods.points import PointTable, Remember, present
 from xvar.core.minimize import LBFGS
 from xvar.core.parameters import Holding, Parameter
 from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standard_errors
-from xvar.core.problem import ForcedSteps, Problem, frame_steps
+from xvar.core.problem import Problem, frame_steps
 from xvar.core.solve import Analysis, CostHistory, Minimisation, minimisations, solve
 from xvar.core.step_check import check_operators, check_step
-from xvar.errors import Fault, Faults, InputError
-
-Source = Frames | PointTable
-ForcingInterval = Literal["step", "interval", "window"]
-
-DEPARTURES = ("innovation", "residual")
-FORCING_INTERVALS: tuple[ForcingInterval, ...] = ("step", "interval", "window")
+from xvar.errors import Fault, InputError
 
 #: About what the adjoint of a step holds, over the size of the state: four stages of a dozen products each.
 FIELDS_OF_STEP = 60
 #: The adjoint of a window is recomputed by parts if it would hold more bytes than this, in more steps than this.
 CHECKPOINT_BYTES, CHECKPOINT_STEPS = 2**29, 8
-
-
-@dataclass(frozen=True)
-class ModelError:
-    r"""Model error in the control: :math:`x_{i+1} = M_i(x_i) + \eta_i`, :math:`\eta \sim N(0, Q T)`.
-
-    Parameters
-    ----------
-    covariance : specification, or mapping of component to specification
-        Q, per second: a forcing that acts for T seconds has the variance Q T, in however many steps.
-    forcing_interval : {"step", "interval", "window"} or duration
-        One forcing for each step, for all steps between two frames, for the whole window (a bias), or for each stretch
-        of a duration, such as "6h". A table of points has no frames: ``"interval"`` is then the window, whatever states
-        the result holds.
-
-    Raises
-    ------
-    InputError
-        If `forcing_interval` is a word that is none of these.
-    """
-
-    covariance: Any
-    forcing_interval: Any = "interval"
-
-    def __post_init__(self) -> None:
-        """Reject an unknown interval; a duration is read with the other options."""
-        faults = Faults()
-        if not isinstance(self.forcing_interval, str) or any(letter.isdigit() for letter in self.forcing_interval):
-            return
-        faults.check_choice("forcing_interval", self.forcing_interval, FORCING_INTERVALS, FORCING_INTERVALS[1])
-        faults.raise_if_any()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Analysis of a batch of windows."""
-
-    #: By component of the state and suffix, (window, ..., component, y, x): the state at each frame, ``_forcing``, the
-    #: model error of each interval or step in which it acts, per second, and ``_increment``, x_a - x_b at the beginning
-    #: of the window, zero for components that are not in the control; of state and forcing the `standard_errors`.
-    fields: State
-    #: ``cost`` and its terms (window, stage), ``gradient_norm``, ``evaluations``, ``number_of_observations`` and
-    #: ``status`` (window,); parameters by their names, (window,), (window, frame) or (window, y, x), with their
-    #: `standard_errors`; ``background_check`` (window, source), the number of rejected values; of a cost history, see
-    #: `CostHistory.numbers`.
-    numbers: dict[str, Tensor]
-    #: By source, (point,): ``background`` and ``analysis``, the equivalents of the points before and after, and
-    #: ``rejected``, those that the background check left out.
-    points: list[dict[str, Tensor]]
-    #: By source, (window, frame, y, x): ``innovation`` and ``residual`` of the images, before any transform, as far as
-    #: they were asked for; with both ``observation_error`` (window, frame), see `Frames.stated_error`.
-    departures: dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -208,7 +153,9 @@ class Experiment:
             parameters=tuple(self._static(sources)),
             penalties=self.penalties,
             observations=tuple(replace(part, source=k) for k, one in enumerate(observations) for part in one),
-            model_error=self._model_error(steps, seconds) if self.model_error else None,
+            model_error=forced_steps(self.model_error, self.forcing_interval, steps, seconds)
+            if self.model_error
+            else None,
             curvature=curvatures(sources, observations, controlled, self.background_error),
             measured=self.measured,
             checkpoint=len(steps) > CHECKPOINT_STEPS and held * FIELDS_OF_STEP * len(steps) > CHECKPOINT_BYTES,
@@ -272,21 +219,6 @@ class Experiment:
             known |= source.parameters
         return known
 
-    def _model_error(self, steps: Sequence[float], seconds: Sequence[float]) -> ForcedSteps:
-        if self.forcing_interval == "step":
-            return ForcedSteps(self.model_error, tuple((index,) for index in range(len(steps))))
-        if self.forcing_interval == "window":
-            return ForcedSteps(self.model_error, (tuple(range(len(steps))),))
-        ends = torch.tensor(steps, dtype=torch.float64).cumsum(0)
-        if isinstance(self.forcing_interval, float):
-            middles = ends - 0.5 * torch.tensor(steps, dtype=torch.float64)
-            stretch = (middles.clamp(max=seconds[-1] - 1e-6) / self.forcing_interval).long()
-            numbers = (torch.nonzero(stretch == number).flatten().tolist() for number in stretch.unique())
-            return ForcedSteps(self.model_error, tuple(tuple(group) for group in numbers))
-        interval = torch.searchsorted(torch.tensor(seconds[1:], dtype=torch.float64) + 1e-6, ends)
-        groups = [torch.nonzero(interval == index).flatten().tolist() for index in range(len(seconds) - 1)]
-        return ForcedSteps(self.model_error, tuple(tuple(group) for group in groups))
-
     def analyse(
         self,
         sources: Sequence[Source],
@@ -310,7 +242,7 @@ class Experiment:
             return self._outcome(problem, *own, sources, background, save, masks, rejected)
         cost_history = CostHistory(problem.windows, self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
-        fields = _fields(problem, result.trajectory, result.forcing, seconds)
+        fields = states_and_forcings(problem, result.trajectory, result.forcing, seconds)
         parameters = self._estimated(sources, result.trajectory[0])
         errors, signal = dict[str, Tensor](), dict[str, Tensor]()
         if self.sampling is not None and seeds is not None:
@@ -318,7 +250,7 @@ class Experiment:
 
             def member(control: Tensor) -> dict[str, Tensor]:
                 moved, forcing = result.cost.trajectory(control), space.forcing(space.fields(control))
-                return _fields(problem, moved, forcing, seconds) | self._estimated(sources, moved[0])
+                return states_and_forcings(problem, moved, forcing, seconds) | self._estimated(sources, moved[0])
 
             posterior = Posterior(result.cost, result.minimum.control, self.sampling)
             errors = standard_errors(fields | parameters, map(member, posterior.members(seeds)), self.sampling)
@@ -340,12 +272,12 @@ class Experiment:
         generator = torch.Generator().manual_seed(seed)
         found = assimilate_members(problem, ensemble, dict(self.deviations), self.minimizer, generator)
         result = found.analysis
-        of_members = _fields(problem, found.trajectory, found.forcing, seconds)
+        of_members = states_and_forcings(problem, found.trajectory, found.forcing, seconds)
         own = of_members | self._estimated(sources, found.trajectory[0])
         errors = errors_of_members(own, keep="samples" in save)
         states = ((key, values) for key, values in of_members.items() if key in problem.background)
         last = {f"{key}_members": values[None, :, self.handover] for key, values in states}
-        fields = _fields(problem, result.trajectory, result.forcing, seconds) | last
+        fields = states_and_forcings(problem, result.trajectory, result.forcing, seconds) | last
         numbers = diagnostics([result], problem.number_of_observations())
         return result, (fields, self._estimated(sources, result.trajectory[0]), errors, numbers)
 
@@ -375,7 +307,7 @@ class Experiment:
                 **{name: errors[name] for name in of_parameters},
                 "background_check": rejected,
             },
-            **_equivalents(self._prior(sources, background)[0], result, problem, save, masks),
+            **equivalents(self._prior(sources, background)[0], result, problem, save, masks),
         )
 
     def _estimated(self, sources: Sequence[Source], state: State) -> dict[str, Tensor]:
@@ -386,52 +318,3 @@ class Experiment:
             whole = values[:, 0] if parameter.is_field else values.flatten()
             found[name] = whole if count is None else values.flatten(1)
         return found
-
-
-def _fields(
-    problem: Problem, trajectory: Sequence[State], forcing: Forcing, seconds: Sequence[float]
-) -> dict[str, Tensor]:
-    """Return the states at the frames and the model errors per second, (window, ..., component, y, x)."""
-    times = torch.tensor(problem.times(), dtype=torch.float64)
-    at_frames = torch.searchsorted(times + 1e-6, torch.tensor(seconds, dtype=torch.float64)).tolist()
-    groups = () if problem.model_error is None else problem.model_error.steps
-    components = (key for key in present(trajectory[0]) if key not in problem.parameters)
-    fields = {key: [trajectory[index][key] for index in at_frames] for key in components}
-    for group in groups:
-        for key, error in forcing[group[0]].items():
-            fields.setdefault(f"{key}_forcing", []).append(error / abs(problem.steps[group[0]]))
-    return {key: torch.stack(parts, dim=1) for key, parts in fields.items()}
-
-
-def _equivalents(
-    sources: Sequence[Source],
-    result: Analysis,
-    problem: Problem,
-    save: Sequence[str],
-    masks: Sequence[Sequence[Tensor]],
-) -> dict[str, Any]:
-    """Return `Outcome.points` and `Outcome.departures`; `masks` are those of the values that were rejected."""
-    points = [(source, own) for source, own in zip(sources, masks, strict=True) if isinstance(source, PointTable)]
-    images = [(source, own) for source, own in zip(sources, masks, strict=True) if isinstance(source, Frames)]
-    before, after = list[State](), list[State]()
-    if points or "innovation" in save:
-        before = result.cost.trajectory(result.cost.zero(), as_observed=True)
-    if points or "residual" in save:
-        after = result.cost.trajectory(result.minimum.control, as_observed=True)
-    steps, water = problem.steps, problem.grid.water
-    return {
-        "points": [
-            {
-                "background": table.equivalents(before, steps, water),
-                "analysis": table.equivalents(after, steps, water),
-                "rejected": table.by_row(own, steps, water),
-            }
-            for table, own in points
-        ],
-        "departures": {
-            word: [frames.departures(problem, states, own) for frames, own in images]
-            for word, states in (("innovation", before), ("residual", after))
-            if word in save
-        }
-        | ({"observation_error": [one.stated_error() for one, _ in images]} if set(DEPARTURES) <= set(save) else {}),
-    }

@@ -15,7 +15,7 @@ from xvar.cf.kinds import Kind, kind
 from xvar.cf.times import check_calendar
 from xvar.cf.units import same_units, units_of
 from xvar.core.comparison import Comparison, OfVariables
-from xvar.core.methods.sources import Frames
+from xvar.core.methods.frames import Frames
 from xvar.errors import Faults
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge

@@ -13,8 +13,9 @@ import torch
 
 from xvar.cf.times import parse_duration
 from xvar.core.grid import bind
-from xvar.core.methods.experiment import FORCING_INTERVALS, Experiment, ModelError
+from xvar.core.methods.experiment import Experiment
 from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.model_error import FORCING_INTERVALS, ModelError
 from xvar.core.minimize import LBFGS
 from xvar.errors import Faults
 from xvar.execution.schedule import Schedule

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xvar.cf.record import Record
 from xvar.core.comparison import OfVariables
-from xvar.core.methods.sources import PointTable
+from xvar.core.methods.points import PointTable
 from xvar.plan.bridge import Array, Bridge, ascending, to_tensor
 from xvar.plan.call import Call, Span
 from xvar.plan.experiment.checks import outside_range

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from xvar.core.methods.experiment import Experiment, Outcome, Source
+from xvar.core.methods.experiment import Experiment
+from xvar.core.methods.outcome import Outcome, Source
 from xvar.core.parameters import Parameter
 from xvar.core.problem import Problem
 from xvar.execution.batches import CycleState, WindowBatch
