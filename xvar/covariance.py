@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,8 +98,23 @@ def ensemble(
             )
             continue
         for dim in plane:
-            if dim in array.coords and array.sizes[dim] > 1 and array[dim][0] > array[dim][-1]:
+            line = _line(array, dim, plane)
+            if line is not None and line.size > 1 and line[0] > line[-1]:
                 array = array.isel({dim: slice(None, None, -1)})
         fields.append(np.asarray(array.transpose(member, *plane).values, dtype="float64"))
     faults.raise_if_any()
     return Ensemble(torch.from_numpy(np.stack(fields, axis=1)), localisation, static, weight)
+
+
+def _line(array: xr.DataArray, dim: Hashable, plane: Sequence[Hashable]) -> np.ndarray[Any, Any] | None:
+    """Return the coordinate along a dimension, also of one on both of which every line is the same."""
+    if dim in array.coords:
+        return np.asarray(array[dim].values)
+    other = next(one for one in plane if one != dim)
+    for part in array.coords.values():
+        if set(part.dims) == set(plane) and part.dtype.kind in "fiu":
+            values = np.asarray(part.transpose(other, dim).values, dtype="float64")
+            values = np.unwrap(values, period=360.0) if "degree" in str(part.attrs.get("units", "")) else values
+            if np.ptp(values[0]) > 0 and np.abs(values - values[:1]).max() < 1e-5:
+                return np.asarray(values[0])
+    return None

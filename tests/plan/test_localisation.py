@@ -27,11 +27,11 @@ def still(state: dict[str, torch.Tensor], _: float) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def record(frames: int, tilt: float = 0.0) -> xr.Dataset:
-    """Values on lines of latitude and longitude, or on a curvilinear grid whose rows are tilted."""
+def record(frames: int, tilt: float | None = None) -> xr.Dataset:
+    """Values on lines of latitude and longitude, or on a grid of 2-D ones whose rows are tilted."""
     values = random((frames, *GRID.shape), 2).numpy()
     attrs = {"lat": {"units": "degrees_north"}, "lon": {"units": "degrees_east"}}
-    if tilt:
+    if tilt is not None:
         lat, lon = (part.numpy() for part in tilted(tilt))
         planes = {"lat": (("y", "x"), lat, attrs["lat"]), "lon": (("y", "x"), lon, attrs["lon"])}
         return xr.Dataset({"c": (("time", "y", "x"), values, {"units": "1"})}, {"time": times(frames, 60.0), **planes})
@@ -39,14 +39,15 @@ def record(frames: int, tilt: float = 0.0) -> xr.Dataset:
     return xr.Dataset({"c": (("time", "lat", "lon"), values, {"units": "1"})}, {"time": times(frames, 60.0), **lines})
 
 
-def tilted(tilt: float) -> tuple[torch.Tensor, torch.Tensor]:
+def tilted(tilt: float | None) -> tuple[torch.Tensor, torch.Tensor]:
     lon, lat = np.meshgrid(LONGITUDE, LATITUDE)
+    tilt = tilt or 0.0
     return torch.from_numpy(lat + tilt * (lon - 180.0)), torch.from_numpy(lon - tilt * (lat - 70.0))
 
 
-@pytest.mark.parametrize("tilt", [0.0, 0.2])
+@pytest.mark.parametrize("tilt", [None, 0.0, 0.2])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_b_of_an_ensemble_is_the_schur_product(tilt: float, flipped: bool) -> None:
+def test_b_of_an_ensemble_is_the_schur_product(tilt: float | None, flipped: bool) -> None:
     data, members = record(2, tilt), random((6, 1, *GRID.shape), 7)
     rows, dims = data["c"].dims[1], ("member", *data["c"].dims[1:])
     ensemble = xr.Dataset({"c": (dims, members[:, 0].numpy())}, data.drop_vars("time").coords)
