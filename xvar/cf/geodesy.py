@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import NDArray
 
 from xvar.cf.axes import attribute
@@ -27,9 +28,9 @@ _CONFORMAL = 1e-3
 #: beyond the edge that is rounding, in cells.
 STEPS, CLOSE, SLACK = 20, 1e-9, 1e-6
 
-#: Points of a grid from which the scale of its map is interpolated between `_NODES` a side, to a share of `_SMOOTH`.
+#: Points of a grid from which the scale of its map is interpolated by polynomials of a degree, to a share of `_SMOOTH`.
 LARGE_GRID = 1_000_000
-_NODES, _SMOOTH = 65, 1e-6
+_DEGREE, _SMOOTH = 16, 1e-6
 #: Points of a part of it, at the limb of the disk of the Earth, whose scale is found at each.
 SMALL_PART = 20_000
 # Share of the spacing at which a neighbour gives the direction of an axis.
@@ -120,12 +121,12 @@ def projected_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
 
     Coordinates y (y,) and x (x,) and their spacing on the map are in metres. NaN beyond the domain of the projection,
     such as the disk of the Earth that a satellite sees.
-    Of large grids the scale of the map is found at some points, and interpolated by cubic splines where it is smooth.
+    Of large grids the scale of the map is found at some points, and interpolated by polynomials where it is smooth.
     """
-    return _spacing_of_lines(crs, *(line.tobytes() for line in (y, x, spacing_y, spacing_x))).copy()
+    return _spacing_of_lines(crs, *(line.tobytes() for line in (y, x, spacing_y, spacing_x)))
 
 
-# The analysis, the forecast and the scores of one record all need it.
+# The analysis, the forecast and the scores of one record all need it, and none changes it.
 @functools.lru_cache(maxsize=1)
 def _spacing_of_lines(crs: Any, *lines: bytes) -> Floats:
     y, x, spacing_y, spacing_x = (np.frombuffer(line) for line in lines)
@@ -134,7 +135,7 @@ def _spacing_of_lines(crs: Any, *lines: bytes) -> Floats:
 
 
 def _spacing_in_parts(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats:
-    """Return the local spacing by splines, of halves of the grid if these miss it, of small parts at all points."""
+    """Return the local spacing by polynomials, of halves of the grid if these miss it, of small parts at all points."""
     if y.size * x.size <= SMALL_PART:
         return _spacing_at_all_points(crs, y, x, spacing_y, spacing_x)
     result = _interpolated_spacing(crs, y, x, spacing_y, spacing_x)
@@ -150,30 +151,26 @@ def _spacing_in_parts(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing
 
 
 def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spacing_x: Floats) -> Floats | None:
-    """Return the local spacing by splines through `_NODES` points a side; None if they miss it between the nodes."""
-    from scipy.interpolate import make_interp_spline
+    """Return the local spacing by Chebyshev polynomials; None if they miss it between their nodes."""
+    steps = float(np.median(spacing_y)), float(np.median(spacing_x))
+    nodes = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
 
-    def nodes(size: int) -> NDArray[np.intp]:
-        return np.unique(np.linspace(0, size - 1, _NODES).round().astype(int))
+    def scale(at_y: Floats, at_x: Floats) -> Floats:
+        places = ((line[0] + line[-1] + part * (line[-1] - line[0])) / 2 for line, part in ((y, at_y), (x, at_x)))
+        own = (np.full(part.size, step) for part, step in zip((at_y, at_x), steps, strict=True))
+        return _spacing_at_all_points(crs, *places, *own) / np.array(steps)[:, None, None]
 
-    def scale(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
-        own = spacing_y[rows], spacing_x[columns]
-        found = _spacing_at_all_points(crs, y[rows], x[columns], *own)
-        return np.asarray(found / np.stack(np.broadcast_arrays(own[0][:, None], own[1])))
-
-    rows, columns = nodes(y.size), nodes(x.size)
-    known = scale(rows, columns)
+    known = scale(nodes, nodes)
     if not np.isfinite(known).all():
         return None
-    along_y, along_x = (
-        make_interp_spline(places, np.eye(places.size))(np.arange(size))
-        for places, size in ((rows, y.size), (columns, x.size))
-    )
-    result: Floats = along_y @ known @ along_x.T
-    between = (rows[1::4] + rows[:-1:4]) // 2, (columns[1::4] + columns[:-1:4]) // 2
-    exact = scale(*between)
-    if not np.abs(result[:, between[0][:, None], between[1]] / exact - 1).max() < _SMOOTH:  # NaN is none either
+    fit = np.linalg.inv(chebvander(nodes, _DEGREE))
+    coefficients = fit @ known @ fit.T
+    between = np.concatenate([[1.0], (nodes[1:] + nodes[:-1]) / 2, [-1.0]])
+    basis = chebvander(between, _DEGREE)
+    if not np.abs(basis @ coefficients @ basis.T / scale(between, between) - 1).max() < _SMOOTH:  # nor NaN
         return None
+    along_y, along_x = (chebvander((2 * line - line[0] - line[-1]) / (line[-1] - line[0]), _DEGREE) for line in (y, x))
+    result: Floats = along_y @ coefficients @ along_x.T
     result[0] *= spacing_y[:, None]
     result[1] *= spacing_x
     return result
