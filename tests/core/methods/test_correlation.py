@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.twins import rain_of
 from xvar.core.grid import Grid
-from xvar.core.methods.correlation import displacement, local_displacement
+from xvar.core.methods.correlation import displacement
 from xvar.core.methods.image_motion import ImageMotion, Smoothness
 from xvar.errors import Status
 
@@ -59,46 +58,6 @@ def test_a_window_has_the_bits_that_it_has_alone() -> None:
         alone = displacement(images[window : window + 1], SECONDS, 300.0)
         assert torch.equal(alone.peak[0], together.peak[window])
         assert torch.equal(alone.cells[0], together.cells[window])
-
-
-def halves(left: tuple[int, int], right: tuple[int, int]) -> torch.Tensor:
-    """Images of which the halves move by other cells in a frame."""
-    one, other = moving(left, size=128), moving(right, seed=1, size=128)
-    return torch.cat([one[..., :64], other[..., 64:]], dim=-1)
-
-
-@pytest.mark.parametrize(("left", "right"), [((5, 0), (-5, 0)), ((9, 3), (-2, -6)), ((0, 9), (9, 0))])
-def test_halves_that_move_differently_have_their_own_motions(left: tuple[int, int], right: tuple[int, int]) -> None:
-    images = halves(left, right)
-    results = ImageMotion().analyse(images, SECONDS, Grid((128, 128), (1000.0, 1000.0)))
-    assert results["status"].tolist() == [int(Status.CONVERGED)]
-    velocity = torch.stack([results["u"][0, -1], results["v"][0, -1]]) * 300 / 1000
-    for side, cells in ((slice(24, 56), left), (slice(72, 104), right)):
-        expected = torch.tensor(cells, dtype=torch.float64)[:, None, None]
-        error = torch.linalg.vector_norm(velocity[:, 24:-24, side] - expected, dim=0).mean()
-        assert error < 0.03 * torch.linalg.vector_norm(expected)
-
-
-def test_the_first_guess_is_uniform_unless_parts_move_differently() -> None:
-    images = torch.cat([moving((6, -3), size=128), halves((5, 0), (-5, 0))])
-    images[0, 1, 30:60, 10:90] = torch.nan
-    found = displacement(images, SECONDS, 300.0)
-    guess = local_displacement(images, SECONDS, 300.0, found.cells)
-    assert guess[0].flatten(1).unique(dim=1).tolist() == [[6.0], [-3.0]]
-    assert (guess[1, 0, :, :56] == 5).all()
-    assert (guess[1, 0, :, 72:] == -5).all()
-    alone = local_displacement(images[1:], SECONDS, 300.0, found.cells[1:])
-    assert torch.equal(alone[0], guess[1])
-    gap = local_displacement(images[1:, [0, 2]], [0.0, 600.0], 300.0, found.cells[1:])
-    assert gap.flatten(2).unique(dim=2).shape[-1] == 1
-
-
-def test_the_first_guess_of_a_rotation_is_uniform() -> None:
-    images = rain_of("rotation, 0.05 a frame", 0)["rain"].values.astype("float64") ** 0.5
-    sequence = torch.from_numpy(images)[None]
-    found = displacement(sequence, SECONDS, 300.0)
-    guess = local_displacement(sequence, SECONDS, 300.0, found.cells)
-    assert guess.flatten(2).unique(dim=2).shape[-1] == 1
 
 
 def test_a_motion_that_explains_nothing_is_ambiguous() -> None:

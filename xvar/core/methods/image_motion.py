@@ -15,7 +15,7 @@ from xvar.core.covariance import Diagonal, Matern, Tikhonov
 from xvar.core.dynamics import State
 from xvar.core.grid import Grid, coarser, prolong
 from xvar.core.linearisation import Linearisation
-from xvar.core.methods.correlation import displacement, local_displacement
+from xvar.core.methods.correlation import displacement
 from xvar.core.methods.motion import (
     Motion,
     cadence,
@@ -31,6 +31,7 @@ from xvar.core.methods.motion import (
     scale_of,
 )
 from xvar.core.methods.octaves import is_inside, past_errors
+from xvar.core.methods.parts import local_displacement
 from xvar.core.minimize import LBFGS
 from xvar.core.models.parcels import ImageAtParcels, Parcels, decay_integral
 from xvar.core.norm import PseudoHuber
