@@ -25,6 +25,7 @@ from tests.faults.codes import codes
 from tests.runs.records import OPTIONS, Failing, marked, same, shower
 from xvar.errors import DivergedError, Fault
 from xvar.execution.batches import WindowError
+from xvar.execution.workers import choose_processes
 from xvar.io.writing import StoreError
 from xvar.runs import Interrupted, Report, manifest, status
 from xvar.runs.zarr_store import ZarrStore
@@ -302,6 +303,21 @@ def test_a_region_that_cuts_a_chunk_is_refused(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(load(path)["u"], values)
 
 
+def test_threads_or_processes_are_chosen_by_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_processes(13, 0.6, 2)[0] is None  # 5.6 s in threads, 13.9 s with the start of processes
+    assert choose_processes(1000, 0.6, 2)[0] == 2
+    assert choose_processes(1000, 0.6, 1)[0] is None
+    reference = shower().var4d.assimilate(**OPTIONS)
+    report = xvar.run(shower(), tmp_path / "threads.zarr", **OPTIONS, batch=1, workers="auto")
+    assert report.way.startswith("in threads")
+    monkeypatch.setattr("xvar.execution.workers.START_SECONDS", 0.0)
+    monkeypatch.setattr("xvar.execution.workers.CPU_COUNT", 2)
+    report = xvar.run(shower(), tmp_path / "processes.zarr", **OPTIONS, batch=1, workers="auto")
+    assert report.way.startswith("by 2 processes")
+    for name in ("threads", "processes"):
+        assert same(load(tmp_path / f"{name}.zarr"), reference) == []
+
+
 def test_two_runs_in_one_place(tmp_path: pathlib.Path) -> None:
     # Fault 79.
     def second(report: Report) -> None:
@@ -319,6 +335,7 @@ def test_options_and_places_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
         ("a.zarr", {"windw": 4}, "unknown-option"),
         ("s3://bucket/a.zarr", {}, "store-is-a-url"),
         ("nowhere/a.zarr", {}, "missing-folder"),
+        ("a.zarr", {"workers": "many"}, "option-value"),
         ("a.zarr", {"workers": 2, "scheduler": "tcp://localhost:1"}, "workers-and-scheduler"),
     ):
         with pytest.raises(xvar.InputError) as info:

@@ -119,7 +119,10 @@ def assimilate(
     context: typer.Context,
     inputs: Inputs,
     output: Output,
-    workers: Annotated[int | None, typer.Option(help="Start that many worker processes on this machine.")] = None,
+    workers: Annotated[
+        str,
+        typer.Option(help="Worker processes on this machine: a number, 0 for threads, or auto."),
+    ] = "auto",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
     site: Site = None,
     group: Group = None,
@@ -156,7 +159,7 @@ def assimilate(
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 accept_versions=accept_versions,
-                workers=workers,
+                workers=(int(workers) or None) if workers.isdigit() else workers,
                 scheduler=scheduler,
                 progress=True,
                 **options,
@@ -176,7 +179,8 @@ def assimilate(
         finish(output, f"all {report.windows} windows were done already")
     else:
         before = f", {report.before} of them before" if report.before else ""
-        finish(output, f"{report.counts}{before}, in {time.perf_counter() - began:.1f} s")
+        way = f", {report.way}" if report.way else ""
+        finish(output, f"{report.counts}{before}, in {time.perf_counter() - began:.1f} s{way}")
     if report.failed:
         raise typer.Exit(FAILED)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ from xvar.runs.tasks import frames_tasks, write_tasks
 logger = logging.getLogger(__name__)
 
 # Errors that name their subject; any other comes from the reading of frames.
+FEW_BATCHES = 4  # that are not worth a measurement of the first
 FINAL = (WindowError, InputError, StoreError, processes.WorkerError)
 
 
@@ -46,7 +50,7 @@ class Computation:
         self.data, self.store, self.options = data, store, dict(options)
         self.falls: list[float] = []
         self.damaged: tuple[str, ...] = ()
-        self.before = 0
+        self.before, self.way = 0, ""
         self.analysis, self.deferred = self._lazy(self.options.get("batch"))
 
     def _lazy(self, batch: Any) -> tuple[xr.Dataset, LazyTasks]:
@@ -140,23 +144,46 @@ class Computation:
                 failed[window] |= window > 0 and np.isfinite(seconds) and failed[window - 1]
         return [int(window) for window in np.flatnonzero(failed)]
 
+    def choose_workers(self) -> int | None:
+        """Solve the first batch that is missing, and return the worker processes that the others are worth."""
+        wanted = self._wanted()
+        chained = any(self.deferred.batches[index].is_continued for index in wanted)
+        able = self.client is None and find_spec("distributed") is not None and not self.options.get("device")
+        if len(wanted) < FEW_BATCHES or chained or not able:
+            return None
+        began = time.perf_counter()
+        with self._interruptible():
+            self._in_threads(wanted[:1])
+        first = self.deferred.batches[wanted[0]]
+        seconds = (time.perf_counter() - began) / len(first)
+        left = sum(len(self.deferred.batches[index]) for index in wanted[1:])
+        workers, why = processes.choose_processes(left, seconds)
+        self.way = f"in threads ({why})" if workers is None else f"by {workers} processes ({why})"
+        return workers
+
     def complete(self) -> Report:
         """Compute what is missing, and give the results their name."""
         wanted = self._wanted()
-        try:
+        with self._interruptible():
             self.progress(self.report())
             if self.client is None:
                 self._in_threads(wanted)
             else:
                 self._on_cluster(wanted)
-        except KeyboardInterrupt:
-            self.state = self.store.state() or self.state  # what was noted last may not have been counted yet
-            raise Interrupted(self.report()) from None
         self._refuse_empty_record()
         # A run that was killed just before it gave its results their name has nothing else left to do.
         if wanted or not self.store.is_finished:
             self.store.finish(self.analysis, self.state)
         return self.report()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn Ctrl-C into Interrupted, with the progress."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.state = self.store.state() or self.state  # what was noted last may not have been counted yet
+            raise Interrupted(self.report()) from None
 
     def _refuse_empty_record(self) -> None:
         """Raise InputError if no window has an observation; of data in memory this is known before."""
@@ -169,7 +196,7 @@ class Computation:
         fall = float(np.median(self.falls)) if self.falls else None
         status = self.state.status.copy()
         reasons = {window: text for window, text in self.state.failures.items() if status[window] != Status.NOT_RUN}
-        return Report(self.store.path, status, reasons, self.before, fall=fall, damaged=self.damaged)
+        return Report(self.store.path, status, reasons, self.before, fall=fall, damaged=self.damaged, way=self.way)
 
     def _commit(self, records: Sequence[WriteRecord]) -> None:
         if not records:

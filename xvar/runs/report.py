@@ -34,6 +34,8 @@ class Report:
         Share of J by which it fell from background to analysis, the median over the windows that this run finished.
     damaged : tuple of str
         What was damaged or absent when the store was read.
+    way : str
+        Choice between threads and worker processes, and why, if the run made it.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Report:
     running: str | None = None
     fall: float | None = None
     damaged: tuple[str, ...] = ()
+    way: str = ""
 
     @property
     def windows(self) -> int:

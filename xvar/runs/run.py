@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask.config
 import numpy as np
@@ -33,7 +33,7 @@ def run(
     overwrite: bool = False,
     retry_failed: bool = False,
     accept_versions: bool = False,
-    workers: int | None = None,
+    workers: int | Literal["auto"] | None = None,
     scheduler: str | None = None,
     progress: bool | Progress = False,
     zarr_format: int | None = None,
@@ -60,8 +60,10 @@ def run(
         behind them, to the end of the chain, are run again too.
     accept_versions : bool
         Resume a run of another version of xvar, torch or Python, whose bits may differ.
-    workers : int, optional
-        Start that many worker processes, with one thread each, and use them.
+    workers : int or "auto", optional
+        Start that many worker processes, with one thread each, and use them. Default: threads of this process. "auto":
+        the first batch is solved here, and processes are started if the others take longer in threads, of which Python
+        runs one at a time, than with the start of processes. The bits do not depend on it.
     scheduler : str, optional
         Address of a scheduler of dask.distributed, such as ``tcp://host:8786``. Default: the active client, if any.
     progress : bool or callable (Report)
@@ -109,7 +111,15 @@ def run(
             expected="a path of a file system that all workers see: a run locks its place and renames its results",
             fix="analysis.to_zarr(url) writes to an object store, without resuming",
         )
-    if workers is not None and scheduler is not None:
+    if isinstance(workers, str) and workers != "auto":
+        raise InputError(
+            code="option-value",
+            variable="workers",
+            found=f"workers={workers!r}",
+            expected='a number of processes, or "auto"',
+            fix="workers='auto'",
+        )
+    if isinstance(workers, int) and scheduler is not None:
         raise InputError(
             code="workers-and-scheduler",
             found="workers= and scheduler=",
@@ -120,13 +130,14 @@ def run(
     refuse_missing_folder(holder.path)
     with connected(scheduler) as client:
         # Faults of the input are reported before workers are started, and before anything is locked.
-        with dask.config.set({} if workers is None else {"num_workers": workers}):
+        with dask.config.set({"num_workers": workers} if isinstance(workers, int) else {}):
             computation = Computation(data, holder, options)
-        title = holder.path.name
-        with locked(holder.path), started(workers) as own, watched(progress, title) as computation.progress:
-            computation.client = client if own is None else own
+        with locked(holder.path), watched(progress, holder.path.name) as computation.progress:
+            computation.client = client
             computation.prepare(overwrite=overwrite, retry_failed=retry_failed, accept_versions=accept_versions)
-            return computation.complete()
+            with started(computation.choose_workers() if workers == "auto" else workers) as own:
+                computation.client = client if own is None else own
+                return computation.complete()
 
 
 def status(store: str | os.PathLike[str], *, verify: bool = False) -> Report:
