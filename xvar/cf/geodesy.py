@@ -158,7 +158,7 @@ def _interpolated_spacing(crs: Any, y: Floats, x: Floats, spacing_y: Floats, spa
     def scale(at_y: Floats, at_x: Floats) -> Floats:
         places = ((line[0] + line[-1] + part * (line[-1] - line[0])) / 2 for line, part in ((y, at_y), (x, at_x)))
         own = (np.full(part.size, step) for part, step in zip((at_y, at_x), steps, strict=True))
-        return _spacing_at_all_points(crs, *places, *own) / np.array(steps)[:, None, None]
+        return np.asarray(_spacing_at_all_points(crs, *places, *own) / np.array(steps)[:, None, None])
 
     known = scale(nodes, nodes)
     if not np.isfinite(known).all():
@@ -188,7 +188,8 @@ def _spacing_at_all_points(crs: Any, y: Floats, x: Floats, spacing_y: Floats, sp
     if not known.any():
         return result
     whole = bool(known.all())
-    factors = pyproj.Proj(crs).get_factors(*(part if whole else part[known] for part in (longitude, latitude)))
+    east, north = (longitude, latitude) if whole else (longitude[known], latitude[known])
+    factors = pyproj.Proj(crs).get_factors(east, north)
     if whole and np.abs(factors.angular_distortion).max() < _CONFORMAL:
         return np.asarray(np.stack(np.broadcast_arrays(spacing_y[:, None], spacing_x)) / factors.meridional_scale)
     # Not conformal, or a singular point: geodesics of one spacing, centred on each point.

@@ -145,6 +145,7 @@ def assimilate(
     from xvar.runs.outcome import warn_of_outcome
 
     began = time.perf_counter()
+    processes: Any = (int(workers) or None) if workers.isdigit() else workers
     reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     try:
         # An existing file may be the beginning of this run.
@@ -159,7 +160,7 @@ def assimilate(
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 accept_versions=accept_versions,
-                workers=(int(workers) or None) if workers.isdigit() else workers,
+                workers=processes,
                 scheduler=scheduler,
                 progress=True,
                 **options,

@@ -123,6 +123,8 @@ def make_document(document: Document, record: Record) -> None:
     several = record.windows > 1
     window = Slider(end=max(record.windows - 1, 1), name="window", visible=several, **wide)
     event = Slider(end=len(RATES), name="event", visible=record.members is not None, **wide)
+    # A slider of Bokeh puts a colon behind its title.
+    labels = {one.name: Div(name=f"label of {one.name}", visible=one.visible) for one in (time, window, event)}
     scores = Select(options=list(page.choices()), value="RMSE", name="score", width=180)
     play = Toggle(label="Play", width=70, name="play")
     heading = Div(name="heading", sizing_mode="stretch_width")
@@ -133,10 +135,10 @@ def make_document(document: Document, record: Record) -> None:
         film = page.shown.film
         text = f"{record.name.replace('_', ' ')}, {moment(film.times[frame])}: {film.caption(frame)}"
         heading.text = f"<h2 style='margin:0'>{html.escape(text)}</h2>"
-        time.title = f"lead time: {film.caption(frame).removeprefix('forecast ')}"
-        window.title = f"window until {moment(film.times[film.leads <= 0][-1])}"
+        labels["time"].text = f"lead time: {film.caption(frame).removeprefix('forecast ')}"
+        labels["window"].text = f"window until {moment(film.times[film.leads <= 0][-1])}"
         limit = page.limit
-        event.title = "probability: off" if limit is None else f"probability of {limit:g} {RATE} or more"
+        labels["event"].text = "probability: off" if limit is None else f"probability of {limit:g} {RATE} or more"
 
     def choose(index: int) -> None:
         page.choose(index)
@@ -169,18 +171,19 @@ def make_document(document: Document, record: Record) -> None:
     show()
     document.template = HEAD
     document.title = f"xvar: {record.name}"
-    document.add_root(_layout(page, heading, play, [time, window, event], scores))
+    document.add_root(_layout(page, heading, play, [(labels[one.name], one) for one in (time, window, event)], scores))
 
 
-def _layout(page: Pictures, heading: Any, play: Any, sliders: Sequence[Any], scores: Any) -> Any:
+def _layout(page: Pictures, heading: Any, play: Any, sliders: Sequence[tuple[Any, Any]], scores: Any) -> Any:
     """Return the page: heading, controls, pictures and legend, one below the other."""
     from bokeh.layouts import column, row
     from bokeh.models import Div
 
     wrapped: dict[str, Any] = {"sizing_mode": "stretch_width", "styles": {"flex-wrap": "wrap"}}
-    for slider in sliders:
-        slider.styles = {"min-width": "15em", "flex": "1 1 15em"}
-    controls = row(play, *sliders, spacing=16, **wrapped)
+    parts = [
+        column(*pair, visible=pair[1].visible, styles={"min-width": "15em", "flex": "1 1 15em"}) for pair in sliders
+    ]
+    controls = row(play, *parts, spacing=16, **wrapped)
     pictures = row(page.observed, column(page.analysed, page.key), column(scores, page.skill), **wrapped)
     legend = Div(text=LEGEND, sizing_mode="stretch_width")
     return column(heading, controls, pictures, legend, sizing_mode="stretch_width")

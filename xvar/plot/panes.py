@@ -95,7 +95,6 @@ class Pictures:
             background_fill_color=to_hex(LAND),
         )
         plane.grid.visible = False
-        self._georeference(plane)
         corners = {"x": x[0], "y": y[0], "dw": x[1] - x[0], "dh": y[1] - y[0]}
         moving = np.where(_upward(self.record, self.record.moving), 1.0, np.nan).astype("float32")
         hidden = LinearColorMapper(palette=[to_hex(HIDDEN)], low=0, high=1, nan_color=TRANSPARENT)
@@ -115,6 +114,7 @@ class Pictures:
                     bar.major_label_overrides = {place: f"{value:g}" for place, value in ticks.items()}
                 plane.add_layout(bar, "below")
                 self.layers.append((image, bar))
+        self._georeference(plane)  # above the images, below the arrows
         outlines = canvas.outlines
         plane.multi_line(
             [line[:, 0] for line in outlines], [line[:, 1] for line in outlines], color="black", name="coastlines"
