@@ -21,9 +21,11 @@ def printable(text: object, *, keep: str = "") -> str:
     Everything that a file states passes through this function before it reaches a terminal, a message or a page:
     names and attributes of a file may hold any character.
     """
+    given = str(text)
+    if given.isprintable():
+        return given
     return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in str(text)
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in given
     )
 
 

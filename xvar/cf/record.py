@@ -203,8 +203,8 @@ def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.Data
 
 
 #: Fields of the grid, of four bytes a point, that a window needs at most, its results included: 135 of four images of
-#: rain, 175 of the sea.
-WORKING_FIELDS = 180
+#: rain, 201 of the sea.
+WORKING_FIELDS = 210
 
 _GIGABYTE = 1e9
 # Of control groups, which containers and schedulers set.

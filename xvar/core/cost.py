@@ -15,10 +15,12 @@ from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, between, integrate, start
 from xvar.core.grid import bind
 from xvar.core.observation import Observation
+from xvar.core.paths.along import along_paths
 from xvar.core.problem import Problem
 
 Value = TypeVar("Value")
 Observed = list[tuple[Observation, State]]
+Differentiated = tuple[dict[str, Tensor], Sequence[Tensor] | None]  # terms of J, its gradient by the stacked fields
 Look = Callable[[int, Observed, State, State], Value]
 
 #: Step of the difference for the curvature of J along its gradient, in standard deviations.
@@ -48,6 +50,7 @@ class Cost:
             for name, penalty in specification.penalties(problem.grid).items()
         ]
         self._seen = problem.observations_by_step()
+        self._paths = None if self._penalties else along_paths(problem, self.dynamics)
         times = problem.times()
         self._filters = [(penalty, penalty.weights(times)) for penalty in problem.penalties]
 
@@ -57,6 +60,7 @@ class Cost:
         part.problem = self.problem.select(windows)
         part.space = self.space.select(windows, part.problem)
         part._seen = part.problem.observations_by_step()
+        part._paths = None if self._paths is None else self._paths.select(windows)
         return part
 
     def zero(self) -> Tensor:
@@ -67,16 +71,23 @@ class Cost:
         """Return the terms of J by name, each (window,)."""
         return self._terms(control, self.space.fields(control))
 
-    def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _prior_terms(self, control: Tensor) -> dict[str, Tensor]:
         prior = 0.5 * self._from_prior(control).square()
         terms: dict[str, Tensor] = {}
         for block in self.space.blocks:
             name = self._term(block)
             part = prior[:, block.begin : block.end].sum(1)
             terms[name] = terms[name] + part if name in terms else part
+        return terms
+
+    def _terms(self, control: Tensor, fields: Sequence[Tensor]) -> dict[str, Tensor]:
+        terms = self._prior_terms(control)
         for name, penalty in self.penalties(fields):
             terms[name] = terms.get(name, 0) + penalty
-        terms.update(self._along_trajectory(fields))
+        if self._paths is None:
+            terms.update(self._along_trajectory(fields))
+        else:
+            terms["observation"] = self._paths(self.space.initial_state(fields))
         return terms
 
     def _from_prior(self, control: Tensor) -> Tensor:
@@ -161,22 +172,39 @@ class Cost:
     ) -> tuple[Tensor, Tensor]:
         r"""Return J (window,) and its gradient with respect to the control (window, n); `callback` gets the terms of J.
 
-        Autograd differentiates with respect to the fields; :math:`B^{1/2}` has its own adjoint: :math:`\nabla J = v +
-        B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
+        Autograd, or the adjoint by hand of `AlongPaths`, differentiates with respect to the fields; :math:`B^{1/2}` has
+        its own adjoint: :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
         """
         with torch.no_grad():
             control = control.detach()
-            stacked = [part.requires_grad_() for part in self.space.sqrt(control)]
-        with torch.enable_grad():
-            terms = self._terms(control, self.space.split(stacked))
-            if callback is not None:
-                callback(terms)
-            cost = total(terms)
-            if not cost.requires_grad:  # no observations
-                return cost, self._from_prior(control).clone()
-            sensitivities = torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
+            stacked = self.space.sqrt(control)
+        by_hand = self._paths is not None
+        terms, sensitivities = (self._by_hand if by_hand else self._by_autograd)(control, stacked)
+        if callback is not None:
+            callback(terms)
         with torch.no_grad():
-            return cost.detach(), self._from_prior(control) + self.space.sqrt_transpose(sensitivities)
+            gradient = self._from_prior(control)
+            if sensitivities is None:  # no observations
+                return total(terms), gradient.clone()
+            return total(terms).detach(), gradient + self.space.sqrt_transpose(sensitivities)
+
+    def _by_autograd(self, control: Tensor, stacked: Sequence[Tensor]) -> Differentiated:
+        """Return the terms of J, and the gradient of their sum by the stacked fields."""
+        with torch.enable_grad():
+            terms = self._terms(control, self.space.split([part.requires_grad_() for part in stacked]))
+            cost = total(terms)
+            if not cost.requires_grad:
+                return terms, None
+            return terms, torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
+
+    def _by_hand(self, control: Tensor, stacked: Sequence[Tensor]) -> Differentiated:
+        """Return the same of images along paths."""
+        assert self._paths is not None
+        with torch.no_grad():
+            names = [block.name for block in self.space.blocks]
+            cost, by_state = self._paths.gradient(self.space.initial_state(self.space.split(stacked)), names)
+            terms = self._prior_terms(control) | {"observation": cost}
+            return terms, self.space.merge([by_state[name] for name in names])
 
     def residuals(self, fields: Sequence[Tensor]) -> list[tuple[Observation | DigitalFilter, Tensor]]:
         """Return every observation and penalty with its residual over its standard deviation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 
 import torch
@@ -91,13 +91,23 @@ KEPT = 31 << 20  # bytes of `keep_freed_memory`; glibc adapts its threshold to b
 class Analysis:
     """The analysis of a batch of windows."""
 
-    trajectory: list[State]  # at every step, the first at the time of the control
-    increment: State  # x_a - x_b there
+    increment: State  # x_a - x_b at the time of the control
     forcing: Forcing  # the model error by step
     cost_background: dict[str, Tensor]  # terms of J (window,)
     cost_analysis: dict[str, Tensor]
     minimum: Minimum  # on the full grid, with the evaluations on coarse grids included
     cost: Cost  # J on the full grid, whose zero control is the background
+
+    @cached_property
+    def trajectory(self) -> list[State]:
+        """States at every step, the first at the time of the control."""
+        return self.cost.trajectory(self.minimum.control)
+
+    @property
+    def state(self) -> State:
+        """State at the time of the control, without the components that the model adds."""
+        with torch.no_grad():
+            return self.cost.space.initial_state(self.cost.space.fields(self.minimum.control))
 
     def select(self, windows: Tensor) -> Analysis:
         """Return the analysis of some windows of the batch."""
@@ -107,7 +117,6 @@ class Analysis:
 
         minimum = self.minimum
         return Analysis(
-            trajectory=[of(state) for state in self.trajectory],
             increment=of(self.increment),
             forcing={step: of(parts) for step, parts in self.forcing.items()},
             cost_background=of(self.cost_background),
@@ -197,7 +206,6 @@ def solve(
     with torch.no_grad():
         fields = cost.space.fields(minimum.control)
         return Analysis(
-            trajectory=cost.trajectory(minimum.control),
             increment=cost.space.increment(fields),
             forcing=cost.space.forcing(fields),
             cost_background=cost.terms(cost.zero()),

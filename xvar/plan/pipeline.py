@@ -98,13 +98,20 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
     above one: Smolarkiewicz and Pudykiewicz (1992), doi:10.1175/1520-0469(1992)049<2082:ACOSLA>2.0.CO;2.
     """
     dy, dx = grid.spacing if grid.metric is None else ascending(grid.metric, grid)
-    parts = [(np.gradient(w.astype("float64"), axis=-1) / dx, np.gradient(w, axis=-2) / dy) for w in (u, v)]
-    (ux, uy), (vx, vy) = parts
-    # Largest singular value of a matrix of two rows.
-    square, determinant = ux**2 + uy**2 + vx**2 + vy**2, ux * vy - uy * vx
-    largest = np.sqrt((square + np.sqrt(np.maximum(square**2 - 4 * determinant**2, 0))) / 2)
-    flat = np.where(np.isfinite(largest), largest, 0.0).reshape(len(u), -1)
-    return np.asarray(flat.max(axis=1))
+    largest = np.zeros(len(u))
+    for window in range(len(u)):
+        for both in zip(*(w[window].reshape(-1, *w.shape[-2:]) for w in (u, v)), strict=True):
+            (uy, ux), (vy, vx) = (np.gradient(w) for w in both)
+            ux, vx, uy, vy = ux / dx, vx / dx, uy / dy, vy / dy
+            squares = np.nan_to_num(ux**2 + uy**2 + vx**2 + vy**2, nan=0.0)
+            # The square of the norm is at least half of this sum, and at most all of it.
+            high = squares >= 0.5 * squares.max()
+            square = squares[high].astype("float64")
+            determinant = ux[high] * vy[high] - uy[high] * vx[high]
+            # Largest singular value of a matrix of two rows.
+            norms = np.sqrt((square + np.sqrt(np.maximum(square**2 - 4 * determinant**2, 0))) / 2)
+            largest[window] = max(largest[window], norms.max())
+    return largest
 
 
 def warn_about_analysis(arrays: Mapping[str, Array], plan: Plan, record: Record) -> None:

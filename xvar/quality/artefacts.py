@@ -6,6 +6,7 @@ radiometers: cold rims of clouds, broken lines of the scanner, stripes of its de
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ RAINING = 0.05
 
 #: A constant echo varies by at most this share of its mean; an isolated echo exceeds its neighbours by this share.
 STEADY, STANDING = 0.35, 0.5
+
+#: Pixels among the 24 around an isolated echo that it need not exceed.
+OTHERS = 4
 
 #: Half width of the box, in pixels, in which an echo of the ground is one of few isolated echoes, and their number:
 #: rain of cells of a pixel or two that hardly move has more.
@@ -68,13 +72,17 @@ def ground_echoes(window: Floats) -> Mask:
     pixels = np.nonzero(found)
     if pixels[0].size == 0:
         return np.asarray(found)
-    found[pixels] = np.all([_stands_out(frame, base, pixels) for frame in window], axis=0)
+    for frame in window:
+        found[pixels] = _stands_out(frame, base, pixels)
+        pixels = np.nonzero(found)
     mean = np.where(np.isfinite(window), window, base).mean(axis=0)
     isolated = found.copy()
     wet = np.nonzero(mean > base)
     isolated[wet] |= _stands_out(mean, base, wet)
     # The mask is mirrored at its edges.
-    inside = ndimage.convolve(isolated.astype(int), np.ones((2 * BOX + 1, 2 * BOX + 1), int), mode="reflect")
+    inside = isolated.astype(int)
+    for axis in (0, 1):
+        inside = ndimage.convolve1d(inside, np.ones(2 * BOX + 1, int), axis, mode="reflect")
     return np.asarray(found & (inside <= ISOLATED))
 
 
@@ -123,8 +131,18 @@ def _moving_echoes(window: Floats) -> tuple[Floats, float, Mask, float] | None:
 def _stands_out(frame: Floats, base: float, pixels: tuple[NDArray[np.intp], ...]) -> Mask:
     """Return which pixels exceed all but four of the 24 around them by a share of their echo; missing counts as dry."""
     padded = np.pad(np.where(np.isfinite(frame), frame, base), 2, constant_values=base)
-    around = np.stack([padded[pixels[0] + i, pixels[1] + j] for i in range(5) for j in range(5) if (i, j) != (2, 2)])
-    return np.asarray(frame[pixels] - np.partition(around, -5, axis=0)[-5] > STANDING * (frame[pixels] - base))
+    echo = frame[pixels]
+    below = STANDING * (echo - base)
+    high = np.zeros(len(echo), dtype=np.int8)  # pixels around that are not exceeded
+    left = np.arange(len(echo))
+    # The nearest first: inside rain they decide, and only few pixels are compared with the others.
+    for ring in (1, 2):
+        rows, columns = (axis[left] for axis in pixels)
+        for i, j in itertools.product(range(-ring, ring + 1), repeat=2):
+            if max(abs(i), abs(j)) == ring:
+                high[left] += ~(echo[left] - padded[rows + 2 + i, columns + 2 + j] > below[left])
+        left = left[high[left] <= OTHERS]
+    return np.asarray(high <= OTHERS)
 
 
 #: Width of the rim of a cloud in pixels, and deviations by which it is colder than the pixel usually is.

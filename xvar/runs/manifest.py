@@ -14,11 +14,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xvar.core.paths import is_compiled
 from xvar.execution.batches import Batch, Work
 from xvar.plan.configuration import ATTRIBUTE
 from xvar.runs.identity import WITHOUT_EFFECT, Identity
 
-BINDING_VERSIONS = ("xvar", "torch", "python")  # another one may change bits
+BINDING_VERSIONS = ("xvar", "torch", "numba", "python")  # another one may change bits
 _NAMED = 6  # differences in a message
 _PACKAGES = ("xvar", "torch", "numpy", "xarray", "dask")
 
@@ -81,6 +82,7 @@ def make_manifest(analysis: xr.Dataset, work: Work, options: Mapping[str, Any], 
     solver = identity.parts(work.solve, "solver") | identity.parts(work.carried, "carried")
     code = hashlib.blake2b(b"".join(identity.code), digest_size=16).hexdigest()
     versions = {"python": ".".join(map(str, sys.version_info[:2])), **{name: version(name) for name in _PACKAGES}}
+    versions["numba"] = version("numba") if is_compiled() else "not used"
     manifest = Manifest(
         {name: _named(value) for name, value in options.items() if name not in WITHOUT_EFFECT and value is not None},
         {key: value for key, value in plain.items() if key not in {*WITHOUT_EFFECT, "notes"}},

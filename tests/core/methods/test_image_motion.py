@@ -142,14 +142,14 @@ def test_flips(axis: int) -> None:
     one = motion(ImageMotion().analyse(images, TIMES, SMALL))
     other = motion(ImageMotion().analyse(images.flip(axis), TIMES, SMALL)).flip(axis) * sign
     assert (other - one).norm() < 2e-2 * one.norm()
-    # Where no parcel comes near another cell J is smooth, and its minimum is found to the last digit of J, nine of x.
+    # Where no parcel comes near another cell J is smooth, and its minimum is found to the last digit of J, eight of x.
     images, velocity = moving(SMALL, TIMES, vector(1.2, -1.6), unit=3e3)
     problem = ImageMotion(levels=(1,), ages=1, steady=Smoothness(2500.0, 25000.0), minimizer=CONVERGED)
     one = motion(problem.analyse(images, TIMES, SMALL))
     other = motion(problem.analyse(images.flip(axis), TIMES, SMALL)).flip(axis) * sign
     assert (one * FRAME / 1e3).abs().max() < 1
     assert (one * FRAME / 1e3).abs().min() > 0
-    assert (other - one).abs().max() < 1e-9 * velocity.abs().max()
+    assert (other - one).abs().max() < 1e-8 * velocity.abs().max()
 
 
 def many_windows(dtype: torch.dtype) -> Tensor:

@@ -13,18 +13,20 @@ periodic       n, around           :math:`\cos + \sin (2 \pi k i / n)`         :
 =============  ==================  ==========================================  =====================================
 
 These are the cosine transform II, the sine transform I, the cosine transform VIII and the Hartley transform. Up to
-`LARGEST_MATRIX` points they are matrix products, which are cheaper there, beyond it fast Fourier transforms; the cosine
-transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`.
+`LARGEST_MATRIX` points they are matrix products, which are cheaper there, beyond it fast transforms; the cosine
+transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`. The cosine transform II and the sine
+transform have their fast form on the CPU, by scipy; other devices multiply by matrices of any size.
 Strang, G. (1999) The discrete cosine transform, SIAM Review 41, 135-147, doi:10.1137/S0036144598336745.
-Makhoul, J. (1980) A fast cosine transform in one and two dimensions, doi:10.1109/TASSP.1980.1163351.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal
 
+import scipy.fft
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -33,6 +35,8 @@ from xvar.core.covariance.base import Shape
 from xvar.core.grid import Device
 from xvar.core.linear_maps import Map, linear
 
+#: Transform of an axis of a field to its lowest wavenumbers, and its transpose, each with the axis.
+Pair = tuple[Callable[[Tensor, int], Tensor], Callable[[Tensor, int], Tensor]]
 DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 
 #: Largest number of points along an axis for which a matrix product is cheaper than a fast Fourier transform.
@@ -88,23 +92,23 @@ class Transform:
         self.shape, self.edges = shape, edges
         self.modes = kept(shape, truncation)
         self._both = partial(self._along_both, inverse=False), partial(self._along_both, inverse=True)
-        self._rows: Tensor | tuple[Map, Map] | None = None  # there is one axis alone
-        self._columns: Tensor | tuple[Map, Map]
+        self._rows: Tensor | Pair | None = None  # there is one axis alone
+        self._columns: Tensor | Pair
         rows, columns = (1, *shape)[-2:]
-        largest = min(LARGEST_MATRIX, LARGEST_COSINE_MATRIX) if edges == "free" else LARGEST_MATRIX
+        largest = _largest_matrix(edges, device)
         if len(shape) == 1:
             pass
         elif rows <= largest:
             self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
         else:
-            self._rows = _fourier_pair(rows, self.modes[0], edges, dtype, device)
+            self._rows = _fast_pair(rows, self.modes[0], edges, dtype, device)
         self._padding = _padding(rows, columns, dtype)
         self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
         if columns <= largest:
             padded = pad(basis(columns, edges)[: self.modes[-1]], (0, self._padding, 0, self._spectral_padding))
             self._columns = padded.to(device=device, dtype=dtype)
         else:
-            self._columns = _fourier_pair(columns, self.modes[-1], edges, dtype, device)
+            self._columns = _fast_pair(columns, self.modes[-1], edges, dtype, device)
 
     def forward(self, field: Tensor) -> Tensor:
         """Transform points to wavenumbers."""
@@ -132,7 +136,7 @@ class Transform:
         for along_rows in (inverse, not inverse):
             pair = self._rows if along_rows else self._columns
             if pair is not None and not isinstance(pair, Tensor):
-                field = pair[inverse](field.mT).mT if along_rows else pair[inverse](field)
+                field = pair[inverse](field, -2 if along_rows else -1)
         return field.contiguous()
 
     def _multiply(self, field: Tensor, left: Tensor | None, right: Tensor | None, *, inverse: bool) -> Tensor:
@@ -189,75 +193,47 @@ def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: Diffe
     return along_y[0][:, None] + along_x if along_y else along_x
 
 
-def _fourier_pair(
-    points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: Device
-) -> tuple[Map, Map]:
-    """Return the transform of the last axis to its lowest wavenumbers, and its transpose."""
+def _largest_matrix(edges: DifferenceEdges, device: Device) -> float:
+    """Return the largest number of points along an axis that is transformed by a matrix."""
+    if edges in ("free", "zero") and torch.device(device or "cpu").type != "cpu":
+        return math.inf
+    return min(LARGEST_MATRIX, LARGEST_COSINE_MATRIX) if edges == "free" else LARGEST_MATRIX
+
+
+def _fast_pair(points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: Device) -> Pair:
+    """Return the transform of an axis to its lowest wavenumbers, and its transpose."""
     if edges == "free":
-        return _cosine_ii(points, modes, dtype, device)
-    if edges == "appended_zero":
-        transform = _cosine_viii(points, dtype, device)
-    else:
-        transform = _sine_i(points) if edges == "zero" else _hartley
-    return (lambda field: transform(field)[..., :modes]), (
-        lambda spectrum: transform(pad(spectrum, (0, points - modes)) if modes < points else spectrum)
-    )
+        return _by_scipy(partial(scipy.fft.dct, norm="ortho"), partial(scipy.fft.idct, norm="ortho"), points, modes)
+    if edges == "zero":
+        sine = partial(scipy.fft.dst, type=1, norm="ortho")
+        return _by_scipy(sine, sine, points, modes)
+    transform = _cosine_viii(points, dtype, device) if edges == "appended_zero" else _hartley
+
+    def forward(field: Tensor, axis: int) -> Tensor:
+        return transform(field.movedim(axis, -1))[..., :modes].movedim(-1, axis)
+
+    def inverse(spectrum: Tensor, axis: int) -> Tensor:
+        return transform(pad(spectrum.movedim(axis, -1), (0, points - modes))).movedim(-1, axis)
+
+    return forward, inverse
+
+
+def _by_scipy(forward: Callable[..., Any], inverse: Callable[..., Any], points: int, modes: int) -> Pair:
+    """Return transforms of scipy, which share the memory of tensors on the CPU."""
+
+    def to_waves(field: Tensor, axis: int) -> Tensor:
+        return torch.from_numpy(forward(field.numpy(), axis=axis)).narrow(axis, 0, modes)
+
+    def to_points(spectrum: Tensor, axis: int) -> Tensor:
+        return torch.from_numpy(inverse(spectrum.numpy(), n=points, axis=axis))
+
+    return to_waves, to_points
 
 
 def _unit_circle(turns: Tensor, dtype: torch.dtype, device: Device) -> Tensor:
     r"""Return :math:`e^{-2 \pi i t}`, computed in double precision."""
     angle = -2 * math.pi * turns
     return torch.complex(torch.cos(angle), torch.sin(angle)).to(device=device, dtype=dtype.to_complex())
-
-
-def _cosine_ii(points: int, modes: int, dtype: torch.dtype, device: Device) -> tuple[Map, Map]:
-    """Return the transform and its transpose by one real Fourier transform of reordered points (Makhoul).
-
-    Even points come first, odd ones after them in reverse. Turned by a quarter of a step, the real parts are the
-    wavenumbers of the lower half, the imaginary parts those of the upper half in reverse; truncation leaves most of the
-    latter out.
-    """
-    half, evens = points // 2 + 1, (points + 1) // 2
-    low = min(modes, half)
-    mirrored = slice(points - modes + 1, points - half + 1)  # wavenumbers whose imaginary part is one of the upper half
-    overlap = slice(points - modes + 1, half)  # the same, and the middle one, which has both
-    k = torch.arange(half, dtype=torch.float64)
-    norm = torch.full((half,), math.sqrt(2 / points), dtype=torch.float64)
-    norm[0] = math.sqrt(1 / points)
-    turn = torch.polar(norm, math.pi / (2 * points) * k)
-    cosine, sine = (part.to(device=device, dtype=dtype) for part in (turn.real, turn.imag))
-    back = (turn / norm**2).to(device=device, dtype=dtype.to_complex())
-
-    def forward(field: Tensor) -> Tensor:
-        reordered = torch.cat((field[..., ::2], field[..., 1::2].flip(-1)), dim=-1)
-        real, imaginary = torch.view_as_real(torch.fft.rfft(reordered)).unbind(-1)
-        result = torch.addcmul(real[..., :low] * cosine[:low], imaginary[..., :low], sine[:low])
-        if modes <= half:
-            return result
-        upper = real[..., mirrored] * sine[mirrored] - imaginary[..., mirrored] * cosine[mirrored]
-        return torch.cat((result, upper.flip(-1)), dim=-1)
-
-    def inverse(spectrum: Tensor) -> Tensor:
-        half_spectrum = spectrum[..., :low] * back[:low]
-        if points - modes + 1 < half:
-            half_spectrum[..., overlap] -= 1j * back[overlap] * spectrum[..., points - half + 1 :].flip(-1)
-        reordered = torch.fft.irfft(half_spectrum, n=points)
-        field = torch.empty_like(reordered)
-        field[..., ::2] = reordered[..., :evens]
-        field[..., 1::2] = reordered[..., evens:].flip(-1)
-        return field
-
-    return forward, inverse
-
-
-def _sine_i(points: int) -> Map:
-    scale = -math.sqrt(2 / (points + 1))
-
-    def transform(field: Tensor) -> Tensor:
-        spectrum: Tensor = torch.fft.rfft(pad(field, (1, points + 1)))
-        return spectrum.imag[..., 1 : points + 1] * scale
-
-    return transform
 
 
 def _cosine_viii(points: int, dtype: torch.dtype, device: Device) -> Map:

@@ -230,7 +230,7 @@ class Currents:
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
-        state = result.trajectory[0]
+        state = result.state
         motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
         fields = _fields(state, seconds)
         std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())

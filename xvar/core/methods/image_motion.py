@@ -187,7 +187,7 @@ class ImageMotion:
         interpolation damps the image before, most at half a pixel, and a free motion would go there to reduce the
         misfit of noise. The forecast carries the image as observed.
         """
-        images = replace(images, values=damp_shortest(images.values))
+        images = replace(images, values=damp_shortest(images.values[:, -2:]), seconds=images.seconds[-2:])
         frame, spacing, tracer = images.frame, images.grid.spacing, images.last
         length = transient.source_length * math.sqrt(math.prod(spacing))
         step = images.seconds[-2] - images.seconds[-1]
@@ -312,7 +312,7 @@ class ImageMotion:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
             minimizer = self.minimizer or TRANSIENT
             loops.append(solve(about, minimizer, levels=levels, cost_history=cost_history, start=start))
-            state = loops[-1].trajectory[0]
+            state = loops[-1].state
         motion = self._motion(state, times[-1], frame)
         outputs = self._fields(state, seconds, times[-1], frame)
         if self.sampling is not None and seeds is not None:

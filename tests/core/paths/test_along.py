@@ -1,0 +1,125 @@
+"""The adjoint by hand of images along paths against autograd's of the models themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from xvar.core.cost import Cost
+from xvar.core.grid import Grid
+from xvar.core.methods.currents import Currents
+from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+from xvar.core.models.characteristics import smooth_noise
+from xvar.core.paths import SWITCH, is_compiled
+from xvar.core.problem import Problem
+
+pytest.importorskip("numba")
+
+SHAPE, SECONDS = (40, 150), [0.0, 300.0, 600.0, 960.0, 1260.0]  # a row has more points than are followed together
+TRANSIENT = Transient(Smoothness(250.0, 2500.0), lifetime=4.0, source_std=0.3, source_length=20.0, source_lifetime=3.0)
+CASES = ("steady", "transient", "currents", "strong currents")
+
+
+def problem(case: str, *, holes: bool = False, metric: bool = False, dtype: torch.dtype = torch.float64) -> Problem:
+    draw = torch.Generator().manual_seed(3)
+    noise = smooth_noise(5, SHAPE, 3.0, draw)
+    moving = torch.stack([torch.roll(noise[0], (k, 2 * k), (0, 1)) + 0.1 * noise[k] for k in range(5)])
+    images = torch.stack([moving, moving.flip(-1)])
+    if holes:
+        images[0, 2, 5:12, 6:20] = images[0, 4, 20:30, 6:140] = torch.nan
+    local = 900 + 100 * torch.rand(2, *SHAPE, dtype=torch.float64, generator=draw)
+    grid, images = Grid(SHAPE, (1000.0, 900.0), metric=local if metric else None), images.to(dtype)
+    if case == "steady":
+        return ImageMotion(transient=None).problem(images, SECONDS, grid)
+    if case == "transient":
+        method = ImageMotion(transient=TRANSIENT)
+        steady = torch.randn(2, 2, *SHAPE, dtype=torch.float64, generator=draw).to(dtype)
+        return method.transient_problem(method._scaled(images, range(5), SECONDS, grid)[0], steady, TRANSIENT)
+    model_error = 0.15 if case == "currents" else 0.0
+    return Currents(reach=2, model_error=model_error).problem(images, SECONDS, grid)
+
+
+def control(cost: Cost) -> torch.Tensor:
+    zero = cost.zero()
+    return 0.3 * torch.randn(zero.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(zero)
+
+
+def by_autograd(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> Cost:
+    with monkeypatch.context() as patch:
+        patch.setenv(SWITCH, "0")
+        cost = Cost(problem)
+    assert cost._paths is None
+    return cost
+
+
+@pytest.mark.parametrize("metric", [False, True], ids=["one spacing", "spacing of each point"])
+@pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
+@pytest.mark.parametrize("case", CASES)
+def test_j_and_its_gradient_are_those_of_autograd(
+    case: str, holes: bool, metric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = problem(case, holes=holes, metric=metric)
+    for one in (whole, whole.coarsen(2), whole.select(torch.tensor([1]))):
+        cost = Cost(one)
+        assert cost._paths is not None
+        at = control(cost)
+        found, gradient = cost.gradient(at)
+        expected, true = by_autograd(one, monkeypatch).gradient(at)
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
+        torch.testing.assert_close(gradient, true, rtol=0, atol=1e-13 * float(true.abs().max()))
+        torch.testing.assert_close(cost.value(at), expected, rtol=1e-13, atol=0)
+        terms = by_autograd(one, monkeypatch).terms(at)
+        assert list(cost.terms(at)) == list(terms)
+
+
+@pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
+@pytest.mark.parametrize("case", CASES)
+def test_single_precision_has_its_digits(case: str, holes: bool) -> None:
+    exact, single = (Cost(problem(case, holes=holes, dtype=dtype)) for dtype in (torch.float64, torch.float32))
+    at = control(single)
+    true, gradient = exact.gradient(at.double())
+    found, near = single.gradient(at)
+    assert found.dtype == near.dtype == torch.float32
+    torch.testing.assert_close(found.double(), true, rtol=1e-6, atol=0)
+    assert float((near.double() - gradient).norm() / gradient.norm()) < 1e-3  # slopes jump from cell to cell
+
+
+@pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_window_has_the_same_bits_alone_and_in_a_batch(case: str, holes: bool) -> None:
+    both = problem(case, holes=holes, dtype=torch.float32)
+    cost = Cost(both)
+    at = control(cost)
+    together = cost.gradient(at)
+    for window in (0, 1):
+        alone = cost.select(torch.tensor([window])).gradient(at[[window]])
+        assert all(torch.equal(one[0], all_[window]) for one, all_ in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, 1e38])
+@pytest.mark.parametrize("case", CASES)
+def test_a_motion_that_is_not_finite_gives_no_finite_j_and_leaves_the_other_window(case: str, wrong: float) -> None:
+    cost = Cost(problem(case, dtype=torch.float32))
+    at = control(cost)
+    expected = cost.gradient(at)
+    at[0] = wrong
+    found = cost.gradient(at)
+    assert not bool(found[0][0].isfinite())
+    assert torch.equal(found[0][1], expected[0][1])
+    assert torch.equal(found[1][1], expected[1][1])
+
+
+def test_beyond_the_edges_the_gradient_is_zero() -> None:
+    """All parcels of a fast motion leave the grid: J does not change with the motion."""
+    one = problem("steady")
+    fast = {**one.background, "velocity": torch.full_like(one.background["velocity"], 1e4)}
+    _, found = Cost(replace(one, background=fast))._paths.gradient(fast, ["velocity"])  # type: ignore[union-attr]
+    assert float(found["velocity"].abs().max()) == 0
+
+
+def test_the_switch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_compiled()
+    monkeypatch.setenv(SWITCH, "0")
+    assert not is_compiled()

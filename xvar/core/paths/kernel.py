@@ -1,0 +1,362 @@
+"""The misfit along paths and its adjoint as one compiled loop, by numba.
+
+The loop goes through each row in parts of `LENGTH` points, so that what it needs of a part stays in the nearest cache,
+and through each part in short loops over arrays, which the compiler turns into vector instructions. Only the adjoint of
+an interpolation, which adds to four points of the grid, goes point by point; it adds to both components side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+from torch import Tensor
+
+from xvar.core.paths.comparisons import Comparisons, Evaluation, Fields
+
+#: Points of a row that are followed together.
+LENGTH = 128
+#: The order of sums may change and products may join sums; values that are not finite keep their meaning.
+FAST = {"contract", "arcp", "nsz", "reassoc"}
+
+
+def fast(function: Callable[..., Any]) -> Any:
+    """Compile a function, and keep the result for later processes where a folder can be written."""
+    compile_ = partial(njit, fastmath=FAST, error_model="numpy", nogil=True)
+    try:
+        return compile_(cache=True)(function)
+    except RuntimeError:  # neither beside the package nor in the user's cache
+        return compile_(cache=False)(function)
+
+
+@fast
+def locate(x, y, rows, columns, corner, weights, count):
+    """Find the cell of each position: its first corner, the weights of the far sides, and zero slopes beyond edges.
+
+    A position that is not finite is at the first corner, with weights that are not finite.
+    """
+    one = weights.dtype.type(1)
+    zero = weights.dtype.type(0)
+    last_x = weights.dtype.type(columns - 1)
+    last_y = weights.dtype.type(rows - 1)
+    along_x, along_y, slope_x, slope_y = weights[0], weights[1], weights[2], weights[3]
+    for j in range(count):
+        near_x = x[j] if x[j] > zero else zero
+        near_y = y[j] if y[j] > zero else zero
+        near_x = near_x if near_x < last_x else last_x
+        near_y = near_y if near_y < last_y else last_y
+        column = min(np.int32(near_x), np.int32(columns - 2))
+        row = min(np.int32(near_y), np.int32(rows - 2))
+        along_x[j] = near_x - weights.dtype.type(column) + zero * x[j]
+        along_y[j] = near_y - weights.dtype.type(row) + zero * y[j]
+        slope_x[j] = one if (x[j] > zero and x[j] < last_x) else zero
+        slope_y[j] = one if (y[j] > zero and y[j] < last_y) else zero
+        corner[j] = row * np.int32(columns) + column
+
+
+@fast
+def interpolate(field, columns, corner, weights, values, slopes, count):
+    """Interpolate a flat field between the corners of cells, with its slopes along x and y."""
+    along_x, along_y = weights[0], weights[1]
+    by_x, by_y = slopes[0], slopes[1]
+    right, below = np.uint64(1), np.uint64(columns)
+    for j in range(count):
+        here = np.uint64(np.uint32(corner[j]))
+        first, second = field[here], field[here + below]
+        change = field[here + right] - first
+        change_below = field[here + below + right] - second
+        above = first + along_x[j] * change
+        under = second + along_x[j] * change_below
+        values[j] = above + along_y[j] * (under - above)
+        by_x[j] = change + along_y[j] * (change_below - change)
+        by_y[j] = under - above
+
+
+@fast
+def spread(gradient, columns, corner, weights, u, v, count):
+    """Add the adjoint of `interpolate` of both components to a flat gradient, whose components are interleaved."""
+    one = weights.dtype.type(1)
+    along_x, along_y = weights[0], weights[1]
+    next_row = np.uint64(2 * columns)
+    for j in range(count):
+        both = along_x[j] * along_y[j]
+        right, below = along_x[j] - both, along_y[j] - both
+        here = one - along_x[j] - below
+        k = np.uint64(2) * np.uint64(np.uint32(corner[j]))
+        gradient[k] += here * u[j]
+        gradient[k + np.uint64(1)] += here * v[j]
+        gradient[k + np.uint64(2)] += right * u[j]
+        gradient[k + np.uint64(3)] += right * v[j]
+        k += next_row
+        gradient[k] += below * u[j]
+        gradient[k + np.uint64(1)] += below * v[j]
+        gradient[k + np.uint64(2)] += both * u[j]
+        gradient[k + np.uint64(3)] += both * v[j]
+
+
+@fast
+def back(slopes, weights, gradient, result, count):
+    """Set the gradient by a position from that by the motion interpolated there, (2, point) both."""
+    by_u, by_v = gradient[0], gradient[1]
+    for axis in range(2):
+        u_along, v_along, inside, found = slopes[axis], slopes[2 + axis], weights[2 + axis], result[axis]
+        for j in range(count):
+            found[j] = inside[j] * (u_along[j] * by_u[j] + v_along[j] * by_v[j])
+
+
+@fast
+def interpolate_motion(field, rows, columns, position, drift, corner, weights, slopes, count):
+    """Interpolate both components of a motion (2, point) at positions, with their slopes (4, point)."""
+    locate(position[0], position[1], rows, columns, corner, weights, count)
+    interpolate(field[0], columns, corner, weights, drift[0], slopes[:2], count)
+    interpolate(field[1], columns, corner, weights, drift[1], slopes[2:], count)
+
+
+@fast
+def add(values, factor, total, count):
+    """Add a multiple of both components of `values`."""
+    for c in range(2):
+        part, to = values[c], total[c]
+        for j in range(count):
+            to[j] += factor * part[j]
+
+
+@fast
+def scale_to(values, factor, result, count):
+    """Set both components to a multiple of `values`."""
+    for c in range(2):
+        part, to = values[c], result[c]
+        for j in range(count):
+            to[j] = factor * part[j]
+
+
+@fast
+def move(field, rows, columns, seconds, resample, position, drift, middle, corner, weights, slopes, count):
+    """Move parcels through the middle of their path, which they reach with their drift or, to `resample`, a new one.
+
+    The cells, weights and slopes of both interpolations are kept for `move_back`.
+    """
+    if resample:
+        interpolate_motion(field, rows, columns, position, drift, corner[0], weights[0], slopes[0], count)
+    scale_to(position, middle.dtype.type(1), middle, count)
+    add(drift, middle.dtype.type(0.5) * seconds, middle, count)
+    interpolate_motion(field, rows, columns, middle, drift, corner[1], weights[1], slopes[1], count)
+    add(drift, seconds, position, count)
+
+
+@fast
+def move_back(gradient, columns, seconds, resample, by_position, by_drift, work, corner, weights, slopes, count):
+    """Apply the adjoint of `move`: to the gradients by position and drift, and to that by the motion."""
+    add(by_position, seconds, by_drift, count)
+    spread(gradient, columns, corner[1], weights[1], by_drift[0], by_drift[1], count)
+    back(slopes[1], weights[1], by_drift, work, count)
+    add(work, work.dtype.type(1), by_position, count)
+    scale_to(work, work.dtype.type(0.5) * seconds, by_drift, count)
+    if resample:
+        spread(gradient, columns, corner[0], weights[0], by_drift[0], by_drift[1], count)
+        back(slopes[0], weights[0], by_drift, work, count)
+        add(work, work.dtype.type(1), by_position, count)
+        scale_to(work, work.dtype.type(0), by_drift, count)
+
+
+@fast
+def compare(image, mask, rows, columns, position, carried, slope, threshold, pull, work, place, weights, count):
+    """Return the sum of the norms of residuals, without the square of the threshold.
+
+    `slope` holds 1 / σ and becomes minus the gradient by the carried value, `pull` that by the position. An image
+    without holes has an empty `mask`.
+    """
+    one = work.dtype.type(1)
+    seen, known = work[:3], work[3:]
+    locate(position[0], position[1], rows, columns, place, weights, count)
+    interpolate(image, columns, place, weights, seen[0], seen[1:], count)
+    if len(mask) > 0:
+        interpolate(mask, columns, place, weights, known[0], known[1:], count)
+        for row in range(3):
+            values, share = seen[row], known[row]
+            for j in range(count):
+                values[j] -= share[j] * carried[j]
+    else:
+        for j in range(count):
+            seen[0, j] -= carried[j]
+    total = work.dtype.type(0)
+    for j in range(count):
+        residual = seen[0, j] * slope[j]
+        squared = (residual / threshold) * (residual / threshold)
+        root = math.sqrt(one + squared)
+        total += squared / (root + one)
+        slope[j] *= residual / root
+    for axis in range(2):
+        inside, along, found = weights[2 + axis], seen[1 + axis], pull[axis]
+        for j in range(count):
+            found[j] = inside[j] * slope[j] * along[j]
+    if len(mask) > 0:
+        for j in range(count):
+            slope[j] *= known[0, j]
+    return total
+
+
+@fast
+def in_cells(velocity, change, share, scale, field):
+    """Set a field to one component of the motion, in cells per second."""
+    if len(scale) == 1:
+        for i in range(len(field)):
+            field[i] = scale[0] * velocity[i]
+        if len(change) > 0:
+            for i in range(len(field)):
+                field[i] += scale[0] * share * change[i]
+    else:
+        for i in range(len(field)):
+            field[i] = scale[i] * velocity[i]
+        if len(change) > 0:
+            for i in range(len(field)):
+                field[i] += share * scale[i] * change[i]
+
+
+@fast
+def add_gradients(gradient, share, scale, by_velocity, by_change):
+    """Add the adjoint of `in_cells` of an interleaved gradient to both components of those that are wanted."""
+    for c in range(2):
+        for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
+            if len(total) == 0:
+                continue
+            to = total[c]
+            if scale.shape[1] == 1:
+                for i in range(len(to)):
+                    to[i] += factor * scale[c, 0] * gradient[2 * i + c]
+            else:
+                for i in range(len(to)):
+                    to[i] += factor * scale[c, i] * gradient[2 * i + c]
+
+
+@fast
+def misfit(
+    velocity, change, scale, mean, begin, steps, reach, keeps_drift, rows, columns,
+    images, masks, complete, first, later, source, elapsed, precision, pairs, threshold,
+    by_velocity, by_change, by_first, by_source,
+):  # fmt: skip
+    """Return J of one window and add its gradients to zeros; see `Comparisons` for the arguments.
+
+    Fields are flat. `change`, `masks`, `source` and gradients that are not wanted are empty; `precision` and `scale`
+    have one point if they are the same everywhere.
+    """
+    moments, points = images.shape
+    kind = images.dtype.type
+    adjoint = len(by_velocity) > 0 or len(by_change) > 0
+    motions = moments if len(change) > 0 else 1  # a steady motion is the same in all steps
+    motion = np.empty((motions, 2, points), images.dtype)
+    gradient = np.zeros((motions if adjoint else 0, 2 * points), images.dtype)
+    start = np.empty(2 * points if adjoint else 0, images.dtype)
+    for k in range(motions):
+        for c in range(2):
+            in_cells(velocity[c], change[c] if len(change) > 0 else velocity[c, :0], mean[k], scale[c], motion[k, c])
+    # Of each step of a part: the cells, weights and slopes of two interpolations, and the pull of the image after it.
+    longest = min(reach, moments)
+    corner, place = np.empty((longest, 2, LENGTH), np.int32), np.empty(LENGTH, np.int32)
+    weights, slopes = np.empty((longest, 2, 4, LENGTH), images.dtype), np.empty((longest, 2, 4, LENGTH), images.dtype)
+    pull, share = np.empty((longest, 2, LENGTH), images.dtype), np.empty((4, LENGTH), images.dtype)
+    position, drift = np.empty((2, LENGTH), images.dtype), np.empty((2, LENGTH), images.dtype)
+    by_position, by_drift = np.empty((2, LENGTH), images.dtype), np.empty((2, LENGTH), images.dtype)
+    work = np.empty((6, LENGTH), images.dtype)
+    carried, slope = np.empty(LENGTH, images.dtype), np.empty(LENGTH, images.dtype)
+    cost, parts = 0.0, -(-columns // LENGTH)
+    for chain in range(len(begin)):
+        values = first[0] if chain == 0 else later[chain - 1]
+        final = min(chain + reach, moments)
+        for part in range(rows * parts):
+            row, column = part // parts, part % parts * LENGTH
+            count, origin = min(LENGTH, columns - column), row * columns + column
+            here = slice(origin, origin + count)
+            for j in range(count):
+                position[0, j], position[1, j] = kind(column + j), kind(row)
+            for c in range(2):
+                in_cells(
+                    velocity[c, here], change[c, here] if len(change) > 0 else velocity[c, :0], begin[chain],
+                    scale[c] if scale.shape[1] == 1 else scale[c, here], drift[c, :count],
+                )  # fmt: skip
+            for k in range(chain, final):
+                n, resample = k - chain, k > chain and not keeps_drift
+                move(motion[min(k, motions - 1)], rows, columns, steps[k], resample, position, drift, by_position,
+                     corner[n], weights[n], slopes[n], count)  # fmt: skip
+                one = precision[pairs[chain, k]]
+                for j in range(count):
+                    carried[j], slope[j] = values[origin + j], one[origin + j if len(one) > 1 else 0]
+                if len(source) > 0:
+                    for j in range(count):
+                        carried[j] += elapsed[chain, k] * source[0, origin + j]
+                mask = masks[k] if len(masks) > 0 and not complete[k] else images[k, :0]
+                cost += compare(images[k], mask, rows, columns, position, carried, slope, threshold, pull[n], work,
+                                place, share, count)  # fmt: skip
+                if chain == 0 and len(by_first) > 0:
+                    for j in range(count):
+                        by_first[0, origin + j] -= slope[j]
+                if len(by_source) > 0:
+                    for j in range(count):
+                        by_source[0, origin + j] -= elapsed[chain, k] * slope[j]
+            if not adjoint:
+                continue
+            scale_to(position, kind(0), by_position, count)
+            scale_to(position, kind(0), by_drift, count)
+            for k in range(final - 1, chain - 1, -1):
+                n, resample = k - chain, k > chain and not keeps_drift
+                add(pull[n], kind(1), by_position, count)
+                move_back(gradient[min(k, motions - 1)], columns, steps[k], resample, by_position, by_drift, work,
+                          corner[n], weights[n], slopes[n], count)  # fmt: skip
+            # A chain begins at grid points, with another share of the change than in a step.
+            for j in range(count):
+                start[2 * (origin + j)], start[2 * (origin + j) + 1] = by_drift[0, j], by_drift[1, j]
+        if adjoint:
+            add_gradients(start, begin[chain], scale, by_velocity, by_change)
+    for k in range(len(gradient)):
+        add_gradients(gradient[k], mean[k], scale, by_velocity, by_change)
+    return cost * threshold * threshold
+
+
+@fast
+def misfits(
+    velocity, change, scale, mean, begin, steps, reach, keeps_drift, rows, columns,
+    images, masks, complete, first, later, source, elapsed, precision, pairs, threshold,
+    by_velocity, by_change, by_first, by_source, cost,
+):  # fmt: skip
+    """Set J of each window, see `misfit`."""
+    for w in range(len(cost)):
+        cost[w] = misfit(
+            velocity[w], change[w], scale, mean, begin, steps, reach, keeps_drift, rows, columns,
+            images[w], masks[w], complete[w], first[w], later[w], source[w], elapsed, precision[w], pairs, threshold,
+            by_velocity[w], by_change[w], by_first[w], by_source[w],
+        )  # fmt: skip
+
+
+def compiled(compared: Comparisons) -> Evaluation:
+    """Return the function of the fields; see `Comparisons`."""
+    images, later, precision = _flat(compared.images), _flat(compared.later), _flat(compared.precision)
+    kind, absent = images.dtype.type, images[:, :0]
+    masks = absent if compared.masks is None else _flat(compared.masks)
+    complete = np.ones(masks.shape[:2], bool) if compared.complete is None else compared.complete.numpy()
+    mean, begin, steps, elapsed = (
+        np.array(part, kind) for part in (compared.mean, compared.begin, compared.steps, compared.elapsed)
+    )
+    scale, numbers, shape = _flat(compared.per_metre)[0], np.array(compared.pairs), compared.images.shape[-2:]
+
+    def evaluate(fields: Fields, wanted: Sequence[bool]) -> tuple[Tensor, list[Tensor | None]]:
+        velocity, change, first, source = (absent if field is None else _flat(field) for field in fields)
+        pairs = zip(fields, wanted, strict=True)
+        gradients = [field.new_zeros(field.shape) if wants and field is not None else None for field, wants in pairs]
+        cost = np.empty(len(velocity))
+        misfits(
+            velocity, change, scale, mean, begin, steps, compared.reach, compared.keeps_drift, *shape,
+            images, masks, complete, first, later, source, elapsed, precision, numbers, kind(compared.threshold),
+            *(absent if part is None else _flat(part) for part in gradients), cost,
+        )  # fmt: skip
+        return compared.images.new_tensor(cost), gradients
+
+    return evaluate
+
+
+def _flat(field: Tensor) -> np.ndarray:
+    """Return a field (window, component, y, x) with its points along one axis."""
+    return field.detach().contiguous().flatten(2).numpy()
