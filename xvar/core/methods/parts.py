@@ -9,16 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from xvar.core.grid import block_mean, prolong
 from xvar.core.interpolate import identity, sample
 from xvar.core.methods.correlation import REACH, consecutive, correlation, highest
 
 SHARE = 0.5  # of the misfit that another displacement may leave, to count
-AROUND = 17  # cells a side of the box in which displacements are compared at a point
-SMOOTHING = 65  # cells a side of the box of the smooth motion that the parts must beat
+AROUND = 17  # blocks a side of the box in which displacements are compared at a point
+SMOOTHING = 65  # blocks a side of the box of the smooth motion that the parts must beat
 ERROR = 0.2  # of the deviation of the images: larger differences count less
 NEGLIGIBLE = 1e-4  # misfit, in squared deviations of the images
-LARGEST_STEP = 2.0  # cells, of an iteration of `_refined`
+LARGEST_STEP = 2.0  # blocks, of an iteration of `_refined`
 ITERATIONS = 4
+LARGEST = 256  # cells along the shorter side of the images that are compared, less than twice as many
 
 
 def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, cells: Tensor) -> Tensor:
@@ -36,24 +38,29 @@ def local_displacement(images: Tensor, seconds: Sequence[float], frame: float, c
     than the mean of their displacements over large boxes: a motion that varies smoothly, such as a rotation, is found
     from a uniform guess, and not from one with jumps. Parcels that cross a front, which no motion explains, must not
     decide: m is the mean of :math:`r^2 / (1 + (r / \sigma)^2)`, which is bounded, and the misfit of a field is
-    :math:`\exp \overline{\ln m(x)}`. Candidates are found on blocks of 2 by 2 cells; images of less than 128 cells a
-    side have no tiles.
+    :math:`\exp \overline{\ln m(x)}`. Of images of `LARGEST` cells or more along the shorter side
+    blocks of cells are compared; candidates are found on blocks of 2 by 2 cells at least. Images of less than 128 cells
+    a side have no tiles.
     """
     rows, columns = images.shape[-2:]
     guess = cells[:, :, None, None].repeat(1, 1, rows, columns)
     pairs = [index for index in range(1, len(seconds)) if consecutive(seconds, index, frame)]
     if min(rows, columns) < 4 * REACH or not pairs:
         return guess
-    blocks = avg_pool2d(images, 2)
+    side = max(1, min(rows, columns) // LARGEST)
+    tiled, coarse = (block_mean(images, n) for n in (max(2, side), side))
     for window in range(len(images)):
-        candidates = 2 * _candidates(blocks[window], pairs, seconds, frame, cells[window] / 2)
-        if len(candidates) > 1:
-            found = _parts(images[window], pairs, candidates)
-            guess[window] = guess[window] if found is None else found
+        own = cells[window] / max(2, side)
+        candidates = max(2, side) * _candidates(tiled[window], pairs, seconds, frame, own, REACH // max(2, side))
+        found = _parts(coarse[window], pairs, candidates / side) if len(candidates) > 1 else None
+        if found is not None:
+            guess[window] = side * prolong(found[None], side, (rows, columns))[0]
     return guess
 
 
-def _candidates(images: Tensor, pairs: Sequence[int], seconds: Sequence[float], frame: float, cells: Tensor) -> Tensor:
+def _candidates(
+    images: Tensor, pairs: Sequence[int], seconds: Sequence[float], frame: float, cells: Tensor, reach: int
+) -> Tensor:
     """Return the displacement of whole images (frame, y, x) and those of tiles that leave less misfit (k, 2)."""
     rows, columns = (n // 4 for n in images.shape[-2:])
     corners = [(x, y) for y in (0, rows, 2 * rows) for x in (0, columns, 2 * columns)]
@@ -62,7 +69,7 @@ def _candidates(images: Tensor, pairs: Sequence[int], seconds: Sequence[float], 
     points = identity((2 * rows, 2 * columns), images) + images.new_tensor(corners)[:, :, None, None]
     every = torch.ones_like(images[0], dtype=torch.bool)
     common = _refined(images[lag], images[pairs][None], identity(tuple(images.shape[-2:]), images), cells[None], every)
-    own, _ = highest(correlation(tiles, seconds, frame, REACH // 2))
+    own, _ = highest(correlation(tiles, seconds, frame, reach))
 
     def misfit(shifts: Tensor) -> Tensor:
         return _mean_square(_difference(images[lag], after, points, shifts), (1, 2, 3))
