@@ -89,10 +89,11 @@ def _parts(images: Tensor, pairs: Sequence[int], candidates: Tensor) -> Tensor |
         return torch.cat([_box_mean(_difference(before, after, points, one[None])) for one in shifts])
 
     every = misfits(candidates)
-    joint = {
-        pair: _mean_logarithm(every[list(pair)].amin(0)) for pair in itertools.combinations(range(len(candidates)), 2)
-    }
-    chosen = list(min(joint, key=lambda pair: joint[pair]))
+    joint = [
+        (_mean_logarithm(torch.minimum(every[one], every[other])), one, other)
+        for one, other in itertools.combinations(range(len(candidates)), 2)
+    ]
+    chosen = list(min(joint)[1:])
     while True:
         least = every[chosen].amin(0)
         further = [_mean_logarithm(torch.minimum(least, one)) for one in every]
