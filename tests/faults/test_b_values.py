@@ -11,6 +11,7 @@ from tests.faults.codes import raised
 from tests.faults.images import rainy, warm, with_values
 from tests.faults.table import fault, note
 from xvar.errors import InputError, InputWarning
+from xvar.minimize import LBFGS
 
 MINUS = "(0, 3, 4)"
 
@@ -149,7 +150,7 @@ def test_negative_rain() -> str:
     record = with_values(rainy(), put(-0.5, 0, 3, 4))
     echoes = rainy().rename(rain="dbz")
     echoes["dbz"] = (echoes["dbz"] - 10).assign_attrs(units="dBZ")
-    assert (echoes.var4d.assimilate()["status"] == 1).all()
+    assert (echoes.var4d.assimilate(minimizer=LBFGS(max_evaluations=300))["status"] == 1).all()
     with pytest.raises(InputError, match=r"index \(0, 3, 4\) of window 0 .*negative values"):
         lazily(record)
     assert int(lazily(record, errors="continue")["number_of_rejected_observations"][0]) == 1
