@@ -71,7 +71,7 @@ def test_a_stride_may_leave_frames_out_but_use_none_twice() -> None:
 
 
 def test_a_missing_frame_makes_its_window_shorter_and_the_forecast_longer() -> None:
-    schedule = lay(np.delete(np.arange(13), 5) * 300.0, "15min")
+    schedule = lay(np.delete(np.arange(13), 5) * 300.0, "15min", partial="keep")
     assert rows(schedule) == [[0, 1, 2], [3, 4], [5, 6, 7], [8, 9, 10]]
     np.testing.assert_array_equal(schedule.lead, [np.nan, 300, 600, 300])
 

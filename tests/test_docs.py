@@ -106,6 +106,7 @@ def test_the_tutorial_of_the_oceanographer_runs_on_the_real_files(page, shared_d
 
 
 @pytest.mark.filterwarnings("ignore:1 of 1 windows not converged")  # as the page says
+@pytest.mark.long
 def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/researcher.md"))
     error = (page.fields - page.last).std(["y", "x"])
@@ -117,6 +118,7 @@ def test_the_tutorial_of_the_researcher_runs_as_written(page) -> None:
     assert (page.still["height"][0, -1] - page.last).std() > 2 * error.sel(of="analysis")
 
 
+@pytest.mark.long
 def test_the_tutorial_of_learning_runs_as_written(page) -> None:
     run(page, blocks("docs/tutorials/learning.md"))
     assert page.closed > 0.9

@@ -33,7 +33,8 @@ def test_a_window_begins_at_the_solution_of_the_window_before(radar) -> None:
         assert same(alone, chain.isel(window=[window])) == []
 
 
-def test_it_saves_evaluations_and_finds_no_higher_minimum(radar) -> None:
+def test_it_saves_evaluations_and_finds_no_higher_minimum() -> None:
+    radar = xvar.datasets.sample()
     cold = radar.var4d.assimilate(stride=1)
     warm = radar.var4d.assimilate(stride=1, first_guess="previous_window")
     assert same(cold.isel(window=[0]), warm.isel(window=[0])) == []  # nothing is before the first
@@ -41,7 +42,7 @@ def test_it_saves_evaluations_and_finds_no_higher_minimum(radar) -> None:
     assert saved < 0.6
     assert warm["cost"][1:, 1].sum() < 1.002 * cold["cost"][1:, 1].sum()
     speed = np.hypot(cold["u_steady"], cold["v_steady"]).mean()
-    assert np.hypot(warm["u_steady"] - cold["u_steady"], warm["v_steady"] - cold["v_steady"]).mean() < 0.1 * speed
+    assert np.hypot(warm["u_steady"] - cold["u_steady"], warm["v_steady"] - cold["v_steady"]).mean() < 0.05 * speed
 
 
 def test_a_solution_that_is_worse_than_the_background_is_left(radar) -> None:

@@ -64,6 +64,7 @@ def checked(paths: list[pathlib.Path]) -> tuple[int, str]:
 @pytest.mark.filterwarnings(f"ignore::{AnalysisWarning.__module__}.{AnalysisWarning.__name__}")
 @pytest.mark.filterwarnings("ignore:.*no value in any frame:xvar.errors.InputWarning")
 @pytest.mark.filterwarnings("ignore:cloud_rims rejected 1 values:xvar.errors.InputWarning")
+@pytest.mark.long
 def test_every_file_goes_through_and_its_outputs_are_cf(shared_data, tmp_path) -> None:
     written, refused = [], set()
     for file in FILES:

@@ -230,7 +230,7 @@ def test_in_the_shell(tmp_path: Path) -> None:
 def test_more_evaluations_hardly_change_the_errors() -> None:
     tight = storm().var4d.assimilate(**WANTED, minimizer=LBFGS(max_evaluations=500, gtol=1e-6, ftol=1e-9))
     one, other = (np.sqrt((part["u_std"].values[:, -1] ** 2).mean()) for part in (analysis("image_motion"), tight))
-    assert one == pytest.approx(other, rel=0.1)
+    assert one == pytest.approx(other, rel=0.2)
     assert Sampling(solves=3).members == 6
 
 

@@ -85,6 +85,7 @@ def test_a_file_that_is_not_there_or_has_no_options(folder) -> None:
     assert ATTRIBUTE in call(*words, folder / "radar.nc").output
 
 
+@pytest.mark.long
 def test_a_chain_of_pipes_gives_what_files_give(folder) -> None:
     xvar_command = f"{sys.executable} -m xvar"
     chain = f"cat radar.nc | {xvar_command} assimilate - -o - | {xvar_command} forecast - -o - --lead 15min > piped.nc"

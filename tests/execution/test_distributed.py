@@ -138,6 +138,7 @@ def test_a_killed_worker_costs_nothing(client: Any, whole: xr.Dataset, tmp_path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("options", [{"window": 4}, {"window": 3, "background": "cycled"}], ids=["alone", "chain"])
+@pytest.mark.long
 def test_what_is_stored_is_not_solved_again_where_its_worker_dies(
     options: dict[str, Any], client: Any, tmp_path: pathlib.Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_what_is_stored_is_not_solved_again_where_its_worker_dies(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.long
 def test_a_result_that_dies_with_its_worker_before_it_is_fetched(
     client: Any, whole: xr.Dataset, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +350,7 @@ def _again(expected: xr.Dataset, options: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.long
 def test_chaos(tmp_path: pathlib.Path) -> None:
     chaos(tmp_path / "a.zarr", 12, kills=1, every=8, seconds=0.3, size=2)
     assert_undisturbed(tmp_path / "a.zarr", 12)

@@ -161,6 +161,7 @@ def test_lazy_data_give_the_same_bits() -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::xvar.execution.workers.WorkerWarning")
+@pytest.mark.long
 def test_workers_give_the_same_bits() -> None:
     distributed = pytest.importorskip("distributed")
     with (

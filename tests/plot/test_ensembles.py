@@ -158,12 +158,12 @@ def test_the_page_shows_the_probability_that_is_chosen() -> None:
 
     document = Document()
     view(analysis().isel(window=[0]), xvar.datasets.sample(), members=5)(document)
-    time, event = (document.select_one({"name": name}) for name in ("time", "event"))
+    time, event, label = (document.select_one({"name": name}) for name in ("time", "event", "label of event"))
     plane = document.select_one({"name": "analysis and forecast"})
     rain, chance = plane.select({"name": "rain"}), plane.select({"name": "probability"})
     assert (rain[0].visible, chance[0].visible) == (True, False)
     time.value, event.value = 5, 4
-    assert event.title == "probability of 1 mm h⁻¹ or more"
+    assert label.text == "probability of 1 mm h⁻¹ or more"
     assert (rain[0].visible, chance[0].visible) == (False, True)
     values = chance[0].data_source.data["values"][0][::-1]
     members = analysis().isel(window=[0]).var4d.forecast("15min", members=5)
@@ -172,7 +172,7 @@ def test_the_page_shows_the_probability_that_is_chosen() -> None:
     time.value = 0  # of the analysis: it rains so much or not
     assert set(np.unique(chance[0].data_source.data["values"][0])) == {0, 1}
     event.value = 0
-    assert event.title == "probability: off"
+    assert label.text == "probability: off"
     assert (rain[0].visible, chance[0].visible) == (True, False)
     with pytest.raises(InputError) as error:
         view(analysis(), members=1)

@@ -199,6 +199,7 @@ def test_a_name_is_no_markup_in_the_label_of_a_point() -> None:
 
 
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with its driver")
+@pytest.mark.long
 def test_the_slider_changes_the_picture_in_a_browser(address, tmp_path) -> None:
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()

@@ -303,6 +303,7 @@ def test_a_region_that_cuts_a_chunk_is_refused(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(load(path)["u"], values)
 
 
+@pytest.mark.long
 def test_threads_or_processes_are_chosen_by_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_processes(13, 0.6, 2)[0] is None  # 5.6 s in threads, 13.9 s with the start of processes
     assert choose_processes(1000, 0.6, 2)[0] == 2

@@ -92,9 +92,8 @@ def made(folder: pathlib.Path) -> int:
     return len(list((folder / "out").glob("nowcast_*.nc")))
 
 
-@pytest.mark.parametrize(
-    ("frames", "kills"), [(24, 2), pytest.param(500, 20, marks=pytest.mark.long)], ids=["short", "long"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("frames", "kills"), [(24, 2), (500, 20)], ids=["short", "long"])
 def test_each_forecast_once_none_wrong_and_the_scores_right(tmp_path, frames, kills) -> None:
     (tmp_path / "in").mkdir()
     record = storm(frames)
