@@ -96,7 +96,7 @@ def test_the_tutorial_of_the_oceanographer_runs_as_written(page) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.filterwarnings("ignore:trajectories cross in 4 of 4 windows:xvar.errors.AnalysisWarning")
+@pytest.mark.filterwarnings("ignore:trajectories cross in 3 of 3 windows:xvar.errors.AnalysisWarning")
 @pytest.mark.filterwarnings("ignore:cloud_rims rejected:xvar.errors.InputWarning")
 def test_the_tutorial_of_the_oceanographer_runs_on_the_real_files(page, shared_data, monkeypatch) -> None:
     monkeypatch.chdir(shared_data)
