@@ -37,9 +37,7 @@ def fast(function: Callable[..., Any]) -> Any:
 def locate(x, y, rows, columns, corner, weights, count):
     """Find the cell of each position: its first corner, the weights of the far sides, and zero slopes beyond edges.
 
-    Of positions at grid points, such as those of a motion at rest, half belong to the cell before: the slopes of both
-    sides, which differ there, count alike. A position that is not finite is at the first corner, with weights that are
-    not finite.
+    A position that is not finite is at the first corner, with weights that are not finite.
     """
     one = weights.dtype.type(1)
     zero = weights.dtype.type(0)
@@ -53,8 +51,6 @@ def locate(x, y, rows, columns, corner, weights, count):
         near_y = near_y if near_y < last_y else last_y
         column = min(np.int32(near_x), np.int32(columns - 2))
         row = min(np.int32(near_y), np.int32(rows - 2))
-        column -= np.int32((near_x == weights.dtype.type(column)) & (column > 0) & (j % 2 == 1))
-        row -= np.int32((near_y == weights.dtype.type(row)) & (row > 0) & (j % 4 > 1))
         along_x[j] = near_x - weights.dtype.type(column) + zero * x[j]
         along_y[j] = near_y - weights.dtype.type(row) + zero * y[j]
         slope_x[j] = one if (x[j] > zero and x[j] < last_x) else zero
