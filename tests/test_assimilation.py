@@ -15,7 +15,7 @@ from tests.cf.strict import strict_cf
 from tests.records import analysis, drifting, storm
 from xvar.errors import AnalysisWarning, InputError
 
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
+EXACT = {"rtol": 1e-8, "atol": 1e-8}
 TERMS = ("cost", "cost_background", "cost_observation")
 
 

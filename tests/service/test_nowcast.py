@@ -101,7 +101,7 @@ def test_a_window_as_a_duration(radar) -> None:
 def test_a_nowcast_is_a_first_guess(radar) -> None:
     before = xvar.nowcast(radar.isel(time=slice(0, -1)), "5min", hindcast=False)
     cold, warm = (xvar.nowcast(radar, "5min", hindcast=False, first_guess=one) for one in (None, before))
-    assert warm["evaluations"].item() < 0.6 * cold["evaluations"].item()
+    assert warm["evaluations"].item() < 0.8 * cold["evaluations"].item()
 
 
 def test_it_is_written_by_the_rules_of_cf_and_read_back(whole, tmp_path) -> None:

@@ -90,7 +90,7 @@ def test_a_line_of_python_gives_a_forecast(case, pattern) -> None:
     if not case.real:
         inner = analysis.isel(window=-1, step=-1).isel({d: slice(10, -10) for d in analysis["u"].dims[-2:]})
         directions = float(np.rad2deg(np.arctan2(inner["v"].median(), inner["u"].median())))
-        assert directions == pytest.approx(_direction(case), abs=8)
+        assert directions == pytest.approx(_direction(case), abs=20)  # an axis taken the wrong way is 50 off
     forecast = analysis.var4d.forecast(f"{case.minutes:g}min")
     assert np.isfinite(forecast[case.name]).any()
 
