@@ -84,7 +84,8 @@ class Cost:
         terms = self._prior_terms(control)
         for name, penalty in self.penalties(fields):
             terms[name] = terms.get(name, 0) + penalty
-        if self._paths is None:
+        # The compiled loop has no graph: who differentiates the terms differentiates the model.
+        if self._paths is None or any(field.requires_grad for field in fields):
             terms.update(self._along_trajectory(fields))
         else:
             terms["observation"] = self._paths(self.space.initial_state(fields))

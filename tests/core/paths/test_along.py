@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from xvar.core import paths
 from xvar.core.cost import Cost
 from xvar.core.grid import Grid
 from xvar.core.methods.currents import Currents
@@ -14,6 +15,7 @@ from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
 from xvar.core.models.characteristics import smooth_noise
 from xvar.core.paths import SWITCH, is_compiled
 from xvar.core.problem import Problem
+from xvar.errors import AnalysisWarning
 
 pytest.importorskip("numba")
 
@@ -119,7 +121,29 @@ def test_beyond_the_edges_the_gradient_is_zero() -> None:
     assert float(found["velocity"].abs().max()) == 0
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_terms_can_be_differentiated_by_the_control(case: str) -> None:
+    cost = Cost(problem(case))
+    at = control(cost).requires_grad_()
+    (found,) = torch.autograd.grad(cost.value(at).sum(), at)
+    _, expected = cost.gradient(at)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+
+
 def test_the_switch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_compiled()
     monkeypatch.setenv(SWITCH, "0")
     assert not is_compiled()
+
+
+def test_a_numba_that_cannot_be_imported_leaves_j_to_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ImportError(f"{name} needs another numpy")
+
+    monkeypatch.setattr(paths, "import_module", refuse)
+    paths._has_numba.cache_clear()
+    try:
+        with pytest.warns(AnalysisWarning, match="numba is installed and cannot be imported"):
+            assert Cost(problem("steady"))._paths is None
+    finally:
+        paths._has_numba.cache_clear()

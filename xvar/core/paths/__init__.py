@@ -8,7 +8,11 @@ models themselves (`xvar.core.models.parcels`), which give the same to rounding.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
+
+from xvar.errors import AnalysisWarning, warn
 
 #: Environment variable: 0 leaves J_o to autograd even where numba is installed.
 SWITCH = "XVAR_FAST"
@@ -16,4 +20,17 @@ SWITCH = "XVAR_FAST"
 
 def is_compiled() -> bool:
     """Return True if compiled code evaluates J_o of images on the CPU."""
-    return os.environ.get(SWITCH) != "0" and find_spec("numba") is not None
+    return os.environ.get(SWITCH) != "0" and _has_numba()
+
+
+@lru_cache(maxsize=1)
+def _has_numba() -> bool:
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except ImportError as error:  # such as by a version of numpy that it does not know
+        text = f"numba is installed and cannot be imported ({error}); autograd does its work, at about half the speed"
+        warn(f"{text}; fix: pip install --upgrade 'xvar[fast]', or {SWITCH}=0", AnalysisWarning)
+        return False
+    return True
