@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from xvar.cf.axes import Axes, in_memory, is_lazy
@@ -62,28 +63,28 @@ def ground_echoes(window: Floats) -> Mask:
     Each exceeds all but four of the 24 pixels around it by half in every frame. If most echoes are constant, nothing
     moves and none of them is rejected.
     """
-    from scipy import ndimage
-
     moving = _moving_echoes(window)
     if moving is None:
         return np.zeros(window.shape[1:], dtype=bool)
     window, base, steady, strength = moving
-    found = steady & (window.mean(axis=0) - base > STANDING * strength)
+    found = steady & (window.mean(axis=0, dtype="float64") - base > STANDING * strength)
+    for frame in window:
+        pixels = np.nonzero(found)
+        found[pixels] = _stands_out(frame, base, pixels)
     pixels = np.nonzero(found)
     if pixels[0].size == 0:
-        return np.asarray(found)
-    for frame in window:
-        found[pixels] = _stands_out(frame, base, pixels)
-        pixels = np.nonzero(found)
-    mean = np.where(np.isfinite(window), window, base).mean(axis=0)
+        return found
+    # Isolated echoes are sought in the boxes of these pixels alone.
+    box = (2 * BOX + 1, 2 * BOX + 1)
+    near = np.zeros([n + 2 * BOX for n in found.shape], dtype=bool)
+    sliding_window_view(near, box, writeable=True)[pixels] = True
+    mean = np.where(np.isfinite(window), window, base).mean(axis=0, dtype="float64")
+    wet = np.nonzero(near[BOX:-BOX, BOX:-BOX] & (mean > base))
     isolated = found.copy()
-    wet = np.nonzero(mean > base)
     isolated[wet] |= _stands_out(mean, base, wet)
-    # The mask is mirrored at its edges.
-    inside = isolated.astype(int)
-    for axis in (0, 1):
-        inside = ndimage.convolve1d(inside, np.ones(2 * BOX + 1, int), axis, mode="reflect")
-    return np.asarray(found & (inside <= ISOLATED))
+    mirrored = sliding_window_view(np.pad(isolated, BOX, mode="symmetric"), box)
+    found[pixels] = np.count_nonzero(mirrored[pixels], axis=(1, 2)) <= ISOLATED
+    return found
 
 
 def blocked_sectors(window: Floats) -> Mask:
@@ -106,8 +107,10 @@ def blocked_sectors(window: Floats) -> Mask:
         dry = window <= base
     always_dry = dry.all(axis=0)
     line = always_dry & beside(heavy.all(axis=0) & ~steady)
+    if np.count_nonzero(line) < EDGE:
+        return np.zeros_like(line)
     edges = float(np.mean([np.count_nonzero(d & beside(h)) for d, h in zip(dry, heavy, strict=True)]))
-    if np.count_nonzero(line) < max(EDGE, EDGES * edges):
+    if np.count_nonzero(line) < EDGES * edges:
         return np.zeros_like(line)
     return beside(line, iterations=SECTOR, mask=always_dry)
 
@@ -118,29 +121,33 @@ def _moving_echoes(window: Floats) -> tuple[Floats, float, Mask, float] | None:
     The least value is no echo. None without motion: if most wet pixels are constant, or frames are too few.
     """
     base = float(np.nanmin(window))
-    window = window[np.isfinite(window).any(axis=(1, 2))]
-    echoes = np.isfinite(window) & (window > base)
+    seen = np.isfinite(window).any(axis=(1, 2))
+    window = window if seen.all() else window[seen]
     with np.errstate(invalid="ignore"):  # NaN in any frame: not known
-        mean = window.mean(axis=0) - base
+        echoes = window > base
+        mean = window.mean(axis=0, dtype="float64") - base
         steady = (mean > 0) & (window.max(axis=0) - window.min(axis=0) <= STEADY * mean)
     if len(window) < FRAMES or 2 * np.count_nonzero(steady) > np.count_nonzero(echoes.any(axis=0)):
         return None
-    return window, base, np.asarray(steady), float(window[echoes].mean()) - base if echoes.any() else np.inf
+    strength = float(window[echoes].mean(dtype="float64")) - base if echoes.any() else np.inf
+    return window, base, np.asarray(steady), strength
 
 
 def _stands_out(frame: Floats, base: float, pixels: tuple[NDArray[np.intp], ...]) -> Mask:
     """Return which pixels exceed all but four of the 24 around them by a share of their echo; missing counts as dry."""
-    padded = np.pad(np.where(np.isfinite(frame), frame, base), 2, constant_values=base)
-    echo = frame[pixels]
+    echo = frame[pixels].astype("float64")
     below = STANDING * (echo - base)
     high = np.zeros(len(echo), dtype=np.int8)  # pixels around that are not exceeded
     left = np.arange(len(echo))
     # The nearest first: inside rain they decide, and only few pixels are compared with the others.
     for ring in (1, 2):
-        rows, columns = (axis[left] for axis in pixels)
-        for i, j in itertools.product(range(-ring, ring + 1), repeat=2):
-            if max(abs(i), abs(j)) == ring:
-                high[left] += ~(echo[left] - padded[rows + 2 + i, columns + 2 + j] > below[left])
+        for shift in itertools.product(range(-ring, ring + 1), repeat=2):
+            if max(map(abs, shift)) == ring:
+                places = [axis[left] + offset for axis, offset in zip(pixels, shift, strict=True)]
+                inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, frame.shape, strict=True)], axis=0)
+                around = frame[tuple(p.clip(0, n - 1) for p, n in zip(places, frame.shape, strict=True))]
+                around = np.where(inside & np.isfinite(around), around, base)
+                high[left] += ~(echo[left] - around > below[left])
         left = left[high[left] <= OTHERS]
     return np.asarray(high <= OTHERS)
 
@@ -177,6 +184,7 @@ def cloud_rims(window: Floats) -> Mask:
     """
     from scipy import ndimage
 
+    window = window.astype("float64")
     missing = ~np.isfinite(window)
     clouds = missing & ~missing.all(axis=0)
     times = (~missing).sum(axis=0)
@@ -204,7 +212,7 @@ def broken_lines(window: Floats) -> Mask:
     A front or a step lies between the lines beside it; a smooth ridge is no sharper than its flanks; a filament is
     there in other frames, too.
     """
-    found = np.zeros(window.shape, dtype=bool)
+    window, found = window.astype("float64"), np.zeros(window.shape, dtype=bool)
     for values, lines in ((window, found), (window.swapaxes(1, 2), found.swapaxes(1, 2))):
         peaks, broken = np.zeros(values.shape[:2]), np.zeros(values.shape[:2], dtype=bool)
         for frame, peak, candidate in zip(values, peaks, broken, strict=True):
@@ -223,14 +231,22 @@ def _peaks(frame: Floats) -> tuple[Floats, Mask]:
     if not known.any():
         return peaks, known
     both = np.sign(above[known]) * np.clip(np.sign(above * below)[known], 0, 1)
-    peaks[known] = np.nanmedian(both * np.minimum(np.abs(above), np.abs(below))[known], axis=1)
+    peaks[known] = _medians(both * np.minimum(np.abs(above), np.abs(below))[known])
     _, pixels = line_differences(frame)
     steps = np.full(len(frame) + 1, np.inf)  # between a line and the one before; those outside count for nothing
     between = np.diff(frame, axis=0)
     inside = np.isfinite(between).any(axis=1)
-    steps[1:-1][inside] = np.abs(np.nanmedian(between[inside], axis=1))
+    steps[1:-1][inside] = np.abs(_medians(between[inside]))
     flanks = np.minimum(steps[:-3], steps[3:])
     return peaks, (np.abs(peaks) > BROKEN * pixels) & (np.abs(peaks) > 2 * flanks)
+
+
+def _medians(lines: Floats) -> Floats:
+    """Return the median of the known values of each line, at least one; `numpy.nanmedian` takes five times as long."""
+    ordered = np.sort(lines, axis=1)  # NaN at the end
+    last = np.count_nonzero(~np.isnan(lines), axis=1) - 1
+    middle = np.stack([last // 2, (last + 1) // 2], axis=1)
+    return np.asarray(np.take_along_axis(ordered, middle, axis=1).mean(axis=1))
 
 
 def line_differences(frame: Floats) -> tuple[Floats, float]:
@@ -243,7 +259,7 @@ def line_differences(frame: Floats) -> tuple[Floats, float]:
     result = np.full(len(differences), np.nan)
     if not known.any():
         return result, np.inf
-    result[known] = np.nanmedian(differences[known], axis=1)
+    result[known] = _medians(differences[known])
     return result, NORMAL * float(np.nanmedian(np.abs(differences[known])))
 
 

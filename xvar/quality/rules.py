@@ -93,12 +93,13 @@ def undeclared_fill(values: Floats) -> float | None:
     valid = np.isfinite(values)
     if not valid.any():
         return None
-    known = values[valid]
-    for extreme in (float(known.min()), float(known.max())):
-        for fill in UNDECLARED:
-            own = _own(fill, values.dtype)
+    known = values if valid.all() else values[valid]
+    extremes = known.min(), known.max()
+    for fill in UNDECLARED:
+        own = _own(fill, values.dtype)
+        if own in extremes:
             same = known == own
-            if own == extreme and np.count_nonzero(same) > 1 and _is_far(fill, known[~same]):
+            if np.count_nonzero(same) > 1 and _is_far(fill, known[~same]):
                 return fill
     return None
 
@@ -138,8 +139,9 @@ class Rule:
         if self.artefact:
             if len(frames) < FRAMES or not np.isfinite(frames).any():
                 return np.zeros(frames.shape, dtype=bool)
-            frames = frames.astype("float64")
-        return self.find(frames, screen) & ~np.isnan(frames)
+            frames = frames.astype(np.result_type(frames, "float32"), copy=False)
+        wrong = np.broadcast_to(self.find(frames, screen), frames.shape)
+        return wrong & ~np.isnan(frames) if wrong.any() else wrong
 
     def __reduce__(self) -> tuple[Callable[[str], Rule], tuple[str]]:
         return rule, (self.name,)
@@ -294,12 +296,13 @@ def _wrong_values(values: Floats, screen: Screen, rules: frozenset[str]) -> Iter
 
 def _wrong_quantity(values: Floats, screen: Screen, rules: frozenset[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the faults of all values together: those of another unit, rain accumulated since some time before."""
-    known = values[np.isfinite(values) & (values != 0)].astype("float64")
-    known = known[np.abs(known) < ANYTHING[1]]
+    known = np.zeros(0)
+    if "range" in rules and out_of_range(values, screen).any():
+        known = values[np.isfinite(values) & (values != 0)].astype("float64")
+        known = known[np.abs(known) < ANYTHING[1]]
     beyond = known[(known < screen.low) | (known > screen.high)]
     # One number at many points is an undeclared fill value.
-    many = beyond.size >= max(2.0, MOST * known.size, MANY * values.size) and beyond.min() != beyond.max()
-    if "range" in rules and many:
+    if beyond.size >= max(2.0, MOST * known.size, MANY * values.size) and beyond.min() != beyond.max():
         found = (
             f"{beyond.size} of {known.size} values other than zero beyond {screen.low:g} to {screen.high:g} "
             f"{screen.units}, the physical limits; their median is {float(np.median(known)):g}"
