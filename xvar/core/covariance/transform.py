@@ -14,8 +14,9 @@ periodic       n, around           :math:`\cos + \sin (2 \pi k i / n)`         :
 
 These are the cosine transform II, the sine transform I, the cosine transform VIII and the Hartley transform. Up to
 `LARGEST_MATRIX` points they are matrix products, which are cheaper there, beyond it fast transforms; the cosine
-transform II, whose fast form costs least, changes over at `LARGEST_COSINE_MATRIX`. The cosine transform II and the sine
-transform have their fast form on the CPU, by scipy; other devices multiply by matrices of any size.
+transform II, whose fast form costs least, is a matrix product up to `MOST_COSINES` wavenumbers that are kept, on any
+number of points. The cosine transform II and the sine transform have their fast form on the CPU, by scipy; other
+devices multiply by matrices of any size.
 Strang, G. (1999) The discrete cosine transform, SIAM Review 41, 135-147, doi:10.1137/S0036144598336745.
 """
 
@@ -39,9 +40,10 @@ from xvar.core.linear_maps import Map, linear
 Pair = tuple[Callable[[Tensor, int], Tensor], Callable[[Tensor, int], Tensor]]
 DifferenceEdges = Literal["free", "zero", "periodic", "appended_zero"]
 
-#: Largest number of points along an axis for which a matrix product is cheaper than a fast Fourier transform.
+#: Largest number of points along an axis for which a matrix product is cheaper than a fast Fourier transform, and of
+#: wavenumbers for which it is cheaper than a fast cosine transform.
 LARGEST_MATRIX = 1024
-LARGEST_COSINE_MATRIX = 192
+MOST_COSINES = 64
 #: Bytes.
 CACHE_LINE = 64
 
@@ -59,9 +61,9 @@ def eigenvalues(points: int, edges: DifferenceEdges) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def basis(points: int, edges: DifferenceEdges) -> Tensor:
-    """Return the orthonormal eigenvectors as rows, float64 (wavenumber, point)."""
-    k = torch.arange(points, dtype=torch.float64)[:, None]
+def basis(points: int, edges: DifferenceEdges, modes: int | None = None) -> Tensor:
+    """Return the orthonormal eigenvectors of the lowest wavenumbers as rows, float64 (wavenumber, point)."""
+    k = torch.arange(points if modes is None else modes, dtype=torch.float64)[:, None]
     i = torch.arange(points, dtype=torch.float64)
     # Whole numbers are reduced before the product with pi: the cosine of a large angle would lose digits.
     if edges == "free":
@@ -95,17 +97,16 @@ class Transform:
         self._rows: Tensor | Pair | None = None  # there is one axis alone
         self._columns: Tensor | Pair
         rows, columns = (1, *shape)[-2:]
-        largest = _largest_matrix(edges, device)
         if len(shape) == 1:
             pass
-        elif rows <= largest:
-            self._rows = basis(rows, edges)[: self.modes[0]].to(device=device, dtype=dtype)
+        elif _is_product(rows, self.modes[0], edges, device):
+            self._rows = basis(rows, edges, self.modes[0]).to(device=device, dtype=dtype)
         else:
             self._rows = _fast_pair(rows, self.modes[0], edges, dtype, device)
         self._padding = _padding(rows, columns, dtype)
         self._spectral_padding = self._padding if self.modes == tuple(shape) else 0
-        if columns <= largest:
-            padded = pad(basis(columns, edges)[: self.modes[-1]], (0, self._padding, 0, self._spectral_padding))
+        if _is_product(columns, self.modes[-1], edges, device):
+            padded = pad(basis(columns, edges, self.modes[-1]), (0, self._padding, 0, self._spectral_padding))
             self._columns = padded.to(device=device, dtype=dtype)
         else:
             self._columns = _fast_pair(columns, self.modes[-1], edges, dtype, device)
@@ -120,7 +121,7 @@ class Transform:
 
     def diagonal(self, variances: Tensor) -> Tensor:
         r"""Return the diagonal of :math:`C^T \Lambda C`, the variance of each point, float64 (y, x)."""
-        *rows, columns = (basis(n, self.edges)[:m] ** 2 for n, m in zip(self.shape, self.modes, strict=True))
+        *rows, columns = (basis(n, self.edges, m) ** 2 for n, m in zip(self.shape, self.modes, strict=True))
         along_columns = variances.to(torch.float64) @ columns
         return rows[0].T @ along_columns if rows else along_columns
 
@@ -164,7 +165,7 @@ class Transform:
         return stack.reshape(*field.shape[:-2], *stack.shape[-2:])
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def shared_transform(
     shape: Shape, edges: DifferenceEdges, dtype: torch.dtype, device: Device, truncation: float = 1.0
 ) -> Transform:
@@ -193,11 +194,11 @@ def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: Diffe
     return along_y[0][:, None] + along_x if along_y else along_x
 
 
-def _largest_matrix(edges: DifferenceEdges, device: Device) -> float:
-    """Return the largest number of points along an axis that is transformed by a matrix."""
+def _is_product(points: int, modes: int, edges: DifferenceEdges, device: Device) -> bool:
+    """Return whether an axis is transformed to its lowest wavenumbers by a product with a matrix."""
     if edges in ("free", "zero") and torch.device(device or "cpu").type != "cpu":
-        return math.inf
-    return min(LARGEST_MATRIX, LARGEST_COSINE_MATRIX) if edges == "free" else LARGEST_MATRIX
+        return True
+    return modes <= MOST_COSINES if edges == "free" else points <= LARGEST_MATRIX
 
 
 def _fast_pair(points: int, modes: int, edges: DifferenceEdges, dtype: torch.dtype, device: Device) -> Pair:

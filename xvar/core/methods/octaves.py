@@ -38,6 +38,13 @@ class Octaves:
         self.upper_share = (octave - octave.floor()).to(like)
         self.upper = self.lower + (self.upper_share > 0)
         self.number = int(self.upper.max()) + 1
+        # Waves in the order of memory, in runs of one octave; the mean of the field is a run of its own.
+        order = self.lower.flatten()
+        changes = torch.cat([torch.ones_like(order[:1]), (order.diff() != 0).long()])
+        changes[1:2] = 1
+        begins = torch.nonzero(changes).flatten()
+        self._runs = torch.cat([begins, begins.new_full((1,), len(order))]).diff()
+        self._octave_of_run = order[begins]
 
     def shares(self) -> Tensor:
         """Return the share of each wave in each octave (octave, y, x)."""
@@ -47,11 +54,16 @@ class Octaves:
 
     def sums(self, values: Tensor) -> Tensor:
         """Sum values of waves (..., y, x) in each octave (..., octave); the mean of the field is no wave."""
-        flat = values.reshape(-1, values.shape[-2] * values.shape[-1]).clone()
-        flat[:, 0] = 0
+        flat = values.reshape(-1, values.shape[-2] * values.shape[-1])
+        runs = self._runs.expand(len(flat), -1).contiguous()
+        whole, upper = (
+            torch.segment_reduce(part.contiguous(), "sum", lengths=runs, axis=1, unsafe=True)
+            for part in (flat, flat * self.upper_share.flatten())
+        )
+        whole[:, 0] = upper[:, 0] = 0
         result = flat.new_zeros(len(flat), self.number)
-        result.index_add_(1, self.lower.flatten(), flat * (1 - self.upper_share).flatten())
-        result.index_add_(1, self.upper.flatten(), flat * self.upper_share.flatten())
+        result.index_add_(1, self._octave_of_run, whole - upper)
+        result.index_add_(1, (self._octave_of_run + 1).clamp_max(self.number - 1), upper)
         return result.reshape(*values.shape[:-2], self.number)
 
     def at_waves(self, values: Tensor) -> Tensor:
@@ -88,7 +100,7 @@ class LongWaves:
 
     def __init__(self, shape: tuple[int, ...], modes: int, *, like: Tensor) -> None:
         self.modes = tuple(min(n, modes) for n in shape)
-        self.rows, self.columns = (basis(n, "free")[:m].to(like) for n, m in zip(shape, self.modes, strict=True))
+        self.rows, self.columns = (basis(n, "free", m).to(like) for n, m in zip(shape, self.modes, strict=True))
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Transform waves (..., wave, wave) to points (..., y, x)."""
@@ -96,11 +108,17 @@ class LongWaves:
 
     def gaussian(self, length: float) -> Tensor:
         """Return the spectrum (wave, wave) of a Gaussian of this length in cells."""
-        rows, columns = (
-            torch.exp(-0.5 * (math.pi * length / matrix.shape[1] * torch.arange(len(matrix)).to(matrix)) ** 2)
-            for matrix in (self.rows, self.columns)
-        )
-        return rows[:, None] * columns
+        shape = self.rows.shape[1], self.columns.shape[1]
+        return gaussian(shape, self.modes, length, self.rows)
+
+
+def gaussian(shape: Sequence[int], modes: Sequence[int], length: float, like: Tensor) -> Tensor:
+    """Return the spectrum (wave, wave) of a Gaussian of this length in cells on a grid, its longest `modes`."""
+    rows, columns = (
+        torch.exp(-0.5 * (math.pi * length / n * torch.arange(m).to(like)) ** 2)
+        for n, m in zip(shape, modes, strict=True)
+    )
+    return rows[:, None] * columns
 
 
 @lru_cache(maxsize=64)
@@ -132,8 +150,11 @@ def ensemble_octaves(shape: tuple[int, ...], dtype: torch.dtype, device: torch.d
 
 def smoothed(field: Tensor, length: float) -> Tensor:
     """Return a field (..., y, x), which is not negative, under a Gaussian of so many cells."""
-    waves = gaussian_waves(tuple(field.shape[-2:]), length, field.dtype, field.device)
-    return waves.inverse(waves.rows @ field @ waves.columns.T * waves.gaussian(length)).clamp_min(0)
+    shape = tuple(field.shape[-2:])
+    # Shorter waves keep less than exp(-12.5) of their amplitude.
+    transform = shared_transform(shape, "free", field.dtype, field.device, min(1.0, 5 / (math.pi * length)))
+    spectrum = transform.forward(field) * gaussian(shape, transform.modes, length, field)
+    return transform.inverse(spectrum).clamp_min(0)
 
 
 def is_inside(paths: Tensor, shape: Sequence[int]) -> Tensor:
@@ -176,13 +197,14 @@ def past_errors(
     growth = carried.new_full((len(carried), ages), torch.nan)
     for window, (age, step) in itertools.product(range(len(carried)), step_of_age.items()):
         pair = torch.stack([carried[window, step], observed[window, step]])
-        valid = pair.isfinite().all(0) & inside[step][window]
-        rain = torch.where(valid, pair, torch.zeros_like(pair)).square()
+        valid = pair.sum(0).isfinite() & inside[step][window]
+        root = torch.where(valid, pair, torch.zeros_like(pair))
         taper = _taper(valid, pair)
-        means = (rain.sqrt() * taper).sum((-2, -1)) / taper.sum()
-        ours, seen = spectra = octaves.transform.forward((rain.sqrt() - means[:, None, None]) * taper)
-        power = octaves.sums(spectra.square())
-        correlation[window, age - 1] = octaves.sums(ours * seen) / power.prod(0).sqrt()
+        means = (root * taper).sum((-2, -1)) / taper.sum()
+        ours, seen = octaves.transform.forward((root - means[:, None, None]) * taper)
+        *power, product = octaves.sums(torch.stack([ours.square(), seen.square(), ours * seen]))
+        correlation[window, age - 1] = product / (power[0] * power[1]).sqrt()
+        rain = root.square()
         ours, seen = smoothed(rain, SMOOTHING) + FLOOR * rain.mean()
         weight = rain.sum(0)
         growth[window, age - 1] = ((weight * (seen / ours).log().square()).sum() / weight.sum()).sqrt()
