@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import interpolate, pad
 
 from xvar.errors import Fault, Faults, InputError
 
@@ -146,7 +146,20 @@ def unit_vectors(positions: Sequence[Tensor]) -> Tensor:
 
 def block_mean(values: Tensor, factor: int) -> Tensor:
     """Return means over blocks of `factor` by `factor` points of (..., y, x), at far edges over the points there."""
-    return avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
+    # Sums of slices: `avg_pool2d` takes twice to four times as long.
+    return values if factor == 1 else _means(_means(values, factor, -2), factor, -1)
+
+
+def _means(values: Tensor, factor: int, axis: int) -> Tensor:
+    """Return means over blocks along an axis."""
+    blocks, rest = divmod(values.shape[axis], factor)
+    whole = values.narrow(axis, 0, blocks * factor)
+    first, *others = whole.unflatten(axis, (blocks, factor)).unbind(axis)
+    means = sum(others, first) / factor
+    if not rest:
+        return means
+    partial = values.narrow(axis, blocks * factor, rest).mean(axis, keepdim=True)
+    return torch.cat([means, partial], dim=axis)
 
 
 def prolong(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:

@@ -54,22 +54,23 @@ def correlation(images: Tensor, seconds: Sequence[float], frame: float, reach: i
     like: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
     along_y, along_x = (torch.hann_window(n + 2, periodic=False, **like)[1:-1] for n in (rows, columns))
     taper = along_y[:, None] * along_x
-    total = images.new_zeros(len(images), 2 * reach_y + 1, 2 * reach_x + 1)
-    pairs, before = 0, None
+    pairs, product, before = 0, None, None
     for index in range(len(seconds)):
         valid, clean, _, mean = observed_mean(images[:, index])
         anomaly = torch.where(valid, clean - mean[:, None, None], 0.0) * taper
         norm = anomaly.square().flatten(1).sum(1).sqrt()[:, None, None]
-        after = torch.fft.rfft2(anomaly, s=size), norm
+        waves = torch.fft.rfft2(anomaly / torch.where(norm > 0, norm, 1.0), s=size)
         if before is not None and consecutive(seconds, index, frame):
-            product = torch.fft.irfft2(before[0].conj() * after[0], s=size)
-            scale = before[1] * norm
-            lags = torch.cat([product[:, -reach_y:], product[:, : reach_y + 1]], dim=1)
-            lags = torch.cat([lags[..., -reach_x:], lags[..., : reach_x + 1]], dim=2)
-            total = total + torch.where(scale > 0, lags / scale, torch.zeros_like(lags))
+            one = before.conj() * waves
+            product = one if product is None else product.add_(one)
             pairs += 1
-        before = after
-    return total / max(pairs, 1)
+        before = waves
+    if product is None:
+        return images.new_zeros(len(images), 2 * reach_y + 1, 2 * reach_x + 1)
+    lags = torch.fft.irfft2(product, s=size)
+    lags = torch.cat([lags[:, -reach_y:], lags[:, : reach_y + 1]], dim=1)
+    lags = torch.cat([lags[..., -reach_x:], lags[..., : reach_x + 1]], dim=2)
+    return lags / pairs
 
 
 def highest(total: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,9 +85,11 @@ def in_groups(analyse: Analyse) -> Analyse:
         **others: Any,
     ) -> dict[str, Tensor]:
         whole = frames.isfinite().flatten(1).all(dim=1, keepdim=True)
-        _, group = torch.cat([have_values(frames), whole], dim=1).unique(dim=0, return_inverse=True)
+        kinds, group = torch.cat([have_values(frames), whole], dim=1).unique(dim=0, return_inverse=True)
+        if len(kinds) == 1:
+            return analyse(self, frames, seconds, grid, guess, seeds, **others)
         results: dict[str, Tensor] = {}
-        for index in range(int(group.max()) + 1):
+        for index in range(len(kinds)):
             windows = torch.nonzero(group == index).flatten()
             own = (None if part is None else part[windows] for part in (guess, seeds))
             for name, values in analyse(self, frames[windows], seconds, grid, *own, **others).items():

@@ -75,9 +75,10 @@ def _candidates(
         return _mean_square(_difference(images[lag], after, points, shifts), (1, 2, 3))
 
     whole = common.expand(len(tiles), 2)
-    start = torch.where((misfit(own) < misfit(whole))[:, None], own, whole)
+    left = misfit(whole)
+    start = torch.where((misfit(own) < left)[:, None], own, whole)
     found = _refined(images[lag], after, points, start, every[: 2 * rows, : 2 * columns])
-    return torch.cat([common, found[misfit(found) < SHARE * misfit(whole)]])
+    return torch.cat([common, found[misfit(found) < SHARE * left]])
 
 
 def _parts(images: Tensor, pairs: Sequence[int], candidates: Tensor) -> Tensor | None:
@@ -107,7 +108,9 @@ def _parts(images: Tensor, pairs: Sequence[int], candidates: Tensor) -> Tensor |
         own = [_refined(before, after, points, one[None], nearest == index) for index, one in enumerate(shifts)]
         shifts = torch.cat(own)
     local = shifts[misfits(shifts).argmin(0)].movedim(-1, 0)
-    smooth = avg_pool2d(local[None], SMOOTHING, 1, SMOOTHING // 2, count_include_pad=False)[0]
+    smooth = local
+    for size in ((SMOOTHING, 1), (1, SMOOTHING)):
+        smooth = avg_pool2d(smooth, size, 1, tuple(n // 2 for n in size), count_include_pad=False)
     found, smoothed = (_mean_logarithm(_box_mean(_difference(before, after, points, one))) for one in (local, smooth))
     return local if found < min(smoothed, SHARE * _mean_logarithm(every[0])) else None
 
@@ -132,16 +135,14 @@ def _refined(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor, mask
         change = (after - moved)[..., 1:-1, 1:-1]
         slope_x = 0.5 * (moved[..., 1:-1, 2:] - moved[..., 1:-1, :-2])
         slope_y = 0.5 * (moved[..., 2:, 1:-1] - moved[..., :-2, 1:-1])
-        known = (change + slope_x + slope_y).isfinite() & mask[1:-1, 1:-1]
-        change, slope_x, slope_y = (torch.where(known, part, 0.0) for part in (change, slope_x, slope_y))
-        weight = (1 + (change / ERROR).square()).rsqrt()
-        weighted_x, weighted_y = weight * slope_x, weight * slope_y
-        products = (weighted_x * slope_x, weighted_x * slope_y, weighted_y * slope_y)
-        xx, xy, yy = (part.flatten(1).sum(1) for part in products)
-        x, y = (-(part * change).flatten(1).sum(1) for part in (weighted_x, weighted_y))
+        known = ~(change + slope_x + slope_y).isnan() & mask[1:-1, 1:-1]
+        terms = torch.where(known[:, None], torch.stack([slope_x, slope_y, change], dim=1), 0.0).flatten(2)
+        weight = (1 + (terms[:, 2:] / ERROR).square()).rsqrt()
+        products = (weight * terms) @ terms.mT
+        xx, xy, yy, x, y = (products[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)))
         damping = 1e-3 * (xx + yy) + 1e-12
         xx, yy = xx + damping, yy + damping
-        step = torch.stack([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)[:, None]
+        step = -torch.stack([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)[:, None]
         shifts = (shifts + step.clamp(-LARGEST_STEP, LARGEST_STEP)).clamp(-REACH, REACH)
     return shifts
 
