@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import pad
 from xvar.core.covariance.base import Covariance, Shape
 from xvar.core.covariance.transform import Transform
 from xvar.core.grid import Device, Grid
-from xvar.core.linear_maps import conjugate_gradients
+from xvar.core.linear_maps import conjugate_gradients, linear
 
 
 class SpectralCovariance(Covariance):
@@ -25,7 +26,7 @@ class SpectralCovariance(Covariance):
     Modes that a truncated transform leaves out have no variance, and `solve` is the pseudo-inverse, zero if S is.
     """
 
-    _of_windows = ("_scale", "_unscale")
+    _of_windows = ("_scale",)
 
     def __init__(
         self,
@@ -38,14 +39,9 @@ class SpectralCovariance(Covariance):
     ) -> None:
         self.transform = transform
         lowest: Any = (..., *map(slice, transform.modes))
-        self._variances = variances[lowest].to(torch.float64)
-        self._deviation = self._variances.sqrt().to(device=device, dtype=dtype)
-        self._precision = (1 / self._variances).to(device=device, dtype=dtype)
-        self._scale = self._unscale = None
-        if scale is not None:
-            scale = scale.to(torch.float64)
-            self._scale = scale.to(device=device, dtype=dtype)
-            self._unscale = torch.where(scale > 0, 1 / scale, torch.zeros_like(scale)).to(device=device, dtype=dtype)
+        self._deviation = variances[lowest].to(torch.float64).sqrt().to(device=device, dtype=dtype)
+        self._scale = None if scale is None else scale.to(device=device, dtype=dtype)
+        self._scaled = slice(None)  # components that have a scale
         self.dtype, self.device = dtype, self._deviation.device
 
     @classmethod
@@ -68,21 +64,33 @@ class SpectralCovariance(Covariance):
 
     def sqrt(self, control: Tensor) -> Tensor:
         """Apply one inverse transform to the control, the spectrum over its standard deviation."""
-        state = self.transform.inverse(control * self._deviation)
-        return state if self._scale is None else state * self._scale
+        return linear(control, self._synthesise, self._analyse)
 
     def sqrt_transpose(self, state: Tensor) -> Tensor:
         """Apply one transform."""
+        return linear(state, self._analyse, self._synthesise)
+
+    def _synthesise(self, control: Tensor) -> Tensor:
+        return self._times_scale(self.transform.inverse(control * self._deviation))
+
+    def _analyse(self, state: Tensor) -> Tensor:
         if self._scale is not None:
-            state = state * self._scale
+            state = self._times_scale(state.clone())
         return self.transform.forward(state) * self._deviation
+
+    def _times_scale(self, state: Tensor) -> Tensor:
+        """Multiply a state by the scale, in place."""
+        if self._scale is not None:
+            state[:, self._scaled] *= self._scale
+        return state
 
     def solve(self, state: Tensor) -> Tensor:
         """Apply one transform and its inverse."""
-        if self._unscale is not None:
-            state = state * self._unscale
-        state = self.transform.inverse(self.transform.forward(state) * self._precision)
-        return state if self._unscale is None else state * self._unscale
+        inverse = None if self._scale is None else torch.where(self._scale > 0, 1 / self._scale, 0.0)
+        if inverse is not None:
+            state = state * inverse
+        state = self.transform.inverse(self.transform.forward(state) / self._deviation / self._deviation)
+        return state if inverse is None else state * inverse
 
     def embed(self, coarse: Covariance, control: Tensor) -> Tensor | None:
         """Return the control of the waves of a coarser grid, without shorter ones."""
@@ -116,13 +124,18 @@ def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance
     Each of `parts` is an operator with the number of components that it acts on.
     """
     first, _ = parts[0]
-    modes = first.transform.modes
-    variances = torch.cat([part._variances.expand(count, *modes) for part, count in parts])
-    one = torch.ones((1, 1, *(1 for _ in modes)))
-    scales = [(one if part._scale is None else part._scale, count) for part, count in parts]
-    windows, _, *points = torch.broadcast_shapes(*((scale.shape[0], 1, *scale.shape[2:]) for scale, _ in scales))
-    scale = torch.cat([scale.expand(windows, count, *points).to(torch.float64) for scale, count in scales], dim=1)
-    return SpectralCovariance(first.transform, variances, scale, dtype=first.dtype, device=first.device)
+    stacked = copy(first)
+    stacked._deviation = torch.cat([part._deviation.expand(count, *first.transform.modes) for part, count in parts])
+    scales: list[Tensor | None] = []  # of each component
+    for part, count in parts:
+        own = part._scale
+        scales += [None] * count if own is None else own.expand(len(own), count, *own.shape[2:]).unbind(1)
+    if known := [index for index, scale in enumerate(scales) if scale is not None]:
+        stacked._scaled = slice(known[0], known[-1] + 1)
+        one = torch.ones((), dtype=first.dtype, device=first.device)
+        between = (one if scale is None else scale for scale in scales[stacked._scaled])
+        stacked._scale = torch.stack(torch.broadcast_tensors(*between), dim=1)
+    return stacked
 
 
 def difference_symbols(grid: Grid) -> Tensor:

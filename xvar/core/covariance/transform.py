@@ -121,9 +121,10 @@ class Transform:
 
     def diagonal(self, variances: Tensor) -> Tensor:
         r"""Return the diagonal of :math:`C^T \Lambda C`, the variance of each point, float64 (y, x)."""
-        *rows, columns = (basis(n, self.edges, m) ** 2 for n, m in zip(self.shape, self.modes, strict=True))
-        along_columns = variances.to(torch.float64) @ columns
-        return rows[0].T @ along_columns if rows else along_columns
+        diagonal = variances.to(torch.float64)
+        for axis, points in zip(range(-len(self.shape), 0), self.shape, strict=True):
+            diagonal = _squared(diagonal.movedim(axis, -1), points, self.edges).movedim(-1, axis)
+        return diagonal
 
     def _along_both(self, field: Tensor, *, inverse: bool) -> Tensor:
         left = right = None
@@ -192,6 +193,23 @@ def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: Diffe
     r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x); or of one axis."""
     *along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
     return along_y[0][:, None] + along_x if along_y else along_x
+
+
+def _squared(variances: Tensor, points: int, edges: DifferenceEdges) -> Tensor:
+    r"""Return :math:`\sum_k \lambda_k c_k^2` from variances of the lowest wavenumbers (..., k), float64 (..., i).
+
+    The squares of cosines are cosines of twice the wavenumber, with :math:`\theta_i = \pi (2i+1) / 2n`
+    :math:`c_k^2(i) = (1 + \cos 2k \theta_i) / n` for k > 0, and :math:`\cos (2n - j) \theta_i = -\cos j \theta_i`.
+    """
+    if edges != "free":
+        return variances @ basis(points, edges, variances.shape[-1]) ** 2
+    doubled = 2 * torch.arange(1, variances.shape[-1])
+    waves = variances.new_zeros(*variances.shape[:-1], points)
+    waves[..., 0] = variances.sum(-1)
+    below, above = doubled[doubled < points], doubled[doubled > points]
+    waves[..., below] = variances[..., below // 2] / 2
+    waves[..., 2 * points - above] -= variances[..., above // 2] / 2
+    return torch.from_numpy(scipy.fft.dct(waves.numpy(), type=3)) / points
 
 
 def _is_product(points: int, modes: int, edges: DifferenceEdges, device: Device) -> bool:
