@@ -6,8 +6,8 @@ x (the last axis), component 1 along y, as the components of a velocity do.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from xvar.core.grid import Edges
 from xvar.core.multilinear import multilinear
+from xvar.core.scatter import gather, scatter
 
 Sampler = Literal["bilinear", "cubic", "monotone"]
 
@@ -35,23 +36,14 @@ def sample(field: Tensor, position: Tensor, sampler: Sampler = "bilinear", edges
     Values outside the grid are those of the nearest edge (``free``), zeros beyond one ring of cells (``zero``), or
     those of the opposite edge (``periodic``).
     """
-    if not math.isfinite(position.detach().sum()):  # one pass; an overflowing sum only costs the check below
-        # At a NaN `grid_sample` reads, and its adjoint writes, anywhere in memory.
-        lost = ~position.isfinite().all(dim=1, keepdim=True)
-        return torch.where(lost, torch.nan, sample(field, torch.where(lost, 0.0, position), sampler, edges))
-    if field.ndim != 4:
-        return multilinear(field, position, edges)
-    flat = position.ndim == 3
-    if flat:
-        position = position[..., None]
-    if edges == "periodic":
-        field, position = _unrolled(field, position)
-    if sampler == "bilinear":
-        scale = _half_widths(*field.shape[-2:], field.dtype, field.device)
-        sampled: Tensor = _Bilinear.apply(field, position, scale, _PADDING[edges])  # type: ignore[no-untyped-call]
-    else:
-        sampled = _cubic(field, position, edges, sampler)
-    return sampled[..., 0] if flat else sampled
+    if field.ndim == 4 and position.ndim == 3:
+        return sample(field, position[..., None], sampler, edges)[..., 0]
+    if field.ndim == 4 and sampler == "bilinear":
+        return _bilinear(field, position, edges)
+    lost = ~position.isfinite().all(dim=1, keepdim=True)
+    position = torch.where(lost, 0.0, position)
+    found = multilinear(field, position, edges) if field.ndim != 4 else _cubic(field, position, edges, sampler)
+    return torch.where(lost, torch.nan, found)
 
 
 def identity(shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -63,40 +55,77 @@ def identity(shape: tuple[int, ...], like: Tensor) -> Tensor:
 def _unrolled(field: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
     """Return a periodic field with a ring of copies, and the positions wrapped into it."""
     ring = 2
-    size = torch.tensor(field.shape[:-3:-1], dtype=position.dtype, device=position.device).view(1, 2, 1, 1)
-    return pad(field, (ring,) * 4, mode="circular"), torch.remainder(position, size) + ring
+    last, _ = _last_points(*field.shape[-2:], position.dtype, position.device)
+    return pad(field, (ring,) * 4, mode="circular"), torch.remainder(position, last + 1) + ring
 
 
 @lru_cache(maxsize=64)
-def _half_widths(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the factor (1, 2, 1, 1) from grid units to those of `grid_sample`, -1 to 1."""
+def _last_points(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the last point along x and y, and the factor from grid units to -1 to 1, both (1, 2, 1, 1)."""
+    last = width - 1, height - 1
     with torch.inference_mode(False):
-        return torch.tensor([2 / (width - 1), 2 / (height - 1)], dtype=dtype, device=device).view(1, 2, 1, 1)
+        numbers = torch.tensor([last, [2 / max(n, 1) for n in last]], dtype=dtype, device=device)
+        return tuple(numbers.view(2, 1, 2, 1, 1))  # type: ignore[return-value]
+
+
+def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
+    if edges == "periodic":
+        field, position = _unrolled(field, position)
+    _, scale = _last_points(*field.shape[-2:], field.dtype, field.device)
+    sampled: Tensor = _Bilinear.apply(field, position, scale, _PADDING[edges])  # type: ignore[no-untyped-call]
+    return sampled
 
 
 class _Bilinear(torch.autograd.Function):
     """`grid_sample` with positions (window, 2, y, x) in grid units.
 
     The two components of the gradient with respect to the position are adjacent in memory; they are separated at once,
-    which makes all operations that follow several times faster.
+    which makes all operations that follow several times faster. At a NaN `grid_sample` would read, and its adjoint
+    write, anywhere in memory: it gets a zero there, and the result the NaN, without a check that waits for the device.
     """
 
     @staticmethod
     def forward(ctx: Any, field: Tensor, position: Tensor, scale: Tensor, padding: int) -> Tensor:
         ctx.save_for_backward(field, position, scale)
         ctx.padding = padding
-        grid = (position * scale).sub_(1).permute(0, 2, 3, 1)
-        return torch.grid_sampler(field, grid, 0, padding, True)
+        grid = (position * scale).sub_(1)
+        x, y = grid.unbind(1)
+        lost = (x + y)[:, None].mul_(0.0)  # zero, or NaN
+        return torch.grid_sampler(field, _finite(grid), 0, padding, True).add_(lost)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         field, position, scale = ctx.saved_tensors
-        grid = (position * scale).sub_(1).permute(0, 2, 3, 1)
-        by_field, by_grid = torch.ops.aten.grid_sampler_2d_backward.default(
-            gradient, field, grid, 0, ctx.padding, True, ctx.needs_input_grad[:2]
+        grid, (by_field, by_position) = _finite((position * scale).sub_(1)), ctx.needs_input_grad[:2]
+        # On other devices threads would add to the field in any order.
+        in_order = field.device.type == "cpu"
+        of_field, of_grid = torch.ops.aten.grid_sampler_2d_backward.default(
+            gradient, field, grid, 0, ctx.padding, True, (by_field and in_order, by_position)
         )
-        by_position = by_grid.permute(0, 3, 1, 2).contiguous().mul_(scale) if ctx.needs_input_grad[1] else None
-        return (by_field if ctx.needs_input_grad[0] else None), by_position, None, None
+        if by_field and not in_order:
+            of_field = bilinear_adjoint(gradient, position, tuple(field.shape[2:]), ctx.padding)
+        of_position = of_grid.permute(0, 3, 1, 2).contiguous().mul_(scale) if by_position else None
+        return (of_field if by_field else None), of_position, None, None
+
+
+def _finite(grid: Tensor) -> Tensor:
+    """Return the positions of `grid_sample` (window, y, x, 2), finite, from those of `_Bilinear`; may change these."""
+    return grid.nan_to_num_(0.0).permute(0, 2, 3, 1)
+
+
+def bilinear_adjoint(gradient: Tensor, position: Tensor, shape: tuple[int, ...], padding: int) -> Tensor:
+    """Return the adjoint of `grid_sample` with respect to the field, with the same bits on every run."""
+    (height, width), axes = shape, []
+    for place, size in zip(position.flatten(2).flip(1).unbind(1), shape, strict=True):
+        place = place.clamp(0, size - 1) if padding else place
+        first = place.floor()
+        axes.append([(first, 1 - (place - first)), (first + 1, place - first)])
+    parts, indices = [], []
+    for (row, by_row), (column, by_column) in product(*axes):
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        parts.append(torch.where(inside, by_row * by_column, 0.0)[:, None] * gradient.flatten(2))
+        indices.append(torch.where(inside, row * width + column, 0.0).long().clamp(0, height * width - 1))
+    return scatter(torch.cat(parts, dim=2), torch.cat(indices, dim=1), height * width).unflatten(2, shape)
 
 
 def _weights(fraction: Tensor) -> list[Tensor]:
@@ -111,11 +140,13 @@ def _weights(fraction: Tensor) -> list[Tensor]:
 
 
 def _cubic(field: Tensor, position: Tensor, edges: Edges, sampler: Sampler) -> Tensor:
+    if edges == "periodic":
+        field, position = _unrolled(field, position)
     windows, components, height, width = field.shape
     if edges == "zero":  # a stencil far outside the grid contains zeros only
         field, position = pad(field, (3,) * 4), position + 3
         height, width = height + 6, width + 6
-    limit = position.new_tensor([width - 1, height - 1]).view(1, 2, 1, 1)
+    limit, _ = _last_points(height, width, field.dtype, field.device)
     position = position.clamp(torch.zeros_like(limit), limit)  # one clamp: the same gradient on every edge
     first = torch.minimum(position.detach().floor(), limit - 1)
     (along_x, along_y), first = (_weights(part) for part in (position - first).unbind(1)), first.long()
@@ -124,8 +155,7 @@ def _cubic(field: Tensor, position: Tensor, edges: Edges, sampler: Sampler) -> T
     def tap(row: int, column: int) -> Tensor:
         x, y = first[:, 0] + column, first[:, 1] + row
         index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-        taken = values.gather(2, index.flatten(1)[:, None].expand(-1, components, -1))
-        return taken.view(windows, components, *x.shape[1:])
+        return gather(values, index.flatten(1)).view(windows, components, *x.shape[1:])
 
     result: Tensor = torch.zeros((), dtype=field.dtype, device=field.device)
     corners = []

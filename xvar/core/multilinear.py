@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.grid import Edges
+from xvar.core.scatter import gather
 
 
 def multilinear(field: Tensor, position: Tensor, edges: Edges = "free") -> Tensor:
@@ -28,7 +29,7 @@ def multilinear(field: Tensor, position: Tensor, edges: Edges = "free") -> Tenso
     for choice in product(*corners):
         index = reduce(torch.add, [part for part, _ in choice])
         weight = reduce(torch.mul, [share for _, share in choice])
-        found.append(weight[:, None] * values.gather(2, index[:, None].expand(-1, values.shape[1], -1)))
+        found.append(weight[:, None] * gather(values, index))
     return torch.stack(found).sum(0)
 
 

@@ -139,7 +139,8 @@ class CostOfBatch:
     def __init__(self, problem: Problem, cost_history: CostHistory | None = None) -> None:
         self.whole = Cost(problem)
         self.cost_history = cost_history
-        self._part, self._windows = self.whole, torch.arange(problem.windows)
+        self._part = self.whole
+        self._windows: Tensor | None = None
         self._coarse: dict[int, Cost] = {}
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,7 +160,7 @@ class CostOfBatch:
         return CoarseLinearisation(cost, coarse if every else coarse.select(windows), control, factor)
 
     def _of(self, windows: Tensor) -> Cost:
-        if not torch.equal(windows, self._windows):
+        if windows is not self._windows:  # the same tensor as long as none stops: its values stay on the device
             whole = len(windows) == self.whole.problem.windows
             self._part = self.whole if whole else self.whole.select(windows)
             self._windows = windows

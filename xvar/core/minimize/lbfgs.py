@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,130 +97,149 @@ class LBFGS:
 
 
 class _Descent:
-    r"""Minimisation of the windows that have not stopped: tensors with one row each, line searches in Python floats.
+    """Minimisation of the windows that have not stopped: tensors with one row each, line searches in Python floats.
 
-    A diagonal D of the inverse Hessian changes the variable to :math:`D^{-1/2} v`.
+    All that a window's line search needs from the device comes in one transfer for each evaluation: also the slope at
+    its start, which is read together with the numbers of the first trial point.
     """
 
     def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Tensor | None) -> None:
         self.function = function
-        self.scaled = diagonal is not None
-        self.root = torch.ones_like(control[:, :1]) if diagonal is None else diagonal.sqrt()
         self.windows = torch.arange(len(control), device=control.device)
-        self.found = control.clone()
-        self.control = control / self.root
-        cost, self.gradient, norm = self._evaluate(self.control)
-        self.direction = self.gradient
-        self.history = [cost]
-        self.hessian = _InverseHessian(settings.history_size, control)
+        self.found: Tensor | None = None  # the controls of the windows that have stopped
+        self.control = control
+        self.hessian = _InverseHessian(settings.history_size, control, diagonal)
+        cost, self.gradient, norm = self._evaluate(control)
+        self.direction, self.slope = self.gradient, norm
         precision = torch.finfo(control.dtype).eps
         self.every = [_Search(settings, precision, *row) for row in _numbers(cost, norm)]
         self.searches = self.every
+        self.history = [[search.cost for search in self.every]]
         self._leave()
         self._search(range(len(self.searches)))
 
     def advance(self) -> None:
         """Evaluate J at the trial points, and accept them or choose the next."""
-        step = self.control.new_tensor([search.step for search in self.searches])[:, None] * self.direction
-        trial = self.control + step
+        trial = self._along(self.control, self.direction, [search.step for search in self.searches])
         cost, gradient, norm = self._evaluate(trial)
-        numbers = _numbers(cost, dot(gradient, self.direction), norm)
+        numbers = _numbers(self.slope, cost, dot(gradient, self.direction), norm)
         fallen = [search.advance(*row) for search, row in zip(self.searches, numbers, strict=True)]
         if any(fallen):
-            self.history.append(self.found.new_tensor([search.cost for search in self.every]))
+            self.history.append([search.cost for search in self.every])
         going = self._leave()
-        step, trial, gradient = _rows(step, going), _rows(trial, going), _rows(gradient, going)
+        trial, gradient = _rows(trial, going), _rows(gradient, going)
         moved = [row for row, old in enumerate(going) if fallen[old]]
         if not moved:
             return
         curved = [row for row in moved if self.searches[row].curved]
         if curved:
-            self.hessian.learn(curved, _rows(step, curved), _rows(gradient - self.gradient, curved))
-        rows = moved if len(moved) < len(going) else slice(None)
-        self.control[rows], self.gradient[rows] = trial[rows], gradient[rows]
+            taken = to_device([self.searches[row].moved for row in curved], trial)[:, None]
+            change = _rows(gradient, curved) - _rows(self.gradient, curved)
+            self.hessian.learn(curved, taken * _rows(self.direction, curved), change)
+        self.control, self.gradient = _replaced(self.control, moved, trial), _replaced(self.gradient, moved, gradient)
+        del trial, gradient
         self._search(moved)
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return J, its gradient, and the norm of the gradient by v."""
-        cost, gradient = self.function(control * self.root, self.windows)
-        return cost, gradient * self.root, dot(gradient, gradient).sqrt()
+        """Return J, its gradient, and the norm of the gradient."""
+        cost, gradient = self.function(control, self.windows)
+        return cost, gradient, dot(gradient, self.hessian.scaled(gradient)).sqrt()
+
+    def _along(self, control: Tensor, direction: Tensor, steps: list[float]) -> Tensor:
+        return torch.addcmul(control, direction, to_device(steps, control)[:, None])
 
     def _leave(self) -> list[int]:
         """Remove the windows that have stopped, keep their controls, and return the rows of the others."""
         going = [row for row, search in enumerate(self.searches) if search.reason is None]
         if len(going) == len(self.searches):
             return going
-        for row, search in enumerate(self.searches):
-            if search.reason is not None:
-                point = self.control[row]
-                if search.moved:
-                    point = point + search.moved * self.direction[row]
-                self.found[self.windows[row]] = point * self.root[row]
+        ended = [row for row, search in enumerate(self.searches) if search.reason is not None]
+        steps = [self.searches[row].moved for row in ended]
+        points = _rows(self.control, ended)
+        if any(steps):  # a direction that was not tried need not be finite
+            points = torch.where(
+                to_device(steps, points)[:, None] > 0,
+                self._along(points, _rows(self.direction, ended), steps),
+                points,
+            )
+        if self.found is None:
+            self.found = self.control.new_empty(len(self.every), self.control.shape[1])
+        self.found[_rows(self.windows, ended)] = points
         self.searches = [self.searches[row] for row in going]
-        self.windows, self.control = self.windows[going], self.control[going]
-        self.gradient, self.direction = self.gradient[going], self.direction[going]
-        self.root = self.root[going]
+        self.windows, self.control = _rows(self.windows, going), _rows(self.control, going)
+        self.gradient, self.direction = _rows(self.gradient, going), _rows(self.direction, going)
+        self.slope = _rows(self.slope, going)
         self.hessian.keep(going)
         return going
 
     def _search(self, rows: Iterable[int]) -> None:
         """Start line searches; the directions of windows in the middle of one do not change."""
         self.direction = self.hessian.descent(self.gradient)
-        slopes = dot(self.gradient, self.direction).tolist()
+        self.slope = dot(self.gradient, self.direction)
         for row in rows:
             search = self.searches[row]
             # Without known curvature, a step of one standard deviation in all.
-            cautious = not self.scaled and not self.hessian.learnt[row]
-            search.start(slopes[row], min(1.0, 1 / search.norm) if cautious else 1.0)
+            cautious = self.hessian.diagonal is None and not self.hessian.learnt[row]
+            search.start(min(1.0, 1 / search.norm) if cautious else 1.0)
 
     def minimum(self) -> Minimum:
         """Return the result."""
+        control = self.control.clone() if self.found is None else self.found  # a batch without windows has none
         numbers = [(search.cost, search.norm) for search in self.every]
-        cost, norm = self.found.new_tensor(numbers).reshape(-1, 2).unbind(1)
+        cost, norm = to_device(numbers, control).reshape(-1, 2).unbind(1)
         counts = [(search.evaluations, int(search.reason or 0)) for search in self.every]
-        evaluations, reason = torch.tensor(counts, dtype=torch.int64, device=cost.device).reshape(-1, 2).unbind(1)
-        return Minimum(self.found, cost, norm, evaluations, reason, self.history)
+        evaluations, reason = to_device(counts, control, torch.int64).reshape(-1, 2).unbind(1)
+        return Minimum(control, cost, norm, evaluations, reason, list(to_device(self.history, control)))
 
 
 class _InverseHessian:
     r"""H of each window from its last steps S and gradient differences Y, in the form of Byrd, Nocedal and Schnabel.
 
-    .. math:: H = \gamma I + \begin{bmatrix} S & \gamma Y \end{bmatrix} \begin{bmatrix}
-        R^{-T} (D + \gamma Y^T Y) R^{-1} & -R^{-T} \\ -R^{-1} & 0 \end{bmatrix}
-        \begin{bmatrix} S^T \\ \gamma Y^T \end{bmatrix}
+    .. math:: H = \gamma D + \begin{bmatrix} S & \gamma D Y \end{bmatrix} \begin{bmatrix}
+        R^{-T} (C + \gamma Y^T D Y) R^{-1} & -R^{-T} \\ -R^{-1} & 0 \end{bmatrix}
+        \begin{bmatrix} S^T \\ \gamma Y^T D \end{bmatrix}
 
-    with R the products of steps with their own and later differences, D its diagonal, and :math:`\gamma` from the
-    newest pair. Pairs fill slots in turn, so R is an upper triangle up to the order of rows and columns. A slot without
-    a pair has no effect: S and Y are zero there, and R is one on its diagonal. The small matrices have such slots
-    beyond the memory, so that each begins at a cache line.
+    with D the given `diagonal`, R the products of steps with their own and later differences, C its diagonal, and
+    :math:`\gamma` from the newest pair. Pairs fill slots in turn, so R is an upper triangle up to the order of rows and
+    columns. A slot without a pair has no effect: S and Y are zero there, and R is one on its diagonal. The small
+    matrices have such slots beyond the memory, so that each begins at a cache line.
     """
 
-    def __init__(self, memory: int, like: Tensor) -> None:
+    def __init__(self, memory: int, like: Tensor, diagonal: Tensor | None) -> None:
         windows, size = like.shape
-        self.memory, self.size = memory, size
+        self.memory, self.size, self.diagonal = memory, size, diagonal
         self.fill = -size % (CACHE_LINE // like.element_size())
         self.spare = -memory % (CACHE_LINE // torch.float64.itemsize)
-        self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # S and Y, each row in whole cache lines
+        # Each row in whole cache lines.
+        self.steps, self.changes = (like.new_zeros(windows, memory, size + self.fill) for _ in range(2))
         identity = torch.eye(memory + self.spare, dtype=torch.float64, device=like.device)
         self.upper = identity.repeat(windows, 1, 1)  # R
-        self.inner = torch.zeros_like(self.upper)  # YᵀY
+        self.inner = torch.zeros_like(self.upper)  # YᵀDY
         self.scale = self.upper.new_ones(windows, 1)  # γ
         self.learnt = [0] * windows
 
     def keep(self, rows: list[int]) -> None:
         """Keep some of the windows."""
-        self.pairs, self.upper, self.inner = self.pairs[rows], self.upper[rows], self.inner[rows]
-        self.scale, self.learnt = self.scale[rows], [self.learnt[row] for row in rows]
+        for name in ("steps", "changes", "upper", "inner", "scale"):
+            setattr(self, name, _rows(getattr(self, name), rows))
+        if self.diagonal is not None:
+            self.diagonal = _rows(self.diagonal, rows)
+        self.learnt = [self.learnt[row] for row in rows]
+
+    def scaled(self, gradient: Tensor) -> Tensor:
+        """Return D g."""
+        return gradient if self.diagonal is None else gradient * self.diagonal
 
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
         """Add a pair of positive curvature to each of some windows."""
-        where = torch.tensor(rows, device=step.device)
-        slots = torch.tensor([self.learnt[row] % self.memory for row in rows], device=step.device)
+        places = rows, [self.learnt[row] % self.memory for row in rows]
+        where, slots = to_device(places, step, torch.int64).unbind(0)
         for row in rows:
             self.learnt[row] += 1
-        self.pairs[where, slots, : self.size] = step
-        self.pairs[where, slots + self.memory, : self.size] = change
-        along_steps, along_changes = self._products(change, _rows(self.pairs, rows))
+        self.steps[where, slots, : self.size] = step
+        self.changes[where, slots, : self.size] = change
+        scaled = change if self.diagonal is None else change * _rows(self.diagonal, rows)
+        along_steps, along_changes = self._products(change, scaled, _rows(self.steps, rows), _rows(self.changes, rows))
         self.upper[where, slots] = 0
         self.upper[where, :, slots] = along_steps
         self.inner[where, slots] = self.inner[where, :, slots] = along_changes
@@ -228,22 +247,28 @@ class _InverseHessian:
 
     def descent(self, gradient: Tensor) -> Tensor:
         """Return -H g."""
-        along_steps, along_changes = self._products(gradient, self.pairs)
+        along_steps, along_changes = self._products(gradient, self.scaled(gradient), self.steps, self.changes)
         inverse = torch.linalg.inv_ex(self.upper).inverse  # of R
         changes = _times(inverse, along_steps)
-        curvature = self.upper.diagonal(dim1=1, dim2=2)  # D
+        curvature = self.upper.diagonal(dim1=1, dim2=2)  # C
         inside = curvature * changes + self.scale * (_times(self.inner, changes) - along_changes)
-        parts = -_times(inverse.mT, inside), self.scale * changes
-        shares = torch.cat([part[:, : self.memory] for part in parts], dim=1).to(gradient.dtype)
-        learnt = torch.bmm(shares[:, None], self.pairs)[:, 0, : self.size]
-        return torch.addcmul(learnt, gradient, self.scale.to(gradient.dtype), value=-1)
+        by_change = self._combined(self.scale * changes, self.changes)
+        found = torch.addcmul(by_change, gradient, self.scale.to(gradient.dtype), value=-1)
+        if self.diagonal is not None:
+            found *= self.diagonal
+        return found.sub_(self._combined(_times(inverse.mT, inside), self.steps))
 
-    def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the products of a vector of each window with its steps and its differences, by slot."""
-        row = pad(vector, (0, self.fill)) if self.fill else vector
-        products = torch.bmm(row[:, None], pairs.mT)[:, 0].double().unflatten(1, (2, self.memory))
-        along_steps, along_changes = pad(products, (0, self.spare)).unbind(1)
-        return along_steps, along_changes
+    def _products(self, along: Tensor, scaled: Tensor, steps: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the products of a vector of each window with its steps, and of another with its differences."""
+        return self._product(along, steps), self._product(scaled, changes)
+
+    def _product(self, vector: Tensor, rows: Tensor) -> Tensor:
+        vector = pad(vector, (0, self.fill)) if self.fill else vector
+        return pad(torch.bmm(vector[:, None], rows.mT)[:, 0].double(), (0, self.spare))
+
+    def _combined(self, shares: Tensor, rows: Tensor) -> Tensor:
+        """Return the sum of vectors of each window by their shares."""
+        return torch.bmm(shares[:, None, : self.memory].to(rows.dtype), rows)[:, 0, : self.size]
 
 
 class _Point(NamedTuple):
@@ -262,6 +287,7 @@ class _Search:
         self.settings, self.precision = settings, precision
         self.cost, self.norm, self.first_norm = cost, norm, norm
         self.evaluations = 1
+        self.trials = 0  # of this line search
         self.moved = 0.0  # the last accepted step
         self.curved = False  # True if the slope was flatter there
         self.reason: Reason | None = None
@@ -272,14 +298,15 @@ class _Search:
         elif settings.max_evaluations <= 1:
             self.reason = Reason.EVALUATIONS
 
-    def start(self, slope: float, step: float) -> None:
-        """Start along a new direction."""
-        self.slope, self.step, self.trials, self.moved = slope, step, 0, 0.0
-        self.low = _Point(0.0, self.cost, slope, self.norm)
+    def start(self, step: float) -> None:
+        """Start along a new direction, whose slope comes with the first trial point."""
+        self.step, self.trials, self.moved = step, 0, 0.0
         self.high = _Point(math.inf, math.inf, math.inf, math.inf)
 
-    def advance(self, cost: float, slope: float, norm: float) -> bool:
+    def advance(self, first_slope: float, cost: float, slope: float, norm: float) -> bool:
         """Use J and its slope at the trial point; return True if the window moves, to it or to the best before."""
+        if not self.trials:
+            self.slope, self.low = first_slope, _Point(0.0, self.cost, first_slope, self.norm)
         self.evaluations += 1
         self.trials += 1
         here = _Point(self.step, cost, slope, norm)
@@ -329,9 +356,23 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1)
 
 
+def to_device(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers as a tensor beside another one, by a copy that does not wait for the device."""
+    pinned = torch.tensor(numbers, dtype=dtype or like.dtype, pin_memory=like.is_cuda)
+    return pinned.to(like.device, non_blocking=True)
+
+
 def _rows(values: Tensor, rows: list[int]) -> Tensor:
     """Return some rows in their order, without a copy if these are all."""
-    return values if len(rows) == values.shape[0] else values[rows]
+    return values if len(rows) == values.shape[0] else values[to_device(rows, values, torch.int64)]
+
+
+def _replaced(values: Tensor, rows: list[int], others: Tensor) -> Tensor:
+    """Return values with some rows of others, without a copy if these are all."""
+    if len(rows) == values.shape[0]:
+        return others
+    index = to_device(rows, values, torch.int64)
+    return values.index_copy(0, index, others[index])
 
 
 def _times(matrix: Tensor, vector: Tensor) -> Tensor:
