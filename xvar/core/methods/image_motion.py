@@ -44,9 +44,9 @@ Transform = Literal["none", "square_root"]
 
 # Rounding decides the step at which a minimisation ends. Coarse grids cost little: there it continues until that has no
 # effect, and finer grids start next to the minimum. A steady motion that a transient follows need not reach it.
-COARSE = LBFGS(max_evaluations=30, gtol=1e-3, ftol=3e-4, history_size=4)
-ALONE = LBFGS(max_evaluations=60, gtol=1e-3, ftol=3e-4, history_size=4)
-STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=4)
+COARSE = LBFGS(max_evaluations=30, gtol=1e-3, ftol=3e-4, history_size=8)
+ALONE = LBFGS(max_evaluations=60, gtol=1e-3, ftol=3e-4, history_size=8)
+STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=8)
 TRANSIENT = LBFGS(max_evaluations=30, gtol=1e-3, ftol=1e-3, history_size=4)
 UNEXPLAINED = 0.02  # share of the misfit that a motion of half a cell in a frame explains at least
 QUADRATIC = 0.3  # share of the comparisons in which the pseudo-Huber norm is quadratic, about

@@ -34,17 +34,17 @@ class Octaves:
         if shortest is not None:
             octave = octave.clamp_max(shortest)
         octave = (octave - (merged - 1)).clamp_min(0)
-        self.lower = octave.floor().long().to(like.device)
-        self.upper_share = (octave - octave.floor()).to(like)
-        self.upper = self.lower + (self.upper_share > 0)
-        self.number = int(self.upper.max()) + 1
+        lower, share = octave.floor().long(), (octave - octave.floor()).to(like.dtype)
+        upper = lower + (share > 0)
+        self.number = int(upper.max()) + 1
+        self.lower, self.upper, self.upper_share = (part.to(like.device) for part in (lower, upper, share))
         # Waves in the order of memory, in runs of one octave; the mean of the field is a run of its own.
-        order = self.lower.flatten()
+        order = lower.flatten()
         changes = torch.cat([torch.ones_like(order[:1]), (order.diff() != 0).long()])
         changes[1:2] = 1
         begins = torch.nonzero(changes).flatten()
-        self._runs = torch.cat([begins, begins.new_full((1,), len(order))]).diff()
-        self._octave_of_run = order[begins]
+        self._runs = torch.cat([begins, begins.new_full((1,), len(order))]).diff().to(like.device)
+        self._octave_of_run = order[begins].to(like.device)
 
     def shares(self) -> Tensor:
         """Return the share of each wave in each octave (octave, y, x)."""
