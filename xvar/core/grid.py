@@ -155,7 +155,7 @@ def _means(values: Tensor, factor: int, axis: int) -> Tensor:
     blocks, rest = divmod(values.shape[axis], factor)
     whole = values.narrow(axis, 0, blocks * factor)
     first, *others = whole.unflatten(axis, (blocks, factor)).unbind(axis)
-    means = sum(others, first) / factor
+    means: Tensor = sum(others, first) / factor
     if not rest:
         return means
     partial = values.narrow(axis, blocks * factor, rest).mean(axis, keepdim=True)

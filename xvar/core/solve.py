@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import torch
@@ -14,6 +14,7 @@ from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
 from xvar.core.dynamics import Forcing, State
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
+from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
 from xvar.errors import Fault, InputError
@@ -82,9 +83,6 @@ class CostHistory:
             lowest = torch.where(here, torch.where(here, cost, torch.inf).cummin(dim=1).indices, lowest)
         terms = {f"cost_history_{name}": values.gather(1, lowest) for name, values in self._terms.items()}
         return {"cost_history": sum(terms.values(), torch.zeros(())), **terms, "minimisation": self._number}
-
-
-KEPT = 31 << 20  # bytes of `keep_freed_memory`; glibc adapts its threshold to blocks of up to 32 MiB
 
 
 @dataclass(frozen=True)
@@ -167,6 +165,7 @@ class CostOfBatch:
         return self._part
 
 
+@kept_memory()
 def solve(
     problem: Problem,
     minimizer: LBFGS | None = None,
@@ -187,7 +186,6 @@ def solve(
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         expected = "block sides that divide one another down to 1"
         raise InputError(Fault(f"levels={tuple(levels)}", expected, "levels=(4, 2, 1)", code="levels"))
-    keep_freed_memory()
     minimizer = minimizer or LBFGS()
     evaluations = torch.zeros((), dtype=torch.int64)
     found: tuple[ControlSpace, Tensor] | None = None
@@ -221,15 +219,3 @@ def _begin(cost: Cost, start: State) -> Tensor | None:
     with torch.no_grad():
         control = cost.space.control([start[block.name] for block in cost.space.blocks])
         return control if bool((cost.value(control) < cost.value(cost.zero())).all()) else None
-
-
-@lru_cache(maxsize=1)
-def keep_freed_memory() -> None:
-    """Let the GNU C library keep freed memory, up to twice `KEPT`.
-
-    By default glibc returns freed blocks above 128 KiB to the system: every evaluation of J then requests its temporary
-    fields again, zeroed page by page, at the cost of the evaluation itself. The threshold follows the largest block of
-    up to 32 MiB that was freed, see mallopt(3), M_MMAP_THRESHOLD. The block freed here is never touched, and so takes
-    no memory.
-    """
-    torch.empty(KEPT, dtype=torch.uint8)

@@ -12,6 +12,7 @@ from xvar.cf.axes import is_lazy
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.record import WORKING_FIELDS, Record
 from xvar.cf.times import date_text
+from xvar.core.memory import kept_memory
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.plan.bridge import Array, ascending
@@ -30,6 +31,7 @@ class Pipeline:
     grid: HorizontalGrid
     step: float | None = None
 
+    @kept_memory()
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Solve one batch; raise InputError if values are refused, DivergedError if J of a window is not finite."""
         frames, rejected = self.quality(batch.frames)

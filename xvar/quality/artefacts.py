@@ -73,7 +73,7 @@ def ground_echoes(window: Floats) -> Mask:
         found[pixels] = _stands_out(frame, base, pixels)
     pixels = np.nonzero(found)
     if pixels[0].size == 0:
-        return found
+        return np.asarray(found)
     # Isolated echoes are sought in the boxes of these pixels alone.
     box = (2 * BOX + 1, 2 * BOX + 1)
     near = np.zeros([n + 2 * BOX for n in found.shape], dtype=bool)
@@ -84,7 +84,7 @@ def ground_echoes(window: Floats) -> Mask:
     isolated[wet] |= _stands_out(mean, base, wet)
     mirrored = sliding_window_view(np.pad(isolated, BOX, mode="symmetric"), box)
     found[pixels] = np.count_nonzero(mirrored[pixels], axis=(1, 2)) <= ISOLATED
-    return found
+    return np.asarray(found)
 
 
 def blocked_sectors(window: Floats) -> Mask:

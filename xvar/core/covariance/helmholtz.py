@@ -148,10 +148,10 @@ class StreamPotentialCovariance(Covariance):
         self._low = (rows + 1) // 2
         self._high = rows - self._low
         kept = torch.cat((torch.arange(self._low), torch.arange(ny - self._high, ny)))
-        directions = _directions(symbols)
-        root = (directions * torch.stack((across, along)))[:, :, kept][..., : self._columns]
-        root = root * math.sqrt(0.5)  # for each coefficient has two real numbers of unit variance
-        variance = torch.stack((across, along))[:, kept][..., : self._columns].square()[None]
+        deviation = torch.stack((across, along))[:, kept][..., : self._columns]
+        # Each coefficient has two real numbers of unit variance.
+        root = _directions(symbols[:, kept][..., : self._columns]) * (deviation * math.sqrt(0.5))
+        variance = deviation.square()[None]
         self._root = root.to(device=device, dtype=dtype.to_complex())
         self._variance = variance.to(device=device, dtype=dtype)
         self._share = math.prod(self._shape) / math.prod(self._larger)

@@ -334,6 +334,7 @@ class ImageMotion:
             by_age = {round((times[-1] - seconds[step]) / frame): step for step in kept[:-1][-self.ages :]}
             within = {age: step for age, step in by_age.items() if 1 <= age <= self.ages}
             inside = {step: is_inside(paths[seconds[step]], grid.shape) for step in within.values()}
+            del paths
             outputs |= past_errors(analysed, observed, within, inside, self.ages)
         return {"analysis": backward(self.transform, analysed), "observed": frames[:, -1], **outputs}
 
