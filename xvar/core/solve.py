@@ -89,12 +89,35 @@ class CostHistory:
 class Analysis:
     """The analysis of a batch of windows."""
 
-    increment: State  # x_a - x_b at the time of the control
-    forcing: Forcing  # the model error by step
-    cost_background: dict[str, Tensor]  # terms of J (window,)
-    cost_analysis: dict[str, Tensor]
     minimum: Minimum  # on the full grid, with the evaluations on coarse grids included
     cost: Cost  # J on the full grid, whose zero control is the background
+
+    @cached_property
+    def _fields(self) -> list[Tensor]:
+        with torch.no_grad():
+            return self.cost.space.fields(self.minimum.control)
+
+    @property
+    def increment(self) -> State:
+        """x_a - x_b at the time of the control."""
+        return self.cost.space.increment(self._fields)
+
+    @property
+    def forcing(self) -> Forcing:
+        """The model error by step."""
+        return self.cost.space.forcing(self._fields)
+
+    @cached_property
+    def cost_background(self) -> dict[str, Tensor]:
+        """Terms of J at the background, each (window,)."""
+        with torch.no_grad():
+            return self.cost.terms(self.cost.zero())
+
+    @cached_property
+    def cost_analysis(self) -> dict[str, Tensor]:
+        """Terms of J at the analysis, each (window,)."""
+        with torch.no_grad():
+            return self.cost.terms(self.minimum.control)
 
     @cached_property
     def trajectory(self) -> list[State]:
@@ -104,31 +127,20 @@ class Analysis:
     @property
     def state(self) -> State:
         """State at the time of the control, without the components that the model adds."""
-        with torch.no_grad():
-            return self.cost.space.initial_state(self.cost.space.fields(self.minimum.control))
+        return self.cost.space.initial_state(self._fields)
 
     def select(self, windows: Tensor) -> Analysis:
         """Return the analysis of some windows of the batch."""
-
-        def of(state: Mapping[str, Tensor]) -> State:
-            return {key: values[windows] for key, values in state.items()}
-
         minimum = self.minimum
-        return Analysis(
-            increment=of(self.increment),
-            forcing={step: of(parts) for step, parts in self.forcing.items()},
-            cost_background=of(self.cost_background),
-            cost_analysis=of(self.cost_analysis),
-            minimum=Minimum(
-                minimum.control[windows],
-                minimum.cost[windows],
-                minimum.gradient_norm[windows],
-                minimum.evaluations[windows],
-                minimum.reason[windows],
-                [cost[windows] for cost in minimum.history],
-            ),
-            cost=self.cost.select(windows),
+        selected = Minimum(
+            minimum.control[windows],
+            minimum.cost[windows],
+            minimum.gradient_norm[windows],
+            minimum.evaluations[windows],
+            minimum.reason[windows],
+            [cost[windows] for cost in minimum.history],
         )
+        return Analysis(selected, self.cost.select(windows))
 
 
 class CostOfBatch:
@@ -202,16 +214,7 @@ def solve(
         minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
-    with torch.no_grad():
-        fields = cost.space.fields(minimum.control)
-        return Analysis(
-            increment=cost.space.increment(fields),
-            forcing=cost.space.forcing(fields),
-            cost_background=cost.terms(cost.zero()),
-            cost_analysis=cost.terms(minimum.control),
-            minimum=replace(minimum, evaluations=evaluations),
-            cost=cost,
-        )
+    return Analysis(replace(minimum, evaluations=evaluations), cost)
 
 
 def _begin(cost: Cost, start: State) -> Tensor | None:
