@@ -16,6 +16,7 @@ from xvar.errors import Fault, Faults, InputError
 Edges = Literal["free", "zero", "periodic"]
 Basin = Literal["closed", "periodic", "channel"]
 Device = torch.device | str | None
+Box = tuple[slice, ...]  #: Part of a grid, along each axis.
 
 EDGES: tuple[Edges, ...] = ("free", "zero", "periodic")
 #: Edges of a fluid: walls on all sides; none; walls in the south and the north only.
@@ -136,6 +137,17 @@ class Grid:
         shape = tuple(-(-n // factor) for n in self.shape)
         return Grid(shape, tuple(d * factor for d in self.spacing), metric, water, self.edges, positions)
 
+    def crop(self, box: Box) -> Grid:
+        """Return a part of the grid, whose edges are free."""
+        metric, water, positions = self.metric, self.water, self.positions
+        return Grid(
+            tuple(part.stop - part.start for part in box),
+            self.spacing,
+            None if metric is None else crop(metric, box),
+            None if water is None else crop(water, box),
+            positions=None if positions is None else tuple(crop(part, box) for part in positions),
+        )
+
 
 def unit_vectors(positions: Sequence[Tensor]) -> Tensor:
     """Return the vectors (3, y, x) from the centre of the sphere to latitudes and longitudes in degrees."""
@@ -180,6 +192,13 @@ def coarser(values: Tensor, factor: int) -> Tensor:
 def finer(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
     """Interpolate a field of a coarse grid to a finer one; a parameter has the same value on any grid."""
     return prolong(values, factor, shape) if _is_field(values) else values
+
+
+def crop(values: Tensor, box: Box) -> Tensor:
+    """Return the part of a field (..., *grid) in a box; an axis along which it does not vary stays."""
+    axes = zip(values.shape[-len(box) :], box, strict=True)
+    own: tuple[slice, ...] = tuple(part if size > 1 else slice(None) for size, part in axes)
+    return values[(..., *own)]
 
 
 def _is_field(values: Tensor) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xvar.core.covariance.base import Covariance
 from xvar.core.dynamics import State
-from xvar.core.grid import block_mean
+from xvar.core.grid import Box, block_mean, crop
 from xvar.core.norm import Norm, Quadratic
 from xvar.core.whitening import whitened
 
@@ -195,3 +195,9 @@ class Observation:
         if std.ndim > 0 and std.shape[-2:] != (1, 1):
             std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
         return replace(self, operator=operator, values=mean, std=std, valid=weight >= 0.5)
+
+    def crop(self, box: Box) -> Observation:
+        """Return the part of images in a box of the grid."""
+        std = crop(self.std, box) if self.std.ndim > 1 else self.std
+        parts = {"values": crop(self.values, box), "std": std, "valid": crop(self.mask, box)}
+        return replace(self, operator=of_each("crop", self.operator, box), **parts)

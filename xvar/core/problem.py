@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xvar.core.digital_filter import DigitalFilter
 from xvar.core.dynamics import State, between
-from xvar.core.grid import Grid, coarser, finer
+from xvar.core.grid import Box, Grid, coarser, crop, finer
 from xvar.core.observation import Observation, TimeInterpolation, of_each
 
 
@@ -126,6 +126,16 @@ class Problem:
                 self._prolonged(part, factor) if part.whole else part.coarsen(factor) for part in self.observations
             ),
             curvature={key: coarser(part, factor) for key, part in self.curvature.items()},
+        )
+
+    def crop(self, box: Box) -> Problem:
+        """Return the problem on a part of the grid, with images as its observations."""
+        return replace(
+            self,
+            grid=self.grid.crop(box),
+            background={key: crop(values, box) for key, values in self.background.items()},
+            observations=tuple(observation.crop(box) for observation in self.observations),
+            curvature={key: crop(part, box) for key, part in self.curvature.items()},
         )
 
     def with_coarse_model(self, factor: int) -> Problem:

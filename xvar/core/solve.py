@@ -13,10 +13,12 @@ from torch import Tensor
 from xvar.core.control import ControlSpace
 from xvar.core.cost import Cost
 from xvar.core.dynamics import Forcing, State
+from xvar.core.grid import finer
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
 from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
+from xvar.core.tiles import Tiles, minimise_tiles
 from xvar.errors import Fault, InputError
 
 
@@ -186,6 +188,7 @@ def solve(
     coarse: LBFGS | None = None,
     cost_history: CostHistory | None = None,
     start: State | None = None,
+    tiles: Tiles | None = None,
 ) -> Analysis:
     """Minimise J for every window; one that fails keeps its best iterate, with the reason in ``minimum.reason``.
 
@@ -193,7 +196,8 @@ def solve(
     before. Displacements larger than the structures of the image need coarse levels. The last is minimised by
     `minimizer`, those before by `coarse`, if given. `cost_history` records the terms of J at every evaluation. From the
     increments `start`, by component, the last level alone is minimised, if J is lower there than at the background in
-    every window. Raises InputError if the levels do not divide one another down to 1.
+    every window. A grid larger than those of `tiles` is minimised in tiles at the last level, see `minimise_tiles`; of
+    that level the history has its end only. Raises InputError if the levels do not divide one another down to 1.
     """
     if not levels or levels[-1] != 1 or any(coarse % fine for coarse, fine in pairwise(levels)):
         expected = "block sides that divide one another down to 1"
@@ -207,6 +211,12 @@ def solve(
     for coarser, level in zip((0, *levels), levels, strict=False):
         if cost_history is not None:
             cost_history.begin()
+        if level == 1 and tiles is not None and tiles.divide(problem.grid.shape):
+            if begin is None:
+                start = None if found is None else _finer(*found, coarser, problem.grid.shape)
+            cost, minimum = _solve_tiles(problem, start, minimizer, tiles, cost_history)
+            evaluations = minimum.evaluations + evaluations
+            continue
         function = CostOfBatch(problem.coarsen(level), cost_history)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
@@ -222,3 +232,25 @@ def _begin(cost: Cost, start: State) -> Tensor | None:
     with torch.no_grad():
         control = cost.space.control([start[block.name] for block in cost.space.blocks])
         return control if bool((cost.value(control) < cost.value(cost.zero())).all()) else None
+
+
+def _finer(space: ControlSpace, control: Tensor, factor: int, shape: tuple[int, ...]) -> State:
+    """Return the increments of a control on a grid of blocks of cells, interpolated to the full grid."""
+    with torch.no_grad():
+        return {name: finer(part, factor, shape) for name, part in space.increment(space.fields(control)).items()}
+
+
+def _solve_tiles(
+    problem: Problem, start: State | None, minimizer: LBFGS, tiles: Tiles, cost_history: CostHistory | None
+) -> tuple[Cost, Minimum]:
+    """Minimise J in tiles, from increments or from the background; return J of the whole, and its value there."""
+    if start is None:
+        start = {name: torch.zeros_like(problem.background[name]) for name in problem.background_error}
+    found = minimise_tiles(problem, start, minimizer, tiles)
+    cost = Cost(problem)
+    with torch.no_grad():
+        control = cost.space.control([found.increment[block.name] for block in cost.space.blocks])
+    every = torch.arange(problem.windows)
+    value, gradient = cost.gradient(control, None if cost_history is None else partial(cost_history.note, every))
+    norm = torch.linalg.vector_norm(gradient, dim=1)
+    return cost, Minimum(control, value, norm, found.evaluations, found.reason, [value])

@@ -39,6 +39,7 @@ from xvar.core.observation import Observation
 from xvar.core.posterior import Normals, Posterior, Sampling, degrees_of_freedom, standard_errors
 from xvar.core.problem import Problem
 from xvar.core.solve import Analysis, CostHistory, Minimisation, minimisations, solve
+from xvar.core.tiles import Tiles
 
 Transform = Literal["none", "square_root"]
 
@@ -141,6 +142,7 @@ class ImageMotion:
     minimizer: LBFGS | None = None  #: Minimiser of both loops and all levels; None: one that suits each.
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
+    tiles: Tiles | None = None  #: Of the full grid in the second loop; None: it is minimised as a whole.
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of both outer loops."""
@@ -311,7 +313,9 @@ class ImageMotion:
         if self.transient is not None and len(kept) > 1:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
             minimizer = self.minimizer or TRANSIENT
-            loops.append(solve(about, minimizer, levels=levels, cost_history=cost_history, start=start))
+            loops.append(
+                solve(about, minimizer, levels=levels, cost_history=cost_history, start=start, tiles=self.tiles)
+            )
             state = loops[-1].state
         motion = self._motion(state, times[-1], frame)
         outputs = self._fields(state, seconds, times[-1], frame)

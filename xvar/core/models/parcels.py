@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.dynamics import State
-from xvar.core.grid import Grid, block_mean
+from xvar.core.grid import Box, Grid, block_mean, crop
 from xvar.core.interpolate import identity, sample
 
 Model = TypeVar("Model", bound="OnGrid")
@@ -139,6 +139,10 @@ class ImageAtParcels:
         """Average the image and its mask over blocks of cells."""
         mask = None if self.mask is None else block_mean(self.mask, factor)
         return replace(self, image=block_mean(self.image, factor), mask=mask)
+
+    def crop(self, box: Box) -> ImageAtParcels:
+        """Return the part of the image in a box; parcels outside see its edges."""
+        return replace(self, image=crop(self.image, box), mask=None if self.mask is None else crop(self.mask, box))
 
 
 @dataclass(frozen=True)
