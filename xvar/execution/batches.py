@@ -238,8 +238,9 @@ def solve_batch(
 
     `before` is the final state of the window before the first, see `final_state`.
     """
-    empty = {name: output.empty(len(batch)) for name, output in work.outputs.items()}
-    solver = _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed), BatchResult(empty))
+    # Memory takes no place before it is written: the results of a large grid begin to need theirs when it is solved.
+    blank = {name: np.empty((len(batch), *output.shape), output.dtype) for name, output in work.outputs.items()}
+    solver = _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed), BatchResult(blank))
     if batch.lead is None or batch.elapsed is None:
         for rows, seconds in batch.groups():
             for begin in range(0, len(rows), work.together):
@@ -291,7 +292,8 @@ class _BatchSolver:
         self._log(rows, results)
         for key, target in self.result.arrays.items():
             values = results[key]
-            # A window may have fewer frames than the longest one.
+            if values.shape[1:] != target.shape[1:]:  # a window may have fewer frames than the longest one
+                target[rows] = self.work.outputs[key].fill
             place: Any = (rows, *(slice(size) for size in values.shape[1:]))
             target[place] = values
 
@@ -301,6 +303,8 @@ class _BatchSolver:
         if self.work.errors == "raise":
             raise named_error(error, name) from error
         self.result.failures[self.batch.begin + row] = reason_of(error)
+        for key, target in self.result.arrays.items():
+            target[row] = self.work.outputs[key].fill
         self.result.arrays["status"][row] = Status.DIVERGED if isinstance(error, DivergedError) else Status.FAILED
         logger.error("%s failed: %s", name, reason_of(error))
 

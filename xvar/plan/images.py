@@ -279,7 +279,7 @@ class ImageSolver:
         seeds, grid = seeds_of(batch, self.method.sampling, bridge), bridge.core_grid()
         results = self.method.analyse(self._images(batch), batch.seconds, grid, guess, **own_options, seeds=seeds)
         own = {"analysis": self.name, "observed": f"{self.name}_observed"}
-        arrays = {own.get(key, key): bridge.array(values) for key, values in results.items()}
+        arrays = {own.get(key, key): bridge.array(results.pop(key)) for key in tuple(results)}
         if self.zero:
             arrays[self.name] = np.add(arrays[self.name], self.zero, dtype="float64").astype(bridge.dtype)
             arrays[own["observed"]] = bridge.without_land(frames[:, -1])

@@ -201,9 +201,9 @@ class ImageMotion:
             steps=(step,),
             background={
                 "velocity": steady,
-                "transient": torch.zeros_like(steady),
+                "transient": steady.new_zeros(()).expand_as(steady),
                 "tracer": tracer,
-                "source": torch.zeros_like(tracer),
+                "source": tracer.new_zeros(()).expand_as(tracer),
             },
             background_error={
                 "transient": transient.smoothness.in_metres(frame, spacing, self.truncation),
@@ -238,13 +238,13 @@ class ImageMotion:
 
     def _scaled(
         self, frames: Tensor, kept: Sequence[int], seconds: Sequence[float], grid: Grid
-    ) -> tuple[ScaledImages, Tensor, Tensor]:
-        """Return some of the images, all frames of the compared variable, and its deviation (window, 1, 1, 1)."""
-        observed = forward(self.transform, torch.where(frames.isfinite(), frames, torch.nan))
-        spread = deviation(observed)
+    ) -> tuple[ScaledImages, Tensor]:
+        """Return some of the images, and the deviation of the compared variable in all frames (window, 1, 1, 1)."""
+        compared = forward(self.transform, frames)
+        spread = deviation(compared)
         scale, times = scale_of(spread), [seconds[index] for index in kept]
-        images = (observed / scale)[:, list(kept)]
-        return ScaledImages(images, times, cadence(seconds), grid, self._share(frames, scale)), observed, spread
+        images = compared[:, list(kept)].div_(scale)
+        return ScaledImages(images, times, cadence(seconds), grid, self._share(frames, scale)), spread
 
     def _share(self, frames: Tensor, scale: Tensor) -> Tensor | float:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
@@ -297,7 +297,7 @@ class ImageMotion:
             the `standard_errors` of the motion and of the growth.
         """
         kept = torch.nonzero(have_values(frames)[0]).flatten().tolist()
-        images, observed, spread = self._scaled(frames, kept, seconds, grid)
+        images, spread = self._scaled(frames, kept, seconds, grid)
         times, frame = images.seconds, images.frame
         ambiguous = torch.zeros(len(frames), dtype=torch.bool, device=frames.device)
         if guess is None:
@@ -309,29 +309,34 @@ class ImageMotion:
         first, steady = self._steady(images, guess, cost_history, start)
         skill, whole = explained_misfit(first, frame, self.ages)
         ambiguous |= (whole < UNEXPLAINED) & (speed(steady, frame, grid) > 0.5)
+        seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
+        count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
         loops, state = [first], {"velocity": steady}
         if self.transient is not None and len(kept) > 1:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
+            del images, seen
             minimizer = self.minimizer or TRANSIENT
             loops.append(
                 solve(about, minimizer, levels=levels, cost_history=cost_history, start=start, tiles=self.tiles)
             )
             state = loops[-1].state
-        motion = self._motion(state, times[-1], frame)
-        outputs = self._fields(state, seconds, times[-1], frame)
+            del about
+        outputs = diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
+        outputs |= {"motion_skill": skill, "image_scale": backward(self.transform, scale_of(spread)).flatten()}
+        posteriors = []
         if self.sampling is not None and seeds is not None:
             posteriors = [Posterior(one.cost, one.minimum.control, self.sampling) for one in loops]
+        del loops, first  # a third of the memory of a window
+        motion = self._motion(state, times[-1], frame)
+        outputs |= self._fields(state, seconds, times[-1], frame)
+        if self.sampling is not None and seeds is not None:
             states = self._members(posteriors, self.sampling, state, seeds, grid)
             members = (self._fields(one, seconds, times[-1], frame) for one in states)
             outputs |= standard_errors(outputs, members, self.sampling)
             signals = zip(*(one.signals for one in posteriors), strict=True)
             outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
-        seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
-        count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
-        outputs |= diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
-        outputs["motion_skill"] = skill
-        del loops, first, images, seen  # a third of the memory of a window
-        outputs["image_scale"] = backward(self.transform, scale_of(spread)).flatten()
+        del posteriors
+        observed = forward(self.transform, frames)
         paths = paths_to_last(motion, seconds, grid, observed)
         analysed = carried(observed[:, kept], times, motion, seconds, grid, paths)
         if self.transform == "square_root":
@@ -412,8 +417,9 @@ def speed(velocity: Tensor, frame: float, grid: Grid) -> Tensor:
 
 
 def forward(transform: Transform, values: Tensor) -> Tensor:
-    """Transform the variable."""
-    return values.clamp_min(0).sqrt() if transform == "square_root" else values
+    """Transform the variable; what is not finite becomes NaN."""
+    values = torch.where(values.isfinite(), values, torch.nan)
+    return values.clamp_min_(0).sqrt_() if transform == "square_root" else values
 
 
 def backward(transform: Transform, values: Tensor) -> Tensor:
