@@ -58,6 +58,7 @@ def assimilate(
     strict: bool = False,
     errors: Errors = "raise",
     batch: int | str | None = None,
+    memory: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
     minimizer: Any = None,

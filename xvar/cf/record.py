@@ -205,8 +205,10 @@ def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.Data
 #: Fields of the grid, of four bytes a point, that a window needs at most, its results included: 135 of four images of
 #: rain, 201 of the sea.
 WORKING_FIELDS = 210
+#: The same of rain whose finest grid is minimised in tiles, beside those of one tile.
+TILED_FIELDS = 90
 
-_GIGABYTE = 1e9
+GIGABYTE = 1e9
 # Of control groups, which containers and schedulers set.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -224,18 +226,18 @@ def available_memory() -> float:
 
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
-    """Add a fault and return False if a record, or one window of it, does not fit into memory; values are not read."""
+    """Add a fault and return False if a record, or one window in tiles, does not fit into memory; no value is read."""
     have, sizes = available_memory(), [array.sizes[dim] for dim in axes.space]
     points = f"{' x '.join(map(str, sizes))} points along {' and '.join(repr(str(dim)) for dim in axes.space)}"
-    machine = f"at most the {have / _GIGABYTE:.3g} GB of memory of this machine"
+    machine = f"at most the {have / GIGABYTE:.3g} GB of memory of this machine"
     words = {"machine": machine, "y": axes.y, "x": axes.x, "time": str(axes.time)}
-    window = 4.0 * WORKING_FIELDS * math.prod(sizes)
+    window = 4.0 * TILED_FIELDS * math.prod(sizes)
     whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if window > have:
-        found = f"a grid of {points}: one window needs about {window / _GIGABYTE:.3g} GB"
+        found = f"a grid of {points}: one window needs about {window / GIGABYTE:.3g} GB"
         add(faults, "grid-too-large", found, array.name, **words)
     elif not is_lazy(array) and whole > have:
-        found = f"a record of {whole / _GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {points})"
+        found = f"a record of {whole / GIGABYTE:.3g} GB ({array.sizes[axes.time]} frames of {points})"
         add(faults, "record-too-large", found, array.name, **words)
     else:
         return True

@@ -66,6 +66,7 @@ class Configuration:
     dy: float | None = None
     dtype: str = "float32"  # of the solution
     device: str | None = None
+    tile: int | None = None  # points along a side of the tiles of the finest grid; None: it was minimised as a whole
     interval: float | None = None  # seconds over which an amount fell, if that is known
     gaps: str = "cross"  # of the record: "split" where no window goes across one
     cycled: bool = False  # each window began from the forecast of the window before

@@ -59,6 +59,7 @@ def extrapolate_windows(
             frame,
             bridge.core_grid(),
             bridge.numbers(skill),
+            with_paths=ensemble is not None,
         )
         images = result.forecast
         if ensemble is not None:

@@ -153,6 +153,7 @@ def core_method(configuration: Configuration, prior: Any = None, minimizer: Any 
         transient=transient,
         background_error=prior,
         observation_error=error,
+        tile=configuration.tile,
         **own,
     )
 

@@ -112,6 +112,14 @@ def check_batch(value: Any) -> str | None:
     return None if is_batch(value) else 'a number of windows, 1 or more, or a memory such as "500MiB"'
 
 
+def check_memory(value: Any) -> str | None:
+    """Return the values that are expected if this is no memory."""
+    from xvar.execution.batches import is_batch
+
+    is_memory = value is None or (isinstance(value, str) and is_batch(value))
+    return None if is_memory else 'a memory such as "4GB"'
+
+
 def check_save(value: Any) -> str | None:
     """Return the values that are expected if a word is no output that can be saved."""
     words = [value] if isinstance(value, str) else list(value)

@@ -22,6 +22,7 @@ from xvar.plan.option import (
     check_batch,
     check_device,
     check_first_guess,
+    check_memory,
     check_samples,
     check_save,
     is_minimizer,
@@ -263,6 +264,16 @@ OPTIONS: dict[str, Option] = {
             check=check_batch,
             flag="Windows of a task, or its memory: 8, 500MiB.",
             example="8",
+        ),
+        Option(
+            "memory",
+            "str, optional",
+            'Memory that one window may take, such as "4GB". Default: that of the machine. A window of image motion '
+            "that needs more is minimised in overlapping tiles on its finest grid, which the output states; any other "
+            "is refused.",
+            check=check_memory,
+            flag="Memory that one window may take: 4GB. Larger grids are minimised in tiles.",
+            example='"4GB"',
         ),
         Option(
             "dtype",

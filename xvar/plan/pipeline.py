@@ -17,6 +17,7 @@ from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Plan, Solver
+from xvar.plan.memory import field_bytes, memory_of_window
 from xvar.plan.options import Options
 from xvar.quality.control import QualityControl, warn_of_artefacts
 from xvar.quality.rules import Screen
@@ -69,8 +70,12 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         step=plan.step,
     )
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
-    size = batch_sizes(options.batch, len(plan.schedule.frames), math.prod(shape), steps, WORKING_FIELDS, lazy=lazy)
-    return Work(pipeline, outputs, options.errors, size.together, options.device, plan.carried), size.task
+    points = math.prod(shape)
+    size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, WORKING_FIELDS, lazy=lazy)
+    # The halo of tiles is that of the fastest motion: the bits of a window must not depend on others.
+    fit = memory_of_window(options) // field_bytes(WORKING_FIELDS, points) if plan.configuration.tile is None else 1
+    together = max(1, int(min(size.together, fit)))
+    return Work(pipeline, outputs, options.errors, together, options.device, plan.carried), size.task
 
 
 def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:

@@ -19,6 +19,7 @@ from xvar.plan.control import read_background
 from xvar.plan.experiment.record import PointRecord, read_point_record
 from xvar.plan.experiment.rows import is_table
 from xvar.plan.images import plan_images
+from xvar.plan.memory import tile_of
 from xvar.plan.method import choose_method, is_own_model
 from xvar.plan.option import STATES
 from xvar.plan.options import Options
@@ -80,12 +81,16 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     if method is None or windows is None or len(faults) > count:
         return None
     schedule = windows.schedule
+    tile = tile_of(record, method, options, faults)
+    if len(faults) > count:
+        return None
     configuration = Configuration(
         variable=str(record.name),
         kind=record.kind,
         method=method,
         frame=record.cadence,
         interval=record.interval,
+        tile=tile,
         dx=options.dx,
         dy=options.dy,
         dtype=options.dtype or "float32",
@@ -94,7 +99,7 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
         cycled=cycled,
     )
     background = None if background is None else without_quantities(background)
-    notes = [*record.notes, *_about_gaps(record, windows)]
+    notes = [*record.notes, *_about_gaps(record, windows), *_about_tiles(tile)]
     call = Call(record, schedule, configuration, options, background, faults, notes)
     if configuration.has_state:
         from xvar.plan.experiment.plan import plan_experiment  # imports torch
@@ -107,6 +112,12 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     # Faults of the option were reported when the record was screened.
     rules = read_quality(options.quality, record.kind, Faults(), images=not configuration.has_state)
     return replace(plan, rules=rules, configuration=replace(plan.configuration, notes=tuple(notes)))
+
+
+def _about_tiles(tile: int | None) -> list[str]:
+    """Return a note about tiles."""
+    words = f"the finest grid was minimised in tiles of at most {tile} by {tile} points: see memory="
+    return [] if tile is None else [words]
 
 
 def _about_gaps(record: Record, windows: Windows) -> list[str]:

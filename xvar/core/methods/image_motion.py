@@ -49,6 +49,8 @@ COARSE = LBFGS(max_evaluations=30, gtol=1e-3, ftol=3e-4, history_size=8)
 ALONE = LBFGS(max_evaluations=60, gtol=1e-3, ftol=3e-4, history_size=8)
 STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=8)
 TRANSIENT = LBFGS(max_evaluations=30, gtol=1e-3, ftol=1e-3, history_size=4)
+#: Points that tiles share with their neighbours at least, and the displacements of a frame added to them.
+HALO, HALO_STEPS = 32, 3
 UNEXPLAINED = 0.02  # share of the misfit that a motion of half a cell in a frame explains at least
 QUADRATIC = 0.3  # share of the comparisons in which the pseudo-Huber norm is quadratic, about
 
@@ -142,7 +144,8 @@ class ImageMotion:
     minimizer: LBFGS | None = None  #: Minimiser of both loops and all levels; None: one that suits each.
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
-    tiles: Tiles | None = None  #: Of the full grid in the second loop; None: it is minimised as a whole.
+    #: Points along a side of the tiles in which the second loop minimises the full grid, see `Tiles`; None: as a whole.
+    tile: int | None = None
 
     def minimisations(self, grid: Grid) -> list[Minimisation]:
         """Return the minimisations of both outer loops."""
@@ -316,9 +319,8 @@ class ImageMotion:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
             del images, seen
             minimizer = self.minimizer or TRANSIENT
-            loops.append(
-                solve(about, minimizer, levels=levels, cost_history=cost_history, start=start, tiles=self.tiles)
-            )
+            tiles = self._tiles(steady, frame, grid)
+            loops.append(solve(about, minimizer, levels=levels, cost_history=cost_history, start=start, tiles=tiles))
             state = loops[-1].state
             del about
         outputs = diagnostics(loops, count, flat, ambiguous=ambiguous, cost_history=cost_history)
@@ -346,6 +348,15 @@ class ImageMotion:
             del paths
             outputs |= past_errors(analysed, observed, within, inside, self.ages)
         return {"analysis": backward(self.transform, analysed), "observed": frames[:, -1], **outputs}
+
+    def _tiles(self, steady: Tensor, frame: float, grid: Grid) -> Tiles | None:
+        """Return the tiles of the second loop: a parcel stays inside, and so do those of its neighbours."""
+        if self.tile is None:
+            return None
+        spacing = zip(steady.unbind(1), reversed(grid.spacing), strict=True)
+        fastest = max(float(part.abs().max()) * frame / distance for part, distance in spacing)
+        halo = HALO + HALO_STEPS * math.ceil(fastest)
+        return Tiles(self.tile, min(halo, self.tile // 4))
 
     def _motion(self, state: State, reference: float, frame: float) -> Motion:
         """Return the motion of a state at the time of the last image."""

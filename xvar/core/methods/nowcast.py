@@ -31,8 +31,9 @@ class Extrapolation:
 
     forecast: Tensor
     outside: Tensor  # bool, true if the path begins outside the grid: the last image stays
-    carried: Tensor  # the forecast without growth, 0 if unknown
-    paths: Tensor  # (window, lead, 2, y, x), position at the last image of the parcel at each point, in grid units
+    carried: Tensor | None = None  # the forecast without growth, 0 if unknown
+    #: (window, lead, 2, y, x), position at the last image of the parcel at each point, in grid units
+    paths: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ class Nowcast:
         frame: float,
         grid: Grid,
         skill: Tensor | None = None,
+        *,
+        with_paths: bool = False,
     ) -> Extrapolation:
         """Extrapolate the last image (window, 1, y, x), NaN if unknown, to ascending `leads` in seconds.
 
         `velocity` (window, 2, y, x) is the motion at the time of that image in m/s, `transient` the part of it that
         decays, `growth` (window, 1, y, x) the growth in a `frame` of seconds of the compared variable over its standard
-        deviation `scale` (window,), `skill` (window, age) the `explained_misfit` of the motion, if known.
+        deviation `scale` (window,), `skill` (window, age) the `explained_misfit` of the motion, if known. The paths
+        and what they carry, more than half of the memory, are returned on request alone.
         """
         limit = last.new_tensor([grid.shape[1] - 1, grid.shape[0] - 1]).view(1, 2, 1, 1)
         known = last.isfinite()
@@ -123,7 +127,7 @@ class Nowcast:
             if self.damping is not None:
                 value = damped(value, grid, self.damping, lead)
                 value = value.clamp_min(0) if self.transform == "square_root" else value
-            results.append((value, outside, carried, paths[:, None]))
+            results.append((value, outside, *((carried, paths[:, None]) if with_paths else ())))
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
 
     def power_ratio(self, frames: float) -> float:

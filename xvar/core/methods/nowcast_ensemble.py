@@ -133,6 +133,8 @@ class _Window:
         self.shape = shape = tuple(rain.shape[-2:])
         self.octaves = octaves = ensemble_octaves(shape, rain.dtype, rain.device)
         limits = rain.new_tensor([shape[1] - 1, shape[0] - 1]).view(2, 1, 1)
+        assert nowcast.paths is not None
+        assert nowcast.carried is not None
         inside = nowcast.paths.abs()
         self.paths = limits - (limits - inside).abs()  # noise beyond the edges is mirrored
         self.factors = _noise_factors(skill, times)

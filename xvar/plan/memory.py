@@ -1,0 +1,65 @@
+"""The memory that a window needs, and the tiles in which one that needs too much is minimised."""
+
+from __future__ import annotations
+
+import math
+
+from xvar.cf.faults import add
+from xvar.cf.record import GIGABYTE, TILED_FIELDS, WORKING_FIELDS, Record, available_memory
+from xvar.errors import Faults
+from xvar.plan.option import Method
+from xvar.plan.options import Options
+
+#: Points along a side of a tile; the largest that fits is taken.
+SIDES = (1024, 768, 512, 384)
+
+
+def tile_of(record: Record, method: Method, options: Options, faults: Faults) -> int | None:
+    """Return the side of the tiles of a window that needs too much memory as a whole; None if it fits.
+
+    Add a fault if it fits in no way.
+    """
+    have, points = memory_of_window(options), math.prod(record.grid.shape)
+    whole = field_bytes(WORKING_FIELDS, points)
+    if whole <= have:
+        return None
+    needs = [whole]
+    for side in SIDES if method == "image_motion" else ():
+        if side < max(record.grid.shape):
+            needs.append(field_bytes(TILED_FIELDS, points) + field_bytes(WORKING_FIELDS, side**2))
+            if needs[-1] <= have:
+                return side
+    _refuse(record, options, min(needs), have, faults)
+    return None
+
+
+def _refuse(record: Record, options: Options, need: float, have: float, faults: Faults) -> None:
+    dims = [str(dim) for dim in record.axes.space]
+    points = f"{' x '.join(map(str, record.grid.shape))} points along {' and '.join(map(repr, dims))}"
+    found = f"a grid of {points}: one window needs about {need / GIGABYTE:.3g} GB"
+    if options.memory is not None:
+        faults.add(
+            code="memory-too-small",
+            variable="memory",
+            found=f"memory={options.memory!r} with {found}",
+            expected="that or more",
+            fix=f'memory="{math.ceil(need / 1e6)}MB"',
+        )
+        return
+    machine = f"at most the {have / GIGABYTE:.3g} GB of memory of this machine"
+    words = {"machine": machine, "y": dims[-min(2, len(dims))], "x": dims[-1], "time": str(record.axes.time)}
+    add(faults, "grid-too-large", found, record.name, **words)
+
+
+def memory_of_window(options: Options) -> float:
+    """Return the bytes that a window may take: those of the option, or of the machine."""
+    if options.memory is None:
+        return available_memory()
+    from dask.utils import parse_bytes
+
+    return float(parse_bytes(options.memory))
+
+
+def field_bytes(fields: float, points: int) -> float:
+    """Return the bytes of fields in single precision."""
+    return 4.0 * fields * points
