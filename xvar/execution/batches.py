@@ -272,7 +272,7 @@ class _BatchSolver:
         """Solve windows together; if that fails, each alone, to find the one that fails."""
         frames = self.batch.frames[rows, : len(seconds)]
         windows = WindowBatch(
-            self.block[self.place[frames]],
+            self._taken(self.place[frames]),
             seconds,
             self.batch.needed[frames],
             self.batch.starts[rows],
@@ -296,6 +296,13 @@ class _BatchSolver:
                 target[rows] = self.work.outputs[key].fill
             place: Any = (rows, *(slice(size) for size in values.shape[1:]))
             target[place] = values
+
+    def _taken(self, places: NDArray[np.intp]) -> NDArray[Any]:
+        """Return frames (window, frame, y, x) of the block, of one window without a copy."""
+        first, last = int(places.min()), int(places.max()) + 1
+        if len(places) == 1 and np.array_equal(places[0], np.arange(first, last)):
+            return self.block[None, first:last]
+        return self.block[places]
 
     def _note_failure(self, error: Exception, row: int) -> None:
         """Raise the error with the name of its window, or mark the window."""

@@ -318,9 +318,10 @@ def test_a_window_alone_and_in_a_batch_has_the_same_bits(nowcast: Nowcast, dtype
     velocity, transient = cells(1.2, -0.7, windows=4) + smooth((4, 2, *GRID.shape), 16), smooth((4, 2, *GRID.shape), 17)
     growth, scale = 0.2 * random(last.shape, 18), torch.tensor([1.0, 0.5, 2.0, 3.0]).double()
     inputs = [values.to(dtype) for values in (last, velocity, transient, growth, scale)]
-    together = nowcast.extrapolate(*inputs, LEADS, FRAME, GRID)
+    together = nowcast.extrapolate(*inputs, LEADS, FRAME, GRID, with_paths=True)
     for window in range(4):
-        alone = nowcast.extrapolate(*(values[window : window + 1] for values in inputs), LEADS, FRAME, GRID)
+        own = (values[window : window + 1] for values in inputs)
+        alone = nowcast.extrapolate(*own, LEADS, FRAME, GRID, with_paths=True)
         for one, among in zip(vars(alone).values(), vars(together).values(), strict=True):
             assert one.dtype == among.dtype
             assert torch.equal(one[0].nan_to_num(-9), among[window].nan_to_num(-9))

@@ -37,7 +37,7 @@ def nowcast(windows: int = 1, seed: int = 6, x: float = 1.5) -> Extrapolation:
     velocity[:, 0] = x * GRID.spacing[1] / FRAME
     none = torch.zeros_like(velocity)
     scale = torch.ones(windows, dtype=torch.float64)
-    return FREE.extrapolate(last, velocity, none, none[:, :1], scale, LEADS, FRAME, GRID)
+    return FREE.extrapolate(last, velocity, none, none[:, :1], scale, LEADS, FRAME, GRID, with_paths=True)
 
 
 def measured(windows: int = 1) -> tuple[Tensor, Tensor]:

@@ -329,7 +329,7 @@ class ImageMotion:
         if self.sampling is not None and seeds is not None:
             posteriors = [Posterior(one.cost, one.minimum.control, self.sampling) for one in loops]
         del loops, first  # a third of the memory of a window
-        motion = self._motion(state, times[-1], frame)
+        outputs |= self._along(self._motion(state, times[-1], frame), frames, kept, seconds, grid)
         outputs |= self._fields(state, seconds, times[-1], frame)
         if self.sampling is not None and seeds is not None:
             states = self._members(posteriors, self.sampling, state, seeds, grid)
@@ -337,17 +337,24 @@ class ImageMotion:
             outputs |= standard_errors(outputs, members, self.sampling)
             signals = zip(*(one.signals for one in posteriors), strict=True)
             outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
-        del posteriors
-        observed = forward(self.transform, frames)
+        return {"observed": frames[:, -1], **outputs}
+
+    def _along(
+        self, motion: Motion, frames: Tensor, kept: Sequence[int], seconds: Sequence[float], grid: Grid
+    ) -> dict[str, Tensor]:
+        """Return the last image carried to all times, and of rain its errors at those of earlier images."""
+        observed, times = forward(self.transform, frames), [seconds[index] for index in kept]
         paths = paths_to_last(motion, seconds, grid, observed)
-        analysed = carried(observed[:, kept], times, motion, seconds, grid, paths)
+        shown = observed if len(kept) == len(seconds) else observed[:, list(kept)]
+        analysed = carried(shown, times, motion, seconds, grid, paths)
+        errors: dict[str, Tensor] = {}
         if self.transform == "square_root":
-            by_age = {round((times[-1] - seconds[step]) / frame): step for step in kept[:-1][-self.ages :]}
+            by_age = {round((times[-1] - seconds[step]) / cadence(seconds)): step for step in kept[:-1][-self.ages :]}
             within = {age: step for age, step in by_age.items() if 1 <= age <= self.ages}
             inside = {step: is_inside(paths[seconds[step]], grid.shape) for step in within.values()}
             del paths
-            outputs |= past_errors(analysed, observed, within, inside, self.ages)
-        return {"analysis": backward(self.transform, analysed), "observed": frames[:, -1], **outputs}
+            errors = past_errors(analysed, observed, within, inside, self.ages)
+        return {"analysis": backward(self.transform, analysed), **errors}
 
     def _tiles(self, steady: Tensor, frame: float, grid: Grid) -> Tiles | None:
         """Return the tiles of the second loop: a parcel stays inside, and so do those of its neighbours."""

@@ -34,10 +34,9 @@ class Octaves:
         if shortest is not None:
             octave = octave.clamp_max(shortest)
         octave = (octave - (merged - 1)).clamp_min(0)
-        lower, share = octave.floor().long(), (octave - octave.floor()).to(like.dtype)
-        upper = lower + (share > 0)
-        self.number = int(upper.max()) + 1
-        self.lower, self.upper, self.upper_share = (part.to(like.device) for part in (lower, upper, share))
+        lower, share = octave.floor().int(), (octave - octave.floor()).to(like.dtype)
+        self.number = int((lower + (share > 0)).max()) + 1
+        self.lower, self.upper_share = lower.to(like.device), share.to(like.device)
         # Waves in the order of memory, in runs of one octave; the mean of the field is a run of its own.
         order = lower.flatten()
         changes = torch.cat([torch.ones_like(order[:1]), (order.diff() != 0).long()])
@@ -45,6 +44,11 @@ class Octaves:
         begins = torch.nonzero(changes).flatten()
         self._runs = torch.cat([begins, begins.new_full((1,), len(order))]).diff().to(like.device)
         self._octave_of_run = order[begins].to(like.device)
+
+    @property
+    def upper(self) -> Tensor:
+        """The octave of each wave above its `lower` one, of which it has a share; the same if it has none."""
+        return self.lower + (self.upper_share > 0)
 
     def shares(self) -> Tensor:
         """Return the share of each wave in each octave (octave, y, x)."""
