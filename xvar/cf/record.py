@@ -202,11 +202,8 @@ def _loaded(image: xr.DataArray, dataset: xr.Dataset, faults: Faults) -> xr.Data
         return None
 
 
-#: Fields of the grid, of four bytes a point, that a window needs at most, its results included: 135 of four images of
-#: rain, 201 of the sea.
-WORKING_FIELDS = 210
-#: The same of rain whose finest grid is minimised in tiles, beside those of one tile.
-TILED_FIELDS = 90
+#: Fields of the grid, of four bytes a point, that a window of any method needs at least, see `xvar.plan.memory`.
+FEWEST_FIELDS = 60
 
 GIGABYTE = 1e9
 # Of control groups, which containers and schedulers set.
@@ -226,12 +223,12 @@ def available_memory() -> float:
 
 
 def check_size(array: xr.DataArray, axes: Axes, faults: Faults) -> bool:
-    """Add a fault and return False if a record, or one window in tiles, does not fit into memory; no value is read."""
+    """Add a fault and return False if a record, or one window of it, cannot fit into memory; no value is read."""
     have, sizes = available_memory(), [array.sizes[dim] for dim in axes.space]
     points = f"{' x '.join(map(str, sizes))} points along {' and '.join(repr(str(dim)) for dim in axes.space)}"
     machine = f"at most the {have / GIGABYTE:.3g} GB of memory of this machine"
     words = {"machine": machine, "y": axes.y, "x": axes.x, "time": str(axes.time)}
-    window = 4.0 * TILED_FIELDS * math.prod(sizes)
+    window = 4.0 * FEWEST_FIELDS * math.prod(sizes)
     whole = float(array.size) * getattr(array.dtype, "itemsize", 8)
     if window > have:
         found = f"a grid of {points}: one window needs about {window / GIGABYTE:.3g} GB"

@@ -197,7 +197,7 @@ def finer(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
 def crop(values: Tensor, box: Box) -> Tensor:
     """Return the part of a field (..., *grid) in a box; an axis along which it does not vary stays."""
     axes = zip(values.shape[-len(box) :], box, strict=True)
-    own: tuple[slice, ...] = tuple(part if size > 1 else slice(None) for size, part in axes)
+    own = [part if size > 1 else slice(None) for size, part in axes]
     return values[(..., *own)]
 
 

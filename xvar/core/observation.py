@@ -199,5 +199,5 @@ class Observation:
     def crop(self, box: Box) -> Observation:
         """Return the part of images in a box of the grid."""
         std = crop(self.std, box) if self.std.ndim > 1 else self.std
-        parts = {"values": crop(self.values, box), "std": std, "valid": crop(self.mask, box)}
-        return replace(self, operator=of_each("crop", self.operator, box), **parts)
+        operator = of_each("crop", self.operator, box)
+        return replace(self, operator=operator, values=crop(self.values, box), std=std, valid=crop(self.mask, box))

@@ -10,14 +10,14 @@ import numpy as np
 
 from xvar.cf.axes import is_lazy
 from xvar.cf.grid import HorizontalGrid
-from xvar.cf.record import WORKING_FIELDS, Record
+from xvar.cf.record import Record
 from xvar.cf.times import date_text
 from xvar.core.memory import kept_memory
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Plan, Solver
-from xvar.plan.memory import field_bytes, memory_of_window
+from xvar.plan.memory import WORKING_FIELDS, field_bytes, memory_of_window
 from xvar.plan.options import Options
 from xvar.quality.control import QualityControl, warn_of_artefacts
 from xvar.quality.rules import Screen
@@ -71,9 +71,10 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     )
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     points = math.prod(shape)
-    size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, WORKING_FIELDS, lazy=lazy)
+    fields = WORKING_FIELDS[plan.configuration.method]
+    size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, fields, lazy=lazy)
     # The halo of tiles is that of the fastest motion: the bits of a window must not depend on others.
-    fit = memory_of_window(options) // field_bytes(WORKING_FIELDS, points) if plan.configuration.tile is None else 1
+    fit = memory_of_window(options) // field_bytes(fields, points) if plan.configuration.tile is None else 1
     together = max(1, int(min(size.together, fit)))
     return Work(pipeline, outputs, options.errors, together, options.device, plan.carried), size.task
 
