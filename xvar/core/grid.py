@@ -196,9 +196,10 @@ def finer(values: Tensor, factor: int, shape: tuple[int, ...]) -> Tensor:
 
 def crop(values: Tensor, box: Box) -> Tensor:
     """Return the part of a field (..., *grid) in a box; an axis along which it does not vary stays."""
-    axes = zip(values.shape[-len(box) :], box, strict=True)
-    own = [part if size > 1 else slice(None) for size, part in axes]
-    return values[(..., *own)]
+    for axis, part in zip(range(-len(box), 0), box, strict=True):
+        if values.shape[axis] > 1:
+            values = values.narrow(axis, part.start, part.stop - part.start)
+    return values
 
 
 def _is_field(values: Tensor) -> bool:

@@ -51,21 +51,22 @@ class Tiles:
 
     def weight(self, box: Box, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Return the weight of a tile at its points (y, x)."""
-        along = [self._ramps(part, size).to(like) for part, size in zip(box, shape, strict=True)]
-        return along[0][:, None] * along[1]
+        rows, columns = (self._weights(size)[part.start].to(like) for part, size in zip(box, shape, strict=True))
+        return rows[:, None] * columns
 
-    def _ramps(self, tile: slice, size: int) -> Tensor:
-        points = torch.arange(tile.start, tile.stop, dtype=torch.float64)
-        weight = torch.ones_like(points)
-        for before, after in pairwise(self._along(size)):
-            begin, end = after.start, before.stop
-            unseen = UNSEEN * (end - begin)
-            risen = ((points + 0.5 - begin - unseen) / (end - begin - 2 * unseen)).clamp(0, 1)
-            if after == tile:
-                weight = weight * risen
-            elif before == tile:
-                weight = weight * (1 - risen)
-        return weight
+    def _weights(self, size: int) -> dict[int, Tensor]:
+        """Return the weights of the tiles along an axis by the first point of each."""
+        tiles, total = self._along(size), torch.zeros(size, dtype=torch.float64)
+        found = {tile.start: torch.ones(tile.stop - tile.start, dtype=torch.float64) for tile in tiles}
+        for before, after in pairwise(tiles):
+            shared = before.stop - after.start
+            place = (torch.arange(shared, dtype=torch.float64) + 0.5) / shared
+            risen = ((place - UNSEEN) / (1 - 2 * UNSEEN)).clamp(0, 1)
+            found[before.start][-shared:] *= 1 - risen
+            found[after.start][:shared] *= risen
+        for tile in tiles:  # more than two overlap if halos are wide
+            total[tile] += found[tile.start]
+        return {tile.start: found[tile.start] / total[tile] for tile in tiles}
 
 
 @dataclass(frozen=True)
