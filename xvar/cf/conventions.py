@@ -7,6 +7,7 @@ import importlib.metadata
 import pathlib
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,11 @@ def identity(source: xr.Dataset) -> str:
     return printable(" ".join([f"{name} ({sizes})", *marks]))
 
 
+@lru_cache(maxsize=1)
+def _program() -> str:
+    return f"xvar {importlib.metadata.version('xvar')}"
+
+
 def _global_attributes(
     dataset: xr.Dataset, source: xr.Dataset, action: str, configuration: str | None, notes: list[str]
 ) -> dict[str, Any]:
@@ -327,7 +333,7 @@ def _global_attributes(
             notes.append(f"global attribute {printable(text)} dropped: {type(value).__name__}")
         else:
             result[text] = usable
-    program = f"xvar {importlib.metadata.version('xvar')}"
+    program = _program()
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     entry = f"{stamp} {program}: {printable(action)} of {identity(source)}"
     if configuration:

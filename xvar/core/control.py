@@ -35,8 +35,8 @@ class Block:
         return control[:, self.begin : self.end].reshape(-1, *self.shape)
 
     def control(self, field: Tensor) -> Tensor:
-        r"""Return the control of a field, with :math:`B^{-1/2} = B^{T/2} B^{-1}` for any square root."""
-        return self.covariance.sqrt_transpose(self.covariance.solve(field))
+        """Return the control of a field."""
+        return self.covariance.inverse_sqrt(field)
 
 
 #: A block, or several that are one, with the number of components of each.

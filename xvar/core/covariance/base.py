@@ -46,6 +46,10 @@ class Covariance(ABC):
     def solve(self, state: Tensor) -> Tensor:
         r"""Return :math:`B^{-1} x`, the inverse of `apply`."""
 
+    def inverse_sqrt(self, state: Tensor) -> Tensor:
+        r"""Return :math:`B^{-1/2} x = B^{T/2} B^{-1} x`, the control of a state."""
+        return self.sqrt_transpose(self.solve(state))
+
     def apply(self, state: Tensor) -> Tensor:
         r"""Return :math:`B x`."""
         return self.sqrt(self.sqrt_transpose(state))

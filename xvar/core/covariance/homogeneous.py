@@ -76,7 +76,8 @@ class Matern(Specification):
         self.check(grid)
         edges = self.edges or grid.edges
         transform = shared_transform(grid.shape, edges, dtype, device, self.truncation)
-        variances = self.spectrum(laplacian_eigenvalues(grid.shape, grid.spacing, edges), len(grid.shape))
+        squares = laplacian_eigenvalues(grid.shape, grid.spacing, edges, self.truncation)
+        variances = self.spectrum(squares, len(grid.shape))
         deviation = checked_deviation(self.std, grid)
         return SpectralCovariance.with_deviation(transform, variances, deviation, dtype=dtype, device=device)
 
@@ -264,12 +265,13 @@ class Tikhonov(Specification):
         edges = self.edges or grid.edges
         self._check(grid, edges)
         weight = self._area_ratio(grid)
-        squares = laplacian_eigenvalues(grid.shape, grid.spacing, edges)
+        whole = bool(self.divergence) and edges == "periodic"
+        squares = laplacian_eigenvalues(grid.shape, grid.spacing, edges, 1.0 if whole else self.truncation)
         precision = weight * (self.gradient * squares + self.curvature * squares**2)
         if self.mean_std is not None:
             # The mean is the coefficient of the uniform vector of unit norm over the square root of the points.
             precision[0, 0] = 1 / (grid.size * self.mean_std**2)
-        if self.divergence and edges == "periodic":
+        if whole:
             symbols = difference_symbols(grid)
             along = precision + weight * self.divergence * symbols.abs().square().sum(0)
             return PeriodicVectorCovariance(along.rsqrt(), precision.rsqrt(), symbols, dtype=dtype, device=device)

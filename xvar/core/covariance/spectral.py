@@ -86,11 +86,18 @@ class SpectralCovariance(Covariance):
 
     def solve(self, state: Tensor) -> Tensor:
         """Apply one transform and its inverse."""
-        inverse = None if self._scale is None else torch.where(self._scale > 0, 1 / self._scale, 0.0)
-        if inverse is not None:
-            state = state * inverse
-        state = self.transform.inverse(self.transform.forward(state) / self._deviation / self._deviation)
-        return state if inverse is None else state * inverse
+        state = self.transform.inverse(self.inverse_sqrt(state) / self._deviation)
+        return state if self._scale is None else state * self._inverse_scale()
+
+    def inverse_sqrt(self, state: Tensor) -> Tensor:
+        """Apply one transform."""
+        if self._scale is not None:
+            state = state * self._inverse_scale()
+        return self.transform.forward(state) / self._deviation
+
+    def _inverse_scale(self) -> Tensor:
+        assert self._scale is not None
+        return torch.where(self._scale > 0, 1 / self._scale, 0.0)
 
     def embed(self, coarse: Covariance, control: Tensor) -> Tensor | None:
         """Return the control of the waves of a coarser grid, without shorter ones."""

@@ -189,9 +189,15 @@ def _padding(rows: int, columns: int, dtype: torch.dtype) -> int:
     return -columns % max(unit, 1)
 
 
-def laplacian_eigenvalues(shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges) -> Tensor:
-    r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x); or of one axis."""
-    *along_y, along_x = (eigenvalues(n, edges) / d**2 for n, d in zip(shape, spacing, strict=True))
+def laplacian_eigenvalues(
+    shape: Shape, spacing: tuple[float, ...], edges: DifferenceEdges, truncation: float = 1.0
+) -> Tensor:
+    r"""Return the eigenvalues of :math:`-\nabla^2 = D_y^T D_y + D_x^T D_x` in m-2, float64 (y, x); or of one axis.
+
+    Of a truncated transform those of the wavenumbers that it keeps.
+    """
+    modes = kept(shape, truncation)
+    *along_y, along_x = (eigenvalues(n, edges)[:m] / d**2 for n, m, d in zip(shape, modes, spacing, strict=True))
     return along_y[0][:, None] + along_x if along_y else along_x
 
 
