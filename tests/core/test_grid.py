@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
 from tests.faults.codes import codes
-from xvar.core.grid import Grid
+from xvar.core.grid import Grid, block_mean
 from xvar.errors import InputError
 
 
@@ -71,3 +72,11 @@ def test_lengths_and_water_are_fields_of_the_grid() -> None:
     assert (dy == 1).all()
     assert (dx == 2).all()
     assert Grid((5, 6), (1.0, 2.0)).wet().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 9), (3, 8, 8), (1, 2, 3, 17)])
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_means_over_blocks_count_the_points_inside_the_grid(shape: tuple[int, ...], factor: int) -> None:
+    values = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
+    torch.testing.assert_close(block_mean(values, factor), expected)

@@ -90,6 +90,10 @@ class OperatorTests:
         assert relative(operator.solve(operator.apply(x)), x) < 1e-10
         assert relative(operator.apply(operator.solve(x)), x) < 1e-10
 
+    def test_the_control_of_a_state(self) -> None:
+        operator, x = self.operator(), self.draw(0)
+        assert relative(operator.inverse_sqrt(x), operator.sqrt_transpose(operator.solve(x))) < 1e-10
+
     def test_adjoint_of_the_root(self) -> None:
         operator, v, x = self.operator(), self.draw_control(0), self.draw(1)
         image = operator.sqrt(v)

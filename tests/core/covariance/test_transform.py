@@ -99,3 +99,15 @@ def test_both_ways_of_a_transform_are_on_its_device(edges: str) -> None:
         found = transform.forward(torch.empty(2, 1, *shape, device="meta"))
         assert (found.device.type, found.dtype, found.shape) == ("meta", torch.float32, (2, 1, *shape))
         assert transform.inverse(found).device.type == "meta"
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("shape", [(7,), (9, 12), (8, 15), (2, 40)], ids=str)
+@pytest.mark.parametrize("truncation", [1.0, 0.8, 0.3])
+def test_variances_at_points_of_independent_waves(edges: str, shape: tuple[int, ...], truncation: float) -> None:
+    transform = Transform(shape, edges, dtype=torch.float64, device=None, truncation=truncation)
+    variances = torch.rand(transform.modes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    *rows, columns = (basis(n, edges)[:m].square() for n, m in zip(shape, transform.modes, strict=True))
+    along_columns = variances @ columns
+    expected = rows[0].T @ along_columns if rows else along_columns
+    torch.testing.assert_close(transform.diagonal(variances), expected, rtol=0, atol=1e-12)

@@ -69,6 +69,15 @@ def test_shares_of_a_wave_sum_to_one_in_the_octaves_that_there_are(shape) -> Non
     assert (octaves.at_waves(levels) - torch.einsum("kyx,k->yx", shares, levels)).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("options", [{}, {"merged": 3, "shortest": 5}])
+def test_sums_of_octaves_are_those_of_the_shares_without_the_mean(options: dict[str, int]) -> None:
+    octaves = Octaves((33, 65), like=torch.zeros((), dtype=torch.float64), **options)
+    values = torch.rand(2, 3, 33, 65, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    shares = octaves.shares()
+    shares[:, 0, 0] = 0
+    torch.testing.assert_close(octaves.sums(values), torch.einsum("wfyx,kyx->wfk", values, shares))
+
+
 def test_long_waves_are_those_of_the_whole_transform() -> None:
     spectrum = torch.zeros(1, 1, *GRID.shape, dtype=torch.float64)
     spectrum[..., :9, :9] = random((9, 9), 3)

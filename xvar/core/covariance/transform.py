@@ -209,12 +209,13 @@ def _squared(variances: Tensor, points: int, edges: DifferenceEdges) -> Tensor:
     """
     if edges != "free":
         return variances @ basis(points, edges, variances.shape[-1]) ** 2
-    doubled = 2 * torch.arange(1, variances.shape[-1])
+    modes, half = variances.shape[-1], points // 2 + 1
     waves = variances.new_zeros(*variances.shape[:-1], points)
     waves[..., 0] = variances.sum(-1)
-    below, above = doubled[doubled < points], doubled[doubled > points]
-    waves[..., below] = variances[..., below // 2] / 2
-    waves[..., 2 * points - above] -= variances[..., above // 2] / 2
+    below = variances[..., 1 : (points + 1) // 2] / 2
+    waves[..., 2 : 2 * below.shape[-1] + 1 : 2] = below
+    if modes > half:
+        waves[..., 2 * (points - modes + 1) : 2 * (points - half) + 1 : 2] -= variances[..., half:].flip(-1) / 2
     return torch.from_numpy(scipy.fft.dct(waves.numpy(), type=3)) / points
 
 
