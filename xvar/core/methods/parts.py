@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from xvar.core.grid import block_mean, prolong
 from xvar.core.interpolate import identity, sample
 from xvar.core.methods.correlation import REACH, consecutive, correlation, highest
+from xvar.core.methods.octaves import is_inside
 
 SHARE = 0.5  # of the misfit that another displacement may leave, to count
 AROUND = 17  # blocks a side of the box in which displacements are compared at a point
@@ -123,9 +124,8 @@ def _difference(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor) -
 def _moved(before: Tensor, points: Tensor, shifts: Tensor) -> Tensor:
     """Return images (pair, y, x) at points (tile, 2, y, x) less shifts (tile, 2) or (2, y, x); NaN outside the grid."""
     position = points - (shifts if shifts.ndim == 3 else shifts[:, :, None, None])
-    limit = position.new_tensor([before.shape[-1] - 1, before.shape[-2] - 1]).view(1, 2, 1, 1)
-    outside = ((position < 0) | (position > limit)).any(1, keepdim=True)
-    return torch.where(outside, torch.nan, sample(before[None].expand(len(position), -1, -1, -1), position))
+    gap = torch.where(is_inside(position, before.shape[-2:]), 0.0, torch.nan)[:, None]
+    return sample(before[None].expand(len(position), -1, -1, -1), position).add_(gap)
 
 
 def _refined(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor, mask: Tensor) -> Tensor:
@@ -136,8 +136,8 @@ def _refined(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor, mask
         slope_x = 0.5 * (moved[..., 1:-1, 2:] - moved[..., 1:-1, :-2])
         slope_y = 0.5 * (moved[..., 2:, 1:-1] - moved[..., :-2, 1:-1])
         known = ~(change + slope_x + slope_y).isnan() & mask[1:-1, 1:-1]
-        terms = torch.where(known[:, None], torch.stack([slope_x, slope_y, change], dim=1), 0.0).flatten(2)
-        weight = (1 + (terms[:, 2:] / ERROR).square()).rsqrt()
+        terms = torch.stack([slope_x, slope_y, change], dim=1).flatten(2).nan_to_num_()
+        weight = (1 + (terms[:, 2:] / ERROR).square_()).rsqrt_().mul_(known.flatten(1)[:, None])
         products = (weight * terms) @ terms.mT
         xx, xy, yy, x, y = (products[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)))
         damping = 1e-3 * (xx + yy) + 1e-12
