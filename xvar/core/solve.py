@@ -15,7 +15,6 @@ from xvar.core.cost import Cost
 from xvar.core.dynamics import Forcing, State
 from xvar.core.grid import finer
 from xvar.core.linearisation import CoarseLinearisation, Linearisation
-from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS, Minimum
 from xvar.core.problem import Problem
 from xvar.core.tiles import Tiles, minimise_tiles
@@ -179,7 +178,6 @@ class CostOfBatch:
         return self._part
 
 
-@kept_memory()
 def solve(
     problem: Problem,
     minimizer: LBFGS | None = None,

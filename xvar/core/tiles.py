@@ -12,6 +12,7 @@ from torch import Tensor
 from xvar.core.cost import Cost
 from xvar.core.dynamics import State
 from xvar.core.grid import Box, crop
+from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS
 from xvar.core.problem import Problem
 
@@ -78,6 +79,7 @@ class TiledMinimum:
     reason: Tensor  # (window,), of the tile that ended worst
 
 
+@kept_memory()
 def minimise_tiles(problem: Problem, start: State, minimizer: LBFGS, tiles: Tiles) -> TiledMinimum:
     r"""Minimise J of each tile from the increments `start`, and blend what was found.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,16 +26,20 @@ from xvar.quality.rules import Screen
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Analysis of a batch: quality control, solver, diagnostics; `step` is the longest of the model in seconds."""
+    """Analysis of a batch: quality control, solver, diagnostics."""
 
     solver: Solver
     quality: QualityControl
     grid: HorizontalGrid
-    step: float | None = None
+    step: float | None = None  # of the model, the longest, in seconds
+    keeps_memory: bool = True  # faster; a window that hardly fits returns what it frees to the system
 
-    @kept_memory()
     def __call__(self, batch: WindowBatch) -> dict[str, Array]:
         """Solve one batch; raise InputError if values are refused, DivergedError if J of a window is not finite."""
+        with kept_memory() if self.keeps_memory else nullcontext():
+            return self._results(batch)
+
+    def _results(self, batch: WindowBatch) -> dict[str, Array]:
         frames, rejected = self.quality(batch.frames)
         results = self.solver(replace(batch, frames=frames))
         refuse_divergence(results, self.quality.screen.variable)
@@ -68,6 +73,7 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
         QualityControl(Screen.of_record(record), plan.rules, refuse=refuse, strict=options.strict, required=raises),
         record.grid,
         step=plan.step,
+        keeps_memory=plan.configuration.tile is None,
     )
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     points = math.prod(shape)

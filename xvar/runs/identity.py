@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xvar.errors import InputError
 
 #: Fields of xvar's own objects on which no result depends.
-WITHOUT_EFFECT = frozenset({"batch", "device", "errors", "memory", "refuse", "required", "together"})
+WITHOUT_EFFECT = frozenset({"batch", "device", "errors", "keeps_memory", "memory", "refuse", "required", "together"})
 _PLAIN = (type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes)
 _OF_MODULES = (*_PLAIN, types.FunctionType, types.ModuleType, type, np.ndarray, list, tuple, dict)
 _WITHOUT_EFFECT_OF_CLASSES = frozenset({"__repr__", "__eq__", "__hash__", "__doc__"})

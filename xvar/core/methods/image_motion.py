@@ -337,7 +337,7 @@ class ImageMotion:
             outputs |= standard_errors(outputs, members, self.sampling)
             signals = zip(*(one.signals for one in posteriors), strict=True)
             outputs |= degrees_of_freedom([sum(parts[1:], parts[0]) for parts in signals])
-        return {"observed": frames[:, -1], **outputs}
+        return {"observed": frames[:, -1].clone(), **outputs}
 
     def _along(
         self, motion: Motion, frames: Tensor, kept: Sequence[int], seconds: Sequence[float], grid: Grid
