@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 import xvar
-from benchmarks import ablation, ensembles, learning, longer, nowcast, speed, twins
+from benchmarks import ablation, ensembles, gpu, learning, longer, nowcast, speed, twins
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -32,6 +32,7 @@ PARTS = {
     "twins": "End-point error in pixels a frame, of motions that are known",
     "ensembles": "Ensembles",
     "learn": "Learned parts of a model",
+    "gpu": "Devices",
 }
 DETAILS = (
     ("nowcast", "details", "Every event"),
@@ -102,6 +103,9 @@ def measured(part: str) -> dict[str, Any] | None:
     if part == "speed":
         rows = speed.measure()
         return {"rows": rows, "table": speed.table(rows)}
+    if part == "gpu":
+        found_rows = gpu.measure()
+        return {"rows": found_rows, "table": gpu.table(found_rows)}
     if part == "twins":
         errors = twins.measure()
         return {"errors": errors, "table": twins.table(errors)}

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy.ndimage")
 
-from benchmarks import ablation, ensembles, learning, longer, nowcast, twins
+from benchmarks import ablation, ensembles, gpu, learning, longer, nowcast, twins
 
 
 def test_what_is_ablated_is_the_forecast() -> None:
@@ -120,3 +120,11 @@ def test_the_table_of_learning_has_the_share_of_the_gap() -> None:
     assert high - low == pytest.approx(2 * 1.96 / 200**0.5, rel=0.3)
     truth, observed = learning.twin(50, 0)
     assert float((observed - truth)["x"].std()) == pytest.approx(1.0, rel=0.05)
+
+
+def test_waits_are_counted_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "COUNTED", 48)
+    rows = [gpu.waits(kind) for kind in ("rain", "sea")]
+    assert all(0.9 < row["waits"] <= 1.0 for row in rows)
+    assert gpu.table(rows).count("counted on the processor") == 2
+    assert gpu.record(32, 3)["rain"].shape == (12, 32, 32)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import dask
@@ -19,7 +21,16 @@ import zarr
 
 import xvar
 from tests.runs.records import OPTIONS, Failing, Locking, marked, same, shower
-from xvar.execution.batches import Output, Sizes, WindowBatch, WindowError, Work, batch_sizes, make_batches
+from xvar.execution.batches import (
+    Output,
+    Sizes,
+    WindowBatch,
+    WindowError,
+    Work,
+    batch_sizes,
+    make_batches,
+    solve_batch,
+)
 from xvar.execution.dispatch import run_batches, workers
 from xvar.execution.schedule import Schedule
 
@@ -185,9 +196,11 @@ def test_a_year_of_frames_is_a_small_graph() -> None:
 
 def test_the_default_batch_is_a_tenth_or_ten_seconds_of_work() -> None:
     with dask.config.set(num_workers=2):
-        assert batch_sizes(None, 89, 256 * 256, 4, 80) == Sizes(9, 1)
+        assert batch_sizes(None, 89, 256 * 256, 4, 80) == Sizes(9, 4)
         assert batch_sizes(None, 100_000, 256 * 256, 4, 80).task == 25
         assert batch_sizes(None, 5, 256 * 256, 4, 80) == Sizes(1, 1)
+        assert batch_sizes(None, 5, 128 * 128, 4, 80, lazy=False) == Sizes(5, 5)
+        assert batch_sizes(None, 89, 128 * 128, 4, 80, lazy=False) == Sizes(16, 16)
         assert batch_sizes(None, 1000, 10_000**2, 4, 80) == Sizes(1, 1)
     with dask.config.set(num_workers=100):
         assert batch_sizes(None, 800, 64 * 64, 4, 80).task == 2  # every worker gets some
@@ -195,9 +208,34 @@ def test_the_default_batch_is_a_tenth_or_ten_seconds_of_work() -> None:
 
 def test_a_batch_by_count_or_by_memory() -> None:
     assert batch_sizes(7, 89, 64 * 64, 4, 80) == Sizes(7, 7)
-    assert batch_sizes(1000, 89, 256 * 256, 4, 80) == Sizes(89, 1)
+    assert batch_sizes(1000, 89, 256 * 256, 4, 80) == Sizes(89, 4)
     small, large = (batch_sizes(text, 10_000, 256 * 256, 4, 80).task for text in ("100MiB", "1GiB"))
     assert 1 <= small < large < 300
+
+
+def test_a_device_takes_as_many_windows_as_fit_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert batch_sizes(None, 89, 256 * 256, 4, 80, lazy=False, on_device=True) == Sizes(89, 89)
+    assert batch_sizes(40, 89, 256 * 256, 4, 80, on_device=True) == Sizes(40, 40)
+    free = {"cuda": 10 * 2**20, "cuda:1": 100}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[str(device)], 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * 2**20 if device == "cuda" else 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2**20 if device == "cuda" else 0)
+    assert workers.fitting_windows("cuda", 2**20) == int(12 * workers.DEVICE_SHARE)
+    assert workers.fitting_windows("cuda:1", 2**20) == 1
+    for device in (None, "cpu", "mps"):
+        assert workers.fitting_windows(device, 2**20) is None
+    sizes: list[int] = []
+
+    def solve(batch: WindowBatch) -> dict[str, Any]:
+        sizes.append(len(batch))
+        return {"status": np.zeros(len(batch), "int8")}
+
+    schedule = Schedule(np.arange(24).reshape(12, 2), np.tile([0.0, 1.0], (12, 1)))
+    (batch,) = make_batches(schedule, 12, np.arange(24.0))
+    work = Work(solve, {"status": Output((), "int8", 0)}, "raise", together=12, device="cuda", window_bytes=2**21)
+    solve_batch(work, batch, np.zeros((24, 4, 4)), np.arange(24))
+    assert sizes == [4, 4, 4]
+    assert vars(pickle.loads(pickle.dumps(replace(work, solve=len)))) == vars(replace(work, solve=len))
 
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True, "many", "-3MB"])

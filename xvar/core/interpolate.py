@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from xvar.core.grid import Edges
 from xvar.core.multilinear import multilinear
 from xvar.core.scatter import gather, scatter
+from xvar.core.transfer import to_device
 
 Sampler = Literal["bilinear", "cubic", "monotone"]
 
@@ -64,8 +65,8 @@ def _last_points(height: int, width: int, dtype: torch.dtype, device: torch.devi
     """Return the last point along x and y, and the factor from grid units to -1 to 1, both (1, 2, 1, 1)."""
     last = width - 1, height - 1
     with torch.inference_mode(False):
-        numbers = torch.tensor([last, [2 / max(n, 1) for n in last]], dtype=dtype, device=device)
-        return tuple(numbers.view(2, 1, 2, 1, 1))  # type: ignore[return-value]
+        numbers = to_device([last, [2 / max(n, 1) for n in last]], dtype, device)
+        return tuple(numbers.view(2, 1, 2, 1, 1))
 
 
 def _bilinear(field: Tensor, position: Tensor, edges: Edges) -> Tensor:
@@ -125,7 +126,8 @@ def bilinear_adjoint(gradient: Tensor, position: Tensor, shape: tuple[int, ...],
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         parts.append(torch.where(inside, by_row * by_column, 0.0)[:, None] * gradient.flatten(2))
         indices.append(torch.where(inside, row * width + column, 0.0).long().clamp(0, height * width - 1))
-    return scatter(torch.cat(parts, dim=2), torch.cat(indices, dim=1), height * width).unflatten(2, shape)
+    total = scatter(torch.cat(parts, dim=2), torch.cat(indices, dim=1), height * width)
+    return total.reshape(*total.shape[:2], height, width)
 
 
 def _weights(fraction: Tensor) -> list[Tensor]:

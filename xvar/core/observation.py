@@ -175,8 +175,7 @@ class Observation:
     def select(self, windows: Tensor) -> Observation:
         """Return the observations of some windows of the batch."""
         each = self.std.ndim == self.values.ndim and len(self.std) > 1
-        return replace(
-            self,
+        return self._as_complete(
             operator=of_each("select", self.operator, windows),
             values=self.values[windows],
             std=self.std[windows] if each else self.std,
@@ -188,13 +187,19 @@ class Observation:
         """Return observations averaged over blocks of `factor` cells a side; points stay points."""
         operator = of_each("coarsen", self.operator, factor)
         if self.values.ndim < 4:
-            return replace(self, operator=operator)
+            return self._as_complete(operator=operator)
         weight = block_mean(self.mask.to(self.values.dtype), factor)
         mean = block_mean(self.values, factor) / weight.clamp_min(1e-6)
         std = self.std
         if std.ndim > 0 and std.shape[-2:] != (1, 1):
             std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
-        return replace(self, operator=operator, values=mean, std=std, valid=weight >= 0.5)
+        return self._as_complete(operator=operator, values=mean, std=std, valid=weight >= 0.5)
+
+    def _as_complete(self, **parts: Any) -> Observation:
+        """Return the observation with other parts, as complete as this one: to look would wait for the device."""
+        found = replace(self, **parts)
+        vars(found)["complete"] = self.complete
+        return found
 
     def crop(self, box: Box) -> Observation:
         """Return the part of images in a box of the grid."""

@@ -21,7 +21,7 @@ Array = Any  # a numpy or a dask array
 Errors = Literal["raise", "continue"]
 Fields = Mapping[str, NDArray[Any]]
 
-TOGETHER_POINTS = 2**18  # points of the images minimised together: the fields of more do not fit a cache
+TOGETHER_POINTS = 2**20  # points of the images minimised together on a processor: more are no faster
 POINT_SECONDS = 1.5e-6  # approximate cost of a point of an image on one core
 TASK_SECONDS = 10.0  # work of a task: long for a scheduler, short if a worker is killed
 MIN_TASKS_OF_RECORD = 10  # a kill costs at most a tenth of a short record
@@ -149,6 +149,7 @@ class Work:
     together: int  # most windows that are minimised together
     device: str | None = None
     carried: tuple[str, ...] = ()  # outputs that a cycled window takes over from the window before
+    window_bytes: float = 0.0  # memory that a window needs while it is minimised
 
     def by_step(self) -> dict[str, bool]:
         """Return the outputs that a cycled window takes over, and whether each has a value for every frame."""
@@ -157,7 +158,7 @@ class Work:
     def __reduce__(self) -> tuple[Any, ...]:
         # Any scheduler that sends work to another process, also a user's own, reports what cannot be pickled.
         workers.refuse_unpicklable(self.solve)
-        return type(self), (self.solve, self.outputs, self.errors, self.together, self.device, self.carried)
+        return type(self), tuple(vars(self).values())
 
 
 @dataclass(frozen=True)
@@ -188,16 +189,23 @@ def is_batch(batch: object) -> bool:
 
 
 def batch_sizes(
-    batch: int | str | None, windows: int, points: int, steps: int, working_fields: int, *, lazy: bool = True
+    batch: int | str | None,
+    windows: int,
+    points: int,
+    steps: int,
+    working_fields: int,
+    *,
+    lazy: bool = True,
+    on_device: bool = False,
 ) -> Sizes:
     """Return the sizes of batches for a record of `windows` of `steps` frames on `points`; no result depends on them.
 
     `batch` is the number of windows of a task, or its memory, such as "500MiB". By default a task is about ten seconds
     of work, at most a tenth of the record, and small enough to keep every worker busy. `working_fields` is the number
     of fields, of four bytes a point, that a window needs while it is minimised. If not `lazy`, the fastest number of
-    windows is taken.
+    windows is taken. On a device a whole batch is minimised together, as far as its memory allows, see `solve_batch`.
     """
-    cached = max(1, TOGETHER_POINTS // (points * steps))
+    cached = windows if on_device else max(1, TOGETHER_POINTS // (points * steps))
     if isinstance(batch, str):
         from dask.utils import parse_bytes
 
@@ -236,15 +244,17 @@ def solve_batch(
 ) -> BatchResult:
     """Solve the windows of one batch, given frames (frame, y, x) of the record and their numbers `held` (frame,).
 
-    `before` is the final state of the window before the first, see `final_state`.
+    `before` is the final state of the window before the first, see `final_state`. The device that is here decides how
+    many windows fit its memory.
     """
+    together = min(work.together, workers.fitting_windows(work.device, work.window_bytes) or work.together)
     # Memory takes no place before it is written: the results of a large grid begin to need theirs when it is solved.
     blank = {name: np.empty((len(batch), *output.shape), output.dtype) for name, output in work.outputs.items()}
     solver = _BatchSolver(work, batch, block, np.searchsorted(held, batch.needed), BatchResult(blank))
     if batch.lead is None or batch.elapsed is None:
         for rows, seconds in batch.groups():
-            for begin in range(0, len(rows), work.together):
-                solver.solve(rows[begin : begin + work.together], seconds)
+            for begin in range(0, len(rows), together):
+                solver.solve(rows[begin : begin + together], seconds)
         return solver.result
     for row in range(len(batch)):  # cycled windows, in their order
         is_cycled = before is not None and bool(np.isfinite(batch.lead[row]))

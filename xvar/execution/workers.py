@@ -27,6 +27,7 @@ _SPAWN = (
     '"multiprocessing.context": "spawn", "distributed.worker.multiprocessing-method": "spawn"})'
 )
 
+DEVICE_SHARE = 0.8  # of the free memory of a device, that windows may take
 DEATHS = 3  # of workers, before the batch that they ran is blamed
 # Ctrl-C reaches all processes of a terminal: the workers ignore it, and the run ends them.
 _PRELOAD = """
@@ -136,6 +137,22 @@ def take_device(device: str | None) -> None:
             expected="a device of the machine that solves the windows",
             fix="leave device out to use the processor, or install torch and a driver for that device",
         ) from error
+
+
+def is_accelerator(device: str | None) -> bool:
+    """Return True for a device that is not the processor."""
+    return device is not None and not device.startswith("cpu")
+
+
+def fitting_windows(device: str | None, window_bytes: float) -> int | None:
+    """Return how many windows of so many bytes fit the free memory of a device, at least one; None if unknown."""
+    if device is None or not device.startswith("cuda") or not window_bytes:
+        return None
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for later fields
+    return max(1, int(DEVICE_SHARE * (free + kept) / window_bytes))
 
 
 def _worker() -> Any:

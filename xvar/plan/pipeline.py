@@ -16,6 +16,7 @@ from xvar.cf.times import date_text
 from xvar.core.memory import kept_memory
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batches import WindowBatch, Work, batch_sizes
+from xvar.execution.workers import is_accelerator
 from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Plan, Solver
 from xvar.plan.memory import WORKING_FIELDS, field_bytes, memory_of_window
@@ -78,11 +79,14 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     points = math.prod(shape)
     fields = WORKING_FIELDS[plan.configuration.method]
-    size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, fields, lazy=lazy)
+    on_device = is_accelerator(options.device)
+    size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, fields, lazy=lazy, on_device=on_device)
     # The halo of tiles is that of the fastest motion: the bits of a window must not depend on others.
-    fit = memory_of_window(options) // field_bytes(fields, points) if plan.configuration.tile is None else 1
+    need = field_bytes(fields, points)
+    fit = memory_of_window(options) // need if plan.configuration.tile is None else 1
     together = max(1, int(min(size.together, fit)))
-    return Work(pipeline, outputs, options.errors, together, options.device, plan.carried), size.task
+    work = Work(pipeline, outputs, options.errors, together, options.device, plan.carried, window_bytes=need)
+    return work, size.task
 
 
 def refuse_divergence(results: Mapping[str, Array], variable: str) -> None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from xvar.core.transfer import to_device
+
 
 class Reason(IntEnum):
     """Reason for the end of the minimisation of a window."""
@@ -133,7 +135,7 @@ class _Descent:
             return
         curved = [row for row in moved if self.searches[row].curved]
         if curved:
-            taken = to_device([self.searches[row].moved for row in curved], trial)[:, None]
+            taken = _beside([self.searches[row].moved for row in curved], trial)[:, None]
             change = _rows(gradient, curved) - _rows(self.gradient, curved)
             self.hessian.learn(curved, taken * _rows(self.direction, curved), change)
         self.control, self.gradient = _replaced(self.control, moved, trial), _replaced(self.gradient, moved, gradient)
@@ -146,7 +148,7 @@ class _Descent:
         return cost, gradient, dot(gradient, self.hessian.scaled(gradient)).sqrt()
 
     def _along(self, control: Tensor, direction: Tensor, steps: list[float]) -> Tensor:
-        return torch.addcmul(control, direction, to_device(steps, control)[:, None])
+        return torch.addcmul(control, direction, _beside(steps, control)[:, None])
 
     def _leave(self) -> list[int]:
         """Remove the windows that have stopped, keep their controls, and return the rows of the others."""
@@ -158,7 +160,7 @@ class _Descent:
         points = _rows(self.control, ended)
         if any(steps):  # a direction that was not tried need not be finite
             points = torch.where(
-                to_device(steps, points)[:, None] > 0,
+                _beside(steps, points)[:, None] > 0,
                 self._along(points, _rows(self.direction, ended), steps),
                 points,
             )
@@ -186,10 +188,10 @@ class _Descent:
         """Return the result."""
         control = self.control.clone() if self.found is None else self.found  # a batch without windows has none
         numbers = [(search.cost, search.norm) for search in self.every]
-        cost, norm = to_device(numbers, control).reshape(-1, 2).unbind(1)
+        cost, norm = _beside(numbers, control).reshape(-1, 2).unbind(1)
         counts = [(search.evaluations, int(search.reason or 0)) for search in self.every]
-        evaluations, reason = to_device(counts, control, torch.int64).reshape(-1, 2).unbind(1)
-        return Minimum(control, cost, norm, evaluations, reason, list(to_device(self.history, control)))
+        evaluations, reason = _beside(counts, control, torch.int64).reshape(-1, 2).unbind(1)
+        return Minimum(control, cost, norm, evaluations, reason, list(_beside(self.history, control)))
 
 
 class _InverseHessian:
@@ -233,7 +235,7 @@ class _InverseHessian:
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
         """Add a pair of positive curvature to each of some windows."""
         places = rows, [self.learnt[row] % self.memory for row in rows]
-        where, slots = to_device(places, step, torch.int64).unbind(0)
+        where, slots = _beside(places, step, torch.int64).unbind(0)
         for row in rows:
             self.learnt[row] += 1
         self.steps[where, slots, : self.size] = step
@@ -356,22 +358,20 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1)
 
 
-def to_device(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Return numbers as a tensor beside another one, by a copy that does not wait for the device."""
-    pinned = torch.tensor(numbers, dtype=dtype or like.dtype, pin_memory=like.is_cuda)
-    return pinned.to(like.device, non_blocking=True)
+def _beside(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    return to_device(numbers, dtype or like.dtype, like.device)
 
 
 def _rows(values: Tensor, rows: list[int]) -> Tensor:
     """Return some rows in their order, without a copy if these are all."""
-    return values if len(rows) == values.shape[0] else values[to_device(rows, values, torch.int64)]
+    return values if len(rows) == values.shape[0] else values[_beside(rows, values, torch.int64)]
 
 
 def _replaced(values: Tensor, rows: list[int], others: Tensor) -> Tensor:
     """Return values with some rows of others, without a copy if these are all."""
     if len(rows) == values.shape[0]:
         return others
-    index = to_device(rows, values, torch.int64)
+    index = _beside(rows, values, torch.int64)
     return values.index_copy(0, index, others[index])
 
 
