@@ -13,6 +13,7 @@ from tests.faults.table import note
 from xvar.cf.axes import Axes
 from xvar.cf.grid.coordinates import on_grid
 from xvar.errors import Faults
+from xvar.minimize import LBFGS
 
 AXES = Axes("time", "y", "x")
 
@@ -86,7 +87,7 @@ def test_reflectivity_that_is_none() -> None:
     record["DBZH"] = (record["DBZH"] - 20).assign_attrs(units="dBZ")
     record["DBZH"][0, 0, 0] = 500.0
     with pytest.warns(UserWarning, match="beyond -130 to 130, the physical limits"):
-        result = record.var4d.assimilate()
+        result = record.var4d.assimilate(minimizer=LBFGS(max_evaluations=300))
     note(result, "1 values beyond -130 to 130")
 
 
