@@ -72,7 +72,13 @@ class Octaves:
 
     def at_waves(self, values: Tensor) -> Tensor:
         """Return values of octaves (..., octave) at each wave (..., y, x), between its octaves by its shares."""
-        return torch.lerp(values[..., self.lower], values[..., self.upper], self.upper_share)
+        return torch.lerp(self._selected(values, self.lower), self._selected(values, self.upper), self.upper_share)
+
+    def _selected(self, values: Tensor, octave: Tensor) -> Tensor:
+        """Return values (..., octave) at an octave of each wave (..., y, x), several times faster than by indexing."""
+        rows = values.reshape(-1, values.shape[-1])
+        found = torch.stack([row.index_select(0, octave.flatten()) for row in rows])
+        return found.reshape(*values.shape[:-1], *octave.shape)
 
     def power(self, field: Tensor) -> Tensor:
         """Return the power of a field (window, 1, y, x) in each octave (window, octave)."""
@@ -89,12 +95,13 @@ class Octaves:
         octave, to rounding: :math:`\sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
         """
         spectrum = self.transform.forward(field)
-        mean = spectrum[..., 0, 0].clone()
+        mean, upper = spectrum[..., 0, 0].clone(), self.upper
         for last in (*[False] * ROUNDS, True):
             power = self.sums(spectrum.square())[:, 0]
             gain = (allowed / power.clamp_min(torch.finfo(power.dtype).tiny)).sqrt().clamp_max(1)
-            lesser = torch.minimum(gain[:, self.lower], gain[:, self.upper])
-            spectrum = spectrum * (lesser if last else self.at_waves(gain))[:, None]
+            below, above = self._selected(gain, self.lower), self._selected(gain, upper)
+            both = torch.minimum(below, above) if last else torch.lerp(below, above, self.upper_share)
+            spectrum = spectrum.mul_(both[:, None])
         spectrum[..., 0, 0] = mean
         return self.transform.inverse(spectrum)
 
