@@ -109,10 +109,13 @@ class Nowcast:
         results = []
         ahead = self._paths(velocity, transient, leads, frame, grid, skill)
         for lead, paths in zip(leads, ahead, strict=True):
-            carried, seen = sample(torch.cat([image, known.to(image.dtype)], dim=1), paths).split(1, dim=1)
+            fields = [image, known.to(image.dtype)]
+            if self.source is not None:
+                fields.append(self._grown(compared, growing * decay_integral(lead / frame, self.source)))
+            carried, seen, *grown = sample(torch.cat(fields, dim=1), paths).split(1, dim=1)
             value = carried
             if self.source is not None:
-                value = sample(self._grown(compared, growing * decay_integral(lead / frame, self.source)), paths)
+                (value,) = grown
                 # Removing power from waves lifts the troughs: where no rain arrives, but for the rounding of paths,
                 # that would be drizzle.
                 wet = (value > DRY * scale[:, None, None, None]) | (self.transform == "none")
