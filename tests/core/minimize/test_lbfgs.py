@@ -91,6 +91,25 @@ def test_a_known_inverse_hessian_ends_it_in_one_step() -> None:
     assert (unknown.evaluations > 20).all()
 
 
+def test_a_first_step_that_hardly_lowers_j_is_not_the_end() -> None:
+    def value(control: Tensor, windows: Tensor) -> Tensor:
+        return 0.5 * (control[:, 0].square() + 1e4 * control[:, 1].square())
+
+    start = torch.tensor([[10.0, 0.01]], dtype=torch.float64)
+    minimum = LBFGS(gtol=0, ftol=0.05)(Function(value), start, torch.ones_like(start))
+    assert (minimum.history[0] - minimum.history[1]) / minimum.history[1] < 0.05
+    assert minimum.cost < 0.1 * minimum.history[1]
+
+
+def test_a_known_error_of_the_inverse_hessian_is_in_the_first_step() -> None:
+    value, minima, _ = quadratics(2, 8, 1.0, 5)
+    start, diagonal = torch.zeros(2, 8, dtype=torch.float64), torch.full((2, 8), 50.0, dtype=torch.float64)
+    minimum = LBFGS(gtol=1e-9, ftol=0, first_step=0.02)(Function(value), start, diagonal)
+    assert minimum.evaluations.tolist() == [2, 2]
+    assert relative(minimum.control, minima) < 1e-9
+    assert (LBFGS(gtol=1e-9, ftol=0)(Function(value), start, diagonal).evaluations > 2).all()
+
+
 def test_an_inverse_hessian_that_is_wrong_still_leads_to_the_minimum() -> None:
     value, minima, hessian = quadratics(3, 12, 1e3, 3)
     diagonal = torch.stack([1 / matrix.diagonal() for matrix in hessian]) * random((3, 12), 4).exp()

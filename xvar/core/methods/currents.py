@@ -25,7 +25,7 @@ from xvar.core.posterior import Posterior, Sampling, degrees_of_freedom, standar
 from xvar.core.problem import Problem
 from xvar.core.solve import CostHistory, Minimisation, minimisations, solve
 
-CAUTION = 0.05  # share of the curvature of J_o in the inverse Hessian of the motion
+CAUTION = 0.05  # share of the curvature of J_o in the inverse Hessian of the motion, and of its step tried first
 CAUTION_SOURCE = 0.5  # and of the source
 RESIDUAL = 0.1  # of draws of the errors, which are within 10 % of exact ones at a quarter of the iterations
 
@@ -73,7 +73,9 @@ class Currents:
     threshold: float = 2.0  #: Threshold of the pseudo-Huber norm, in σ.
     coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
     levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
-    minimizer: LBFGS = field(default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=5e-3, history_size=6))
+    minimizer: LBFGS = field(
+        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=4e-3, history_size=6, first_step=CAUTION)
+    )
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
 

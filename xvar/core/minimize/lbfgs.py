@@ -67,9 +67,11 @@ class LBFGS:
     gtol : float
         Stop if the gradient norm falls below this share of the first.
     ftol : float
-        Stop if an iteration lowers J by less than this share of it.
+        Stop if an iteration after the first, whose step is a guess, lowers J by less than this share of it.
     history_size : int
         Pairs kept.
+    first_step : float
+        First trial step, as a share of that by the diagonal of the inverse Hessian, if one is given.
 
     References
     ----------
@@ -81,6 +83,7 @@ class LBFGS:
     gtol: float = 1e-5
     ftol: float = 1e-7
     history_size: int = 10
+    first_step: float = 1.0
 
     @property
     def calls(self) -> int:
@@ -181,8 +184,8 @@ class _Descent:
         for row in rows:
             search = self.searches[row]
             # Without known curvature, a step of one standard deviation in all.
-            cautious = self.hessian.diagonal is None and not self.hessian.learnt[row]
-            search.start(min(1.0, 1 / search.norm) if cautious else 1.0)
+            step = min(1.0, 1 / search.norm) if self.hessian.diagonal is None else search.settings.first_step
+            search.start(1.0 if self.hessian.learnt[row] else step)
 
     def minimum(self) -> Minimum:
         """Return the result."""
@@ -288,7 +291,7 @@ class _Search:
     def __init__(self, settings: LBFGS, precision: float, cost: float, norm: float) -> None:
         self.settings, self.precision = settings, precision
         self.cost, self.norm, self.first_norm = cost, norm, norm
-        self.evaluations = 1
+        self.evaluations, self.iterations = 1, 0
         self.trials = 0  # of this line search
         self.moved = 0.0  # the last accepted step
         self.curved = False  # True if the slope was flatter there
@@ -346,10 +349,11 @@ class _Search:
 
     def _move(self, best: _Point) -> None:
         decrease = self.cost - best.cost
+        self.iterations += 1
         self.moved, self.cost, self.norm = best.step, best.cost, best.norm
         if self.reason is None and best.norm <= self.settings.gtol * self.first_norm:
             self.reason = Reason.GRADIENT
-        if self.reason is None and decrease <= self.settings.ftol * abs(best.cost):
+        if self.reason is None and self.iterations > 1 and decrease <= self.settings.ftol * abs(best.cost):
             self.reason = Reason.DECREASE
 
 
