@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.core.moving import metres
 from tests.core.numerics import random, smooth
 from xvar.core.grid import Grid
-from xvar.core.methods.nowcast import DRY, Nowcast
+from xvar.core.methods.nowcast import DRY, Nowcast, damped
 from xvar.core.methods.octaves import Octaves
 from xvar.core.models.parcels import decay_integral
 
@@ -255,6 +255,19 @@ def test_the_power_limit_spreads_no_drizzle_over_dry_land(sharpness: float) -> N
         assert dry.double().mean() > 0.05
         assert torch.equal(forecast[:, index][dry], torch.zeros_like(forecast[:, index][dry]))
     assert outside.any()
+
+
+def test_damped_rain_over_dry_surroundings_is_half_at_first_and_all_after_half_an_hour() -> None:
+    last, leads = rain(), (300.0, 1200.0, 2400.0)
+    forecast, _ = extrapolate(
+        Nowcast("square_root", sharpness=None, damping=1.0), last, torch.zeros(1, 2, *GRID.shape).double(), leads=leads
+    )
+    light = last < 0.5
+    assert 0.2 < light.double().mean() < 0.9
+    for index, share in enumerate((1 / 2, 2 / 3, 1)):
+        expected = damped(last, GRID, 1.0, leads[index])
+        expected = torch.where(light, share * expected, expected).clamp_min(0)
+        assert (forecast[:, index] - expected[:, 0]).abs().max() < 1e-12
 
 
 def test_power_is_limited_to_the_stated_ratio_and_fades_with_the_lead() -> None:

@@ -23,6 +23,8 @@ SKILLS = (0.25, 0.35)
 DRY = 1e-4  # of the standard deviation of the images
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
+LIGHT = 0.5  # of the standard deviation of the images: less undamped rain is dry surroundings for the damped one
+SPREAD_TIME = 1800.0  # seconds after which damped rain counts in full there, at first half
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ class Nowcast:
 
     .. math:: \hat I_n \leftarrow \hat I_n \, e^{-c \, k_n t}
 
-    with k the wavenumber in cycles per metre and c the `damping`.
+    with k the wavenumber in cycles per metre and c the `damping`. That spreads rain over dry surroundings, most of
+    which stay dry at first: where the undamped forecast is below half the deviation of the images, the damped one is
+    multiplied by :math:`\min(1, \max(1/2, t / 30\,\mathrm{min}))`.
     """
 
     transform: Transform  #: Transform of the variable that grows, see `ImageMotion`.
@@ -128,7 +132,9 @@ class Nowcast:
             # A value that is interpolated between known and unknown points is unknown.
             value = torch.where(outside, last, torch.where(seen > 1 - 1e-4, value, torch.nan))
             if self.damping is not None:
+                light = value < LIGHT * scale[:, None, None, None]
                 value = damped(value, grid, self.damping, lead)
+                value = torch.where(light, min(1.0, max(0.5, lead / SPREAD_TIME)) * value, value)
                 value = value.clamp_min(0) if self.transform == "square_root" else value
             results.append((value, outside, *((carried, paths[:, None]) if with_paths else ())))
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
