@@ -55,3 +55,10 @@ def test_other_libraries_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(memory, "_gnu_library", lambda: None)
     with kept_memory():
         assert memory._users == 0
+
+
+def test_nothing_is_kept_if_the_rest_is_none() -> None:
+    with kept_memory(rest=0):
+        before = resident()
+        torch.zeros(LARGE)
+    assert resident() - before < 0.2 * 4 * LARGE

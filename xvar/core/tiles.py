@@ -79,7 +79,7 @@ class TiledMinimum:
     reason: Tensor  # (window,), of the tile that ended worst
 
 
-@kept_memory()
+@kept_memory(rest=0)
 def minimise_tiles(problem: Problem, start: State, minimizer: LBFGS, tiles: Tiles) -> TiledMinimum:
     r"""Minimise J of each tile from the increments `start`, and blend what was found.
 
