@@ -18,8 +18,8 @@ _lock, _users = Lock(), 0
 
 
 @contextmanager
-def kept_memory(rest: int = KEPT) -> Iterator[None]:
-    """Let the GNU C library reuse freed memory during a computation, and keep no more than `rest` bytes of it then.
+def kept_memory(rest: int | None = None) -> Iterator[None]:
+    """Let the GNU C library reuse freed memory during a computation, and keep `rest` bytes of it then, at most (default: `KEPT`).
 
     By default it maps every block of more than 32 MiB anew, and returns it to the system when it is freed. Every
     evaluation of J on a large grid then gets its temporary fields zeroed page by page, which takes longer than the
@@ -43,7 +43,7 @@ def kept_memory(rest: int = KEPT) -> Iterator[None]:
                 library.mallopt(M_MMAP_MAX, DEFAULT_MAX)
                 library.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK)
                 library.mallopt(M_TRIM_THRESHOLD, KEPT)
-                if library.mallinfo2().free > rest:
+                if library.mallinfo2().free > (KEPT if rest is None else rest):
                     library.malloc_trim(0)
 
 

@@ -84,7 +84,8 @@ class Bridge:
         from xvar.core.grid import Grid
 
         grid, land = self.grid, self.land
-        metric = None if grid.metric is None else to_tensor(grid.metric, dtype="float64", device=None)
+        # Shared, since it is as large as four fields; nothing writes to it.
+        metric = None if grid.metric is None else torch.from_numpy(np.require(grid.metric, "float64", ["C", "W"]))
         water = None if land is None else torch.from_numpy(np.array(~ascending(land, grid)))
         places = grid.positions
         positions = None if places is None else tuple(to_tensor(part, dtype="float64", device=None) for part in places)

@@ -110,9 +110,8 @@ class Nowcast:
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
         octaves = None if self.source is None or self.sharpness is None else Octaves(grid.shape, like=last)
-        results = []
-        ahead = self._paths(velocity, transient, leads, frame, grid, skill)
-        for lead, paths in zip(leads, ahead, strict=True):
+
+        def arriving(lead: float, paths: Tensor) -> tuple[Tensor, ...]:
             fields = [image, known.to(image.dtype)]
             if self.source is not None:
                 fields.append(self._grown(compared, growing * decay_integral(lead / frame, self.source)))
@@ -136,7 +135,11 @@ class Nowcast:
                 value = damped(value, grid, self.damping, lead)
                 value = torch.where(light, min(1.0, max(0.5, lead / SPREAD_TIME)) * value, value)
                 value = value.clamp_min(0) if self.transform == "square_root" else value
-            results.append((value, outside, *((carried, paths[:, None]) if with_paths else ())))
+            return (value, outside, carried.clone(), paths[:, None]) if with_paths else (value, outside)
+
+        ahead = self._paths(velocity, transient, leads, frame, grid, skill)
+        # In a function, so that nothing of a lead time takes memory during the next.
+        results = [arriving(lead, paths) for lead, paths in zip(leads, ahead, strict=True)]
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
 
     def power_ratio(self, frames: float) -> float:
