@@ -19,7 +19,7 @@ _lock, _users = Lock(), 0
 
 @contextmanager
 def kept_memory(rest: int | None = None) -> Iterator[None]:
-    """Let the GNU C library reuse freed memory during a computation, and keep `rest` bytes of it then, at most (default: `KEPT`).
+    """Let the GNU C library reuse freed memory during a computation; `rest` bytes are kept then (default: `KEPT`).
 
     By default it maps every block of more than 32 MiB anew, and returns it to the system when it is freed. Every
     evaluation of J on a large grid then gets its temporary fields zeroed page by page, which takes longer than the
