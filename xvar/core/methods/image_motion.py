@@ -44,10 +44,10 @@ from xvar.core.tiles import Tiles
 Transform = Literal["none", "square_root"]
 
 # Rounding decides the step at which a minimisation ends. Coarse grids cost little: there it continues until that has no
-# effect, and finer grids start next to the minimum. A steady motion that a transient follows need not reach it.
+# effect, and finer grids start next to the minimum. A steady motion that a transient follows need not quite reach it.
 COARSE = LBFGS(max_evaluations=30, gtol=1e-3, ftol=3e-4, history_size=8)
 ALONE = LBFGS(max_evaluations=60, gtol=1e-3, ftol=3e-4, history_size=8)
-STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=2e-3, history_size=8)
+STEADY = LBFGS(max_evaluations=30, gtol=1e-3, ftol=1e-3, history_size=8)
 TRANSIENT = LBFGS(max_evaluations=30, gtol=1e-3, ftol=1e-3, history_size=4)
 #: Points that tiles share with their neighbours at least, and the displacements of a frame added to them.
 HALO, HALO_STEPS = 32, 3
