@@ -18,7 +18,7 @@ from xvar.core.cost import Cost, total
 from xvar.core.grid import Grid, crop
 from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
 from xvar.core.methods.motion import deviation
-from xvar.core.minimize import LBFGS, Minimum
+from xvar.core.minimize import LBFGS, GaussNewton, Minimum
 from xvar.core.problem import Problem
 from xvar.core.solve import CostHistory, minimisations, solve
 from xvar.core.tiles import Tiles, minimise_tiles
@@ -171,6 +171,13 @@ def test_a_tile_without_rain_stops_at_the_decrease_of_the_whole_image() -> None:
     rainy = [count for count, box in zip(calls, tiles.boxes(GRID.shape), strict=True) if box[0].stop > 60]
     assert found.evaluations == max(calls)
     assert max(dry, default=0) <= 4 < max(rainy)
+
+
+def test_gauss_newton_minimises_tiles_too() -> None:
+    newton = GaussNewton(outer=3, inner=40)
+    one, other = (solve(problem(), minimizer, levels=(1,), tiles=TILES) for minimizer in (CLOSE, newton))
+    fallen = total(one.cost_background) - one.minimum.cost
+    assert (other.minimum.cost - one.minimum.cost).abs() < 0.02 * fallen
 
 
 def test_the_history_of_tiles_has_their_end() -> None:

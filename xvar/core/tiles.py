@@ -12,6 +12,7 @@ from torch import Tensor
 from xvar.core.cost import Cost
 from xvar.core.dynamics import State
 from xvar.core.grid import Box, crop
+from xvar.core.linearisation import Linearisation
 from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS
 from xvar.core.problem import Problem
@@ -121,6 +122,13 @@ class _Lifted:
     constant: Tensor
 
     def __call__(self, control: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-        every = len(windows) == len(self.constant)
-        value, gradient = (self.cost if every else self.cost.select(windows)).gradient(control)
+        value, gradient = self._of(windows).gradient(control)
         return value + self.constant[windows], gradient
+
+    def linearise(self, control: Tensor, windows: Tensor, factor: int = 1) -> Linearisation:
+        """Return the quadratic about a control of some windows; methods of images have no coarse model."""
+        assert factor == 1
+        return Linearisation(self._of(windows), control)
+
+    def _of(self, windows: Tensor) -> Cost:
+        return self.cost if len(windows) == len(self.constant) else self.cost.select(windows)
