@@ -18,7 +18,7 @@ from tests.runs.records import same
 from xvar.cf.record import FEWEST_FIELDS
 from xvar.cli import application
 from xvar.plan.configuration import ATTRIBUTE, Configuration
-from xvar.plan.memory import SIDES, WORKING_FIELDS, field_bytes
+from xvar.plan.memory import SIDES, WORKING_FIELDS, field_bytes, working_fields
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -100,3 +100,12 @@ def test_a_small_memory_minimises_fewer_windows_together() -> None:
     record = drifting(frames=9)
     need = int(field_bytes(WORKING_FIELDS["currents"], 48 * 48)) + 1
     assert same(record.var4d.assimilate(), record.var4d.assimilate(memory=f"{need}B")) == []
+
+
+def test_more_frames_and_double_precision_need_more(radar: Any) -> None:
+    whole = field_bytes(WORKING_FIELDS["image_motion"], SIDE**2)
+    assert working_fields("image_motion", 8) > working_fields("image_motion", 4) == WORKING_FIELDS["image_motion"]
+    memory = f"{int(whole) + 1}B"
+    lazy = radar.chunk(time=4).var4d.assimilate(memory=memory)
+    assert Configuration.from_json(lazy.attrs[ATTRIBUTE]).tile is None
+    raised(lambda: radar.var4d.assimilate(memory=memory, dtype="float64"), "memory-too-small", variable="memory")

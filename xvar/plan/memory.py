@@ -10,26 +10,30 @@ from xvar.errors import Faults
 from xvar.plan.option import Method
 from xvar.plan.options import Options
 
-#: Fields of the grid, of four bytes a point, that a window of a method needs, its results included: 68 to 82 of four
-#: images of rain, 185 of the sea. In tiles it needs `FEWEST_FIELDS` (54 were measured) and these of one tile.
+#: Fields of the grid that a window of a method needs, its results included: 66 to 82 of four images of rain, 155 of the
+#: sea. In tiles it needs `FEWEST_FIELDS` (54 were measured) and these of one tile.
 WORKING_FIELDS: dict[Method, int] = {"image_motion": 90, "currents": 210, "advection": 210, "model": 210}
+#: Fields that each frame after the fourth adds to a window of image motion.
+FIELDS_OF_FRAME = 8
 #: Points along a side of a tile; the largest that fits is taken.
 SIDES = (1024, 768, 512, 384, 256, 128)
 
 
-def tile_of(record: Record, method: Method, options: Options, faults: Faults) -> int | None:
+def tile_of(record: Record, method: Method, frames: int, options: Options, faults: Faults) -> int | None:
     """Return the side of the tiles of a window that needs too much memory as a whole; None if it fits.
 
     Add a fault if it fits in no way.
     """
     have, points = memory_of_window(options), math.prod(record.grid.shape)
-    whole = field_bytes(WORKING_FIELDS[method], points)
+    whole = field_bytes(working_fields(method, frames), points, options.dtype)
     if whole <= have:
         return None
     needs = [whole]
     for side in SIDES if method == "image_motion" else ():
         if side < max(record.grid.shape):
-            needs.append(field_bytes(FEWEST_FIELDS, points) + field_bytes(WORKING_FIELDS[method], side**2))
+            least = FEWEST_FIELDS + working_fields(method, frames) - WORKING_FIELDS[method]
+            tile = field_bytes(WORKING_FIELDS[method], side**2, options.dtype)
+            needs.append(field_bytes(least, points, options.dtype) + tile)
             if needs[-1] <= have:
                 return side
     _refuse(record, options, min(needs), have, faults)
@@ -54,6 +58,12 @@ def _refuse(record: Record, options: Options, need: float, have: float, faults: 
     add(faults, "grid-too-large", found, record.name, **words)
 
 
+def working_fields(method: Method, frames: int) -> int:
+    """Return the fields of the grid that a window of so many frames needs as a whole."""
+    more = FIELDS_OF_FRAME * max(0, frames - 4) if method == "image_motion" else 0
+    return WORKING_FIELDS[method] + more
+
+
 def memory_of_window(options: Options) -> float:
     """Return the bytes that a window may take: those of the option, or of the machine."""
     if options.memory is None:
@@ -63,6 +73,6 @@ def memory_of_window(options: Options) -> float:
     return float(parse_bytes(options.memory))
 
 
-def field_bytes(fields: float, points: int) -> float:
-    """Return the bytes of fields in single precision."""
-    return 4.0 * fields * points
+def field_bytes(fields: float, points: int, dtype: str | None = None) -> float:
+    """Return the bytes of fields, by default in single precision."""
+    return (8.0 if dtype == "float64" else 4.0) * fields * points

@@ -19,7 +19,7 @@ from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.execution.workers import is_accelerator
 from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Plan, Solver
-from xvar.plan.memory import WORKING_FIELDS, field_bytes, memory_of_window
+from xvar.plan.memory import field_bytes, memory_of_window, working_fields
 from xvar.plan.options import Options
 from xvar.quality.control import QualityControl, warn_of_artefacts
 from xvar.quality.rules import Screen
@@ -78,11 +78,11 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     )
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     points = math.prod(shape)
-    fields = WORKING_FIELDS[plan.configuration.method]
+    fields = working_fields(plan.configuration.method, steps)
     on_device = is_accelerator(options.device)
     size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, fields, lazy=lazy, on_device=on_device)
     # The halo of tiles is that of the fastest motion: the bits of a window must not depend on others.
-    need = field_bytes(fields, points)
+    need = field_bytes(fields, points, options.dtype)
     fit = memory_of_window(options) // need if plan.configuration.tile is None else 1
     together = max(1, int(min(size.together, fit)))
     work = Work(pipeline, outputs, options.errors, together, options.device, plan.carried, window_bytes=need)

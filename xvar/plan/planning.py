@@ -81,7 +81,7 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
     if method is None or windows is None or len(faults) > count:
         return None
     schedule = windows.schedule
-    tile = tile_of(record, method, options, faults)
+    tile = tile_of(record, method, schedule.frames.shape[1], options, faults)
     if len(faults) > count:
         return None
     configuration = Configuration(
