@@ -11,6 +11,7 @@ import datetime
 import json
 import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import xarray as xr
 
 import xvar
 from benchmarks import ablation, ensembles, gpu, learning, longer, nowcast, speed, twins
+from xvar.core.paths import is_compiled
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -56,6 +58,7 @@ def machine() -> dict[str, str]:
         "torch": torch.__version__,
         "xarray": xr.__version__,
         "numpy": np.__version__,
+        "numba": version("numba") if is_compiled() else "not used",
         "xvar": getattr(xvar, "__version__", "from source"),
     }
 
