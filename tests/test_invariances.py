@@ -11,6 +11,7 @@ import xarray as xr
 import xvar
 from tests.bits import EMPTY, differing
 from tests.cf.outputs import FILES
+from tests.records import drifting
 from tests.test_real_files import SEVERAL, opened
 from xvar.plan.options import OPTIONS
 
@@ -102,3 +103,25 @@ def test_pixels_that_are_never_valid_are_not_observed_and_nothing_more(constrain
     islands = sea.var4d.assimilate(constraint=constraint, land="never_valid")
     assert bool(np.isnan(islands["u"].isel(y=slice(5, 12), x=slice(8, 15))).all())
     assert differing(islands, chunked(sea).var4d.assimilate(constraint=constraint, land="never_valid").compute()) == []
+
+
+@pytest.mark.parametrize("units", ["K", "degree_Celsius", "mm h-1"])
+@pytest.mark.parametrize(("dtype", "method"), [("float32", None), ("float64", None), ("float32", "advection")])
+def test_an_analysis_shares_no_memory_with_the_record_or_among_its_variables(
+    units: str, dtype: str, method: str | None
+) -> None:
+    record = drifting()
+    if units == "mm h-1":
+        record = record.rename(sst="rain")
+    name = next(iter(record.data_vars))
+    values = record[name].values + (273.15 if units == "K" else 0)
+    record[name] = record[name].copy(data=values.astype(dtype)).assign_attrs(units=units)
+    before = record.copy(deep=True)
+    analysis = record.var4d.assimilate(window=4, dtype=dtype, method=method)
+    names = [one for one in analysis.data_vars if analysis[one].dtype.kind == "f"]
+    kept = analysis.copy(deep=True)
+    for changed in names:
+        analysis[changed].values[...] = -7
+        assert record.identical(before), changed
+        for other in names[names.index(changed) + 1 :]:
+            np.testing.assert_array_equal(analysis[other], kept[other], err_msg=f"{other} after {changed}")

@@ -302,7 +302,8 @@ class _BatchSolver:
         self._log(rows, results)
         for key, target in self.result.arrays.items():
             values = results[key]
-            if values.shape == target.shape and values.dtype == target.dtype and values.flags.c_contiguous:
+            alike = values.shape == target.shape and values.dtype == target.dtype and values.flags.c_contiguous
+            if alike and not np.may_share_memory(values, self.block):
                 self.result.arrays[key] = values  # of the whole batch, without a second copy
                 continue
             if values.shape[1:] != target.shape[1:]:  # a window may have fewer frames than the longest one
