@@ -315,7 +315,9 @@ class _BatchSolver:
         """Return frames (window, frame, y, x) of the block, of one window without a copy."""
         first, last = int(places.min()), int(places.max()) + 1
         if len(places) == 1 and np.array_equal(places[0], np.arange(first, last)):
-            return self.block[None, first:last]
+            frames = self.block[None, first:last]
+            frames.flags.writeable = False  # they are the record's own
+            return frames
         return self.block[places]
 
     def _note_failure(self, error: Exception, row: int) -> None:
