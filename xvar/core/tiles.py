@@ -9,11 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from xvar.core.allocation import kept_memory
 from xvar.core.cost import Cost
 from xvar.core.dynamics import State
 from xvar.core.grid import Box, crop
 from xvar.core.linearisation import Linearisation
-from xvar.core.memory import kept_memory
 from xvar.core.minimize import LBFGS
 from xvar.core.problem import Problem
 

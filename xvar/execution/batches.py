@@ -79,10 +79,6 @@ class Output:
     fill: float = np.nan
     by_step: bool = False  # True if the first dimension is that of the frames of the window
 
-    def empty(self, windows: int) -> NDArray[Any]:
-        """Return an array (window, ...) without results."""
-        return np.full((windows, *self.shape), self.fill, self.dtype)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Schedule):

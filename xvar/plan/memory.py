@@ -41,6 +41,7 @@ def tile_of(record: Record, method: Method, frames: int, options: Options, fault
 
 
 def _refuse(record: Record, options: Options, need: float, have: float, faults: Faults) -> None:
+    """Add a fault for the memory that the call states, or for that of the machine."""
     dims = [str(dim) for dim in record.axes.space]
     points = f"{' x '.join(map(str, record.grid.shape))} points along {' and '.join(map(repr, dims))}"
     found = f"a grid of {points}: one window needs about {need / GIGABYTE:.3g} GB"

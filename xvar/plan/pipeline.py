@@ -13,7 +13,7 @@ from xvar.cf.axes import is_lazy
 from xvar.cf.grid import HorizontalGrid
 from xvar.cf.record import Record
 from xvar.cf.times import date_text
-from xvar.core.memory import kept_memory
+from xvar.core.allocation import kept_memory
 from xvar.errors import AnalysisWarning, DivergedError, Fault, Status, warn
 from xvar.execution.batches import WindowBatch, Work, batch_sizes
 from xvar.execution.workers import is_accelerator

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from xvar.core import memory
-from xvar.core.memory import kept_memory
+from xvar.core import allocation
+from xvar.core.allocation import kept_memory
 
 LARGE = 12 << 20  # numbers, in a block larger than glibc's own threshold follows
 
-pytestmark = pytest.mark.skipif(memory._gnu_library() is None, reason="needs the GNU C library")
+pytestmark = pytest.mark.skipif(allocation._gnu_library() is None, reason="needs the GNU C library")
 
 
 def faults() -> int:
@@ -44,7 +44,7 @@ def test_nested_computations_keep_it_until_the_last_ends() -> None:
 
 
 def test_memory_beyond_the_limit_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "KEPT", 1 << 20)
+    monkeypatch.setattr(allocation, "KEPT", 1 << 20)
     with kept_memory():
         torch.zeros(LARGE)
         during = resident()
@@ -52,9 +52,9 @@ def test_memory_beyond_the_limit_is_returned(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_other_libraries_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_gnu_library", lambda: None)
+    monkeypatch.setattr(allocation, "_gnu_library", lambda: None)
     with kept_memory():
-        assert memory._users == 0
+        assert allocation._users == 0
 
 
 def test_nothing_is_kept_if_the_rest_is_none() -> None:
