@@ -1,11 +1,17 @@
-"""Recognise an output of xvar, and read its motion."""
+"""Recognise an output of xvar, and read its grid, its motion and its last images."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import xarray as xr
 
+from xvar.cf.axes import Axes, plane_of
+from xvar.cf.grid import HorizontalGrid, horizontal_grid
+from xvar.cf.lattice import lattice_grid
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import ATTRIBUTE, Configuration
 from xvar.plan.images import STEADY
@@ -53,3 +59,46 @@ def motion_of(data: xr.Dataset, part: Part = SHOWN) -> tuple[xr.DataArray, xr.Da
     faults.raise_if_any()
     u, v = STEADY if part == "steady" and set(STEADY) <= set(data.data_vars) else ("u", "v")
     return data[u], data[v]
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """Configuration and grid of an analysis, and the dimensions of the grid."""
+
+    configuration: Configuration
+    grid: HorizontalGrid
+    plane: tuple[Hashable, ...]
+
+
+def read_analysis(data: xr.Dataset, faults: Faults) -> Analysed | None:
+    """Read the configuration and the grid of an analysis."""
+    configuration = configuration_of(data)
+    # An analysis by a model from points has no last image.
+    name = configuration.variable if configuration.has_state else f"{configuration.variable}_observed"
+    configuration_of(data, name)
+    observed = data[name].isel(step=-1, missing_dims="ignore")
+    space = [dim for dim in observed.dims if dim != "window"]
+    axes = Axes(time="window", y=space[-2] if len(space) > 1 else None, x=space[-1], others=tuple(space[:-2]))
+    if configuration.method == "model" and (len(space) != 2 or plane_of(observed) is None):
+        grid = lattice_grid(observed.isel(window=0, drop=True), axes, faults, data)
+    else:
+        grid = horizontal_grid(observed, axes, faults, configuration.dx, configuration.dy, mapping=data)
+    return None if grid is None else Analysed(configuration, grid, axes.space)
+
+
+def with_windows(data: xr.Dataset) -> xr.Dataset:
+    """Return an analysis with its dimension of windows, also if one window was selected."""
+    if "window" in data.dims or "forecast_reference_time" not in data.coords:
+        return data
+    moments = {name: data[name].expand_dims("window") for name in ("time", "forecast_reference_time")}
+    return data.drop_vars("window", errors="ignore").expand_dims("window").assign_coords(moments)
+
+
+def at_end(data: xr.Dataset, name: str) -> xr.DataArray:
+    """Return a variable at the last frame of each window; some may have fewer frames than others."""
+    missing = data["time"].isnull().values
+    if not missing.any():
+        return data[name].isel(step=-1)
+    last = missing.shape[1] - 1 - (~missing)[:, ::-1].argmax(axis=1)
+    at_end = xr.DataArray(np.arange(missing.shape[1]) == last[:, None], dims=("window", "step"))
+    return data[name].where(at_end).max("step")

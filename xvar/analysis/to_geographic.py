@@ -6,7 +6,7 @@ from functools import partial as bound
 
 import xarray as xr
 
-from xvar.analysis.forecast import read_analysis
+from xvar.analysis.outputs import read_analysis
 from xvar.cf.axes import Axes
 from xvar.cf.conventions import to_cf
 from xvar.cf.grid import axis_directions

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.analysis.forecast import read_analysis
-from xvar.analysis.outputs import SHOWN, Part, motion_of
+from xvar.analysis.outputs import SHOWN, Part, motion_of, read_analysis
 from xvar.cf.times import parse_duration
 from xvar.errors import Fault, Faults, InputError
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xvar.analysis.forecast import Kind
+from xvar.analysis.forecast_options import Kind
 from xvar.analysis.verify import THRESHOLDS
 from xvar.assimilation import assimilate
 from xvar.cf.times import parse_duration

@@ -9,7 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from xvar.analysis.forecast import Kind, forecast
+from xvar.analysis.forecast import forecast
+from xvar.analysis.forecast_options import Kind
 from xvar.analysis.probability import probability
 from xvar.analysis.verify import THRESHOLDS, verify
 from xvar.assimilation import assimilate
