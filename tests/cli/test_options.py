@@ -10,7 +10,7 @@ import xarray as xr
 
 import xvar
 from tests.cli.test_commands import call, own_warnings, run  # noqa: F401  (a fixture)
-from xvar.cli.parameters import ATTRIBUTE
+from xvar.cli.configuration import ATTRIBUTE
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from xvar.cli.parameters import Overwrite, Part, Trusted, configurable, stated
+from xvar.cli.configuration import configurable
+from xvar.cli.parameters import Overwrite, Part, Trusted, stated
 from xvar.cli.terminal import finish, opened
 from xvar.io.writing import check_target, durable
 

@@ -5,24 +5,13 @@ from __future__ import annotations
 import glob
 import signal
 import threading
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from xvar.cli.parameters import (
-    FLAGS,
-    ClipNegative,
-    Group,
-    Inputs,
-    Output,
-    Overwrite,
-    Site,
-    TimeFromName,
-    Trusted,
-    configurable,
-    options_of_table,
-    stated,
-)
+from xvar.cli.configuration import configurable
+from xvar.cli.parameters import FLAGS, Inputs, Output, Overwrite, files_as_reading, options_of_table, stated
 from xvar.cli.terminal import FAILED, finish, opened_record, outgoing, say
 
 Lead = Annotated[str, typer.Option(help="How far ahead, such as 60min.")]
@@ -43,6 +32,7 @@ LAST_FILES = 36
 
 @configurable
 @options_of_table(*OF_A_WINDOW)
+@files_as_reading()
 def nowcast(
     inputs: Inputs,
     output: Output,
@@ -56,12 +46,9 @@ def nowcast(
     hindcast: Annotated[
         bool, typer.Option(help="Compare a forecast from an earlier window with the frames that came.")
     ] = True,
-    site: Site = None,
-    group: Group = None,
-    time_from_name: TimeFromName = None,
-    clip_negative: ClipNegative = False,
-    trusted: Trusted = False,
     overwrite: Overwrite = False,
+    *,
+    reading: Mapping[str, Any],
     **options: Any,
 ) -> None:
     """Analyse the last window of a record and forecast from it, with probabilities and recent skill, into one file.
@@ -74,10 +61,9 @@ def nowcast(
     # Path.glob takes no pattern that begins at the root.
     newest = [word for name in inputs for word in sorted(glob.glob(name))[-LAST_FILES:] or [name]]  # noqa: PTH207
     options |= stated(every=every, kind=kind, members=members, seed=seed, above=tuple(above or ()), cadence=cadence)
-    reading = {"site": site, "time_from_name": time_from_name, "clip_negative": clip_negative}
     with (
         outgoing(output, overwrite=overwrite) as target,
-        opened_record(newest, group, trusted=trusted, **reading) as (record, variable),
+        opened_record(newest, **reading) as (record, variable),
     ):
         result = call(record, lead, variable, hindcast=hindcast, **options)
         write(result, target, overwrite=overwrite)
@@ -100,6 +86,7 @@ def _skill(result: Any) -> str:
 
 @configurable
 @options_of_table(*(name for name in OF_A_WINDOW if name not in ("background", "first_guess")))
+@files_as_reading("site")
 def follow(
     pattern: Annotated[
         str, typer.Argument(metavar="DIR|PATTERN", help="The folder of the frames, or a pattern: 'radar/*.h5'.")
@@ -134,10 +121,8 @@ def follow(
     exec_: Annotated[
         str | None, typer.Option("--exec", metavar="CMD", help="Run a command with the path of each output.")
     ] = None,
-    group: Group = None,
-    time_from_name: TimeFromName = None,
-    clip_negative: ClipNegative = False,
-    trusted: Trusted = False,
+    *,
+    reading: Mapping[str, Any],
     **options: Any,
 ) -> None:
     """Make a nowcast for each frame that arrives in a folder, score those before, and go on after a kill.
@@ -153,7 +138,7 @@ def follow(
     how = stated(
         every=every, kind=kind, members=members, seed=seed, above=tuple(above or ()), cadence=cadence, keep=keep
     )
-    how |= stated(poll=poll, command=exec_, group=group)
+    how |= stated(poll=poll, command=exec_)
     report = call(
         pattern,
         output,
@@ -167,12 +152,10 @@ def follow(
         once=once,
         png=png,
         geojson=geojson,
-        time_from_name=time_from_name,
-        clip_negative=clip_negative,
-        trusted=trusted,
         say=say,
         stop=stop,
         **how,
+        **reading,
         **options,
     )
     finish(output, ", ".join(f"{count} {name}" for name, count in report.counts.items()))

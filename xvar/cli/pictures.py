@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 import xarray as xr
 
-from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, configurable, stated
+from xvar.cli.configuration import configurable
+from xvar.cli.parameters import Analysis, Overwrite, Part, Trusted, Truth, stated
 from xvar.cli.terminal import finish, opened, say
 from xvar.errors import Fault, InputError, require
 from xvar.io.writing import check_target, durable
