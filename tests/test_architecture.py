@@ -48,6 +48,7 @@ LIBRARIES = {
 # Modules that share the memory of tensors with other libraries.
 BESIDE_TORCH = {
     "xvar.core.covariance.transform": {"scipy"},
+    "xvar.core.finite": {"numpy"},
     "xvar.core.paths": {"numba"},
     "xvar.core.paths.kernel": {"numba", "numpy"},
 }

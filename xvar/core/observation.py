@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xvar.core.covariance.base import Covariance
 from xvar.core.dynamics import State
+from xvar.core.finite import all_true, filled, is_finite
 from xvar.core.grid import Box, block_mean, crop
 from xvar.core.norm import Norm, Quadratic
 from xvar.core.whitening import whitened
@@ -128,9 +129,9 @@ class Observation:
     def __post_init__(self) -> None:
         """Set missing values to zero: a NaN that is masked later still spoils the gradient."""
         if self.valid is None:
-            valid = self.values.isfinite()
+            valid = is_finite(self.values)
             object.__setattr__(self, "valid", valid)
-            object.__setattr__(self, "values", torch.where(valid, self.values, 0.0))
+            object.__setattr__(self, "values", filled(self.values))
             if not bool((self.std.isfinite() & (self.std > 0)).all()):
                 # An invalid deviation of an observed value stays, so that J shows it.
                 object.__setattr__(self, "std", torch.where(valid, self.std, torch.ones_like(self.std)))
@@ -144,7 +145,7 @@ class Observation:
     @cached_property
     def complete(self) -> bool:
         """True if every value was observed."""
-        return bool(self.mask.all())
+        return bool(all_true(self.mask, 0))
 
     def count(self) -> Tensor:
         """Return the number of observed values of each window."""

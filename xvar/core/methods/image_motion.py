@@ -13,6 +13,7 @@ from torch import Tensor
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Matern, Tikhonov
 from xvar.core.dynamics import State
+from xvar.core.finite import filled, is_finite
 from xvar.core.grid import Grid, coarser, prolong
 from xvar.core.linearisation import Linearisation
 from xvar.core.methods.correlation import displacement
@@ -101,7 +102,7 @@ class ScaledImages:
     @property
     def last(self) -> Tensor:
         """The last image (window, 1, y, x), zero if not observed."""
-        return torch.nan_to_num(self.values[:, -1:])
+        return filled(self.values[:, -1:])
 
     def squared_gradient(self) -> Tensor:
         """Estimate the second derivative of J_o by a displacement in metres, (window, 2, 1, 1)."""
@@ -223,7 +224,7 @@ class ImageMotion:
         """Return the images before the last, each compared with the parcels that the last one sees."""
         values, seconds, error = images.values, images.seconds, images.error
         last = values[:, -1:]
-        wanted = torch.where(last.isfinite(), torch.zeros_like(last), torch.nan)
+        wanted, known = torch.zeros_like(last), is_finite(last)
         return tuple(
             Observation(
                 time=seconds[-1 - age] - seconds[-1],
@@ -231,6 +232,7 @@ class ImageMotion:
                 values=wanted,
                 std=error if isinstance(error, Tensor) else last.new_full((), error),
                 norm=PseudoHuber(self.threshold),
+                valid=known,
             )
             for age in ages
         )
@@ -253,7 +255,7 @@ class ImageMotion:
         """Return σ over the deviation of the images: the default share, or (window, 1, 1, 1) of a stated error."""
         if self.observation_error is None:
             return self.error
-        positive = torch.where(frames.isfinite() & (frames > 0), frames, torch.nan).flatten(1)
+        positive = torch.where(is_finite(frames) & (frames > 0), frames, torch.nan).flatten(1)
         median = positive.nanmedian(dim=1).values[:, None, None, None]
         slope = 0.5 / median.sqrt() if self.transform == "square_root" else torch.ones_like(median)
         share = self.observation_error * slope / scale
@@ -313,7 +315,7 @@ class ImageMotion:
         skill, whole = explained_misfit(first, frame, self.ages)
         ambiguous |= (whole < UNEXPLAINED) & (speed(steady, frame, grid) > 0.5)
         seen = images.values[:, -1 - self.ages : -1] if len(kept) > 1 else images.values[:, :0]
-        count, flat = seen.isfinite().flatten(1).sum(1), spread.flatten() == 0
+        count, flat = is_finite(seen).flatten(1).sum(1), spread.flatten() == 0
         loops, state = [first], {"velocity": steady}
         if self.transient is not None and len(kept) > 1:
             about, levels = self.transient_problem(images, steady, self.transient), fitting(self.transient.levels, grid)
@@ -436,7 +438,7 @@ def speed(velocity: Tensor, frame: float, grid: Grid) -> Tensor:
 
 def forward(transform: Transform, values: Tensor) -> Tensor:
     """Transform the variable; what is not finite becomes NaN."""
-    values = torch.where(values.isfinite(), values, torch.nan)
+    values = values.nan_to_num(torch.nan, torch.nan, torch.nan)
     return values.clamp_min_(0).sqrt_() if transform == "square_root" else values
 
 

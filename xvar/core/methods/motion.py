@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from xvar.core.finite import all_true, filled, is_finite
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.methods.octaves import is_inside
@@ -63,7 +64,7 @@ def fitting(levels: Sequence[int], grid: Grid) -> tuple[int, ...]:
 
 def have_values(frames: Tensor) -> Tensor:
     """Return which frames of windows hold values (window, frame); the last if none does."""
-    has = frames.isfinite().flatten(2).any(dim=2)
+    has = ~all_true(~is_finite(frames), 2)
     has[:, -1] |= ~has.any(dim=1)
     return has
 
@@ -84,7 +85,7 @@ def in_groups(analyse: Analyse) -> Analyse:
         seeds: Tensor | None = None,
         **others: Any,
     ) -> dict[str, Tensor]:
-        whole = frames.isfinite().flatten(1).all(dim=1, keepdim=True)
+        whole = all_true(is_finite(frames))[:, None]
         kinds, group = torch.cat([have_values(frames), whole], dim=1).unique(dim=0, return_inverse=True)
         if len(kinds) == 1:
             return analyse(self, frames, seconds, grid, guess, seeds, **others)
@@ -113,11 +114,12 @@ def carried(
     model = Parcels().bind(grid, dtype=values.dtype, device=values.device)
     last, position = values[:, -1:], model.grid_points
     for index in range(len(times) - 2, -1, -1):
-        if bool(last.isfinite().all()):
+        known = is_finite(last)
+        if bool(all_true(known, 0)):
             break
         velocity = motion.between(times[index], times[index + 1])
         position = model.follow(velocity, position, times[index] - times[index + 1])
-        last = torch.where(last.isfinite(), last, sample(values[:, index, None], position))
+        last = torch.where(known, last, sample(values[:, index, None], position))
     if paths is None:
         paths = paths_to_last(motion, wanted, grid, values)
     return torch.cat([sample(last, paths[time]) if time in paths else last for time in wanted], dim=1)
@@ -142,8 +144,7 @@ def paths_to_last(motion: Motion, wanted: Sequence[float], grid: Grid, like: Ten
 
 def observed_mean(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the mask of observed values, these with zeros elsewhere, and number and mean of each window (window,)."""
-    valid = values.isfinite()
-    clean = torch.where(valid, values, 0.0)
+    valid, clean = is_finite(values), filled(values)
     count = valid.flatten(1).sum(1).clamp_min(1)
     return valid, clean, count, clean.flatten(1).sum(1) / count
 
@@ -155,7 +156,7 @@ def damp_shortest(images: Tensor) -> Tensor:
 
     with m the mask of observed values and edges repeated; what is not observed (NaN) stays so.
     """
-    valid = images.isfinite()
+    valid = is_finite(images)
 
     def smooth(values: Tensor) -> Tensor:
         for axis in (-1, -2):
@@ -166,7 +167,7 @@ def damp_shortest(images: Tensor) -> Tensor:
             values = 0.5 * values + 0.25 * (before + after)
         return values
 
-    smoothed = smooth(torch.where(valid, images, 0.0)) / smooth(valid.to(images)).clamp_min(1e-6)
+    smoothed = smooth(filled(images)) / smooth(valid.to(images)).clamp_min(1e-6)
     return torch.where(valid, smoothed, torch.nan)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.transform import basis, shared_transform
+from xvar.core.finite import is_finite
 
 ROUNDS = 2  # of the limit of power, before the one that enforces it
 
@@ -208,7 +209,7 @@ def past_errors(
     growth = carried.new_full((len(carried), ages), torch.nan)
     for window, (age, step) in itertools.product(range(len(carried)), step_of_age.items()):
         pair = torch.stack([carried[window, step], observed[window, step]])
-        valid = pair.sum(0).isfinite() & inside[step][window]
+        valid = is_finite(pair.sum(0)) & inside[step][window]
         root = torch.where(valid, pair, torch.zeros_like(pair))
         taper = _taper(valid, pair)
         means = (root * taper).sum((-2, -1)) / taper.sum()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
 from xvar.core.grid import block_mean, prolong
 from xvar.core.interpolate import identity, sample
@@ -15,12 +15,15 @@ from xvar.core.methods.correlation import REACH, consecutive, correlation, highe
 from xvar.core.methods.octaves import is_inside
 
 SHARE = 0.5  # of the misfit that another displacement may leave, to count
-AROUND = 17  # blocks a side of the box in which displacements are compared at a point
-SMOOTHING = 65  # blocks a side of the box of the smooth motion that the parts must beat
+# Blocks a side of the boxes, one more than a power of two: in which displacements are compared at a point, and of the
+# smooth motion that the parts must beat.
+AROUND, SMOOTHING = 17, 65
 ERROR = 0.2  # of the deviation of the images: larger differences count less
 NEGLIGIBLE = 1e-4  # misfit, in squared deviations of the images
 LARGEST_STEP = 2.0  # blocks, of an iteration of `_refined`
 ITERATIONS = 4
+WHOLE = ((0, 0),)  # corner of the only tile
+BORDER = REACH + 1  # blocks beyond the edges that a displacement reaches
 LARGEST = 256  # cells along the shorter side of the images that are compared, less than twice as many
 
 
@@ -66,104 +69,144 @@ def _candidates(
     rows, columns = (n // 4 for n in images.shape[-2:])
     corners = [(x, y) for y in (0, rows, 2 * rows) for x in (0, columns, 2 * columns)]
     tiles = torch.stack([images[:, y : y + 2 * rows, x : x + 2 * columns] for x, y in corners])
-    after, lag = tiles[:, pairs], [index - 1 for index in pairs]
-    points = identity((2 * rows, 2 * columns), images) + images.new_tensor(corners)[:, :, None, None]
-    every = torch.ones_like(images[0], dtype=torch.bool)
-    common = _refined(images[lag], images[pairs][None], identity(tuple(images.shape[-2:]), images), cells[None], every)
+    before, after = _bordered(images[[index - 1 for index in pairs]]), tiles[:, pairs]
+    common = _refined(before, images[pairs][None], WHOLE, cells[None])
     own, _ = highest(correlation(tiles, seconds, frame, reach))
 
     def misfit(shifts: Tensor) -> Tensor:
-        return _mean_square(_difference(images[lag], after, points, shifts), (1, 2, 3))
+        return _mean_square(after - _moved(before, after, corners, shifts))
 
     whole = common.expand(len(tiles), 2)
     left = misfit(whole)
     start = torch.where((misfit(own) < left)[:, None], own, whole)
-    found = _refined(images[lag], after, points, start, every[: 2 * rows, : 2 * columns])
+    found = _refined(before, after, corners, start)
     return torch.cat([common, found[misfit(found) < SHARE * left]])
 
 
 def _parts(images: Tensor, pairs: Sequence[int], candidates: Tensor) -> Tensor | None:
     """Return the field of displacements (2, y, x) of parts of images (frame, y, x); None for a uniform motion."""
-    before, after = images[[index - 1 for index in pairs]], images[pairs][None]
-    points = identity(tuple(images.shape[-2:]), images)
+    unmoved, after = images[[index - 1 for index in pairs]], images[pairs][None]
+    before = _bordered(unmoved)
 
     def misfits(shifts: Tensor) -> Tensor:
-        return torch.cat([_box_mean(_difference(before, after, points, one[None])) for one in shifts])
+        return torch.cat([_misfit(after - _moved(before, after, WHOLE, one[None])) for one in shifts])
 
     every = misfits(candidates)
     joint = [
-        (_mean_logarithm(torch.minimum(every[one], every[other])), one, other)
+        (_geometric_mean(torch.minimum(every[one], every[other])), one, other)
         for one, other in itertools.combinations(range(len(candidates)), 2)
     ]
     chosen = list(min(joint)[1:])
     while True:
         least = every[chosen].amin(0)
-        further = [_mean_logarithm(torch.minimum(least, one)) for one in every]
+        further = [_geometric_mean(torch.minimum(least, one)) for one in every]
         best = min(range(len(every)), key=lambda index: further[index])
-        if further[best] >= SHARE * _mean_logarithm(least):
+        if further[best] >= SHARE * _geometric_mean(least):
             break
         chosen.append(best)
     shifts = candidates[chosen]
     for _ in range(2):
         nearest = misfits(shifts).argmin(0)
-        own = [_refined(before, after, points, one[None], nearest == index) for index, one in enumerate(shifts)]
+        own = [_refined(before, after, WHOLE, one[None], nearest == index) for index, one in enumerate(shifts)]
         shifts = torch.cat(own)
     local = shifts[misfits(shifts).argmin(0)].movedim(-1, 0)
-    smooth = local
-    for size in ((SMOOTHING, 1), (1, SMOOTHING)):
-        smooth = avg_pool2d(smooth, size, 1, tuple(n // 2 for n in size), count_include_pad=False)
-    found, smoothed = (_mean_logarithm(_box_mean(_difference(before, after, points, one))) for one in (local, smooth))
-    return local if found < min(smoothed, SHARE * _mean_logarithm(every[0])) else None
+    smooth = _box_sum(local, SMOOTHING) / _box_sum(torch.ones_like(local[0]), SMOOTHING)
+    points = identity(tuple(images.shape[-2:]), images)
+    found, smoothed = (_geometric_mean(_misfit(after - _sampled(unmoved, points - one))) for one in (local, smooth))
+    return local if found < min(smoothed, SHARE * _geometric_mean(every[0])) else None
 
 
-def _difference(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor) -> Tensor:
-    """Return images after (tile, pair, y, x) less those before, moved by shifts (tile, 2) or (2, y, x); NaN outside."""
-    return after - _moved(before, points, shifts)
+def _sampled(images: Tensor, position: Tensor) -> Tensor:
+    """Return images (pair, y, x) at positions (1, 2, y, x); NaN outside the grid."""
+    gap = torch.where(is_inside(position, images.shape[-2:]), 0.0, torch.nan)[:, None]
+    return sample(images[None], position).add_(gap)
 
 
-def _moved(before: Tensor, points: Tensor, shifts: Tensor) -> Tensor:
-    """Return images (pair, y, x) at points (tile, 2, y, x) less shifts (tile, 2) or (2, y, x); NaN outside the grid."""
-    position = points - (shifts if shifts.ndim == 3 else shifts[:, :, None, None])
-    gap = torch.where(is_inside(position, before.shape[-2:]), 0.0, torch.nan)[:, None]
-    return sample(before[None].expand(len(position), -1, -1, -1), position).add_(gap)
+def _bordered(images: Tensor) -> Tensor:
+    """Return images (pair, y, x) with the border that `_moved` needs."""
+    return pad(images, (BORDER,) * 4, value=torch.nan)
 
 
-def _refined(before: Tensor, after: Tensor, points: Tensor, shifts: Tensor, mask: Tensor) -> Tensor:
-    """Return shifts (tile, 2) refined by Gauss-Newton iterations on the points of a mask (y, x)."""
+def _moved(before: Tensor, after: Tensor, corners: Sequence[tuple[int, int]], shifts: Tensor) -> Tensor:
+    """Return images (pair, y, x), `_bordered`, moved by shifts (tile, 2), on the tiles of others; NaN outside the grid.
+
+    The tiles of `after` (tile, pair, y, x) begin at `corners`, (x, y). A uniform shift interpolates all points between
+    the same two neighbours along y, and along x.
+    """
+    height, width = after.shape[-2:]
+    first = (-shifts).floor()
+    right, below = (-shifts - first)[:, :, None, None, None].unbind(1)
+    parts = []
+    for (x, y), (left, up) in zip(corners, first.int().tolist(), strict=True):
+        row, column = y + up + BORDER, x + left + BORDER
+        parts.append(before[:, row : row + height + 1, column : column + width + 1])
+    around = torch.stack(parts)
+    around = torch.lerp(around[..., :-1, :], around[..., 1:, :], below)
+    return torch.lerp(around[..., :-1], around[..., 1:], right)
+
+
+def _refined(
+    before: Tensor,
+    after: Tensor,
+    corners: Sequence[tuple[int, int]],
+    shifts: Tensor,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Return shifts (tile, 2), see `_moved`, refined by Gauss-Newton iterations on the points of a mask (y, x)."""
+    inner = (..., slice(1, -1), slice(1, -1))
+    weight_of_mask = None if mask is None else mask[inner].to(after)
     for _ in range(ITERATIONS):
-        moved = _moved(before, points, shifts)
-        change = (after - moved)[..., 1:-1, 1:-1]
-        slope_x = 0.5 * (moved[..., 1:-1, 2:] - moved[..., 1:-1, :-2])
-        slope_y = 0.5 * (moved[..., 2:, 1:-1] - moved[..., :-2, 1:-1])
-        known = ~(change + slope_x + slope_y).isnan() & mask[1:-1, 1:-1]
-        terms = torch.stack([slope_x, slope_y, change], dim=1).flatten(2).nan_to_num_()
-        weight = (1 + (terms[:, 2:] / ERROR).square_()).rsqrt_().mul_(known.flatten(1)[:, None])
-        products = (weight * terms) @ terms.mT
+        moved = _moved(before, after, corners, shifts)
+        change = after[inner] - moved[inner]
+        slope_x = moved[..., 1:-1, 2:] - moved[..., 1:-1, :-2]  # over two blocks
+        slope_y = moved[..., 2:, 1:-1] - moved[..., :-2, 1:-1]
+        unknown = (change + slope_x).add_(slope_y).mul_(0)  # NaN, or zero
+        weight = unknown.add_((change / ERROR).square_()).add_(1).rsqrt_().nan_to_num_()
+        if weight_of_mask is not None:
+            weight *= weight_of_mask
+        terms = torch.stack([slope_x, slope_y, change], dim=1).nan_to_num_()
+        products = (weight[:, None] * terms).flatten(2) @ terms.flatten(2).mT
         xx, xy, yy, x, y = (products[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)))
         damping = 1e-3 * (xx + yy) + 1e-12
         xx, yy = xx + damping, yy + damping
-        step = -torch.stack([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)[:, None]
+        step = -2 * torch.stack([yy * x - xy * y, xx * y - xy * x], dim=1) / (xx * yy - xy * xy)[:, None]
         shifts = (shifts + step.clamp(-LARGEST_STEP, LARGEST_STEP)).clamp(-REACH, REACH)
     return shifts
 
 
-def _mean_square(change: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return the mean square of the known differences."""
-    known = change.isfinite()
-    return torch.where(known, change, 0.0).square().sum(dims) / known.sum(dims).clamp_min(1)
+def _mean_square(change: Tensor) -> Tensor:
+    """Return the mean square of the known differences (tile, pair, y, x) of each tile."""
+    square, known = _squares(change)
+    return square.flatten(1).sum(1) / known.flatten(1).sum(1).clamp_min(1)
 
 
-def _box_mean(change: Tensor) -> Tensor:
-    """Return the mean bounded square about every point (tile, y, x) of differences (tile, pair, y, x)."""
-    known = change.isfinite()
-    square = torch.where(known, change, 0.0).square()
-    both = torch.stack([(square / (1 + square / ERROR**2)).sum(1), known.sum(1).to(change)])
-    along = avg_pool2d(both, (AROUND, 1), 1, (AROUND // 2, 0))
-    total, count = avg_pool2d(along, (1, AROUND), 1, (0, AROUND // 2))
-    mean: Tensor = total / count.clamp_min(1e-6)
-    return mean
+def _misfit(change: Tensor) -> Tensor:
+    """Return the logarithm of the misfit about every point (tile, y, x) of differences (tile, pair, y, x)."""
+    square, known = _squares(change)
+    bounded = square / (1 + square / ERROR**2)
+    total, count = _box_sum(torch.stack([bounded.sum(1), known.sum(1)]), AROUND)
+    return (total / count.clamp_min(1) + NEGLIGIBLE).log_()
 
 
-def _mean_logarithm(misfit: Tensor) -> float:
+def _squares(change: Tensor) -> tuple[Tensor, Tensor]:
+    """Return squares, zero where a difference is not known (NaN), and ones for those that are."""
+    square = change.square()
+    return square.nan_to_num(), (square * 0).add_(1).nan_to_num_()
+
+
+def _box_sum(values: Tensor, size: int) -> Tensor:
+    """Return sums over the points of the grid in boxes of `size` points a side about every point (..., y, x)."""
+    for axis, reach in ((-1, (size // 2, size // 2)), (-2, (0, 0, size // 2, size // 2))):
+        points, width = values.shape[axis], 1
+        total = values = pad(values, reach)
+        while width < size - 1:  # sums of twice as many; the last value is left
+            rest = total.shape[axis] - width
+            total = total.narrow(axis, 0, rest) + total.narrow(axis, width, rest)
+            width *= 2
+        values = total.narrow(axis, 0, points) + values.narrow(axis, width, points)
+    return values
+
+
+def _geometric_mean(logarithms: Tensor) -> float:
     """Return the geometric mean of misfits."""
-    return float((misfit + NEGLIGIBLE).log().mean().exp())
+    return float(logarithms.mean().exp())
