@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.base import Covariance
-from xvar.core.covariance.spectral import SpectralCovariance, stack
 from xvar.core.dynamics import Forcing, State
 from xvar.core.grid import bind, finer
 from xvar.core.problem import Problem
@@ -89,7 +88,7 @@ class ControlSpace:
     def merge(self, fields: Sequence[Tensor]) -> list[Tensor]:
         """Return the inverse of `split`."""
         rest = iter(fields)
-        return [torch.cat([next(rest) for _ in sizes or [1]], dim=1) for _, sizes in self._stacks]
+        return [next(rest) if sizes is None else torch.cat([next(rest) for _ in sizes], 1) for _, sizes in self._stacks]
 
     def fields(self, control: Tensor) -> list[Tensor]:
         """Return the field of each block: increments, then model errors per square root of time."""
@@ -170,9 +169,9 @@ def _lay_out(problem: Problem) -> list[Block]:
 def _stacks(blocks: Sequence[Block]) -> list[_Stack]:
     """Return adjacent blocks that share a transform as one block, so that it runs once for all their components."""
 
-    def shared(block: Block) -> int:
-        covariance = block.covariance
-        return id(covariance.transform if isinstance(covariance, SpectralCovariance) else block)
+    def shared(block: Block) -> tuple[type, Any]:
+        key = block.covariance.stack_key
+        return type(block.covariance), id(block) if key is None else key
 
     stacks: list[_Stack] = []
     for _, group in groupby(blocks, key=shared):
@@ -181,7 +180,7 @@ def _stacks(blocks: Sequence[Block]) -> list[_Stack]:
             stacks.append((first, None))
             continue
         components = [part.shape[0] for part in parts]
-        covariance = stack([(part.covariance, part.shape[0]) for part in parts])  # type: ignore[misc]
+        covariance = first.covariance.stack([(part.covariance, part.shape[0]) for part in parts])
         shape = (sum(components), *first.shape[1:])
         stacks.append((Block(first.name, covariance, shape, first.begin, parts[-1].end), components))
     return stacks

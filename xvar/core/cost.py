@@ -72,11 +72,11 @@ class Cost:
         return self._terms(control, self.space.fields(control))
 
     def _prior_terms(self, control: Tensor) -> dict[str, Tensor]:
-        prior = 0.5 * self._from_prior(control).square()
+        departure = self._from_prior(control)
         terms: dict[str, Tensor] = {}
         for block in self.space.blocks:
             name = self._term(block)
-            part = prior[:, block.begin : block.end].sum(1)
+            part = 0.5 * departure[:, block.begin : block.end].square().sum(1)
             terms[name] = terms[name] + part if name in terms else part
         return terms
 
@@ -176,21 +176,20 @@ class Cost:
         Autograd, or the adjoint by hand of `AlongPaths`, differentiates with respect to the fields; :math:`B^{1/2}` has
         its own adjoint: :math:`\nabla J = v + B^{T/2} \nabla_x (J - \tfrac12 v^T v)`.
         """
-        with torch.no_grad():
-            control = control.detach()
-            stacked = self.space.sqrt(control)
-        by_hand = self._paths is not None
-        terms, sensitivities = (self._by_hand if by_hand else self._by_autograd)(control, stacked)
+        control = control.detach()
+        terms, sensitivities = (self._by_autograd if self._paths is None else self._by_hand)(control)
         if callback is not None:
             callback(terms)
         with torch.no_grad():
             gradient = self._from_prior(control)
             if sensitivities is None:  # no observations
                 return total(terms), gradient.clone()
-            return total(terms).detach(), gradient + self.space.sqrt_transpose(sensitivities)
+            return total(terms).detach(), self.space.sqrt_transpose(sensitivities).add_(gradient)
 
-    def _by_autograd(self, control: Tensor, stacked: Sequence[Tensor]) -> Differentiated:
+    def _by_autograd(self, control: Tensor) -> Differentiated:
         """Return the terms of J, and the gradient of their sum by the stacked fields."""
+        with torch.no_grad():
+            stacked = self.space.sqrt(control)
         with torch.enable_grad():
             terms = self._terms(control, self.space.split([part.requires_grad_() for part in stacked]))
             cost = total(terms)
@@ -198,12 +197,12 @@ class Cost:
                 return terms, None
             return terms, torch.autograd.grad(cost.sum(), stacked, materialize_grads=True)
 
-    def _by_hand(self, control: Tensor, stacked: Sequence[Tensor]) -> Differentiated:
+    def _by_hand(self, control: Tensor) -> Differentiated:
         """Return the same of images along paths."""
         assert self._paths is not None
         with torch.no_grad():
             names = [block.name for block in self.space.blocks]
-            cost, by_state = self._paths.gradient(self.space.initial_state(self.space.split(stacked)), names)
+            cost, by_state = self._paths.gradient(self.space.initial_state(self.space.fields(control)), names)
             terms = self._prior_terms(control) | {"observation": cost}
             return terms, self.space.merge([by_state[name] for name in names])
 

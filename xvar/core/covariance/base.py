@@ -73,6 +73,14 @@ class Covariance(ABC):
         """Return the control of the same waves on this grid; None if the field has to be interpolated."""
         return None
 
+    #: What operators of a class must share to be applied together, by one that `stack` returns; None: each is alone.
+    stack_key: Any = None
+
+    @classmethod
+    def stack(cls, parts: Sequence[tuple[Any, int]]) -> Covariance:
+        """Return one operator on the components of several, each with the number of its components."""
+        raise NotImplementedError
+
     #: Attributes that depend on the window: tensors (window, ...), covariances or tuples of them; None is allowed.
     _of_windows: ClassVar[tuple[str, ...]] = ()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -151,8 +153,11 @@ class StreamPotentialCovariance(Covariance):
         deviation = torch.stack((across, along))[:, kept][..., : self._columns]
         # Each coefficient has two real numbers of unit variance.
         root = _directions(symbols[:, kept][..., : self._columns]) * (deviation * math.sqrt(0.5))
+        # The transform to points takes the real part of the first column, which stands for two conjugate halves.
+        root[..., 0] *= math.sqrt(2)
         variance = deviation.square()[None]
         self._root = root.to(device=device, dtype=dtype.to_complex())
+        self._roots: tuple[Tensor, ...] = (self._root,)  # of each motion
         self._variance = variance.to(device=device, dtype=dtype)
         self._share = math.prod(self._shape) / math.prod(self._larger)
         self._floor = RIDGE**2 * float((across.square() + along.square()).mean() / 2)
@@ -170,13 +175,26 @@ class StreamPotentialCovariance(Covariance):
         """Apply one Fourier transform for each component."""
         return linear(state, self._analyse, self._synthesise)
 
+    @property
+    def stack_key(self) -> Any:
+        """Grid and waves."""
+        return self._shape, self._larger, self._low, self._high, self._columns
+
+    @classmethod
+    def stack(cls, parts: Sequence[tuple[StreamPotentialCovariance, int]]) -> StreamPotentialCovariance:
+        """Return one operator on several motions."""
+        stacked = copy(parts[0][0])
+        stacked._roots = tuple(part._root for part, _ in parts)
+        return stacked
+
     def _synthesise(self, control: Tensor) -> Tensor:
-        spectrum = (self._root * torch.complex(control[:, :, 0], control[:, :, 1])[:, None]).sum(2)
+        waves = torch.complex(control[:, :, 0], control[:, :, 1]).split(2, dim=1)
+        pairs = zip(self._roots, waves, strict=True)
+        spectrum = torch.cat([torch.addcmul(root[:, 0] * v[:, :1], root[:, 1], v[:, 1:]) for root, v in pairs], dim=1)
         gap = spectrum.new_zeros(*spectrum.shape[:2], self._larger[0] - self._low - self._high, self._columns)
         full = torch.cat((spectrum[:, :, : self._low], gap, spectrum[:, :, self._low :]), dim=2)
-        first = full[..., 0]
-        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)  # so that the motion is real
         rows = torch.fft.ifft(full, dim=-2, norm="ortho")[:, :, : self._shape[0]]
+        torch.view_as_real(rows)[..., 0, 1] = 0  # so that the motion is real
         field: Tensor = torch.fft.irfft(rows, n=self._larger[1], dim=-1, norm="ortho")
         return field[..., : self._shape[1]].contiguous()
 
@@ -184,16 +202,13 @@ class StreamPotentialCovariance(Covariance):
         """Return the adjoint of `_synthesise`, its steps in reverse."""
         ny, nx = self._larger
         spectrum = torch.fft.rfft(state, n=nx, dim=-1, norm="ortho")[..., : self._columns]
-        # A coefficient that represents two conjugate ones counts twice.
-        twice = torch.full((self._columns,), 2.0, dtype=self.dtype, device=self.device)
-        twice[0] = 1
-        if self._columns == nx // 2 + 1 and nx % 2 == 0:
-            twice[-1] = 1
-        full = torch.fft.fft(spectrum * twice, n=ny, dim=-2, norm="ortho")
-        first = full[..., 0]
-        full[..., 0] = (first + _mirrored(first).conj()) * math.sqrt(0.5)
+        full = torch.fft.fft(spectrum, n=ny, dim=-2, norm="ortho")
         kept = torch.cat((full[:, :, : self._low], full[:, :, ny - self._high :]), dim=2)
-        parts = (self._root.conj() * kept[:, :, None]).sum(1)
+        # A coefficient that represents two conjugate ones counts twice.
+        kept[..., 1 : (nx + 1) // 2] *= 2
+        pairs = zip(self._roots, kept.split(2, dim=1), strict=True)
+        waves = [torch.addcmul(root[0].conj() * w[:, :1], root[1].conj(), w[:, 1:]) for root, w in pairs]
+        parts = torch.cat(waves, dim=1)
         return torch.stack((parts.real, parts.imag), dim=2)
 
     def solve(self, state: Tensor) -> Tensor:
@@ -260,11 +275,6 @@ def _directions(symbols: Tensor) -> Tensor:
     along[1][~wave] = 1
     across[0][~wave] = 1
     return torch.stack((across, along), dim=1)
-
-
-def _mirrored(column: Tensor) -> Tensor:
-    """Return the coefficients of the opposite wavenumbers along the last axis."""
-    return column.flip(-1).roll(1, -1)
 
 
 @dataclass(frozen=True)

@@ -124,25 +124,27 @@ class SpectralCovariance(Covariance):
         mean = curvature.expand(shape).contiguous().mean(dim=axes, keepdim=True)
         return 1 / (1 + self._deviation**2 * mean)
 
+    @property
+    def stack_key(self) -> Any:
+        """The transform."""
+        return id(self.transform)
 
-def stack(parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
-    """Return one operator on the components of several that share a transform, which then runs once for all.
-
-    Each of `parts` is an operator with the number of components that it acts on.
-    """
-    first, _ = parts[0]
-    stacked = copy(first)
-    stacked._deviation = torch.cat([part._deviation.expand(count, *first.transform.modes) for part, count in parts])
-    scales: list[Tensor | None] = []  # of each component
-    for part, count in parts:
-        own = part._scale
-        scales += [None] * count if own is None else own.expand(len(own), count, *own.shape[2:]).unbind(1)
-    if known := [index for index, scale in enumerate(scales) if scale is not None]:
-        stacked._scaled = slice(known[0], known[-1] + 1)
-        one = torch.ones((), dtype=first.dtype, device=first.device)
-        between = (one if scale is None else scale for scale in scales[stacked._scaled])
-        stacked._scale = torch.stack(torch.broadcast_tensors(*between), dim=1)
-    return stacked
+    @classmethod
+    def stack(cls, parts: Sequence[tuple[SpectralCovariance, int]]) -> SpectralCovariance:
+        """Return one operator on the components of several, whose transform then runs once for all."""
+        first, _ = parts[0]
+        stacked = copy(first)
+        stacked._deviation = torch.cat([part._deviation.expand(count, *first.transform.modes) for part, count in parts])
+        scales: list[Tensor | None] = []  # of each component
+        for part, count in parts:
+            own = part._scale
+            scales += [None] * count if own is None else own.expand(len(own), count, *own.shape[2:]).unbind(1)
+        if known := [index for index, scale in enumerate(scales) if scale is not None]:
+            stacked._scaled = slice(known[0], known[-1] + 1)
+            one = torch.ones((), dtype=first.dtype, device=first.device)
+            between = (one if scale is None else scale for scale in scales[stacked._scaled])
+            stacked._scale = torch.stack(torch.broadcast_tensors(*between), dim=1)
+        return stacked
 
 
 def difference_symbols(grid: Grid) -> Tensor:

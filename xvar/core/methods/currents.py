@@ -105,21 +105,20 @@ class Currents:
         frame, cell = cadence(seconds), math.sqrt(math.prod(grid.spacing))
         period = period_around(grid, self.length * cell, max(self.levels))
         valid = images.isfinite()
-        filled = torch.where(valid, images, torch.zeros_like(images))
         whole = bool(valid.all())
-        rest = images.new_zeros(len(images), 2, *grid.shape)
-        nothing = torch.zeros_like(images[:, :1])
+        filled = images if whole else torch.where(valid, images, 0.0)
+        rest, nothing = (images.new_zeros(()).expand(len(images), count, *grid.shape) for count in (2, 1))
         background = {"velocity": rest if guess is None else guess, "source": nothing, "error": nothing}
         errors: dict[str, Any] = {
             "velocity": self._motion_error(self.forecast_error(elapsed, frame), cell, period)
             if self.background_error is None
             else self.background_error,
-            "source": Matern(self.source_std / frame, self.source_length * cell, truncation=0.3),
-            "error": Diagonal(1.0),
         }
-        if self.model_error > 0:
+        if self.model_error > 0:  # beside the motion, whose transform it shares
             background["model_error"] = rest
             errors["model_error"] = self._motion_error(self.model_error / frame, cell, period)
+        errors["source"] = Matern(self.source_std / frame, self.source_length * cell, truncation=0.3)
+        errors["error"] = Diagonal(1.0)
         times = [time - seconds[-1] for time in reversed(seconds)]
         return Problem(
             grid=grid,
@@ -136,31 +135,36 @@ class Currents:
         self, filled: Tensor, valid: Tensor, times: Sequence[float], cell: float, *, whole: bool
     ) -> tuple[Observation, ...]:
         """Return the comparisons of each image before the last with later ones; `times` by age, the last is zero."""
-        shared, difference = math.sqrt(self.correlated), neighbour_difference(filled, valid)
-        last_std = self.error + self.slope * difference[:, -1:]
+        shared = math.sqrt(self.correlated)
+        # By age: the latest image comes first, as its parcels do in the state.
+        compared = range(1 if whole else len(times) - 1)
+        images, known = (part.flip(1) for part in (filled, valid))
+        difference = torch.cat([neighbour_difference(images[:, [age]], known[:, [age]]) for age in compared], dim=1)
+        last_std = self.error + self.slope * difference[:, :1]
+        masks = None if whole else known.to(images)
         observations = []
         for age in range(1, len(times)):
-            # Parcels of the latest image come first, as in the state.
-            ages = (0,) if whole else range(max(0, age - self.reach), age)
-            later = [-1 - one for one in ages]
-            elapsed = filled.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1)
+            ages = compared if whole else range(max(0, age - self.reach), age)
+            later = slice(ages.start, ages.stop)
+            elapsed = images.new_tensor([times[age] - times[one] for one in ages]).view(1, -1, 1, 1)
             operator = ImageAgainstLater(
-                filled[:, -1 - age, None],
-                filled[:, later],
+                images[:, age, None],
+                images[:, later],
                 self.error
                 + difference[:, later] * (self.unresolved / cell * elapsed).square().add(self.slope**2).sqrt(),
                 elapsed,
                 error_std=last_std if 0 in ages else None,
-                mask=None if whole else valid[:, -1 - age, None].to(filled),
-                known=None if whole else valid[:, later].to(filled),
+                mask=None if masks is None else masks[:, age, None],
+                known=None if masks is None else masks[:, later],
             )
             observations.append(
                 Observation(
                     time=times[age],
                     operator=operator,
-                    values=torch.where(valid[:, later], 0.0, torch.nan).to(filled),
-                    std=filled.new_full((), shared),
+                    values=images.new_zeros(()).expand_as(images[:, later]),
+                    std=images.new_full((), shared),
                     norm=PseudoHuber(self.threshold / shared),
+                    valid=known[:, later],
                 )
             )
         return tuple(observations)
@@ -181,11 +185,11 @@ class Currents:
 
         That of comparisons with one image, the clearest (of equals the last), in place of the last image.
         """
-        difference = neighbour_difference(images, valid)
         count = valid.flatten(2).sum(2)
         clearest = count.shape[1] - 1 - count.flip(1).argmax(1)
         rows = torch.arange(len(images), device=images.device)
-        images, valid, difference = (part[rows, clearest][:, None] for part in (images, valid, difference))
+        images, valid = (part[rows, clearest][:, None] for part in (images, valid))
+        difference = neighbour_difference(images, valid)
         scale = grid.cells_per_metre(dtype=images.dtype, device=images.device).mean((-2, -1), keepdim=True).square()
         cell = math.sqrt(math.prod(grid.spacing))
 
@@ -228,7 +232,8 @@ class Currents:
             deviation of the images; the `diagnostics`; with `sampling` the `standard_errors` of motion, forcing and
             source.
         """
-        values = torch.where(frames.isfinite(), frames, torch.nan)
+        whole = bool(frames.isfinite().all())
+        values = frames if whole else torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
@@ -236,7 +241,9 @@ class Currents:
         motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
         fields = _fields(state, seconds)
         std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
-        images = torch.cat([values[:, :-1], torch.addcmul(last, std, state["error"])], dim=1)
+        # Earlier images fill the holes of the last.
+        last = torch.addcmul(last, std, state["error"])
+        images, times = (last, seconds[-1:]) if whole else (torch.cat([values[:, :-1], last], dim=1), seconds)
         spread = deviation(values)
         count, flat = values[:, :-1].isfinite().flatten(1).sum(1), spread.flatten() == 0
         errors = {}
@@ -247,7 +254,7 @@ class Currents:
             errors = standard_errors(fields, (_fields(one, seconds) for one in states), sampling)
             errors |= degrees_of_freedom(posterior.signals)
         return {
-            "analysis": carried(images, seconds, motion, seconds, grid),
+            "analysis": carried(images, times, motion, seconds, grid),
             "observed": frames[:, -1],
             **fields,
             **errors,

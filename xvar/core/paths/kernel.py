@@ -220,17 +220,19 @@ def in_cells(velocity, change, share, scale, field):
 @fast
 def add_gradients(gradient, share, scale, by_velocity, by_change):
     """Add the adjoint of `in_cells` of an interleaved gradient to both components of those that are wanted."""
-    for c in range(2):
-        for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
-            if len(total) == 0:
-                continue
-            to = total[c]
-            if scale.shape[1] == 1:
-                for i in range(len(to)):
-                    to[i] += factor * scale[c, 0] * gradient[2 * i + c]
-            else:
-                for i in range(len(to)):
-                    to[i] += factor * scale[c, i] * gradient[2 * i + c]
+    for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
+        if len(total) == 0:
+            continue
+        u, v = total[0], total[1]
+        if scale.shape[1] == 1:
+            along_x, along_y = factor * scale[0, 0], factor * scale[1, 0]
+            for i in range(len(u)):
+                u[i] += along_x * gradient[2 * i]
+                v[i] += along_y * gradient[2 * i + 1]
+        else:
+            for i in range(len(u)):
+                u[i] += factor * scale[0, i] * gradient[2 * i]
+                v[i] += factor * scale[1, i] * gradient[2 * i + 1]
 
 
 @fast
