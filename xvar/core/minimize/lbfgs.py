@@ -102,8 +102,9 @@ class LBFGS:
 
 
 class _Descent:
-    """Minimisation of the windows that have not stopped: tensors with one row each, line searches in Python floats.
+    r"""Minimisation of the windows that have not stopped: tensors with one row each, line searches in Python floats.
 
+    It goes by :math:`D^{-1/2} v`, D the given diagonal, of which the inverse Hessian begins as a multiple of one.
     All that a window's line search needs from the device comes in one transfer for each evaluation: also the slope at
     its start, which is read together with the numbers of the first trial point.
     """
@@ -112,9 +113,10 @@ class _Descent:
         self.function = function
         self.windows = torch.arange(len(control), device=control.device)
         self.found: Tensor | None = None  # the controls of the windows that have stopped
-        self.control = control
-        self.hessian = _InverseHessian(settings.history_size, control, diagonal)
-        cost, self.gradient, norm = self._evaluate(control)
+        self.root = None if diagonal is None else diagonal.sqrt()
+        self.control = control if self.root is None else control / self.root
+        self.hessian = _InverseHessian(settings.history_size, control)
+        cost, self.gradient, norm = self._evaluate(self.control)
         self.direction, self.slope = self.gradient, norm
         precision = torch.finfo(control.dtype).eps
         self.every = [_Search(settings, precision, *row) for row in _numbers(cost, norm)]
@@ -147,8 +149,9 @@ class _Descent:
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return J, its gradient, and the norm of the gradient."""
-        cost, gradient = self.function(control, self.windows)
-        return cost, gradient, dot(gradient, self.hessian.scaled(gradient)).sqrt()
+        cost, gradient = self.function(_scaled(control, self.root), self.windows)
+        gradient = _scaled(gradient, self.root)
+        return cost, gradient, dot(gradient, gradient).sqrt()
 
     def _along(self, control: Tensor, direction: Tensor, steps: list[float]) -> Tensor:
         return torch.addcmul(control, direction, _beside(steps, control)[:, None])
@@ -169,11 +172,12 @@ class _Descent:
             )
         if self.found is None:
             self.found = self.control.new_empty(len(self.every), self.control.shape[1])
-        self.found[_rows(self.windows, ended)] = points
+        self.found[_rows(self.windows, ended)] = _scaled(points, None if self.root is None else _rows(self.root, ended))
         self.searches = [self.searches[row] for row in going]
         self.windows, self.control = _rows(self.windows, going), _rows(self.control, going)
         self.gradient, self.direction = _rows(self.gradient, going), _rows(self.direction, going)
         self.slope = _rows(self.slope, going)
+        self.root = None if self.root is None else _rows(self.root, going)
         self.hessian.keep(going)
         return going
 
@@ -184,7 +188,7 @@ class _Descent:
         for row in rows:
             search = self.searches[row]
             # Without known curvature, a step of one standard deviation in all.
-            step = min(1.0, 1 / search.norm) if self.hessian.diagonal is None else search.settings.first_step
+            step = min(1.0, 1 / search.norm) if self.root is None else search.settings.first_step
             search.start(1.0 if self.hessian.learnt[row] else step)
 
     def minimum(self) -> Minimum:
@@ -200,80 +204,73 @@ class _Descent:
 class _InverseHessian:
     r"""H of each window from its last steps S and gradient differences Y, in the form of Byrd, Nocedal and Schnabel.
 
-    .. math:: H = \gamma D + \begin{bmatrix} S & \gamma D Y \end{bmatrix} \begin{bmatrix}
-        R^{-T} (C + \gamma Y^T D Y) R^{-1} & -R^{-T} \\ -R^{-1} & 0 \end{bmatrix}
-        \begin{bmatrix} S^T \\ \gamma Y^T D \end{bmatrix}
+    .. math:: H = \gamma I + \begin{bmatrix} S & Y \end{bmatrix} \begin{bmatrix}
+        R^{-T} (C + \gamma Y^T Y) R^{-1} & -\gamma R^{-T} \\ -\gamma R^{-1} & 0 \end{bmatrix}
+        \begin{bmatrix} S^T \\ Y^T \end{bmatrix}
 
-    with D the given `diagonal`, R the products of steps with their own and later differences, C its diagonal, and
-    :math:`\gamma` from the newest pair. Pairs fill slots in turn, so R is an upper triangle up to the order of rows and
-    columns. A slot without a pair has no effect: S and Y are zero there, and R is one on its diagonal. The small
-    matrices have such slots beyond the memory, so that each begins at a cache line.
+    with R the products of steps with their own and later differences, C its diagonal, and :math:`\gamma` from the
+    newest pair. Pairs fill slots in turn, so R is an upper triangle up to the order of rows and columns: its inverse
+    loses a row and a column with the oldest pair, and gets a column with the newest. A slot without a pair has no
+    effect: all is zero there. The small matrices have such slots beyond the memory, so that each fills cache lines.
     """
 
-    def __init__(self, memory: int, like: Tensor, diagonal: Tensor | None) -> None:
+    def __init__(self, memory: int, like: Tensor) -> None:
         windows, size = like.shape
-        self.memory, self.size, self.diagonal = memory, size, diagonal
-        self.fill = -size % (CACHE_LINE // like.element_size())
-        self.spare = -memory % (CACHE_LINE // torch.float64.itemsize)
+        self.memory, self.size = memory, size
         # Each row in whole cache lines.
-        self.steps, self.changes = (like.new_zeros(windows, memory, size + self.fill) for _ in range(2))
-        identity = torch.eye(memory + self.spare, dtype=torch.float64, device=like.device)
-        self.upper = identity.repeat(windows, 1, 1)  # R
-        self.inner = torch.zeros_like(self.upper)  # YᵀDY
-        self.scale = self.upper.new_ones(windows, 1)  # γ
+        self.fill = -size % (CACHE_LINE // like.element_size())
+        self.spare = -memory % 4
+        self.pairs = like.new_zeros(windows, 2 * memory, size + self.fill)  # steps, then differences
+        self.inverse = like.new_zeros((windows, memory + self.spare, memory + self.spare), dtype=torch.float64)  # of R
+        self.inner = torch.zeros_like(self.inverse)  # YᵀY
+        self.curvature = self.inverse.new_zeros(windows, memory + self.spare)  # C
+        self.scale = self.inverse.new_ones(windows, 1)  # γ
         self.learnt = [0] * windows
 
     def keep(self, rows: list[int]) -> None:
         """Keep some of the windows."""
-        for name in ("steps", "changes", "upper", "inner", "scale"):
+        for name in ("pairs", "inverse", "inner", "curvature", "scale"):
             setattr(self, name, _rows(getattr(self, name), rows))
-        if self.diagonal is not None:
-            self.diagonal = _rows(self.diagonal, rows)
         self.learnt = [self.learnt[row] for row in rows]
-
-    def scaled(self, gradient: Tensor) -> Tensor:
-        """Return D g."""
-        return gradient if self.diagonal is None else gradient * self.diagonal
 
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
         """Add a pair of positive curvature to each of some windows."""
-        places = rows, [self.learnt[row] % self.memory for row in rows]
-        where, slots = _beside(places, step, torch.int64).unbind(0)
+        slots = [self.learnt[row] % self.memory for row in rows]
+        index: Any = slice(None), slice(None), slots[0]
+        if len(rows) < len(self.learnt) or slots != slots[:1] * len(rows):
+            where, places = _beside((rows, slots), step, torch.int64).unbind(0)
+            index = where, torch.arange(len(rows), device=step.device), places
+        windows, every, slot = index
         for row in rows:
             self.learnt[row] += 1
-        self.steps[where, slots, : self.size] = step
-        self.changes[where, slots, : self.size] = change
-        scaled = change if self.diagonal is None else change * _rows(self.diagonal, rows)
-        along_steps, along_changes = self._products(change, scaled, _rows(self.steps, rows), _rows(self.changes, rows))
-        self.upper[where, slots] = 0
-        self.upper[where, :, slots] = along_steps
-        self.inner[where, slots] = self.inner[where, :, slots] = along_changes
-        self.scale[where, 0] = self.upper[where, slots, slots] / self.inner[where, slots, slots]
+        self.pairs[windows, slot, : self.size] = step
+        self.pairs[windows, slot + self.memory, : self.size] = change
+        along_steps, along_changes = self._products(change, _rows(self.pairs, rows))
+        self.inverse[windows, slot] = 0
+        self.inverse[windows, :, slot] = 0
+        own = along_steps[every, slot]
+        column = _times(_rows(self.inverse, rows), along_steps) / -own[:, None]
+        column[every, slot] = 1 / own
+        self.inverse[windows, :, slot] = column
+        self.inner[windows, slot] = self.inner[windows, :, slot] = along_changes
+        self.curvature[windows, slot] = own
+        self.scale[windows, 0] = own / along_changes[every, slot]
 
     def descent(self, gradient: Tensor) -> Tensor:
         """Return -H g."""
-        along_steps, along_changes = self._products(gradient, self.scaled(gradient), self.steps, self.changes)
-        inverse = torch.linalg.inv_ex(self.upper).inverse  # of R
-        changes = _times(inverse, along_steps)
-        curvature = self.upper.diagonal(dim1=1, dim2=2)  # C
-        inside = curvature * changes + self.scale * (_times(self.inner, changes) - along_changes)
-        by_change = self._combined(self.scale * changes, self.changes)
-        found = torch.addcmul(by_change, gradient, self.scale.to(gradient.dtype), value=-1)
-        if self.diagonal is not None:
-            found *= self.diagonal
-        return found.sub_(self._combined(_times(inverse.mT, inside), self.steps))
+        along_steps, along_changes = self._products(gradient, self.pairs)
+        changes = _times(self.inverse, along_steps)
+        inside = self.curvature * changes + self.scale * (_times(self.inner, changes) - along_changes)
+        shares = _times(self.inverse.mT, inside)[:, : self.memory], (-self.scale * changes)[:, : self.memory]
+        both = torch.cat(shares, dim=1)[:, None].to(gradient.dtype)
+        by_pairs = torch.bmm(both, self.pairs)[:, 0, : self.size]
+        return torch.addcmul(by_pairs, gradient, self.scale.to(gradient.dtype)).neg_()
 
-    def _products(self, along: Tensor, scaled: Tensor, steps: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the products of a vector of each window with its steps, and of another with its differences."""
-        return self._product(along, steps), self._product(scaled, changes)
-
-    def _product(self, vector: Tensor, rows: Tensor) -> Tensor:
+    def _products(self, vector: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the products of a vector of each window with its steps, and with its differences."""
         vector = pad(vector, (0, self.fill)) if self.fill else vector
-        return pad(torch.bmm(vector[:, None], rows.mT)[:, 0].double(), (0, self.spare))
-
-    def _combined(self, shares: Tensor, rows: Tensor) -> Tensor:
-        """Return the sum of vectors of each window by their shares."""
-        return torch.bmm(shares[:, None, : self.memory].to(rows.dtype), rows)[:, 0, : self.size]
+        found = torch.bmm(vector[:, None], pairs.mT).double().view(-1, 2, self.memory)
+        return (pad(found, (0, self.spare)) if self.spare else found).unbind(1)
 
 
 class _Point(NamedTuple):
@@ -360,6 +357,10 @@ class _Search:
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Return the scalar product of each window, with the same bits alone or in a batch."""
     return (a * b).sum(1)
+
+
+def _scaled(values: Tensor, factor: Tensor | None) -> Tensor:
+    return values if factor is None else values * factor
 
 
 def _beside(numbers: Sequence[Any], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
