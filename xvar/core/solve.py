@@ -218,7 +218,7 @@ def solve(
         function = CostOfBatch(problem.coarsen(level), cost_history)
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
-        control = control if begin is None else begin
+        control, found = control if begin is None else begin, None  # what is done with gives its memory back
         minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian())
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control

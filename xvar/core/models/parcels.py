@@ -25,16 +25,21 @@ Model = TypeVar("Model", bound="OnGrid")
 class OnGrid:
     """A model whose step depends on the grid: bound, it has the grid points and the cells in a metre."""
 
-    grid_points: Tensor  # (1, 2, y, x), in grid units
+    grid_shape: tuple[int, ...]
     per_metre: Tensor  # along x and y, (1, 2, 1, 1), or (1, 2, y, x) if the spacing varies
 
     def bind(self: Model, grid: Grid, *, dtype: torch.dtype, device: torch.device) -> Model:
         """Return the model on a grid."""
         bound = copy(self)
-        points = identity(grid.shape, torch.zeros((), dtype=dtype, device=device))
-        object.__setattr__(bound, "grid_points", points)
+        vars(bound).pop("grid_points", None)
+        object.__setattr__(bound, "grid_shape", grid.shape)
         object.__setattr__(bound, "per_metre", grid.cells_per_metre(dtype=dtype, device=device))
         return bound
+
+    @cached_property
+    def grid_points(self) -> Tensor:
+        """Grid points (1, 2, y, x), in grid units; compiled code does not need them."""
+        return identity(self.grid_shape, self.per_metre.new_zeros(()))
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _of_drift(
         begin=tuple(times[:chains]),
         reach=len(steps) if model.reach is None else model.reach,
         keeps_drift=True,
-        later=torch.cat(later, dim=1) if later else first.later[:, :0],
+        later=_joined(later) if later else first.later[:, :0],
         elapsed=tuple(map(tuple, elapsed)),
         precision=torch.cat(precision, dim=1),
         pairs=tuple(map(tuple, pairs)),
@@ -167,11 +167,20 @@ def _images(observations: Sequence[Observation]) -> dict[str, Any]:
     """Return the images and their masks, one after each step, and the threshold of the norm."""
     operators: list[Any] = [one.operator for one in observations]
     found = {
-        "images": torch.cat([one.image for one in operators], dim=1),
+        "images": _joined([one.image for one in operators]),
         "threshold": observations[0].norm.threshold,  # type: ignore[attr-defined]
     }
     if all(one.mask is None for one in operators):
         return found
     masks = [torch.ones_like(one.image) if one.mask is None else one.mask for one in operators]
-    joined = torch.cat(masks, dim=1)
+    joined = _joined(masks)
     return found | {"masks": joined, "complete": (joined == 1).flatten(2).all(2)}
+
+
+def _joined(images: Sequence[Tensor]) -> Tensor:
+    """Return images (window, 1, y, x) as one tensor, without a copy if they lie one after the other in memory."""
+    first, count = images[0], len(images)
+    places = [first.data_ptr() + k * first.stride(1) * first.element_size() for k in range(count)]
+    if [one.data_ptr() for one in images] == places and all(one.stride() == first.stride() for one in images):
+        return first.as_strided((len(first), count, *first.shape[2:]), first.stride())
+    return torch.cat(list(images), dim=1)

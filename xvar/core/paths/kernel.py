@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numba import njit
 from torch import Tensor
 
@@ -218,6 +219,17 @@ def in_cells(velocity, change, share, scale, field):
 
 
 @fast
+def add_in_metres(values, share, scale, total):
+    """Add the adjoint of `in_cells` of one component."""
+    if len(scale) == 1:
+        for i in range(len(total)):
+            total[i] += share * scale[0] * values[i]
+    else:
+        for i in range(len(total)):
+            total[i] += share * scale[i] * values[i]
+
+
+@fast
 def add_gradients(gradient, share, scale, by_velocity, by_change):
     """Add the adjoint of `in_cells` of an interleaved gradient to both components of those that are wanted."""
     for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
@@ -252,7 +264,6 @@ def misfit(
     motions = moments if len(change) > 0 else 1  # a steady motion is the same in all steps
     motion = np.empty((motions, 2, points), images.dtype)
     gradient = np.zeros((motions if adjoint else 0, 2 * points), images.dtype)
-    start = np.empty(2 * points if adjoint else 0, images.dtype)
     for k in range(motions):
         for c in range(2):
             in_cells(velocity[c], change[c] if len(change) > 0 else velocity[c, :0], mean[k], scale[c], motion[k, c])
@@ -309,10 +320,10 @@ def misfit(
                 move_back(gradient[min(k, motions - 1)], columns, steps[k], resample, by_position, by_drift, work,
                           corner[n], weights[n], slopes[n], count)  # fmt: skip
             # A chain begins at grid points, with another share of the change than in a step.
-            for j in range(count):
-                start[2 * (origin + j)], start[2 * (origin + j) + 1] = by_drift[0, j], by_drift[1, j]
-        if adjoint:
-            add_gradients(start, begin[chain], scale, by_velocity, by_change)
+            for total, share_here in ((by_velocity, kind(1)), (by_change, begin[chain])):
+                for c in range(2 if len(total) > 0 else 0):
+                    add_in_metres(by_drift[c], share_here, scale[c] if scale.shape[1] == 1 else scale[c, here],
+                                  total[c, here])  # fmt: skip
     for k in range(len(gradient)):
         add_gradients(gradient[k], mean[k], scale, by_velocity, by_change)
     return cost * threshold * threshold
@@ -334,7 +345,7 @@ def misfits(
 
 
 def compiled(compared: Comparisons) -> Evaluation:
-    """Return the function of the fields; see `Comparisons`."""
+    """Return the function of the fields; see `Comparisons`, to which it does not refer: no cycle keeps its images."""
     images, later, precision = _flat(compared.images), _flat(compared.later), _flat(compared.precision)
     kind, absent = images.dtype.type, images[:, :0]
     masks = absent if compared.masks is None else _flat(compared.masks)
@@ -343,6 +354,7 @@ def compiled(compared: Comparisons) -> Evaluation:
         np.array(part, kind) for part in (compared.mean, compared.begin, compared.steps, compared.elapsed)
     )
     scale, numbers, shape = _flat(compared.per_metre)[0], np.array(compared.pairs), compared.images.shape[-2:]
+    reach, keeps_drift, threshold = compared.reach, compared.keeps_drift, kind(compared.threshold)
 
     def evaluate(fields: Fields, wanted: Sequence[bool]) -> tuple[Tensor, list[Tensor | None]]:
         velocity, change, first, source = (absent if field is None else _flat(field) for field in fields)
@@ -350,11 +362,11 @@ def compiled(compared: Comparisons) -> Evaluation:
         gradients = [field.new_zeros(field.shape) if wants and field is not None else None for field, wants in pairs]
         cost = np.empty(len(velocity))
         misfits(
-            velocity, change, scale, mean, begin, steps, compared.reach, compared.keeps_drift, *shape,
-            images, masks, complete, first, later, source, elapsed, precision, numbers, kind(compared.threshold),
+            velocity, change, scale, mean, begin, steps, reach, keeps_drift, *shape,
+            images, masks, complete, first, later, source, elapsed, precision, numbers, threshold,
             *(absent if part is None else _flat(part) for part in gradients), cost,
         )  # fmt: skip
-        return compared.images.new_tensor(cost), gradients
+        return torch.as_tensor(cost, dtype=fields[0].dtype), gradients
 
     return evaluate
 
