@@ -67,9 +67,9 @@ class Cost:
         """Return the control of the background."""
         return self.space.zero()
 
-    def terms(self, control: Tensor) -> dict[str, Tensor]:
-        """Return the terms of J by name, each (window,)."""
-        return self._terms(control, self.space.fields(control))
+    def terms(self, control: Tensor, fields: Sequence[Tensor] | None = None) -> dict[str, Tensor]:
+        """Return the terms of J by name, each (window,), of a control whose `fields` may be known."""
+        return self._terms(control, self.space.fields(control) if fields is None else fields)
 
     def _prior_terms(self, control: Tensor) -> dict[str, Tensor]:
         departure = self._from_prior(control)

@@ -112,13 +112,13 @@ class Analysis:
     def cost_background(self) -> dict[str, Tensor]:
         """Terms of J at the background, each (window,)."""
         with torch.no_grad():
-            return self.cost.terms(self.cost.zero())
+            return self.cost.terms(self.cost.zero(), [torch.zeros_like(field) for field in self._fields])
 
     @cached_property
     def cost_analysis(self) -> dict[str, Tensor]:
         """Terms of J at the analysis, each (window,)."""
         with torch.no_grad():
-            return self.cost.terms(self.minimum.control)
+            return self.cost.terms(self.minimum.control, self._fields)
 
     @cached_property
     def trajectory(self) -> list[State]:

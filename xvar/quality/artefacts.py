@@ -135,21 +135,24 @@ def _moving_echoes(window: Floats) -> tuple[Floats, float, Mask, float] | None:
 
 def _stands_out(frame: Floats, base: float, pixels: tuple[NDArray[np.intp], ...]) -> Mask:
     """Return which pixels exceed all but four of the 24 around them by a share of their echo; missing counts as dry."""
-    echo = frame[pixels].astype("float64")
-    below = STANDING * (echo - base)
-    high = np.zeros(len(echo), dtype=np.int8)  # pixels around that are not exceeded
-    left = np.arange(len(echo))
+    rows, columns = frame.shape
+    bordered = np.full((rows + 4, columns + 4), base, dtype=frame.dtype)
+    np.copyto(bordered[2:-2, 2:-2], frame, where=np.isfinite(frame))
+    values, width = bordered.ravel(), columns + 4
+    places = (pixels[0] + 2) * width + pixels[1] + 2
+    stands, left = np.zeros(len(places), dtype=bool), np.arange(len(places))
+    high = np.zeros(len(places), dtype=np.int8)  # pixels around that are not exceeded
     # The nearest first: inside rain they decide, and only few pixels are compared with the others.
     for ring in (1, 2):
-        for shift in itertools.product(range(-ring, ring + 1), repeat=2):
-            if max(map(abs, shift)) == ring:
-                places = [axis[left] + offset for axis, offset in zip(pixels, shift, strict=True)]
-                inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, frame.shape, strict=True)], axis=0)
-                around = frame[tuple(p.clip(0, n - 1) for p, n in zip(places, frame.shape, strict=True))]
-                around = np.where(inside & np.isfinite(around), around, base)
-                high[left] += ~(echo[left] - around > below[left])
-        left = left[high[left] <= OTHERS]
-    return np.asarray(high <= OTHERS)
+        echo = values[places].astype("float64")
+        below = STANDING * (echo - base)
+        for up, right in itertools.product(range(-ring, ring + 1), repeat=2):
+            if max(abs(up), abs(right)) == ring:
+                high += ~(echo - values[places + (up * width + right)] > below)
+        kept = high <= OTHERS
+        places, left, high = places[kept], left[kept], high[kept]
+    stands[left] = True
+    return stands
 
 
 #: Width of the rim of a cloud in pixels, and deviations by which it is colder than the pixel usually is.

@@ -172,7 +172,7 @@ def smoothed(field: Tensor, length: float) -> Tensor:
 def is_inside(paths: Tensor, shape: Sequence[int]) -> Tensor:
     """Return whether positions (window, 2, y, x) are inside the grid (window, y, x)."""
     x, y = paths.unbind(1)
-    return (x >= 0) & (x <= shape[1] - 1) & (y >= 0) & (y <= shape[0] - 1)
+    return (x == x.clamp(0, shape[1] - 1)) & (y == y.clamp(0, shape[0] - 1))
 
 
 def _taper(valid: Tensor, like: Tensor) -> Tensor:

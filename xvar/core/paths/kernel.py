@@ -1,7 +1,7 @@
 """The misfit along paths and its adjoint as one compiled loop, by numba.
 
-The loop goes through each row in parts of `LENGTH` points, so that what it needs of a part stays in the nearest cache,
-and through each part in short loops over arrays, which the compiler turns into vector instructions. Only the adjoint of
+The loop goes through the points in parts of `LENGTH`, so that what it needs of a part stays in the nearest cache, and
+through each part in short loops over arrays, which the compiler turns into vector instructions. Only the adjoint of
 an interpolation, which adds to four points of the grid, goes point by point; it adds to both components side by side.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xvar.core.paths.comparisons import Comparisons, Evaluation, Fields
 
-#: Points of a row that are followed together.
+#: Points that are followed together.
 LENGTH = 128
 #: The order of sums may change and products may join sums; values that are not finite keep their meaning.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
@@ -57,6 +57,18 @@ def locate(x, y, rows, columns, corner, weights, count):
         slope_x[j] = one if (x[j] > zero and x[j] < last_x) else zero
         slope_y[j] = one if (y[j] > zero and y[j] < last_y) else zero
         corner[j] = row * np.int32(columns) + column
+
+
+@fast
+def grid_points(origin, columns, position, count):
+    """Set the positions of points of the grid in the order of memory."""
+    begin = 0
+    while begin < count:  # the part of each row
+        row, column = (origin + begin) // columns, (origin + begin) % columns
+        end = min(count, begin + columns - column)
+        for j in range(begin, end):
+            position[0, j], position[1, j] = j + column - begin, row
+        begin = end
 
 
 @fast
@@ -276,16 +288,14 @@ def misfit(
     by_position, by_drift = np.empty((2, LENGTH), images.dtype), np.empty((2, LENGTH), images.dtype)
     work = np.empty((6, LENGTH), images.dtype)
     carried, slope = np.empty(LENGTH, images.dtype), np.empty(LENGTH, images.dtype)
-    cost, parts = 0.0, -(-columns // LENGTH)
+    cost = 0.0
     for chain in range(len(begin)):
         values = first[0] if chain == 0 else later[chain - 1]
         final = min(chain + reach, moments)
-        for part in range(rows * parts):
-            row, column = part // parts, part % parts * LENGTH
-            count, origin = min(LENGTH, columns - column), row * columns + column
+        for origin in range(0, points, LENGTH):
+            count = min(LENGTH, points - origin)
             here = slice(origin, origin + count)
-            for j in range(count):
-                position[0, j], position[1, j] = kind(column + j), kind(row)
+            grid_points(origin, columns, position, count)
             for c in range(2):
                 in_cells(
                     velocity[c, here], change[c, here] if len(change) > 0 else velocity[c, :0], begin[chain],
