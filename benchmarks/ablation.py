@@ -94,6 +94,7 @@ def ablations() -> dict[str, Variant]:
         "defaults": whole,
         "forecast without growth": replace(whole, nowcast=replace(nowcast, source=None)),
         "forecast without the limit of the power": replace(whole, nowcast=replace(nowcast, sharpness=None)),
+        "forecast without restored short waves": replace(whole, nowcast=replace(nowcast, restored=None)),
         "forecast without the transient motion": replace(
             whole, nowcast=replace(nowcast, transient=None), keep="steady"
         ),
@@ -323,7 +324,8 @@ def sharpness(ablation: Ablation, names: Sequence[str]) -> str:
 
 def summary(parts: Ablation, numbers: Ablation) -> str:
     """All tables."""
-    chosen = ["defaults", "forecast without growth", "forecast without the limit of the power"]
+    left_out = ("growth", "the limit of the power", "restored short waves")
+    chosen = ["defaults", *(f"forecast without {part}" for part in left_out)]
     heading = (
         f"Each part left out; mean over {', '.join(parts.parts)} "
         "(95 % interval of the difference to the defaults, paired by window)."

@@ -19,6 +19,7 @@ def test_what_is_ablated_is_the_forecast() -> None:
         ("defaults", ()),
         ("forecast without growth", "growth"),
         ("forecast without the limit of the power", "power_limit"),
+        ("forecast without restored short waves", "short_waves"),
         ("forecast without the transient motion", "transient"),
         ("forecast with none of the three", ("transient", "growth")),
     ):

@@ -199,9 +199,9 @@ def test_a_window_of_fewer_frames_continues_from_its_last_one() -> None:
 # ---- the forecast of least error
 
 
-def test_the_mean_forecast_is_the_one_without_the_power_limit_with_damped_waves() -> None:
+def test_the_mean_forecast_has_its_power_neither_limited_nor_restored_and_damped_waves() -> None:
     fft = pytest.importorskip("scipy.fft")
-    free = analysis().var4d.forecast("15min", without="power_limit")
+    free = analysis().var4d.forecast("15min", without=("power_limit", "short_waves"))
     mean = analysis().var4d.forecast("15min", kind="mean")
     assert mean.attrs["forecast_kind"] == "mean"
     assert free.attrs["forecast_kind"] == "sharp"
@@ -298,7 +298,7 @@ def composed(last: np.ndarray, u: np.ndarray, v: np.ndarray, leads: int) -> tupl
 
 
 def test_without_all_of_its_parts_it_is_the_last_image_along_the_steady_motion() -> None:
-    result = analysis().var4d.forecast("15min", without=("transient", "growth", "power_limit"))
+    result = analysis().var4d.forecast("15min", without=("transient", "growth", "power_limit", "short_waves"))
     found = analysis().isel(window=0)
     steady = [(found[name].isel(step=-1) - found[f"{name}_transient"]).values * 300 / 1200 for name in ("u", "v")]
     steady[1] = -steady[1]  # y descends along the rows
@@ -309,10 +309,10 @@ def test_without_all_of_its_parts_it_is_the_last_image_along_the_steady_motion()
     whole = (result["rain"][0].values - found["rain_observed"].values)[inside]
     # The paths are put together from others, interpolated, here step by step.
     assert np.sqrt((error**2).mean()) < 0.05 * np.sqrt((whole**2).mean())
-    assert "without transient, without growth, without power_limit" in result.attrs["history"]
+    assert "without transient, without growth, without power_limit, without short_waves" in result.attrs["history"]
 
 
-@pytest.mark.parametrize("part", ["transient", "growth", "power_limit"])
+@pytest.mark.parametrize("part", ["transient", "growth", "power_limit", "short_waves"])
 def test_each_part_changes_the_forecast_of_rain_and_nothing_else(part) -> None:
     whole, less = analysis().var4d.forecast("15min"), analysis().var4d.forecast("15min", without=part)
     assert not np.array_equal(whole["rain"], less["rain"])
@@ -322,7 +322,7 @@ def test_each_part_changes_the_forecast_of_rain_and_nothing_else(part) -> None:
 
 
 def test_rain_whose_motion_explains_little_stays_in_its_place() -> None:
-    parts = ("transient", "growth", "power_limit")
+    parts = ("transient", "growth", "power_limit", "short_waves")
     poor = analysis().assign(motion_skill=0 * analysis()["motion_skill"] + 0.1)
     still = poor.var4d.forecast("15min", without=parts)["rain"]
     np.testing.assert_allclose(still.isel(lead_time=-1), poor["rain_observed"], rtol=1e-4, atol=1e-3)

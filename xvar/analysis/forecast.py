@@ -48,7 +48,7 @@ def forecast(
 
     From images, the last one is extrapolated along the analysed motion. Every point takes the value of the parcel that
     reaches it, interpolated bilinearly once from the last image as it was observed; the analysis fills its holes. A
-    forecast of rain has four parts beside that:
+    forecast of rain has five parts beside that:
 
     .. math::
 
@@ -61,7 +61,9 @@ def forecast(
       explains, ``motion_skill``, is low or falls with their age: such rain stays in its place;
     - ``growth``: the rain of a parcel, as its root, grows or decays by the source s, which moves with it and decays;
     - ``power_limit``: growth adds power at short wavelengths that later images do not have; in each octave of
-      wavelength it is limited to about that of the image carried without growth.
+      wavelength it is limited to about that of the image carried without growth;
+    - ``short_waves``: interpolation damps waves of 2.8 to 5.7 cells; their power is raised to most of that of the last
+      image.
 
     If a path begins outside the grid, the last image stays, and ``origin`` is 1. `xvar.core.methods.nowcast.Nowcast`
     has the equations. From a model, the forecast continues from the analysed state at the end of the window.
@@ -77,7 +79,7 @@ def forecast(
         Time between forecasts. Default: that between frames.
     kind : {"sharp", "mean"}
         ``"sharp"`` has the power of an observed image at every wavelength. ``"mean"`` has the least squared error and
-        is smoother the longer the lead: without the power limit, and with the cosine coefficients of rain times
+        is smoother the longer the lead: without the last two parts, and with the cosine coefficients of rain times
         :math:`e^{-(t / \tau) \lambda_0 k}`, :math:`\lambda_0` = 24 km, :math:`\tau` = 30 min, k in cycles per km. Of
         rain alone.
     members : int, optional
@@ -91,8 +93,8 @@ def forecast(
         The model of the forecast. Default: that of the analysis. A model of the user's own is in no file: state it
         again.
     without : str or sequence of str
-        Parts to leave out, of "transient", "growth", "power_limit" and "motion_fading". The power limit has an effect
-        on growth alone.
+        Parts to leave out, of "transient", "growth", "power_limit", "short_waves" and "motion_fading". The power limit
+        has an effect on growth alone.
         Leaving out a part that the analysis does not have, as those of the sea, has no effect.
 
     Returns
@@ -208,7 +210,7 @@ def _extrapolate(
         fields["seed"] = xr.DataArray(window_seeds(data["forecast_reference_time"].values, options.seed), dims="window")
     nowcast = configuration.nowcast()
     if options.kind == "mean":
-        nowcast = replace(nowcast, sharpness=None, damping=MEAN_DAMPING)
+        nowcast = replace(nowcast, sharpness=None, restored=None, damping=MEAN_DAMPING)
     left_out: dict[str, Any] = {PARTS[part]: None for part in options.without}
     solve = bound(extrapolate_windows, nowcast=replace(nowcast, **left_out), ensemble=ensemble)
     outputs = [dims if ensemble is None else ("member", *dims), dims]

@@ -22,6 +22,7 @@ PARTS = {
     "transient": "transient",
     "growth": "source",
     "power_limit": "sharpness",
+    "short_waves": "restored",
     "motion_fading": "skills",
 }
 KINDS: tuple[Kind, ...] = ("sharp", "mean")

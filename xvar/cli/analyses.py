@@ -20,7 +20,7 @@ def forecast(
     every: Annotated[str | None, typer.Option(help="Time between forecasts; default: that between frames.")] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(help="Leave out transient, growth, power_limit or motion_fading; may be given several times."),
+        typer.Option(help="Leave out transient, growth, power_limit, short_waves or motion_fading; may be repeated."),
     ] = None,
     kind: Annotated[str, typer.Option(help="sharp, or mean: the forecast of least error.")] = "sharp",
     members: Annotated[int | None, typer.Option(help="Members of an ensemble, such as 20.")] = None,

@@ -83,7 +83,7 @@ class Configuration:
 
     def nowcast(self) -> Nowcast:
         """Return the extrapolation of the analysis."""
-        from xvar.core.methods.nowcast import SKILLS, Nowcast
+        from xvar.core.methods.nowcast import RESTORED, SKILLS, Nowcast
 
         numbers = self.transient or {}
         return Nowcast(
@@ -91,6 +91,7 @@ class Configuration:
             transient=numbers.get("lifetime"),
             source=numbers.get("source_lifetime"),
             skills=SKILLS if self.kind == "rain" else None,
+            restored=RESTORED if self.kind == "rain" else None,
         )
 
     def model(self) -> Advection | None:

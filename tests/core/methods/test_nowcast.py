@@ -14,7 +14,7 @@ from tests.core.moving import metres
 from tests.core.numerics import random, smooth
 from xvar.core.grid import Grid
 from xvar.core.methods.nowcast import DRY, Nowcast, damped
-from xvar.core.methods.octaves import Octaves
+from xvar.core.methods.octaves import SHORT, Octaves, ShortWaves, wavenumbers
 from xvar.core.models.parcels import decay_integral
 
 FRAME = 256.0  # powers of two: whole cells are whole numbers to the bit
@@ -259,6 +259,7 @@ def test_the_power_limit_spreads_no_drizzle_over_dry_land(sharpness: float) -> N
 
 def test_damped_rain_over_dry_surroundings_is_half_at_first_and_all_after_half_an_hour() -> None:
     last, leads = rain(), (300.0, 1200.0, 2400.0)
+    last = torch.where(last > DRY, last, torch.zeros_like(last))
     forecast, _ = extrapolate(
         Nowcast("square_root", sharpness=None, damping=1.0), last, torch.zeros(1, 2, *GRID.shape).double(), leads=leads
     )
@@ -366,7 +367,8 @@ def made(shape: tuple[int, int] = (32, 40), dtype: torch.dtype = torch.float64) 
 
 def limited(field: Tensor, reference: Tensor, ratio: float) -> Tensor:
     octaves = made(tuple(field.shape[-2:]), field.dtype)
-    return octaves.limited(field, ratio * octaves.power(reference))
+    spectrum = octaves.transform.forward(field)
+    return octaves.transform.inverse(octaves.limit(spectrum, ratio * octaves.power(reference)))
 
 
 def power(hold: Octaves, values: Tensor) -> Tensor:
@@ -491,3 +493,51 @@ def test_fields_without_power_are_allowed() -> None:
     empty = torch.zeros(2, 1, 32, 40, dtype=torch.float64)
     assert torch.equal(limited(empty, empty, 1.02), empty)
     assert limited(random((1, 1, 32, 40), 29), empty[:1], 1.0).isfinite().all()
+
+
+# ---- short waves that interpolation damps
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_short_waves_are_raised_to_the_wanted_power_and_no_other_wave_changes(seed: int) -> None:
+    shape = (48, 60)
+    waves = ShortWaves(shape, like=torch.zeros((), dtype=torch.float64))
+    spectrum = random((3, 1, *shape), seed)
+    power = waves.power(spectrum)
+    wanted = power * power.new_tensor([0.7, 1.0, 1.2])  # less, as much, and more
+    raised = waves.restore(spectrum.clone(), wanted)
+    torch.testing.assert_close(waves.power(raised), power * power.new_tensor([1.0, 1.0, 1.2]))
+    length = 1 / wavenumbers(shape)
+    beyond = (length <= SHORT) | (length >= 2 * SHORT)
+    assert 0.1 < beyond.double().mean() < 0.9
+    assert torch.equal(raised[..., beyond], spectrum[..., beyond])
+    change = (raised / spectrum)[2, 0]
+    assert (change[~beyond] >= 1).all()
+    assert abs(float(length[change == change.max()][0]) / 4 - 1) < 0.02  # most in the middle of the octave
+
+
+def test_no_wave_is_raised_to_more_than_twice_its_power() -> None:
+    waves = ShortWaves((48, 60), like=torch.zeros((), dtype=torch.float64))
+    spectrum = random((1, 1, 48, 60), 4)
+    raised = waves.restore(spectrum.clone(), 100 * waves.power(spectrum))
+    ratio = (raised / spectrum).square()
+    assert 1.99 < ratio.max() <= 2 + 1e-12
+    empty = torch.zeros_like(spectrum)
+    assert torch.equal(waves.restore(empty.clone(), waves.power(spectrum)), empty)
+
+
+def test_power_that_half_a_cell_of_motion_takes_is_restored() -> None:
+    """Bilinear interpolation in the middle of cells takes about half of the power of waves of four cells."""
+    last = 10 + random((1, 1, *GRID.shape), 5)
+    waves = ShortWaves(GRID.shape, like=last)
+    transform = made(GRID.shape).transform
+    whole = waves.power(transform.forward(last))
+    shares = []
+    for restored in (None, (0.8, 0.1)):
+        forecast, _ = extrapolate(Nowcast("none", restored=restored), last, cells(0.5, 0.5))
+        shares.append([float(waves.power(transform.forward(forecast[:, [lead]])) / whole) for lead in (0, 1)])
+    assert shares[0][0] < 0.55
+    assert shares[1] == pytest.approx([0.7, max(0.6, shares[0][1])], rel=0.03)  # beside the edges the last image stays
+    at_rest = torch.zeros(1, 2, *GRID.shape).double()
+    still, _ = extrapolate(Nowcast("none", restored=(1.0, 0.0)), last, at_rest)
+    torch.testing.assert_close(still, last.expand_as(still))

@@ -13,13 +13,15 @@ from xvar.core.covariance.transform import shared_transform
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
 from xvar.core.methods.image_motion import Transform, backward, forward
-from xvar.core.methods.octaves import Octaves
+from xvar.core.methods.octaves import Octaves, ShortWaves
 from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 
 PATH_ITERATIONS = 2  # of the midpoint of a step
 RETURN = 2.5  # lifetimes after which the displacement by the transient motion is largest
 #: Explained misfits of rain below which its motion has no skill, and above which it counts in full.
 SKILLS = (0.25, 0.35)
+#: Share of the power of short waves of the last image that a forecast of rain has, and its decrease in a frame.
+RESTORED = (0.84, 0.02)
 DRY = 1e-4  # of the standard deviation of the images
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
@@ -62,8 +64,9 @@ class Nowcast:
 
     Rain grows only where it rains. Growth adds power at short wavelengths that later frames do not have: the power in
     each octave of wavelength is limited to `sharpness` times that of the image carried without growth, less `fading` in
-    a frame, see `Octaves.limited`; negative rain, and rain where none arrives, is then set to zero. If a path begins
-    outside the grid, the last image stays.
+    a frame, see `Octaves.limit`. Interpolation damps short waves: those of 2.8 to 5.7 cells are raised, at most to
+    twice their power, until they have the share `restored` of that of the last image, see `ShortWaves`. Negative rain,
+    and rain where none arrives, is then set to zero. If a path begins outside the grid, the last image stays.
 
     The forecast of least error has no such limit. Its waves are damped by how long they are predictable,
 
@@ -79,6 +82,8 @@ class Nowcast:
     source: float | None = None  #: Lifetime of the source in frames; None without it.
     sharpness: float | None = 1.02  #: Limit of the power as a ratio; None without a limit.
     fading: float = 0.002  #: Decrease of that ratio in a frame.
+    #: Share of the power of short waves of the last image, and its decrease in a frame; None: it is not restored.
+    restored: tuple[float, float] | None = None
     damping: float | None = None  #: c in m/s; None without damping.
     #: Explained misfit below which the motion has no skill, and above which it counts in full; None: it does not fade.
     skills: tuple[float, float] | None = None
@@ -110,6 +115,9 @@ class Nowcast:
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
         octaves = None if self.source is None or self.sharpness is None else Octaves(grid.shape, like=last)
+        waves = None if self.restored is None else ShortWaves(grid.shape, like=last)
+        transform = shared_transform(grid.shape, "free", last.dtype, last.device)
+        short = None if waves is None else waves.power(transform.forward(image))
 
         def arriving(lead: float, paths: Tensor) -> tuple[Tensor, ...]:
             fields = [image, known.to(image.dtype)]
@@ -119,14 +127,18 @@ class Nowcast:
             value = carried
             if self.source is not None:
                 (value,) = grown
-                # Removing power from waves lifts the troughs: where no rain arrives, but for the rounding of paths,
-                # that would be drizzle.
-                wet = (value > DRY * scale[:, None, None, None]) | (self.transform == "none")
+            wet = value > DRY * scale[:, None, None, None]
+            if octaves is not None or waves is not None:
+                spectrum = transform.forward(value)
                 if octaves is not None:
-                    value = octaves.limited(value, self.power_ratio(lead / frame) * octaves.power(carried))
-                value = torch.where(wet, value, torch.zeros_like(value))
+                    octaves.limit(spectrum, self.power_ratio(lead / frame) * octaves.power(carried))
+                if waves is not None:
+                    waves.restore(spectrum, self.restored_share(lead / frame) * short)
+                value = transform.inverse(spectrum)
             if self.transform == "square_root":
-                value = value.clamp_min(0)
+                # Changed waves lift the troughs: where no rain arrives, but for the rounding of paths, that would be
+                # drizzle.
+                value = torch.where(wet, value.clamp_min(0), torch.zeros_like(value))
             outside = ((paths < 0) | (paths > limit)).any(1, keepdim=True)
             # A value that is interpolated between known and unknown points is unknown.
             value = torch.where(outside, last, torch.where(seen > 1 - 1e-4, value, torch.nan))
@@ -146,6 +158,12 @@ class Nowcast:
         """Return power that is left to a forecast so many frames ahead, over that of the carried image."""
         assert self.sharpness is not None
         return max(0.0, self.sharpness - self.fading * frames)
+
+    def restored_share(self, frames: float) -> float:
+        """Return the least power of short waves so many frames ahead, over that of the last image."""
+        assert self.restored is not None
+        share, fading = self.restored
+        return max(0.0, share - fading * frames)
 
     def _paths(
         self,

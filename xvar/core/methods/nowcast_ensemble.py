@@ -82,7 +82,7 @@ class NowcastEnsemble:
     times is :math:`\rho(|t - t'|) - \rho(t) \rho(t')`, that of a stationary process given its value at the last image.
     M takes the values of F by rank, which keeps rainless points and the distribution of rain; its square then grows by
     :math:`e^{g \eta - g^2 / 2}`, with η of unit variance, half in a field of `growth_length` cells and half in one
-    number, held over lead times; `Octaves.limited` comes last.
+    number, held over lead times; `Octaves.limit` comes last.
 
     `optimism` is added to b: the motion was fitted to the images on which b is measured, the more so the older.
     `exponents` and `growth_exponents` bound b and c, `growth_share` is the share of the measured growth that counts,
@@ -183,7 +183,8 @@ class _Window:
 
     def _member(self, generator: torch.Generator) -> Tensor:
         rain = self._ranked(self.predictable + self._noise(generator))
-        grown = self.limit.limited((rain * self._growth(generator))[:, None], self.allowed)[:, 0]
+        spectrum = self.limit.transform.forward((rain * self._growth(generator))[:, None])
+        grown = self.limit.transform.inverse(self.limit.limit(spectrum, self.allowed))[:, 0]
         grown = torch.where(rain > 0, grown.clamp_min(0), torch.zeros_like(grown))
         return torch.where(self.unknown, torch.nan, grown)
 

@@ -14,6 +14,7 @@ from xvar.core.covariance.transform import basis, shared_transform
 from xvar.core.finite import is_finite
 
 ROUNDS = 2  # of the limit of power, before the one that enforces it
+SHORT = 2 * math.sqrt(2)  # cells, the shortest of `ShortWaves`
 
 
 class Octaves:
@@ -29,9 +30,7 @@ class Octaves:
     def __init__(self, shape: tuple[int, ...], *, like: Tensor, merged: int = 1, shortest: int | None = None) -> None:
         self.shape = tuple(shape)
         self.transform = shared_transform(self.shape, "free", like.dtype, like.device)
-        squares = [(torch.arange(n, dtype=torch.float64) / (2 * n)) ** 2 for n in shape]
-        wavenumber = (squares[0][:, None] + squares[1]).sqrt()
-        octave = torch.log2((wavenumber * 2 * max(shape)).clamp_min(1))
+        octave = torch.log2((wavenumbers(shape) * 2 * max(shape)).clamp_min(1))
         if shortest is not None:
             octave = octave.clamp_max(shortest)
         octave = (octave - (merged - 1)).clamp_min(0)
@@ -85,17 +84,16 @@ class Octaves:
         """Return the power of a field (window, 1, y, x) in each octave (window, octave)."""
         return self.sums(self.transform.forward(field).square())[:, 0]
 
-    def limited(self, field: Tensor, allowed: Tensor) -> Tensor:
-        r"""Return a field (window, 1, y, x) with no more than some power (window, octave); its mean stays.
+    def limit(self, spectrum: Tensor, allowed: Tensor) -> Tensor:
+        r"""Limit the power of a cosine spectrum (window, 1, y, x) in place to some power (window, octave).
 
         .. math:: P_k(a) = \sum_n s_{kn} a_n^2 \le P_k
 
-        with a the cosine spectrum. An octave with too much power requires the gain :math:`g_k = \min(1, \sqrt{P_k /
-        P_k(a)})`. In the first rounds a wave between two octaves takes the interpolated gain, which is smooth but
-        exceeds the lesser of the two; in the last round it takes the lesser one, so that the limit holds in every
-        octave, to rounding: :math:`\sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
+        with a the spectrum, whose mean stays. An octave with too much power requires the gain :math:`g_k = \min(1,
+        \sqrt{P_k / P_k(a)})`. In the first rounds a wave between two octaves takes the interpolated gain, which is
+        smooth but exceeds the lesser of the two; in the last round it takes the lesser one, so that the limit holds in
+        every octave, to rounding: :math:`\sum_n s_{kn} g_n^2 a_n^2 \le g_k^2 P_k(a)`.
         """
-        spectrum = self.transform.forward(field)
         mean, upper = spectrum[..., 0, 0].clone(), self.upper
         for last in (*[False] * ROUNDS, True):
             power = self.sums(spectrum.square())[:, 0]
@@ -104,7 +102,42 @@ class Octaves:
             both = torch.minimum(below, above) if last else torch.lerp(below, above, self.upper_share)
             spectrum = spectrum.mul_(both[:, None])
         spectrum[..., 0, 0] = mean
-        return self.transform.inverse(spectrum)
+        return spectrum
+
+
+class ShortWaves:
+    r"""Waves of `SHORT` to twice as many cells, which interpolation damps most.
+
+    Each has a weight, one in the middle of that octave and zero at its ends:
+
+    .. math:: w_n = \sin^2 \bigl(\pi \log_2 (\lambda_n / \lambda_0)\bigr)
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, like: Tensor) -> None:
+        self.transform = shared_transform(tuple(shape), "free", like.dtype, like.device)
+        octave = -torch.log2((SHORT * wavenumbers(shape)).clamp(0.5, 1))
+        self.weight = torch.sin(math.pi * octave).square().to(like)
+
+    def power(self, spectrum: Tensor) -> Tensor:
+        r"""Return the weighted power of cosine spectra (window, 1, y, x), :math:`\sum_n w_n a_n^2` (window,)."""
+        return (self.weight * spectrum.square()).sum((1, 2, 3))
+
+    def restore(self, spectrum: Tensor, wanted: Tensor) -> Tensor:
+        r"""Raise the power of cosine spectra (window, 1, y, x) to a wanted one (window,) in place, at most twofold.
+
+        .. math:: a_n \leftarrow a_n \sqrt{1 + g w_n}, \quad
+            g = \min\Bigl(1, \max\Bigl(0, \frac{P - \sum_n w_n a_n^2}{\sum_n w_n^2 a_n^2}\Bigr)\Bigr)
+        """
+        squares = self.weight * spectrum.square()
+        lacking = wanted - squares.sum((1, 2, 3))
+        gain = lacking / (self.weight * squares).sum((1, 2, 3)).clamp_min(torch.finfo(spectrum.dtype).tiny)
+        return spectrum.mul_((1 + gain.clamp(0, 1)[:, None, None, None] * self.weight).sqrt())
+
+
+def wavenumbers(shape: Sequence[int]) -> Tensor:
+    """Return the wavenumber of each cosine wave (y, x), in cycles per cell."""
+    rows, columns = (torch.arange(n, dtype=torch.float64) / (2 * n) for n in shape)
+    return torch.hypot(rows[:, None], columns)
 
 
 class LongWaves:
