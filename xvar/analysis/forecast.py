@@ -52,13 +52,14 @@ def forecast(
 
     .. math::
 
-        \dot X = a(t) \, w(X) + q(X) \, \frac{d}{dt} t \, e^{-t / 2.5 \tau_q}, \qquad
+        \dot X = w(X) \, \frac{d}{dt} t \, a(t) + q(X) \, \frac{d}{dt} t \, e^{-t / 2.5 \tau_q}, \qquad
         \dot I = s \, e^{-t / \tau_s}
 
     - ``transient``: the displacement by the motion of the newest pair of images, q, about the steady motion of the
       window, w, returns to zero;
-    - ``motion_fading``: the steady motion fades, :math:`a < 1`, if the share of the misfit of earlier images that it
-      explains, ``motion_skill``, is low or falls with their age: such rain stays in its place;
+    - ``motion_fading``: the displacement by the steady motion returns, :math:`a < 1`, if the share of the misfit of
+      earlier images that it explains, ``motion_skill``, is low or falls with their age: such rain falls again in its
+      place;
     - ``growth``: the rain of a parcel, as its root, grows or decays by the source s, which moves with it and decays;
     - ``power_limit``: growth adds power at short wavelengths that later images do not have; in each octave of
       wavelength it is limited to about that of the image carried without growth;

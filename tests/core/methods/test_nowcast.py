@@ -117,12 +117,12 @@ def test_paths_are_the_integral_of_the_motion_at_any_lead(lifetime: float | None
         assert (forecast[0, index] - (slope - x - 100 * y))[inside].abs().max() < 1e-9
 
 
-def test_a_motion_fades_as_the_misfit_that_it_explains_does() -> None:
-    """On a slope the value is the origin of the path: half the skill between the limits is half the motion."""
+def test_a_displacement_returns_as_the_misfit_that_it_explains_falls() -> None:
+    """On a slope the value is the origin of the path: half the skill between the limits is half the displacement."""
     slope = metres(GRID)[0][None, None] / GRID.spacing[1]
     lost = torch.nan
     powers = [0.36 * age**-0.3 for age in (1.0, 2.0, 3.0)]
-    shares = [min(1.0, (0.36 * max(1.0, middle) ** -0.3 - 0.2) / 0.2) for middle in (0.5, 1.5, 2.5)]
+    shares = [min(1.0, (0.36 * lead**-0.3 - 0.2) / 0.2) for lead in (1.0, 2.0, 3.0)]
     cases = {
         (0.9, 0.8, 0.7): [1.0, 1.0, 1.0],
         (0.1, 0.1, 0.1): [0.0, 0.0, 0.0],
@@ -141,7 +141,7 @@ def test_a_motion_fades_as_the_misfit_that_it_explains_does() -> None:
     for window, expected in enumerate(cases.values()):
         for lead in range(3):
             moved = (slope[0, 0] - forecast[window, lead])[~outside[window, lead]]
-            assert (moved - 0.8 * sum(expected[: lead + 1])).abs().max() < 1e-9
+            assert (moved - 0.8 * (lead + 1) * expected[lead]).abs().max() < 1e-9
     same, _ = extrapolate(STEADY, slope, cells(0.8, 0.0))
     assert torch.equal(forecast[0], same[0])
 

@@ -19,9 +19,9 @@ from xvar.core.models.parcels import Parcels, compose_displacements, decay_integ
 PATH_ITERATIONS = 2  # of the midpoint of a step
 RETURN = 2.5  # lifetimes after which the displacement by the transient motion is largest
 #: Explained misfits of rain below which its motion has no skill, and above which it counts in full.
-SKILLS = (0.25, 0.35)
+SKILLS = (0.24, 0.34)
 #: Share of the power of short waves of the last image that a forecast of rain has, and its decrease in a frame.
-RESTORED = (0.84, 0.02)
+RESTORED = (0.86, 0.028)
 DRY = 1e-4  # of the standard deviation of the images
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
@@ -51,13 +51,13 @@ class Nowcast:
     .. math::
 
         I(x, T + t) = I(X, T) + s(X) \, \tau_s (1 - e^{-t / \tau_s}), \quad X = X_{-t}(x), \quad
-        \dot X = a(t)\, w + \frac{d}{dt} \bigl(t\, e^{-t / 2.5 \tau_q}\bigr)\, q
+        \dot X = \frac{d}{dt} \bigl(t\, a(t)\bigr)\, w + \frac{d}{dt} \bigl(t\, e^{-t / 2.5 \tau_q}\bigr)\, q
 
     The steady motion w is the mean of the window, so that the displacement by the transient motion q about it returns
-    to zero. The steady motion fades if the observed images ask for it: the share e of their misfit that it explains,
-    the `explained_misfit` of the ages of 1, 2 and 3 frames, is continued to the lead by the power law of its age that
-    fits best and does not rise; w counts in full while e is above the upper of the `skills`, and not at all below the
-    lower,
+    to zero. That by the steady motion returns too if the observed images ask for it: the share e of their misfit that
+    the motion explains, the `explained_misfit` of the ages of 1, 2 and 3 frames, is continued to the lead by the power
+    law of its age that fits best and does not rise; the displacement counts in full while e is above the upper of the
+    `skills`, and not at all below the lower,
 
     .. math:: a(t) = \min\Bigl(1, \max\Bigl(0, \frac{e(t) - e_0}{e_1 - e_0}\Bigr)\Bigr), \quad
         e(t) = e(1)\, \max(t, 1)^{-p}
@@ -196,7 +196,7 @@ class Nowcast:
         else:
             transient = torch.zeros_like(transient)
         if self.skills is not None and skill is not None:
-            velocity = velocity * self._trust(skill, 0.5 * (begin + end))
+            velocity = velocity * (end * self._trust(skill, end) - begin * self._trust(skill, begin)) / (end - begin)
         return velocity + transient
 
     def transient_share(self, frames: float) -> float:
@@ -204,7 +204,7 @@ class Nowcast:
         return 0.0 if self.transient is None else math.exp(-frames / (RETURN * self.transient))
 
     def _trust(self, skill: Tensor, frames: float) -> Tensor:
-        """Return the share of the steady motion that is left so many frames ahead (window, 1, 1, 1)."""
+        """Return the share of the steady displacement that counts so many frames ahead (window, 1, 1, 1)."""
         assert self.skills is not None
         lower, upper = self.skills
         known = skill.isfinite()
