@@ -11,6 +11,7 @@ EDGE = 36  # pixels of 1 km that are not scored
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:ground_echoes:xvar.errors.InputWarning")
 @pytest.mark.parametrize(("every", "first"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
 @pytest.mark.parametrize("event", ["fmi-20160928", "mch-20150515", "knmi-20100826"])
 def test_no_forecast_of_every_second_or_third_frame_is_worse_than_the_last_frame(
