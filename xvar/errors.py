@@ -129,8 +129,8 @@ def require(package: str, extra: str, what: str, otherwise: str = "") -> Any:
     except ImportError as error:
         raise InputError(
             code="missing-extra",
-            found=f"{what} without the package {package}",
-            expected=package,
+            found=f"no package {package}, which {what} needs",
+            expected=f"the extra {extra} of xvar",
             fix=f"pip install 'xvar[{extra}]'{otherwise}",
         ) from error
 

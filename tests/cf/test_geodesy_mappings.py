@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyproj
 import pytest
 
 from tests.cf.grid.records import STEREOGRAPHIC
@@ -51,9 +52,18 @@ def test_what_is_no_mapping_of_cf_is_dropped_and_told(given) -> None:
 def test_a_mapping_is_completed_from_its_proj_string() -> None:
     told: list[str] = []
     attrs = rewritten({"proj4": SPHERE, "grid_mapping_name": "stere"}, told, "crs").attrs
-    assert told == ["grid mapping crs completed as polar_stereographic"]
+    pole = "latitude_of_projection_origin of crs: 90"
+    assert told == ["grid mapping crs completed as polar_stereographic", pole]
     assert (attrs["grid_mapping_name"], attrs["standard_parallel"]) == ("polar_stereographic", 60.0)
     assert (attrs["earth_radius"] if "earth_radius" in attrs else attrs["semi_major_axis"]) == 6371000.0
+
+
+@pytest.mark.parametrize("parallel", [60.0, -71.0])
+def test_a_polar_mapping_states_its_pole(parallel) -> None:
+    """CF requires the pole; pyproj leaves it out where the standard parallel implies it."""
+    given = pyproj.CRS(f"+proj=stere +lat_0={90 if parallel > 0 else -90} +lat_ts={parallel}").to_cf()
+    given.pop("latitude_of_projection_origin", None)
+    assert rewritten(given, [], "crs").attrs["latitude_of_projection_origin"] == np.copysign(90, parallel)
 
 
 def test_numbers_are_of_double_precision_and_lists_stay_lists() -> None:

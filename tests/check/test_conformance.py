@@ -54,6 +54,10 @@ def failed(model: Callable[[State, float], State], given: State | None = None, s
 # ---- models that pass
 
 
+def test_a_state_of_arrays_is_one_of_tensors() -> None:
+    assert xvar.check.dynamics(good, {key: values.numpy() for key, values in state().items()}, 0.1).passed
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("windows", [1, 3])
 def test_a_good_model_passes_every_row(windows: int, dtype: torch.dtype) -> None:

@@ -52,7 +52,7 @@ def test_facts_are_those_of_the_record() -> None:
     assert facts["cadence"] == "120 s"
     assert facts["gaps"] == "none"
     assert facts["missing"] == "0.00% of the values"
-    assert describe(warm().chunk(time=1))["missing"].startswith("unknown")
+    assert describe(warm().chunk(time=1))["missing"].startswith("not counted")
     assert describe(with_values(warm(), lambda values: values.astype(int)))["missing"].startswith("none")
     irregular = warm(7).isel(time=[0, 1, 2, 3, 6])
     assert describe(irregular)["gaps"] == "2020-01-01T00:06:00 to 2020-01-01T00:12:00 (between windows)"

@@ -58,6 +58,7 @@ def test_what_you_may_not_read_is_named(tmp_path, monkeypatch) -> None:
 
 def test_a_target_is_refused_before_anything_is_computed(tmp_path) -> None:
     raised(lambda: check_target(tmp_path / "analysis.txt"), "unknown-suffix", names="analysis.txt")
+    raised(lambda: check_target("."), "unknown-suffix")
     raised(lambda: check_target(tmp_path / "absent" / "a.nc"), "missing-folder")
     (tmp_path / "a.nc").write_text("mine")
     raised(lambda: check_target(tmp_path / "a.nc"), "file-exists")

@@ -189,6 +189,7 @@ def test_a_variable_with_the_name_of_its_dimension(as_array: bool) -> None:
         (lambda s, _: {"c": torch.from_numpy(2 * s["c"].numpy())}, "model-fails"),
         (lambda s, _: {"c": s["x"]}, "model-fails"),
         (lambda _s, _: None, "model-fails"),
+        (lambda s, _: s["c"], "model-fails"),
     ],
 )
 def test_models_that_are_none(model: Any, code: str) -> None:

@@ -145,6 +145,30 @@ def test_a_window_without_wet_values_keeps_the_default_error() -> None:
     assert dry.var4d.assimilate(observation_error=5.0)["status"].item() == 3
 
 
+def test_a_model_without_a_background_is_one_fault() -> None:
+    error = {"rain": Matern(std=20.0, length=2e4)}
+    with pytest.raises(InputError) as raised:
+        storm().var4d.assimilate(dynamics=lambda state, _: state, background_error=error)
+    assert codes(raised.value) == ["background-incomplete-state"]
+
+
+def test_flags_of_the_background_are_no_part_of_the_state() -> None:
+    record = storm()
+    first = record.isel(time=0).assign(valid=(("y", "x"), np.ones(record["rain"].shape[1:], "int8")))
+    first["valid"].attrs = {"flag_values": np.array([0, 1], "int8"), "flag_meanings": "no yes"}
+    error = {"rain": Matern(std=20.0, length=2e4)}
+    result = record.var4d.assimilate(dynamics=lambda state, _: state, background=first, background_error=error)
+    assert "rain" in result
+    assert "valid" not in result
+
+
+def test_currents_are_those_of_temperatures_alone() -> None:
+    with pytest.raises(InputError) as error:
+        storm().var4d.assimilate(method="currents")
+    assert codes(error.value) == ["currents-of-no-temperature"]
+    assert error.value.faults[0].variable == "rain"
+
+
 @pytest.mark.parametrize("method", ["image_motion", "currents"])
 def test_methods_of_images_have_inner_loops_on_the_full_grid_alone(method: str) -> None:
     record = storm()

@@ -344,7 +344,7 @@ def test_options_and_places_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
         assert codes(info.value) == [code]
     with pytest.raises(xvar.InputError) as info:
         status(tmp_path / "b.zarr")
-    assert codes(info.value) == ["not-an-analysis"]
+    assert codes(info.value) == ["file-not-found"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -46,6 +46,12 @@ def test_the_probabilities_are_those_of_the_members(radar, whole) -> None:
     members = analysis.var4d.forecast("15min", members=4, seed=3)
     assert same(members.var4d.probability((1, 5)), whole) == []
     assert "member" not in whole.dims
+    again = whole.var4d.probability(5)
+    assert again.equals(again.var4d.probability(5))
+    assert same(members.var4d.probability(5), again) == []
+    with pytest.raises(InputError) as error:
+        whole.var4d.probability(2)
+    assert codes(error.value) == ["threshold-not-stored"]
 
 
 def test_the_recent_skill_is_that_of_the_forecast_from_the_earlier_window(radar, whole) -> None:
@@ -117,6 +123,7 @@ def test_pictures_take_a_nowcast(whole, radar) -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     assert "23:15" in whole.var4d.plot.motion().get_title("left")
     whole.var4d.plot.forecast()
+    whole.var4d.plot.probability(above=1)
     pyplot.close("all")
 
 

@@ -38,7 +38,7 @@ _FAULTS = {
         "a window with observations",
         "check the fill values of the file and the selection that were assimilated",
     ),
-    "of-rain-alone": ("rain, the only variable for which it is measured", "leave out {option}="),
+    "of-rain-alone": ("rain: its statistics are those of rain", "leave out {option}="),
     "option-of-images": ("the extrapolation of images, which alone has it", "leave out {option}="),
     "model-not-stated": ("the model of the forecast: one of your own is in no file", "forecast(lead, dynamics=model)"),
     "lead-too-short": (
@@ -128,7 +128,9 @@ def forecast_model(configuration: Configuration, dynamics: Any, faults: Faults) 
     if isinstance(model, str):
         model = named_models().get(model, model)
     if model is None or isinstance(model, str):
-        refuse(faults, "model-not-stated", f"dynamics={dynamics!r} for an analysis by {configuration.dynamics}")
+        made_by = (configuration.dynamics or {}).get("model", configuration.method)
+        stated = "no dynamics=" if dynamics is None else f"dynamics={dynamics!r}"
+        refuse(faults, "model-not-stated", f"{stated} for an analysis by {made_by}")
     return model
 
 
@@ -137,7 +139,7 @@ def refuse_options(options: ForecastOptions, configuration: Configuration, fault
     if not by_model and configuration.kind == "rain":
         return
     given: dict[str, Any] = {"kind": None if options.kind == "sharp" else options.kind, "members": options.members}
-    code, of = "of-rain-alone", f"of a variable that is no rain but {configuration.kind}"
+    code, of = "of-rain-alone", f"for a variable of kind {configuration.kind}"
     if by_model:
         given = {"without": options.without or None, **given}
         code, of = "option-of-images", "with a forecast by a model"

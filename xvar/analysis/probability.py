@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xvar.analysis.outputs import configuration_of
-from xvar.analysis.verify.events import make_events
+from xvar.analysis.verify.events import Events, make_events
 from xvar.cf.conventions import to_cf
 from xvar.cf.metadata import attributes
 from xvar.cf.units import rain_rate_factor
@@ -26,9 +26,10 @@ def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
     Parameters
     ----------
     data : Dataset
-        A forecast with members, or its `accumulation`.
+        A forecast with members, its `accumulation`, or a nowcast with probabilities.
     above : float or sequence of float
-        Thresholds: in mm h-1 for rain, whatever the units of the file, else in the units of the variable.
+        Thresholds: in mm h-1 for rain, whatever the units of the file, else in the units of the variable. Of a nowcast
+        some of its own.
 
     Returns
     -------
@@ -39,7 +40,8 @@ def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
     Raises
     ------
     InputError
-        If `data` has no members, `above` is no number, or rain has no rate for thresholds in mm h-1.
+        If `data` has neither members nor such a probability, `above` is no number, or rain has no rate for thresholds
+        in mm h-1.
 
     Examples
     --------
@@ -48,20 +50,20 @@ def probability(data: xr.Dataset, above: float | Sequence[float]) -> xr.Dataset:
     >>> list(forecast.var4d.probability(above=5).data_vars)
     ['probability_of_rain_above_threshold']
     """
-    configuration = with_members(data)
+    configuration = configuration_of(data, "lead_time", output="forecast")
     name = configuration.variable
-    members = data[name]
-    faults = Faults()
-    units = str(members.attrs.get("units", "1"))
-    events = make_events(tuple(np.atleast_1d(above)), units, configuration, faults)
-    faults.raise_if_any()
-    limits = xr.DataArray(np.array(events.limits, dtype=members.dtype), dims="threshold")
-    share = (members >= limits).mean("member", dtype=members.dtype).where(members.notnull().all("member"))
-    share = share.transpose("threshold", *(dim for dim in members.dims if dim != "member"))
     own = f"probability_of_{name}_above_threshold"
-    result = _labelled(data, own, share, attributes("event_probability", variable=name))
-    attrs = attributes("threshold", units=events.units, kind=configuration.kind)
-    result["threshold"] = ("threshold", np.array(events.thresholds), attrs)
+    if own in data:
+        share = _stored(data[own], above)
+        attrs, threshold = share.attrs, share["threshold"].variable
+        data = data.drop_vars("threshold")
+    else:
+        with_members(data)
+        share, events = _share_of_members(data[name], above, configuration)
+        attrs = attributes("event_probability", variable=name)
+        labels = attributes("threshold", units=events.units, kind=configuration.kind)
+        threshold = xr.Variable("threshold", np.array(events.thresholds), labels)
+    result = _labelled(data, own, share, attrs).assign_coords(threshold=threshold)
     result = result.squeeze("threshold") if np.ndim(above) == 0 else result
     return to_cf(result, data, action=f'probability("{name}", above={above})')
 
@@ -148,10 +150,30 @@ def with_members(data: xr.Dataset) -> Configuration:
     return configuration
 
 
+def _share_of_members(members: xr.DataArray, above: Any, configuration: Configuration) -> tuple[xr.DataArray, Events]:
+    """Return the share of members at or above thresholds, and these."""
+    faults = Faults()
+    events = make_events(tuple(np.atleast_1d(above)), str(members.attrs.get("units", "1")), configuration, faults)
+    faults.raise_if_any()
+    limits = xr.DataArray(np.array(events.limits, dtype=members.dtype), dims="threshold")
+    share = (members >= limits).mean("member", dtype=members.dtype).where(members.notnull().all("member"))
+    return share.transpose("threshold", *(dim for dim in members.dims if dim != "member")), events
+
+
+def _stored(share: xr.DataArray, above: float | Sequence[float]) -> xr.DataArray:
+    """Return the probabilities that a file holds at some of its thresholds."""
+    share = share if "threshold" in share.dims else share.expand_dims("threshold")
+    known, wanted = share["threshold"].values, list(np.atleast_1d(above))
+    if not np.isin(wanted, known).all():
+        found, expected = f"above={above}", f"thresholds of the file: {', '.join(f'{one:g}' for one in known)}"
+        raise InputError(Fault(found, expected, f"above={known[0]:g}", share.name, code="threshold-not-stored"))
+    return share.sel(threshold=wanted)
+
+
 def _labelled(data: xr.Dataset, name: str, values: xr.DataArray, attrs: dict[str, Any]) -> xr.Dataset:
     """Return a Dataset of one product, with the coordinates and the grid mapping of the forecast."""
     kept: dict[Hashable, Any] = {key: part for key, part in data.coords.items() if set(part.dims) <= set(values.dims)}
-    source = data[configuration_of(data).variable].attrs
+    source = data.get(configuration_of(data).variable, values).attrs
     attrs = {**{key: part for key, part in source.items() if key == "grid_mapping"}, **attrs}
     attrs.pop("ancillary_variables", None)
     return xr.Dataset({name: (values.dims, values.data, attrs)}, kept, dict(data.attrs))

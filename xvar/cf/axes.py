@@ -172,10 +172,18 @@ def _linked(dataset: xr.Dataset) -> set[str]:
     return {word for value in values if isinstance(value, str) for word in re.split(r"[\s:]+", value) if word}
 
 
+def without_flags(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset without its variables of flags, such as masks."""
+    return dataset.drop_vars([key for key, part in dataset.data_vars.items() if _has_flags(part)])
+
+
+def _has_flags(array: xr.DataArray) -> bool:
+    return "flag_values" in array.attrs or "flag_masks" in array.attrs
+
+
 def _is_mask(name: Hashable, array: xr.DataArray) -> bool:
-    flagged = "flag_values" in array.attrs or "flag_masks" in array.attrs
     named = str(array.attrs.get("standard_name")) in _MASK_STANDARD_NAMES
-    return flagged or named or bool(_MASK_NAMES.search(str(name).lower()))
+    return _has_flags(array) or named or bool(_MASK_NAMES.search(str(name).lower()))
 
 
 def _is_velocity(name: Hashable, array: xr.DataArray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -343,6 +344,9 @@ def rewritten(attributes: Mapping[str, Any], notes: list[str], name: str) -> xr.
             return None
         notes.append(f"grid mapping {name} completed as {made['grid_mapping_name']}")
         kept.update(made)
+    if kept["grid_mapping_name"] == "polar_stereographic" and _NORTH not in kept:  # pyproj writes the parallel alone
+        kept[_NORTH] = math.copysign(90.0, float(kept.get(_PARALLEL, 90.0)))
+        notes.append(f"{_NORTH} of {name}: {kept[_NORTH]:g}")
     own = _MAPPINGS[str(kept["grid_mapping_name"])]
     result = {key: _plain(value) for key, value in kept.items() if key in _COMMON or key in own}
     foreign = [key for key in kept if key not in {*result, "coordinates", "_FillValue", "units"}]

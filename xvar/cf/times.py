@@ -57,7 +57,7 @@ def read_times(array: xr.DataArray, axes: Axes, faults: Faults, sort: bool = Fal
         add(faults, "time-missing-value", found, *place, int(missing[0]), coordinate=str(coordinate.name))
         return None
     if values.size < 2:
-        add(faults, "too-few-frames", f"needs >= 2 frames, got {values.size}", *place)
+        add(faults, "too-few-frames", f"{values.size} frame{'' if values.size == 1 else 's'}", *place)
         return None
     _check_precision(coordinate, values, place, faults)
     return _ordered(values, place, faults, sort)

@@ -123,9 +123,11 @@ def dynamics(model: Dynamics, state: State, seconds: float = 1.0) -> Report:
     >>> xvar.check.dynamics(decay, {"x": torch.ones(2, 1, 8, dtype=torch.float64)}).passed
     True
     """
+    import torch
+
     from xvar.core.dynamics import start
 
-    original = {key: values.detach().clone() for key, values in state.items()}
+    original = {key: torch.as_tensor(values).detach().clone() for key, values in state.items()}
     rows = Rows()
 
     def fresh() -> State:

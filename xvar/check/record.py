@@ -252,7 +252,7 @@ def _gap_lines(windows: Windows, times: NDArray[Any], gaps: NDArray[np.intp]) ->
 
 def _missing(record: Record) -> str:
     if is_lazy(record.array):
-        return "unknown: the data are lazy"
+        return "not counted: the values are not in memory"
     if record.array.dtype.kind != "f":
         return "none: the values are integers"
     return f"{np.isnan(record.array.values).mean():.2%} of the values"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xvar.cli.configuration import ATTRIBUTE, as_toml, configurable
-from xvar.cli.parameters import FLAGS, AsJson, Inputs, Output, Overwrite, Trusted, files_as_reading, options_of_table
+from xvar.cli.parameters import FLAGS, AsJson, Inputs, Output, Trusted, files_as_reading, options_of_table
 from xvar.cli.terminal import FAILED, INTERRUPTED, UNFINISHED, complain, finish, opened_record, outgoing, say
 
 
@@ -25,7 +25,7 @@ def assimilate(
         typer.Option(help="Worker processes on this machine: a number, 0 for threads, or auto."),
     ] = "auto",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler: tcp://host:8786.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what another run or program wrote.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run windows that failed again.")] = False,
     accept_versions: Annotated[
         bool, typer.Option("--accept-versions", help="Resume a run of another version of xvar, torch or Python.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ CHANGE = 1e-3  # of a component, over its largest value
 def step_once(model: Dynamics, state: State, seconds: float) -> tuple[State, list[str]]:
     """Return the state after a step, and the components of its input that the step changed."""
     given = {key: values.clone() for key, values in state.items()}
-    after = dict(model(given, seconds))
-    return after, [key for key, values in state.items() if not torch.equal(given[key], values)]
+    after = model(given, seconds)
+    if not isinstance(after, Mapping):
+        raise TypeError(f"the model returns {_described(after)}, not a dict of its components")
+    return dict(after), [key for key, values in state.items() if not torch.equal(given[key], values)]
 
 
 def detached(model: Dynamics, state: State, seconds: float, controlled: Iterable[str]) -> list[tuple[str, str]]:

@@ -168,7 +168,7 @@ def check_target(
         raise InputError(Fault(f"output {str(path)!r}", "a place on this machine", fix, code="remote-output"))
     target = Path(path).expanduser()
     if target.suffix.lower() not in suffixes:
-        fix = f"-o {target.with_suffix(suffixes[0])}"
+        fix = f"-o {(target / 'output' if target.is_dir() else target).with_suffix(suffixes[0])}"
         raise InputError(Fault(f"output {str(path)!r}", f"a name that ends in {usual}", fix, code="unknown-suffix"))
     refuse_missing_folder(target)
     if target.exists() and not overwrite:

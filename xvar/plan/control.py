@@ -12,7 +12,7 @@ import xarray as xr
 from xvar.cf.grid.coordinates import on_grid
 from xvar.cf.record import Record
 from xvar.cf.times import parse_duration
-from xvar.errors import Faults
+from xvar.errors import Faults, nearest
 from xvar.plan.bridge import Array, ascending
 from xvar.plan.call import Call
 
@@ -105,13 +105,13 @@ def errors_by_component(
     own = {name: key for key, names in components.items() for name in names if len(names) == 1}
     errors = {own.get(str(key), str(key)): part for key, part in given.items()}
     for key, part in errors.items():
-        if key not in components:
+        if components and key not in components:  # without any, the missing background is the fault
             faults.add(
                 code="component-unknown",
                 variable=option,
                 found=f"{option} of {key!r}",
                 expected=f"a component of the state: {', '.join(components)}",
-                fix=f"{option}={{{next(iter(components), 'velocity')!r}: ...}}",
+                fix=nearest(key, components, f"{option}={{{next(iter(components))!r}: ...}}"),
             )
         if not hasattr(part, "bind") and not (of_state and callable(part)):
             faults.add(
@@ -132,7 +132,8 @@ def check_covariances(call: Call, given: Mapping[str, Mapping[str, Any]], compon
     from xvar.core.covariance.base import validity_fault
 
     coarsest = max(call.record.grid.spacing)
-    parts = {f"{option} of {key!r}": (key, part) for option, own in given.items() for key, part in own.items()}
+    every = ((option, key, part) for option, own in given.items() for key, part in own.items())
+    parts = {f"{option} of {key!r}": (key, part) for option, key, part in every if key in components}
     short = {
         label: part.length
         for label, (_, part) in parts.items()

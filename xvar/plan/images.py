@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xvar.cf.grid.coordinates import on_grid
-from xvar.cf.units import convert
+from xvar.cf.units import are_convertible, convert
 from xvar.execution.batches import WindowBatch
 from xvar.plan.bridge import Array, Bridge
 from xvar.plan.call import Call, Plan, Variable, backgrounds, diagnostics, per_second
@@ -91,6 +91,15 @@ def _check_conflicts(call: Call, prior: Any) -> None:
             found='coast="no_flow" with a background_error of your own, which alone says what it knows of coasts',
             expected="one of both",
             fix='leave coast= out; xvar.covariance.Helmholtz(..., coast="no_flow") respects coasts',
+        )
+    units = call.record.units
+    if call.configuration.method == "currents" and not are_convertible("K", units):
+        call.faults.add(
+            code="currents-of-no-temperature",
+            variable=call.name,
+            found=f'method="currents" for a variable in {units!r}',
+            expected="a temperature: currents are found beside its warming and cooling",
+            fix='method="image_motion"',
         )
     resolution = getattr(call.options.minimizer, "resolution", (1,))
     if any(side != 1 for side in resolution):

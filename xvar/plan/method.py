@@ -53,8 +53,8 @@ def choose_method(options: Options, kind: Kind | None, faults: Faults) -> Method
             code="option-misplaced",
             variable="constraint",
             found='constraint="weak" with method="image_motion", whose model is perfect',
-            expected='constraint="weak" with method="currents", "advection" or "model"',
-            fix='method="currents" for a tracer of the sea; dynamics="advection" and model_error= for others',
+            expected="the method currents, advection or model",
+            fix='method="currents" for a temperature of the sea; dynamics="advection" and model_error= for others',
         )
     options.refuse_misplaced(method, faults)
     return method if len(faults) == count else None

@@ -211,8 +211,8 @@ def warn_about_windows(
         worst = int(np.argmax(np.nan_to_num(numbers)))
         warn(
             f"trajectories cross in {int((numbers > 1).sum())} of {status.size} windows: time step times velocity "
-            f"gradient is {float(numbers[worst]):.3g} in {names(worst)}, where 1 is the limit; a smoother motion (a "
-            f"background error with a longer length), or {int(np.ceil(numbers[worst]))} steps between frames (step= of "
-            "the model)",
+            f"gradient is {float(numbers[worst]):.3g} in {names(worst)}, and 1 is the limit; fix: a smoother motion by "
+            f"a background error with a longer length, or {int(np.ceil(numbers[worst]))} steps between frames, step= "
+            "of the model",
             AnalysisWarning,
         )

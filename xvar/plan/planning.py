@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from xvar.cf.axes import without_flags
 from xvar.cf.lattice import lattice_variable, read_lattice
 from xvar.cf.record import Record, as_dataset, read_record
 from xvar.cf.times import date_text
@@ -98,7 +99,7 @@ def make_plan(record: Record, options: Options, faults: Faults) -> Plan | None:
         gaps=windows.gaps,
         cycled=cycled,
     )
-    background = None if background is None else without_quantities(background)
+    background = None if background is None else without_flags(without_quantities(background))
     notes = [*record.notes, *_about_gaps(record, windows), *_about_tiles(tile)]
     call = Call(record, schedule, configuration, options, background, faults, notes)
     if configuration.has_state:

@@ -212,9 +212,9 @@ def probability(data: xr.Dataset, *, above: float = 1.0, **options: Any) -> Any:
     Parameters
     ----------
     data : Dataset
-        A forecast with members, or its accumulation.
+        A forecast with members, its accumulation, or a nowcast with probabilities.
     above : float
-        The threshold: in mm h-1 for rain, else in the units of the variable.
+        The threshold: in mm h-1 for rain, else in the units of the variable. Of a nowcast one of its own.
     **options
         ``window``, ``lead_time`` and ``**panels``, as for `xvar.plot.field`; without ``lead_time``, ``ax``, ``col`` and
         ``row`` there is a panel for each lead time.
@@ -226,7 +226,7 @@ def probability(data: xr.Dataset, *, above: float = 1.0, **options: Any) -> Any:
     Raises
     ------
     InputError
-        If `data` has no members, or the threshold is no number.
+        If `data` has no members or probabilities, or the threshold is no number.
     """
     product = probability_of(data, above)
     (name,) = (key for key in product.data_vars if str(key).startswith("probability_of_"))

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xvar.assimilation import assimilate
-from xvar.errors import InputError, Status, refuse_unknown
+from xvar.errors import Fault, InputError, Status, refuse_unknown
 from xvar.execution import workers as processes
 from xvar.execution.workers import connected, started
 from xvar.io.structure import is_intact
@@ -185,6 +185,9 @@ def _store(store: str | os.PathLike[str], zarr_format: int | None = None) -> Sto
 
 def _status_of_analysis(path: Path) -> NDArray[np.int8]:
     """Return the status of windows of an analysis that `run` did not write."""
+    if not path.exists():
+        found, fix = f"no file {str(path)!r}", "check the path"
+        raise InputError(Fault(found, "the output of xvar.run, or of xvar assimilate -o", fix, code="file-not-found"))
     try:
         if path.is_file() and not is_intact(path):
             raise OSError(f"{path}: its structure is not as it was written")

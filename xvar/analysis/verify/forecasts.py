@@ -18,6 +18,7 @@ from xvar.cf.axes import Axes, find_axes
 from xvar.cf.conventions import identity, to_cf
 from xvar.cf.grid import horizontal_grid
 from xvar.cf.metadata import attributes
+from xvar.cf.times import date_text
 from xvar.errors import Fault, Faults, InputError
 from xvar.plan.configuration import Configuration
 
@@ -105,7 +106,8 @@ def _read(
     known = faults.require(true_frames(truth, configuration, plane, axes, faults, configuration.interval))
     if (known.indices(times) < 0).all():
         have = sorted(known.frame)
-        spans = f"forecasts from {times.min()} to {times.max()}, truth from {have[0]} to {have[-1]}"
+        begin, end, first, last = map(date_text, (times.min(), times.max(), have[0], have[-1]))
+        spans = f"forecasts from {begin} to {end}, truth from {first} to {last}"
         found, fix = f"no forecast time in the truth: {spans}", "a longer truth, or forecasts at its times by every="
         expected = "a truth at one forecast time at least; nothing is interpolated"
         raise InputError(Fault(found, expected, fix, dimension="time", code="no-common-time"))

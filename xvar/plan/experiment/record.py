@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xvar.cf.axes import Axes, is_lazy
+from xvar.cf.axes import Axes, is_lazy, without_flags
 from xvar.cf.grid import HorizontalGrid, horizontal_grid
 from xvar.cf.grid.coordinates import coordinate_along, in_plane, measured
 from xvar.cf.lattice import axes_of, lattice_grid
@@ -74,7 +74,7 @@ def read_point_record(
             fix="background=xvar.background.Cycled(first=a Dataset)" if cycled else "background=a Dataset",
         )
         return xr.Dataset(), None
-    background = without_quantities(background)
+    background = without_flags(without_quantities(background))
     names = [str(name) for name in background.data_vars]
     name = next((name for name in names if name not in ("u", "v")), names[0])
     time = time_of(background)

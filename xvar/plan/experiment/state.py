@@ -121,12 +121,12 @@ def read_background(call: Call, state: State) -> Background:
     elif name not in state.names and not _record_has_operator(call.options.observation):
         missing.append(name)
     if missing:
-        held = [] if given is None else list(map(str, given.data_vars))
+        held = "" if given is None else f", only one of {', '.join(map(repr, given.data_vars)) or 'nothing'}"
         stated = "a Dataset with a variable (y, x) for each"
         call.faults.add(
             code="background-incomplete-state",
             variable="background",
-            found=f"a background of {', '.join(map(repr, held)) or 'nothing'}, without {', '.join(map(repr, missing))}",
+            found=f"no background of {', '.join(map(repr, missing))}{held}",
             expected=f"the whole state: {', '.join(map(repr, dict.fromkeys([*state.names, name])))}",
             fix=f"background=xvar.background.Cycled(first={stated})" if call.cycled else f"background={stated}",
         )
