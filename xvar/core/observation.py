@@ -189,12 +189,15 @@ class Observation:
         operator = of_each("coarsen", self.operator, factor)
         if self.values.ndim < 4:
             return self._as_complete(operator=operator)
-        weight = block_mean(self.mask.to(self.values.dtype), factor)
-        mean = block_mean(self.values, factor) / weight.clamp_min(1e-6)
+        mean = block_mean(self.values, factor)
+        valid = torch.ones_like(mean, dtype=torch.bool)
+        if not self.complete:
+            weight = block_mean(self.mask.to(self.values.dtype), factor)
+            mean, valid = mean / weight.clamp_min(1e-6), weight >= 0.5
         std = self.std
         if std.ndim > 0 and std.shape[-2:] != (1, 1):
             std = block_mean(std.expand(torch.broadcast_shapes(std.shape, (1, 1, *self.values.shape[-2:]))), factor)
-        return self._as_complete(operator=operator, values=mean, std=std, valid=weight >= 0.5)
+        return self._as_complete(operator=operator, values=mean, std=std, valid=valid)
 
     def _as_complete(self, **parts: Any) -> Observation:
         """Return the observation with other parts, as complete as this one: to look would wait for the device."""

@@ -121,7 +121,7 @@ def deformation(u: Array, v: Array, grid: HorizontalGrid) -> Array:
         for both in zip(*(w[window].reshape(-1, *w.shape[-2:]) for w in (u, v)), strict=True):
             (uy, ux), (vy, vx) = (np.gradient(w) for w in both)
             ux, vx, uy, vy = ux / dx, vx / dx, uy / dy, vy / dy
-            squares = np.nan_to_num(ux**2 + uy**2 + vx**2 + vy**2, nan=0.0)
+            squares = np.fmax(ux**2 + uy**2 + vx**2 + vy**2, 0.0)  # zero for NaN
             # The square of the norm is at least half of this sum, and at most all of it.
             high = squares >= 0.5 * squares.max()
             square = squares[high].astype("float64")
