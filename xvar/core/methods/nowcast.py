@@ -115,9 +115,7 @@ class Nowcast:
         compared = forward(self.transform, image)
         growing = growth * forward(self.transform, scale)[:, None, None, None]
         octaves = None if self.source is None or self.sharpness is None else Octaves(grid.shape, like=last)
-        waves = None if self.restored is None else ShortWaves(grid.shape, like=last)
-        transform = shared_transform(grid.shape, "free", last.dtype, last.device)
-        short = None if waves is None else waves.power(transform.forward(image))
+        waves = None if self.restored is None else ShortWaves(image)
 
         def arriving(lead: float, paths: Tensor) -> tuple[Tensor, ...]:
             fields = [image, known.to(image.dtype)]
@@ -128,13 +126,7 @@ class Nowcast:
             if self.source is not None:
                 (value,) = grown
             wet = value > DRY * scale[:, None, None, None]
-            if octaves is not None or waves is not None:
-                spectrum = transform.forward(value)
-                if octaves is not None:
-                    octaves.limit(spectrum, self.power_ratio(lead / frame) * octaves.power(carried))
-                if waves is not None:
-                    waves.restore(spectrum, self.restored_share(lead / frame) * short)
-                value = transform.inverse(spectrum)
+            value = self._with_power(value, carried, lead / frame, octaves, waves)
             if self.transform == "square_root":
                 # Changed waves lift the troughs: where no rain arrives, but for the rounding of paths, that would be
                 # drizzle.
@@ -143,16 +135,34 @@ class Nowcast:
             # A value that is interpolated between known and unknown points is unknown.
             value = torch.where(outside, last, torch.where(seen > 1 - 1e-4, value, torch.nan))
             if self.damping is not None:
-                light = value < LIGHT * scale[:, None, None, None]
-                value = damped(value, grid, self.damping, lead)
-                value = torch.where(light, min(1.0, max(0.5, lead / SPREAD_TIME)) * value, value)
-                value = value.clamp_min(0) if self.transform == "square_root" else value
+                value = self._spread(value, scale, self.damping, lead, grid)
             return (value, outside, carried.clone(), paths[:, None]) if with_paths else (value, outside)
 
         ahead = self._paths(velocity, transient, leads, frame, grid, skill)
         # In a function, so that nothing of a lead time takes memory during the next.
         results = [arriving(lead, paths) for lead, paths in zip(leads, ahead, strict=True)]
         return Extrapolation(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
+
+    def _with_power(
+        self, value: Tensor, carried: Tensor, frames: float, octaves: Octaves | None, waves: ShortWaves | None
+    ) -> Tensor:
+        """Return a forecast whose power is limited in its octaves and restored in its short waves."""
+        if octaves is None and waves is None:
+            return value
+        transform = shared_transform(tuple(value.shape[-2:]), "free", value.dtype, value.device)
+        spectrum = transform.forward(value)
+        if octaves is not None:
+            octaves.limit(spectrum, self.power_ratio(frames) * octaves.power(carried))
+        if waves is not None:
+            waves.restore(spectrum, self.restored_share(frames))
+        return transform.inverse(spectrum)
+
+    def _spread(self, value: Tensor, scale: Tensor, damping: float, seconds: float, grid: Grid) -> Tensor:
+        """Return a forecast with damped waves, and less of what spreads over dry surroundings."""
+        light = value < LIGHT * scale[:, None, None, None]
+        spread = damped(value, grid, damping, seconds)
+        spread = torch.where(light, min(1.0, max(0.5, seconds / SPREAD_TIME)) * spread, spread)
+        return spread.clamp_min(0) if self.transform == "square_root" else spread
 
     def power_ratio(self, frames: float) -> float:
         """Return power that is left to a forecast so many frames ahead, over that of the carried image."""

@@ -106,30 +106,35 @@ class Octaves:
 
 
 class ShortWaves:
-    r"""Waves of `SHORT` to twice as many cells, which interpolation damps most.
+    r"""Waves of `SHORT` to twice as many cells, which interpolation damps most, and their power in an image.
 
-    Each has a weight, one in the middle of that octave and zero at its ends:
+    Each has a weight, one in the middle of that octave and zero at its ends, and the power is :math:`P(a) = \sum_n w_n
+    a_n^2` of a cosine spectrum a:
 
     .. math:: w_n = \sin^2 \bigl(\pi \log_2 (\lambda_n / \lambda_0)\bigr)
     """
 
-    def __init__(self, shape: tuple[int, ...], *, like: Tensor) -> None:
-        self.transform = shared_transform(tuple(shape), "free", like.dtype, like.device)
+    def __init__(self, image: Tensor) -> None:
+        shape = tuple(image.shape[-2:])
         octave = -torch.log2((SHORT * wavenumbers(shape)).clamp(0.5, 1))
-        self.weight = torch.sin(math.pi * octave).square().to(like)
+        self.weight = torch.sin(math.pi * octave).square().to(image)
+        transform = shared_transform(shape, "free", image.dtype, image.device)
+        self.whole = self.power(transform.forward(image))
 
     def power(self, spectrum: Tensor) -> Tensor:
-        r"""Return the weighted power of cosine spectra (window, 1, y, x), :math:`\sum_n w_n a_n^2` (window,)."""
+        """Return the power of cosine spectra (window, 1, y, x) in these waves (window,)."""
         return (self.weight * spectrum.square()).sum((1, 2, 3))
 
-    def restore(self, spectrum: Tensor, wanted: Tensor) -> Tensor:
-        r"""Raise the power of cosine spectra (window, 1, y, x) to a wanted one (window,) in place, at most twofold.
+    def restore(self, spectrum: Tensor, share: float) -> Tensor:
+        r"""Raise waves of cosine spectra (window, 1, y, x) in place to a share of the power of the image.
 
         .. math:: a_n \leftarrow a_n \sqrt{1 + g w_n}, \quad
-            g = \min\Bigl(1, \max\Bigl(0, \frac{P - \sum_n w_n a_n^2}{\sum_n w_n^2 a_n^2}\Bigr)\Bigr)
+            g = \min\Bigl(1, \max\Bigl(0, \frac{P - P(a)}{\sum_n w_n^2 a_n^2}\Bigr)\Bigr)
+
+        No wave has more than twice its power then.
         """
         squares = self.weight * spectrum.square()
-        lacking = wanted - squares.sum((1, 2, 3))
+        lacking = share * self.whole - squares.sum((1, 2, 3))
         gain = lacking / (self.weight * squares).sum((1, 2, 3)).clamp_min(torch.finfo(spectrum.dtype).tiny)
         return spectrum.mul_((1 + gain.clamp(0, 1)[:, None, None, None] * self.weight).sqrt())
 
