@@ -98,7 +98,7 @@ def test_too_little_memory_is_refused_with_what_is_needed(radar: Any) -> None:
 def test_a_small_memory_minimises_fewer_windows_together() -> None:
     """Which changes no bit."""
     record = drifting(frames=9)
-    need = int(field_bytes(WORKING_FIELDS["currents"], 48 * 48)) + 1
+    need = int(field_bytes(working_fields("currents", 4), 48 * 48)) + 1
     assert same(record.var4d.assimilate(), record.var4d.assimilate(memory=f"{need}B")) == []
 
 

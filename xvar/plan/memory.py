@@ -6,15 +6,20 @@ import math
 
 from xvar.cf.faults import add
 from xvar.cf.record import FEWEST_FIELDS, GIGABYTE, Record, available_memory
+from xvar.core.paths import is_compiled
 from xvar.errors import Faults
+from xvar.execution.workers import is_accelerator
 from xvar.plan.option import Method
 from xvar.plan.options import Options
 
-#: Fields of the grid that a window of a method needs, its results included: 66 to 82 of four images of rain, 155 of the
-#: sea. In tiles it needs `FEWEST_FIELDS` (54 were measured) and these of one tile.
-WORKING_FIELDS: dict[Method, int] = {"image_motion": 90, "currents": 210, "advection": 210, "model": 210}
-#: Fields that each frame after the fourth adds to a window of image motion.
-FIELDS_OF_FRAME = 8
+#: Fields of the grid that a window of four frames needs, its results included: 66 to 82 of rain. In tiles it needs
+#: `FEWEST_FIELDS` (54 were measured) and these of one tile. Of the sea 88, and 109 to 135 with clouds, where every
+#: image is compared with later ones; without compiled code the graph holds more, 124 and 210.
+WORKING_FIELDS: dict[Method, int] = {"image_motion": 90, "currents": 240, "advection": 210, "model": 210}
+#: Fields that each frame after the fourth adds, of the sea with clouds 17 and 48.
+FIELDS_OF_FRAME: dict[Method, int] = {"image_motion": 8, "currents": 50}
+#: The same two numbers of currents by compiled code.
+COMPILED_CURRENTS = 140, 20
 #: Points along a side of a tile; the largest that fits is taken.
 SIDES = (1024, 768, 512, 384, 256, 128)
 
@@ -25,13 +30,14 @@ def tile_of(record: Record, method: Method, frames: int, options: Options, fault
     Add a fault if it fits in no way.
     """
     have, points = memory_of_window(options), math.prod(record.grid.shape)
-    whole = field_bytes(working_fields(method, frames), points, options.dtype)
+    fields = working_fields(method, frames, options.device)
+    whole = field_bytes(fields, points, options.dtype)
     if whole <= have:
         return None
     needs = [whole]
     for side in SIDES if method == "image_motion" else ():
         if side < max(record.grid.shape):
-            least = FEWEST_FIELDS + working_fields(method, frames) - WORKING_FIELDS[method]
+            least = FEWEST_FIELDS + fields - WORKING_FIELDS[method]
             tile = field_bytes(WORKING_FIELDS[method], side**2, options.dtype)
             needs.append(field_bytes(least, points, options.dtype) + tile)
             if needs[-1] <= have:
@@ -59,10 +65,12 @@ def _refuse(record: Record, options: Options, need: float, have: float, faults: 
     add(faults, "grid-too-large", found, record.name, **words)
 
 
-def working_fields(method: Method, frames: int) -> int:
-    """Return the fields of the grid that a window of so many frames needs as a whole."""
-    more = FIELDS_OF_FRAME * max(0, frames - 4) if method == "image_motion" else 0
-    return WORKING_FIELDS[method] + more
+def working_fields(method: Method, frames: int, device: str | None = None) -> int:
+    """Return the fields of the grid that a window of so many frames needs as a whole on a device."""
+    fields, of_frame = WORKING_FIELDS[method], FIELDS_OF_FRAME.get(method, 0)
+    if method == "currents" and is_compiled() and not is_accelerator(device):
+        fields, of_frame = COMPILED_CURRENTS
+    return fields + of_frame * max(0, frames - 4)
 
 
 def memory_of_window(options: Options) -> float:

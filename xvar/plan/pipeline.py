@@ -78,7 +78,7 @@ def make_work(plan: Plan, record: Record, options: Options, *, lazy: bool) -> tu
     )
     outputs = {name: part.output(sizes) for name, part in plan.solver.outputs.items()}
     points = math.prod(shape)
-    fields = working_fields(plan.configuration.method, steps)
+    fields = working_fields(plan.configuration.method, steps, options.device)
     on_device = is_accelerator(options.device)
     size = batch_sizes(options.batch, len(plan.schedule.frames), points, steps, fields, lazy=lazy, on_device=on_device)
     # The halo of tiles is that of the fastest motion: the bits of a window must not depend on others.

@@ -27,6 +27,7 @@ from xvar.core.solve import CostHistory, Minimisation, minimisations, solve
 
 CAUTION = 0.05  # share of the curvature of J_o in the inverse Hessian of the motion, and of its step tried first
 CAUTION_SOURCE = 0.5  # and of the source
+SHORTEST = 0.625  # wave of the motion and of the source over their length; shorter ones have 1 % of the power
 RESIDUAL = 0.1  # of draws of the errors, which are within 10 % of exact ones at a quarter of the iterations
 
 
@@ -117,7 +118,9 @@ class Currents:
         if self.model_error > 0:  # beside the motion, whose transform it shares
             background["model_error"] = rest
             errors["model_error"] = self._motion_error(self.model_error / frame, cell, period)
-        errors["source"] = Matern(self.source_std / frame, self.source_length * cell, truncation=0.3)
+        errors["source"] = Matern(
+            self.source_std / frame, self.source_length * cell, truncation=_share_of_waves(self.source_length)
+        )
         errors["error"] = Diagonal(1.0)
         times = [time - seconds[-1] for time in reversed(seconds)]
         return Problem(
@@ -176,6 +179,7 @@ class Currents:
             self.length * cell,
             self.mean * factor,
             potential_ratio=self.potential_ratio,
+            truncation=_share_of_waves(self.length),
             period=period,
             coast=self.coast,
         )
@@ -261,6 +265,11 @@ class Currents:
             "image_scale": scale_of(spread).flatten(),
             **diagnostics([result], count, flat, cost_history=cost_history),
         }
+
+
+def _share_of_waves(length: float) -> float:
+    """Return the share of the wavenumbers along an axis that a correlation length in cells needs."""
+    return min(0.5, 2 / (SHORTEST * length))
 
 
 def _fields(state: State, seconds: Sequence[float]) -> dict[str, Tensor]:
