@@ -30,6 +30,12 @@ def command():
         ('such as save=("increment", "cost_history")', "such as --save increment --save cost_history"),
         ("where it is missing (units='K')", "where it is missing (--units K)"),
         ("ds.var4d.assimilate().var4d.plot.cost()", "first xvar assimilate FILE -o analysis.nc"),
+        (
+            'fix: analysis.var4d.forecast("30min", members=20)',
+            "fix: xvar forecast analysis.nc -o forecast.nc --lead 30min --members 20",
+        ),
+        ('quality={"dry_frames": False, "stripes": True} keeps', "--quality -dry_frames --quality stripes keeps"),
+        ("another name, or overwrite=True: what", "another name, or --overwrite: what"),
         ("analysis = ds.var4d.assimilate(); analysis.var4d", "first xvar assimilate FILE -o analysis.nc"),
     ],
 )

@@ -33,6 +33,9 @@ INTERRUPTED = 130
 _TEXT = r"""(?:"[^"]*"|'[^']*')"""
 _CHOOSES = re.compile(rf"(?<![\w.])assimilate\((?P<text>{_TEXT})\)")
 _FIRST = re.compile(r"(?:analysis = )?ds\.var4d\.assimilate\(\)[^\n]*")
+_FORECAST = re.compile(rf"(?:forecast = )?analysis\.var4d\.forecast\((?P<lead>{_TEXT})(?P<rest>(?:, \w+=\w+)*)\)(?!\.)")
+_SWITCH = rf"{_TEXT}: (?:True|False)"
+_SWITCHES = re.compile(rf"(?<![\w.])quality=\{{({_SWITCH}(?:, {_SWITCH})*)\}}")
 _VALUE = rf"{_TEXT}|\({_TEXT},?(?: {_TEXT},?)*\)|\.\.\.|[\w.]+|(?=[\s,;]|$)"
 _OPTION = re.compile(rf"(?<![\w.])(?P<name>[a-z_]+)=(?P<value>{_VALUE})")
 
@@ -77,6 +80,17 @@ def in_shell(message: str, command: Any) -> str:
         values = re.findall(_TEXT, match["value"]) or [match["value"]]
         return " ".join(f"{known.opts[0]} {_word(value)}" for value in values)
 
+    def extrapolated(match: re.Match[str]) -> str:
+        rest = re.sub(r", (\w+)=", r" --\1 ", match["rest"])
+        return f"xvar forecast analysis.nc -o forecast.nc --lead {_word(match['lead'])}{rest}"
+
+    def switched(match: re.Match[str]) -> str:
+        if "quality" not in options:
+            return match[0]
+        rules = re.findall(r"[\"'](\w+)[\"']: (True|False)", match[1])
+        return " ".join(f"--quality {'' if used == 'True' else '-'}{name}" for name, used in rules)
+
+    message = _SWITCHES.sub(switched, _FORECAST.sub(extrapolated, message))
     message = _CHOOSES.sub(chosen, message)
     message = _FIRST.sub("first xvar assimilate FILE -o analysis.nc", message)
     return _OPTION.sub(option, message)

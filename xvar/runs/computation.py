@@ -124,7 +124,7 @@ class Computation:
                 index=batch.name(int(others[0]) - batch.begin),
                 found="frames or times that are not those of the run into this store",
                 expected="the record of the run, which is resumed; frames may follow it",
-                fix="the record as it was, another name, or overwrite=True (--overwrite)",
+                fix="the record as it was, another name, or overwrite=True",
             )
         return now
 

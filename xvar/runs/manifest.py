@@ -52,6 +52,8 @@ class Manifest:
         if self.windows > now.windows:
             found.append(f"windows: {self.windows} in the store, {now.windows} now")
         named = _compare("", self.options, now.options) if found else []
+        if named:  # what follows from the options needs no line
+            found = [line for line in found if not line.startswith(("configuration ", "output "))]
         rest = [] if len(found) <= _NAMED else [f"and {len(found) - _NAMED} more"]
         return [*named, *found[:_NAMED], *rest]
 

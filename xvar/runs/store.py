@@ -97,7 +97,7 @@ class Store(ABC):
                     code="other-versions",
                     found=f"{str(self.path)!r}, a run of other versions: {'; '.join(others)}",
                     expected="the versions of the run, so that all windows have the bits of one",
-                    fix="accept_versions=True (--accept-versions), or install those versions",
+                    fix="accept_versions=True, or install those versions",
                 )
         if not overwrite and (self.path.exists() or self.place.exists()):
             what = "which is no run of xvar, or one that is damaged or was written by a version before 0.2"
@@ -107,7 +107,7 @@ class Store(ABC):
                 code="store-of-another-run",
                 found=f"{str(self.path)!r}, {what}",
                 expected="a new name, or the store of the same run, which is resumed",
-                fix="another name, or overwrite=True (--overwrite): what is there stays until the new is complete",
+                fix="another name, or overwrite=True: what is there stays until the new is complete",
             )
         self.instead = self.path.exists()
         return None

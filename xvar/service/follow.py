@@ -191,7 +191,7 @@ def _check_output(output: str) -> Path:
         raise InputError(
             code="output-pattern",
             found=f"output {output!r}",
-            expected="the name of a NetCDF file or Zarr store with the time of the frame, in one folder",
+            expected="the name of a NetCDF file or Zarr store with the time of the frame to the minute, in one folder",
             fix="-o 'out/nowcast_{time:%Y%m%d%H%M}.nc'",
         )
     refuse_missing_folder(path.parent)
