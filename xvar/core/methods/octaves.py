@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from xvar.core.covariance.transform import basis, shared_transform
-from xvar.core.finite import is_finite
 
 ROUNDS = 2  # of the limit of power, before the one that enforces it
 SHORT = 2 * math.sqrt(2)  # cells, the shortest of `ShortWaves`
@@ -213,11 +212,11 @@ def is_inside(paths: Tensor, shape: Sequence[int]) -> Tensor:
     return (x == x.clamp(0, shape[1] - 1)) & (y == y.clamp(0, shape[0] - 1))
 
 
-def _taper(valid: Tensor, like: Tensor) -> Tensor:
-    """Return weights that fall to zero smoothly towards points (y, x) that are not valid."""
-    if bool(valid.all()):
-        return torch.ones_like(like[0])
-    return (2 * smoothed(valid.to(like), TAPER) - 1).clamp_min(0) * valid
+def _taper(known: Tensor) -> Tensor:
+    """Return weights that fall to zero smoothly towards points (y, x) that are not known: zero, the others one."""
+    if bool(known.min() == 1):
+        return known
+    return (2 * smoothed(known, TAPER)).sub_(1).clamp_min_(0).mul_(known)
 
 
 def past_errors(
@@ -247,15 +246,15 @@ def past_errors(
     growth = carried.new_full((len(carried), ages), torch.nan)
     for window, (age, step) in itertools.product(range(len(carried)), step_of_age.items()):
         pair = torch.stack([carried[window, step], observed[window, step]])
-        valid = is_finite(pair.sum(0)) & inside[step][window]
-        root = torch.where(valid, pair, torch.zeros_like(pair))
-        taper = _taper(valid, pair)
+        known = ((pair[0] + pair[1]) * 0).add_(1).nan_to_num_().mul_(inside[step][window])
+        root = pair.nan_to_num_().mul_(known)
+        taper = _taper(known)
         means = (root * taper).sum((-2, -1)) / taper.sum()
-        ours, seen = octaves.transform.forward((root - means[:, None, None]) * taper)
+        ours, seen = octaves.transform.forward((root - means[:, None, None]).mul_(taper))
         *power, product = octaves.sums(torch.stack([ours.square(), seen.square(), ours * seen]))
         correlation[window, age - 1] = product / (power[0] * power[1]).sqrt()
         rain = root.square()
         ours, seen = smoothed(rain, SMOOTHING) + FLOOR * rain.mean()
         weight = rain.sum(0)
-        growth[window, age - 1] = ((weight * (seen / ours).log().square()).sum() / weight.sum()).sqrt()
+        growth[window, age - 1] = ((seen / ours).log_().square_().mul_(weight).sum() / weight.sum()).sqrt()
     return {"octave_correlation": correlation, "growth_error": growth}
