@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from xvar.core.finite import filled
 from xvar.core.methods.motion import observed_mean
 
 REACH = 32  # cells: largest displacement in a frame along x and along y
@@ -46,18 +47,31 @@ def consecutive(seconds: Sequence[float], index: int, frame: float) -> bool:
     return index > 0 and abs(seconds[index] - seconds[index - 1] - frame) < 1e-3 * frame
 
 
+def fast_length(least: int) -> int:
+    """Return the smallest length from `least` on without prime factors above 5, which Fourier transforms need."""
+    length = least
+    while True:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+        length += 1
+
+
 def correlation(images: Tensor, seconds: Sequence[float], frame: float, reach: int = REACH) -> Tensor:
     """Return the mean correlation of consecutive images at all displacements (window, y, x), rest in the middle."""
     rows, columns = images.shape[-2:]
     reach_y, reach_x = min(reach, rows // 2), min(reach, columns // 2)
-    size = (rows + reach_y, columns + reach_x)
+    size = fast_length(rows + reach_y), fast_length(columns + reach_x)
     like: dict[str, Any] = {"dtype": images.dtype, "device": images.device}
     along_y, along_x = (torch.hann_window(n + 2, periodic=False, **like)[1:-1] for n in (rows, columns))
     taper = along_y[:, None] * along_x
     pairs, product, before = 0, None, None
     for index in range(len(seconds)):
-        valid, clean, _, mean = observed_mean(images[:, index])
-        anomaly = torch.where(valid, clean - mean[:, None, None], 0.0) * taper
+        *_, mean = observed_mean(images[:, index])
+        anomaly = filled(images[:, index] - mean[:, None, None]).mul_(taper)
         norm = anomaly.square().flatten(1).sum(1).sqrt()[:, None, None]
         waves = torch.fft.rfft2(anomaly / torch.where(norm > 0, norm, 1.0), s=size)
         if before is not None and consecutive(seconds, index, frame):
