@@ -16,7 +16,7 @@ from torch import Tensor
 from xvar.core.covariance.base import Covariance, Shape, Specification
 from xvar.core.covariance.coast import Coast, with_coast
 from xvar.core.covariance.homogeneous import Matern, matern_scale
-from xvar.core.covariance.spectral import PeriodicVectorCovariance, difference_symbols
+from xvar.core.covariance.spectral import PeriodicVectorCovariance, difference_symbols, symbols_along_axes
 from xvar.core.covariance.transform import laplacian_eigenvalues
 from xvar.core.grid import Device, Grid
 from xvar.core.linear_maps import linear, truncated_conjugate_gradients
@@ -127,9 +127,10 @@ class StreamPotentialCovariance(Covariance):
     .. math:: B^{1/2} = P^T F^H [e_\perp \sigma_\perp, e_\parallel \sigma_\parallel]
 
     on a larger periodic grid, with the standard deviation of each coefficient (`across`, `along`) and the Fourier
-    symbols of the differences there, restricted by P to the domain `shape`. A control is the real or the imaginary part
-    of one coefficient of one part, so the inverse Hessian of observations of both components alike is diagonal in it.
-    Of the wavenumbers along each axis the share `truncation` is kept, without the shortest waves; `solve` inverts
+    symbols of the differences there along y and along x, restricted by P to the domain `shape`. A control is the real
+    or the imaginary part of one coefficient of one part, so the inverse Hessian of observations of both components
+    alike is diagonal in it. Of the wavenumbers along each axis the share `truncation` is kept, without the shortest
+    waves; `solve` inverts
     :math:`B + r^2` by conjugate gradients, a least-squares fit of the others.
     """
 
@@ -137,7 +138,7 @@ class StreamPotentialCovariance(Covariance):
         self,
         across: Tensor,
         along: Tensor,
-        symbols: Tensor,
+        symbols: tuple[Tensor, ...],
         shape: Shape,
         truncation: float,
         *,
@@ -150,9 +151,11 @@ class StreamPotentialCovariance(Covariance):
         self._low = (rows + 1) // 2
         self._high = rows - self._low
         kept = torch.cat((torch.arange(self._low), torch.arange(ny - self._high, ny)))
-        deviation = torch.stack((across, along))[:, kept][..., : self._columns]
+        deviation = torch.stack([part[kept, : self._columns] for part in (across, along)])
+        along_y, along_x = symbols[0][kept, None], symbols[1][: self._columns]
         # Each coefficient has two real numbers of unit variance.
-        root = _directions(symbols[:, kept][..., : self._columns]) * (deviation * math.sqrt(0.5))
+        directions = _directions(torch.stack(torch.broadcast_tensors(along_x, along_y)))
+        root = directions * (deviation * math.sqrt(0.5))
         # The transform to points takes the real part of the first column, which stands for two conjugate halves.
         root[..., 0] *= math.sqrt(2)
         variance = deviation.square()[None]
@@ -301,6 +304,6 @@ class StreamPotential(Helmholtz):
         shape = tuple(max(n, round(p / d)) for n, p, d in zip(grid.shape, period, grid.spacing, strict=True))
         larger = Grid(shape, grid.spacing, edges="periodic")
         across, along = self.variances(larger)
-        parts = across.sqrt(), along.sqrt(), difference_symbols(larger)
+        parts = across.sqrt(), along.sqrt(), symbols_along_axes(larger)
         make = partial(StreamPotentialCovariance, *parts, truncation=self.truncation)
         return with_coast(make, larger.shape, grid, self.coast, dtype=dtype, device=device)

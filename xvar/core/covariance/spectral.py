@@ -149,15 +149,19 @@ class SpectralCovariance(Covariance):
 
 def difference_symbols(grid: Grid) -> Tensor:
     r"""Fourier symbols :math:`(e^{i \theta} - 1) / d` of forward differences along x and y, complex (2, y, x), m-1."""
-    (ny, nx), (dy, dx) = grid.shape, grid.spacing
+    along_y, along_x = symbols_along_axes(grid)
+    return torch.stack((along_x.expand(grid.shape), along_y[:, None].expand(grid.shape)))
+
+
+def symbols_along_axes(grid: Grid) -> tuple[Tensor, ...]:
+    """Return the symbols of `difference_symbols` along y, complex (y,), and along x (x,)."""
 
     def symbol(points: int, spacing: float) -> Tensor:
         angle = 2 * math.pi * torch.arange(points, dtype=torch.float64) / points
         # As a product, which is real at the highest wavenumber of an even number of points and exact at small angles.
         return torch.complex(-2 * torch.sin(angle / 2) ** 2, torch.sin(angle)) / spacing
 
-    along_y, along_x = symbol(ny, dy), symbol(nx, dx)
-    return torch.stack((along_x.expand(ny, nx), along_y[:, None].expand(ny, nx)))
+    return tuple(symbol(points, spacing) for points, spacing in zip(grid.shape, grid.spacing, strict=True))
 
 
 class PeriodicVectorCovariance(Covariance):

@@ -141,7 +141,8 @@ class Currents:
         shared = math.sqrt(self.correlated)
         # By age: the latest image comes first, as its parcels do in the state.
         compared = range(1 if whole else len(times) - 1)
-        images, known = (part.flip(1) for part in (filled, valid))
+        images = filled.flip(1)
+        known = valid.new_ones(()).expand_as(images) if whole else valid.flip(1)
         difference = torch.cat([neighbour_difference(images[:, [age]], known[:, [age]]) for age in compared], dim=1)
         last_std = self.error + self.slope * difference[:, :1]
         masks = None if whole else known.to(images)
