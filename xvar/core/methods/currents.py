@@ -75,7 +75,7 @@ class Currents:
     coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
     levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
     minimizer: LBFGS = field(
-        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=4e-3, history_size=6, first_step=CAUTION)
+        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=6e-3, history_size=6, first_step=CAUTION)
     )
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
@@ -241,7 +241,10 @@ class Currents:
         values = frames if whole else torch.where(frames.isfinite(), frames, torch.nan)
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
-        result = solve(problem, self.minimizer, levels=fitting(self.levels, grid), cost_history=cost_history)
+        # Iterations on coarse grids are cheap, and save as many on the finest.
+        coarse = replace(self.minimizer, ftol=self.minimizer.ftol / 3)
+        levels = fitting(self.levels, grid)
+        result = solve(problem, self.minimizer, levels=levels, coarse=coarse, cost_history=cost_history)
         state = result.state
         motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
         fields = _fields(state, seconds)

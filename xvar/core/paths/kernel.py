@@ -376,7 +376,7 @@ def compiled(compared: Comparisons) -> Evaluation:
             images, masks, complete, first, later, source, elapsed, precision, numbers, threshold,
             *(absent if part is None else _flat(part) for part in gradients), cost,
         )  # fmt: skip
-        return torch.as_tensor(cost, dtype=fields[0].dtype), gradients
+        return torch.from_numpy(cost.astype(kind)), gradients
 
     return evaluate
 
