@@ -296,3 +296,18 @@ def test_the_shell_draws_what_a_file_holds(tmp_path, monkeypatch) -> None:
             assert done.exit_code == 0, done.output
         np.testing.assert_array_equal(image.imread("a.png"), image.imread("b.png"))
     pyplot.close("all")
+
+
+def test_longitudes_of_narrow_panels_do_not_touch() -> None:
+    pytest.importorskip("cartopy")
+    places = {"y": np.linspace(35.8, 34.4, 128), "x": np.linspace(-5.2, -3.4, 128)}
+    result = analysis().assign_coords(
+        y=("y", places["y"], {"units": "degrees_north"}), x=("x", places["x"], {"units": "degrees_east"})
+    )
+    figure = result.var4d.plot.field("rain", window=0, col="step", col_wrap=2, size=2.0).fig
+    figure.canvas.draw()
+    lines = [part for ax in figure.axes for part in ax.get_children() if type(part).__name__ == "Gridliner"]
+    seen = [[label.get_visible() for label in one.bottom_label_artists] for one in lines]
+    labelled = [labels for labels in seen if any(labels)]
+    assert len(labelled) == 2  # the lower panels
+    assert all(map(all, labelled))  # cartopy hides a label that touches another

@@ -74,8 +74,8 @@ def forecast(
     data : Dataset
         An analysis, or one window of it, from memory or from a file: a forecast has the same bits from either.
     lead : duration
-        Lead time of the last forecast: "30min", datetime.timedelta, numpy.timedelta64. At most 144 times that between
-        frames, but for a model of the user's own.
+        Lead time of the last forecast, rounded down to a multiple of `every`: "30min", datetime.timedelta,
+        numpy.timedelta64. At most 144 times that between frames, but for a model of the user's own.
     every : duration, optional
         Time between forecasts. Default: that between frames.
     kind : {"sharp", "mean"}

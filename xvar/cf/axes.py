@@ -215,11 +215,13 @@ def _only_variable(dataset: xr.Dataset, usable: list[Hashable], faults: Faults) 
     linked = _linked(dataset)
     candidates: list[Hashable] = []
     rejected: list[str] = []
+    others: list[Hashable] = []  # of three dimensions, and no numbers
     for key in usable:
         array = dataset[key]
         if not is_number(array):
             if array.ndim >= 3:
                 rejected.append(f"{str(key)!r} is {array.dtype}")
+                others.append(key)
         elif str(key) in linked or _is_mask(key, array):
             continue
         elif not all(dimensions_by_axis(array).values()):
@@ -240,7 +242,9 @@ def _only_variable(dataset: xr.Dataset, usable: list[Hashable], faults: Faults) 
     planes = [key for key in usable if dataset[key].ndim == 2 and is_number(dataset[key])]
     images = [key for key in planes if plane_of(dataset[key]) is not None]
     fix = 'name the dimensions "time", "y", "x", or give their coordinates attrs["axis"] = "T", "Y", "X"'
-    if images:
+    if others and len(others) == len(rejected):
+        fix = f"convert it, ds[{str(others[0])!r}] = ds[{str(others[0])!r}].astype('float32')"
+    elif images:
         fix = (
             f"{str(images[0])!r} is one image, and motion is what changes between images: give all files of the "
             "record, or xarray.concat(images, 'time')"

@@ -52,7 +52,7 @@ def geographic(analysis: Analysis, output: Output, trusted: Trusted = False, ove
 @configurable
 def verify(
     result: Annotated[str, typer.Argument(metavar="FORECAST", help="What `xvar forecast` wrote, or an analysis.")],
-    truth: Annotated[list[str], typer.Argument(metavar="TRUTH...", help="The observed record, a file or several.")],
+    truth: Annotated[list[str], typer.Argument(metavar="TRUTH", help="The observed record, a file or several.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the scores, .nc or .zarr.")
     ] = None,

@@ -22,9 +22,7 @@ Inputs = Annotated[
     ),
 ]
 Analysis = Annotated[str, typer.Argument(metavar="ANALYSIS", help="What `xvar assimilate` wrote.")]
-Truth = Annotated[
-    list[str] | None, typer.Argument(metavar="[TRUTH]...", help="The observed record, a file or several.")
-]
+Truth = Annotated[list[str] | None, typer.Argument(metavar="TRUTH", help="The observed record, a file or several.")]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="What to write, .nc or .zarr; - for NetCDF into a pipe.")
 ]

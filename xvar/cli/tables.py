@@ -55,7 +55,7 @@ def print_scores(scores: xr.Dataset) -> None:
     console().print(table)
     missing = int(scores["number_without_truth"].sum())
     if missing:
-        say(f"Without observations, not counted: {missing} of the times.")
+        say(f"{missing} forecasts are without observations, and not counted.")
     if "comment" in scores.attrs:
         say(str(scores.attrs["comment"]))
 

@@ -30,6 +30,7 @@ HIDDEN = "0.94"  # not observed, though inside the domain: clouds, or beyond the
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
 ARROWS = 18  # along the longer side
+NARROW = 4.0  # inches of a panel that has room for few longitudes
 GRID_NORTH = ("northing (km)", "easting (km)")
 
 
@@ -185,10 +186,15 @@ def edges(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def _graticule(ax: Any, *, left: bool, bottom: bool) -> None:
     """Draw lines of latitude and longitude, labelled outside."""
+    from cartopy.mpl.ticker import LongitudeLocator
+
     sides = {side: axis for side, axis, shown in (("left", "y", left), ("bottom", "x", bottom)) if shown}
     style = {"linewidth": 0.4, "color": "0.3", "alpha": 0.4, "linestyle": ":"}
     outside = {"x_inline": False, "y_inline": False, "rotate_labels": False}
     lines = ax.gridlines(draw_labels=sides or False, **style, **outside)
+    width = ax.get_position().width * ax.figure.get_figwidth()  # inches
+    if width < NARROW:
+        lines.xlocator = LongitudeLocator(nbins=4)
     lines.xlabel_style = lines.ylabel_style = {"size": 8}
 
 
