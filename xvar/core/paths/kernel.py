@@ -1,6 +1,6 @@
 """The misfit along paths and its adjoint as one compiled loop, by numba.
 
-The loop goes through the points in parts of `LENGTH`, so that what it needs of a part stays in the nearest cache, and
+The loop goes through the points in parts of `LENGTH`, so that what it needs of a part stays in a near cache, and
 through each part in short loops over arrays, which the compiler turns into vector instructions. Only the adjoint of
 an interpolation, which adds to four points of the grid, goes point by point; it adds to both components side by side.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from xvar.core.paths.comparisons import Comparisons, Evaluation, Fields
 
 #: Points that are followed together.
-LENGTH = 128
+LENGTH = 512
 #: The order of sums may change and products may join sums; values that are not finite keep their meaning.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 
