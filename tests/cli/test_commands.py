@@ -73,7 +73,7 @@ def test_verify_prints_a_table_and_writes_the_scores(folder) -> None:
     with xr.open_dataset(folder / "scores.nc") as scores:
         for lead in scores["rmse"].values:
             assert f"{lead:.3f}" in done.stdout
-    assert "not counted: 3 of the times" in done.stdout
+    assert "3 forecasts are without observations" in done.stdout
 
 
 def test_verify_prints_json(folder) -> None:
