@@ -123,6 +123,18 @@ class TestWhole(OperatorTests):
             assert relative(transpose, root.T) < 1e-12
 
 
+def test_stacked_motions_are_those_of_each_alone() -> None:
+    first, second = wide(), wide(ratio=1.0, mean=0.1)
+    both = first.stack([(first, 2), (second, 2)])
+    assert first.stack_key == second.stack_key != wide(truncation=0.3).stack_key
+    size = first.control_shape((3, 2, *WIDE.shape))
+    controls, states = [random(size, seed) for seed in (1, 2)], [random((3, 2, *WIDE.shape), seed) for seed in (3, 4)]
+    alone = torch.cat([one.sqrt(control) for one, control in zip((first, second), controls, strict=True)], dim=1)
+    torch.testing.assert_close(both.sqrt(torch.cat(controls, dim=1)), alone, rtol=0, atol=1e-14)
+    alone = torch.cat([one.sqrt_transpose(state) for one, state in zip((first, second), states, strict=True)], dim=1)
+    torch.testing.assert_close(both.sqrt_transpose(torch.cat(states, dim=1)), alone, rtol=0, atol=1e-12)
+
+
 def variances(operator: StreamPotentialCovariance) -> Tensor:
     """At every point, (component, y, x)."""
     root = dense(operator.sqrt, operator.control_shape((1, 2, *WIDE.shape)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from tests.core.paths.problems import CASES, control, problem
 from xvar.core import paths
 from xvar.core.cost import Cost
 from xvar.core.paths import SWITCH, is_compiled
+from xvar.core.paths.along import _joined
 from xvar.core.problem import Problem
 from xvar.errors import AnalysisWarning
 
@@ -97,6 +100,32 @@ def test_terms_can_be_differentiated_by_the_control(case: str) -> None:
     (found,) = torch.autograd.grad(cost.value(at).sum(), at)
     _, expected = cost.gradient(at)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("holes", [False, True], ids=["whole", "holes"])
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_keeps_the_images_of_a_grid_that_is_done(case: str, holes: bool) -> None:
+    cost = Cost(problem(case, holes=holes))
+    cost.gradient(control(cost))
+    assert cost._paths is not None
+    images = weakref.ref(cost._paths.comparisons)
+    gc.disable()
+    try:
+        del cost
+        assert images() is None  # without a search for cycles
+    finally:
+        gc.enable()
+
+
+def test_images_that_lie_together_are_not_copied() -> None:
+    images = torch.rand(2, 4, 3, 5)
+    apart = [images[:, k, None] for k in (1, 2, 3)]
+    joined = _joined(apart)
+    assert torch.equal(joined, images[:, 1:])
+    assert joined.data_ptr() == images[:, 1:].data_ptr()
+    turned = _joined(apart[::-1])
+    assert torch.equal(turned, images[:, 1:].flip(1))
+    assert turned.data_ptr() != apart[-1].data_ptr()
 
 
 def test_the_switch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
