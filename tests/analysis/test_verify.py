@@ -593,3 +593,12 @@ def test_velocities_along_other_axes_are_refused() -> None:
         verify(analysis, make_currents(np.ones((2, 4, 4)), np.ones((2, 4, 4))).drop_vars("v"))
     with refused("truth-not-a-dataset"):
         verify(analysis, truth["u"])
+
+
+def test_images_verify_a_forecast() -> None:
+    u = np.ones((1, 2, 4, 4))
+    analysis = make_analysis(u, u).assign(rain_observed=(("window", "y", "x"), u[:, 0]))
+    with pytest.raises(InputError) as error:
+        verify(analysis, make_truth(np.ones((2, 4, 4))))
+    assert codes(error.value) == 2 * ["truth-variable-missing"]
+    assert "forecast(" in error.value.faults[0].fix

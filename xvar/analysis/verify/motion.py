@@ -95,6 +95,8 @@ def _true_component(truth: xr.Dataset, component: str, data: xr.Dataset, faults:
     if not found:
         expected = f"a velocity by its standard name, or a variable {component!r}"
         fix = "rename the true velocities to 'u' and 'v', ds.rename(...)"
+        if any(f"{key}_observed" in data for key in numbers):  # images, which verify a forecast
+            fix = 'analysis.var4d.forecast("30min"), and verify it with this record'
         refuse_missing(component, numbers, expected, fix, faults)
         return None
     variable = in_metres(truth, found[0], [])[found[0]]
