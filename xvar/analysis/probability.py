@@ -166,7 +166,7 @@ def _stored(share: xr.DataArray, above: float | Sequence[float]) -> xr.DataArray
     known, wanted = share["threshold"].values, list(np.atleast_1d(above))
     if not np.isin(wanted, known).all():
         found, expected = f"above={above}", f"thresholds of the file: {', '.join(f'{one:g}' for one in known)}"
-        raise InputError(Fault(found, expected, f"above={known[0]:g}", share.name, code="threshold-not-stored"))
+        raise InputError(Fault(found, expected, f"above={known[0]:g}", str(share.name), code="threshold-not-stored"))
     return share.sel(threshold=wanted)
 
 

@@ -74,8 +74,8 @@ class Option:
             return nearest(unknown[0], SAVED, f"save={self.example}") if unknown else f"save=({words[0]!r},)"
         if self.name == "device":
             kind, _, number = str(value).partition(":")
-            named = nearest({"gpu": "cuda"}.get(kind, kind), DEVICES, "leave it out")
-            return named if not number or number.isdigit() else "cuda:0"
+            best = nearest({"gpu": "cuda"}.get(kind, kind), DEVICES, "leave it out")
+            return best if not number or number.isdigit() else "cuda:0"
         return f"{self.name}={self.example}, or leave it out"
 
 
