@@ -185,7 +185,8 @@ def _misfit(change: Tensor) -> Tensor:
     square, known = _squares(change)
     bounded = square / (1 + square / ERROR**2)
     total, count = _box_sum(torch.stack([bounded.sum(1), known.sum(1)]), AROUND)
-    return (total / count.clamp_min(1) + NEGLIGIBLE).log_()
+    logarithm: Tensor = (total / count.clamp_min(1) + NEGLIGIBLE).log_()
+    return logarithm
 
 
 def _squares(change: Tensor) -> tuple[Tensor, Tensor]:
