@@ -270,7 +270,8 @@ class _InverseHessian:
         """Return the products of a vector of each window with its steps, and with its differences."""
         vector = pad(vector, (0, self.fill)) if self.fill else vector
         found = torch.bmm(vector[:, None], pairs.mT).double().view(-1, 2, self.memory)
-        return (pad(found, (0, self.spare)) if self.spare else found).unbind(1)
+        found = pad(found, (0, self.spare)) if self.spare else found
+        return found[:, 0], found[:, 1]
 
 
 class _Point(NamedTuple):
