@@ -236,6 +236,7 @@ class _InverseHessian:
     def learn(self, rows: list[int], step: Tensor, change: Tensor) -> None:
         """Add a pair of positive curvature to each of some windows."""
         slots = [self.learnt[row] % self.memory for row in rows]
+        # If all windows learn into one slot, as they mostly do, slices select them, without a copy to the device.
         index: Any = slice(None), slice(None), slots[0]
         if len(rows) < len(self.learnt) or slots != slots[:1] * len(rows):
             where, places = _beside((rows, slots), step, torch.int64).unbind(0)
