@@ -518,11 +518,11 @@ def test_short_waves_are_raised_to_a_share_of_the_power_and_no_other_wave_change
         assert torch.equal(raised, spectrum)
 
 
-def test_no_wave_is_raised_to_more_than_twice_its_power() -> None:
+def test_no_wave_is_raised_by_more_than_half_of_its_power() -> None:
     spectrum = random((1, 1, 48, 60), 4)
     waves = ShortWaves(made((48, 60)).transform.inverse(spectrum))
     ratio = (waves.restore(spectrum.clone(), 100.0) / spectrum).square()
-    assert 1.99 < ratio.max() <= 2 + 1e-12
+    assert 1.49 < ratio.max() <= 1.5 + 1e-12
     empty = torch.zeros_like(spectrum)
     assert torch.equal(waves.restore(empty.clone(), 1.0), empty)
 
@@ -532,13 +532,13 @@ def test_power_that_half_a_cell_of_motion_takes_is_restored() -> None:
     last = 10 + random((1, 1, *GRID.shape), 5)
     waves, transform = ShortWaves(last), made(GRID.shape).transform
     shares = []
-    for restored in (None, (0.8, 0.1)):
+    for restored in (None, (0.7, 0.1)):
         forecast, _ = extrapolate(Nowcast("none", restored=restored), last, cells(0.5, 0.5))
         powers = [waves.power(transform.forward(forecast[:, [lead]])) for lead in (0, 1)]
         shares.append([float(power / waves.whole) for power in powers])
     assert shares[0][0] < 0.55
     # Beside the edges the last image stays.
-    assert shares[1] == pytest.approx([0.7, max(0.6, shares[0][1])], rel=0.03)
+    assert shares[1] == pytest.approx([0.6, max(0.5, shares[0][1])], rel=0.06)
     at_rest = torch.zeros(1, 2, *GRID.shape).double()
     still, _ = extrapolate(Nowcast("none", restored=(1.0, 0.0)), last, at_rest)
     torch.testing.assert_close(still, last.expand_as(still))

@@ -21,7 +21,7 @@ RETURN = 2.5  # lifetimes after which the displacement by the transient motion i
 #: Explained misfits of rain below which its motion has no skill, and above which it counts in full.
 SKILLS = (0.24, 0.34)
 #: Share of the power of short waves of the last image that a forecast of rain has, and its decrease in a frame.
-RESTORED = (0.86, 0.028)
+RESTORED = (0.88, 0.03)
 DRY = 1e-4  # of the standard deviation of the images
 #: Of `Nowcast.damping` in the forecast of least error, in m/s: 24 km in 30 minutes.
 MEAN_DAMPING = 24e3 / 1800
@@ -64,9 +64,9 @@ class Nowcast:
 
     Rain grows only where it rains. Growth adds power at short wavelengths that later frames do not have: the power in
     each octave of wavelength is limited to `sharpness` times that of the image carried without growth, less `fading` in
-    a frame, see `Octaves.limit`. Interpolation damps short waves: those of 2.8 to 5.7 cells are raised, at most to
-    twice their power, until they have the share `restored` of that of the last image, see `ShortWaves`. Negative rain,
-    and rain where none arrives, is then set to zero. If a path begins outside the grid, the last image stays.
+    a frame, see `Octaves.limit`. Interpolation damps short waves: those of 2.8 to 5.7 cells are raised, by half of
+    their power at most, until they have the share `restored` of that of the last image, see `ShortWaves`. Negative
+    rain, and rain where none arrives, is then set to zero. If a path begins outside the grid, the last image stays.
 
     The forecast of least error has no such limit. Its waves are damped by how long they are predictable,
 

@@ -14,6 +14,8 @@ from xvar.core.covariance.transform import basis, shared_transform
 
 ROUNDS = 2  # of the limit of power, before the one that enforces it
 SHORT = 2 * math.sqrt(2)  # cells, the shortest of `ShortWaves`
+#: Power that is added to these at most, as a share: interpolation leaves two thirds to waves of four cells on average.
+RAISED = 0.5
 
 
 class Octaves:
@@ -128,14 +130,14 @@ class ShortWaves:
         r"""Raise waves of cosine spectra (window, 1, y, x) in place to a share of the power of the image.
 
         .. math:: a_n \leftarrow a_n \sqrt{1 + g w_n}, \quad
-            g = \min\Bigl(1, \max\Bigl(0, \frac{P - P(a)}{\sum_n w_n^2 a_n^2}\Bigr)\Bigr)
+            g = \min\Bigl(g_1, \max\Bigl(0, \frac{P - P(a)}{\sum_n w_n^2 a_n^2}\Bigr)\Bigr)
 
-        No wave has more than twice its power then.
+        with :math:`g_1` of `RAISED`.
         """
         squares = self.weight * spectrum.square()
         lacking = share * self.whole - squares.sum((1, 2, 3))
         gain = lacking / (self.weight * squares).sum((1, 2, 3)).clamp_min(torch.finfo(spectrum.dtype).tiny)
-        return spectrum.mul_((1 + gain.clamp(0, 1)[:, None, None, None] * self.weight).sqrt())
+        return spectrum.mul_((1 + gain.clamp(0, RAISED)[:, None, None, None] * self.weight).sqrt())
 
 
 def wavenumbers(shape: Sequence[int]) -> Tensor:
