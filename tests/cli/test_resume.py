@@ -24,7 +24,7 @@ pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 pytestmark = [pytest.mark.long, pytest.mark.skipif(sys.platform == "win32", reason="signals")]
 
-WINDOWS = 30
+WINDOWS = 90  # more than are solved between two looks at the store
 COMMAND = ["assimilate", "radar_*.nc", "-o", "analysis.zarr", "--workers", "2", "--batch", "1"]
 
 
