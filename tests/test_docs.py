@@ -128,7 +128,10 @@ def test_the_tutorial_of_learning_runs_as_written(page) -> None:
     assert page.windows.cost(page.controls).mean() < page.cost  # by the last step
 
 
-@pytest.mark.parametrize("name", ["cf-output", "cycling", "gpu", "own-model", "own-operator", "resume"])
+@pytest.mark.parametrize(
+    "name",
+    ["cf-output", pytest.param("cycling", marks=pytest.mark.long), "gpu", "own-model", "own-operator", "resume"],
+)
 def test_the_how_to_pages_run_as_written(page, name) -> None:
     xvar.datasets.sample().to_netcdf("radar.nc")
     run(page, blocks(f"docs/howto/{name}.md"))
@@ -143,6 +146,7 @@ def test_the_how_to_pages_run_as_written(page, name) -> None:
     assert expected[name]()
 
 
+@pytest.mark.long
 def test_the_page_on_operations_runs_as_written(page) -> None:
     pathlib.Path("radar").mkdir()
     for index, frame in enumerate(xvar.datasets.sample().transpose("time", ...)["time"].values):

@@ -302,6 +302,7 @@ def test_the_demo_prints_scores_and_draws_a_picture(tmp_path) -> None:
         assert np.isfinite(analysis["u"]).all()
 
 
+@pytest.mark.long
 def test_the_demo_without_matplotlib_says_what_brings_the_picture(tmp_path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

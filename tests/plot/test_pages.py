@@ -34,6 +34,7 @@ def folder(tmp_path, monkeypatch):
     pyplot.close("all")
 
 
+@pytest.mark.long
 def test_the_page_on_pictures_runs_as_written(folder) -> None:
     from matplotlib import pyplot
 
