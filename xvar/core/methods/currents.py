@@ -75,7 +75,7 @@ class Currents:
     coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
     levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
     minimizer: LBFGS = field(
-        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=6e-3, history_size=6, first_step=CAUTION)
+        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=4e-3, history_size=6, first_step=CAUTION)
     )
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.
@@ -242,7 +242,7 @@ class Currents:
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         # Iterations on coarse grids are cheap, and save as many on the finest.
-        coarse = replace(self.minimizer, ftol=self.minimizer.ftol / 3)
+        coarse = replace(self.minimizer, ftol=self.minimizer.ftol / 2)
         levels = fitting(self.levels, grid)
         result = solve(problem, self.minimizer, levels=levels, coarse=coarse, cost_history=cost_history)
         state = result.state
