@@ -78,7 +78,7 @@ class Covariance(ABC):
 
     @classmethod
     def stack(cls, parts: Sequence[tuple[Any, int]]) -> Covariance:
-        """Return one operator on the components of several, each with the number of its components."""
+        """Return one operator on the components of several, each with their number, if there is a `stack_key`."""
         raise NotImplementedError
 
     #: Attributes that depend on the window: tensors (window, ...), covariances or tuples of them; None is allowed.
