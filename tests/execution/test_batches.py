@@ -194,10 +194,10 @@ def test_a_year_of_frames_is_a_small_graph() -> None:
 # --- sizes ---
 
 
-def test_the_default_batch_is_a_tenth_or_ten_seconds_of_work() -> None:
+def test_the_default_batch_is_a_twentieth_or_ten_seconds_of_work() -> None:
     with dask.config.set(num_workers=2):
-        assert batch_sizes(None, 89, 256 * 256, 4, 80) == Sizes(9, 4)
-        assert batch_sizes(None, 100_000, 256 * 256, 4, 80).task == 25
+        assert batch_sizes(None, 89, 256 * 256, 4, 80) == Sizes(5, 4)
+        assert batch_sizes(None, 100_000, 256 * 256, 4, 80).task == 84
         assert batch_sizes(None, 5, 256 * 256, 4, 80) == Sizes(1, 1)
         assert batch_sizes(None, 5, 128 * 128, 4, 80, lazy=False) == Sizes(5, 5)
         assert batch_sizes(None, 89, 128 * 128, 4, 80, lazy=False) == Sizes(16, 16)

@@ -22,9 +22,9 @@ Errors = Literal["raise", "continue"]
 Fields = Mapping[str, NDArray[Any]]
 
 TOGETHER_POINTS = 2**20  # points of the images minimised together on a processor: more are no faster
-POINT_SECONDS = 1.5e-6  # approximate cost of a point of an image on one core
+POINT_SECONDS = 4.5e-7  # approximate cost of a point of an image on one core
 TASK_SECONDS = 10.0  # work of a task: long for a scheduler, short if a worker is killed
-MIN_TASKS_OF_RECORD = 10  # a kill costs at most a tenth of a short record
+MIN_TASKS_OF_RECORD = 20  # a kill costs at most a twentieth of a short record
 MIN_TASKS_OF_WORKER = 4  # all workers end at about the same time
 
 WITHOUT_ANALYSIS = (Status.NOT_RUN, Status.DIVERGED, Status.FAILED)  # no window can be cycled from these
@@ -197,9 +197,10 @@ def batch_sizes(
     """Return the sizes of batches for a record of `windows` of `steps` frames on `points`; no result depends on them.
 
     `batch` is the number of windows of a task, or its memory, such as "500MiB". By default a task is about ten seconds
-    of work, at most a tenth of the record, and small enough to keep every worker busy. `working_fields` is the number
-    of fields, of four bytes a point, that a window needs while it is minimised. If not `lazy`, the fastest number of
-    windows is taken. On a device a whole batch is minimised together, as far as its memory allows, see `solve_batch`.
+    of work, at most a twentieth of the record, and small enough to keep every worker busy. `working_fields` is the
+    number of fields, of four bytes a point, that a window needs while it is minimised. If not `lazy`, the fastest
+    number of windows is taken. On a device a whole batch is minimised together, as far as its memory allows, see
+    `solve_batch`.
     """
     cached = windows if on_device else max(1, TOGETHER_POINTS // (points * steps))
     if isinstance(batch, str):

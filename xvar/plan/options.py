@@ -260,7 +260,7 @@ OPTIONS: dict[str, Option] = {
             "batch",
             "int or str, optional",
             'Windows of a task, or the memory of one, such as "500MiB"; the result does not depend on it. Default: '
-            "about ten seconds of work, a tenth of the record at most.",
+            "about ten seconds of work, a twentieth of the record at most.",
             check=check_batch,
             flag="Windows of a task, or its memory: 8, 500MiB.",
             example="8",

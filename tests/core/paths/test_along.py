@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import pathlib
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 
@@ -70,6 +74,26 @@ def test_a_window_has_the_same_bits_alone_and_in_a_batch(case: str, holes: bool)
     for window in (0, 1):
         alone = cost.select(torch.tensor([window])).gradient(at[[window]])
         assert all(torch.equal(one[0], all_[window]) for one, all_ in zip(alone, together, strict=True))
+
+
+BITS = """
+import xvar
+analysis = xvar.datasets.sample().var4d.assimilate()
+print(analysis["u"].values.tobytes().hex())
+"""
+
+
+@pytest.mark.long
+def test_code_that_was_compiled_before_has_the_same_bits(tmp_path: pathlib.Path) -> None:
+    surroundings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), SWITCH: "1"}
+    compiled, loaded = (
+        subprocess.run(
+            [sys.executable, "-c", BITS], env=surroundings, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbc"))
+    assert compiled == loaded
 
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, 1e38])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,21 @@ LENGTH = 512
 #: The order of sums may change and products may join sums; values that are not finite keep their meaning.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 
+OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+#: Compile a part of `misfit`, which holds all of them: there is no code beside it that this process, which compiles it,
+#: could call, and a later one, which loads it, could not, and the bits are the same.
+inlined = njit(forceinline=True, **OPTIONS)
 
-def fast(function: Callable[..., Any]) -> Any:
+
+def cached(function: Callable[..., Any]) -> Any:
     """Compile a function, and keep the result for later processes where a folder can be written."""
-    compile_ = partial(njit, fastmath=FAST, error_model="numpy", nogil=True)
     try:
-        return compile_(cache=True)(function)
+        return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # neither beside the package nor in the user's cache
-        return compile_(cache=False)(function)
+        return njit(**OPTIONS)(function)
 
 
-@fast
+@inlined
 def locate(x, y, rows, columns, corner, weights, count):
     """Find the cell of each position: its first corner, the weights of the far sides, and zero slopes beyond edges.
 
@@ -59,7 +62,7 @@ def locate(x, y, rows, columns, corner, weights, count):
         corner[j] = row * np.int32(columns) + column
 
 
-@fast
+@inlined
 def grid_points(origin, columns, position, count):
     """Set the positions of points of the grid in the order of memory."""
     begin = 0
@@ -71,7 +74,7 @@ def grid_points(origin, columns, position, count):
         begin = end
 
 
-@fast
+@inlined
 def interpolate(field, columns, corner, weights, values, slopes, count):
     """Interpolate a flat field between the corners of cells, with its slopes along x and y."""
     along_x, along_y = weights[0], weights[1]
@@ -89,7 +92,7 @@ def interpolate(field, columns, corner, weights, values, slopes, count):
         by_y[j] = under - above
 
 
-@fast
+@inlined
 def spread(gradient, columns, corner, weights, u, v, count):
     """Add the adjoint of `interpolate` of both components to a flat gradient, whose components are interleaved."""
     one = weights.dtype.type(1)
@@ -111,7 +114,7 @@ def spread(gradient, columns, corner, weights, u, v, count):
         gradient[k + np.uint64(3)] += both * v[j]
 
 
-@fast
+@inlined
 def back(slopes, weights, gradient, result, count):
     """Set the gradient by a position from that by the motion interpolated there, (2, point) both."""
     by_u, by_v = gradient[0], gradient[1]
@@ -121,7 +124,7 @@ def back(slopes, weights, gradient, result, count):
             found[j] = inside[j] * (u_along[j] * by_u[j] + v_along[j] * by_v[j])
 
 
-@fast
+@inlined
 def interpolate_motion(field, rows, columns, position, drift, corner, weights, slopes, count):
     """Interpolate both components of a motion (2, point) at positions, with their slopes (4, point)."""
     locate(position[0], position[1], rows, columns, corner, weights, count)
@@ -129,7 +132,7 @@ def interpolate_motion(field, rows, columns, position, drift, corner, weights, s
     interpolate(field[1], columns, corner, weights, drift[1], slopes[2:], count)
 
 
-@fast
+@inlined
 def add(values, factor, total, count):
     """Add a multiple of both components of `values`."""
     for c in range(2):
@@ -138,7 +141,7 @@ def add(values, factor, total, count):
             to[j] += factor * part[j]
 
 
-@fast
+@inlined
 def scale_to(values, factor, result, count):
     """Set both components to a multiple of `values`."""
     for c in range(2):
@@ -147,7 +150,7 @@ def scale_to(values, factor, result, count):
             to[j] = factor * part[j]
 
 
-@fast
+@inlined
 def move(field, rows, columns, seconds, resample, position, drift, middle, corner, weights, slopes, count):
     """Move parcels through the middle of their path, which they reach with their drift or, to `resample`, a new one.
 
@@ -161,7 +164,7 @@ def move(field, rows, columns, seconds, resample, position, drift, middle, corne
     add(drift, seconds, position, count)
 
 
-@fast
+@inlined
 def move_back(gradient, columns, seconds, resample, by_position, by_drift, work, corner, weights, slopes, count):
     """Apply the adjoint of `move`: to the gradients by position and drift, and to that by the motion."""
     add(by_position, seconds, by_drift, count)
@@ -176,7 +179,7 @@ def move_back(gradient, columns, seconds, resample, by_position, by_drift, work,
         scale_to(work, work.dtype.type(0), by_drift, count)
 
 
-@fast
+@inlined
 def compare(image, mask, rows, columns, position, carried, slope, threshold, pull, work, place, weights, count):
     """Return the sum of the norms of residuals, without the square of the threshold.
 
@@ -213,7 +216,7 @@ def compare(image, mask, rows, columns, position, carried, slope, threshold, pul
     return total
 
 
-@fast
+@inlined
 def in_cells(velocity, change, share, scale, field):
     """Set a field to one component of the motion, in cells per second."""
     if len(scale) == 1:
@@ -230,7 +233,7 @@ def in_cells(velocity, change, share, scale, field):
                 field[i] += share * scale[i] * change[i]
 
 
-@fast
+@inlined
 def add_in_metres(values, share, scale, total):
     """Add the adjoint of `in_cells` of one component."""
     if len(scale) == 1:
@@ -241,7 +244,7 @@ def add_in_metres(values, share, scale, total):
             total[i] += share * scale[i] * values[i]
 
 
-@fast
+@inlined
 def add_gradients(gradient, share, scale, by_velocity, by_change):
     """Add the adjoint of `in_cells` of an interleaved gradient to both components of those that are wanted."""
     for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
@@ -259,7 +262,7 @@ def add_gradients(gradient, share, scale, by_velocity, by_change):
                 v[i] += factor * scale[1, i] * gradient[2 * i + 1]
 
 
-@fast
+@cached
 def misfit(
     velocity, change, scale, mean, begin, steps, reach, keeps_drift, rows, columns,
     images, masks, complete, first, later, source, elapsed, precision, pairs, threshold,
@@ -339,21 +342,6 @@ def misfit(
     return cost * threshold * threshold
 
 
-@fast
-def misfits(
-    velocity, change, scale, mean, begin, steps, reach, keeps_drift, rows, columns,
-    images, masks, complete, first, later, source, elapsed, precision, pairs, threshold,
-    by_velocity, by_change, by_first, by_source, cost,
-):  # fmt: skip
-    """Set J of each window, see `misfit`."""
-    for w in range(len(cost)):
-        cost[w] = misfit(
-            velocity[w], change[w], scale, mean, begin, steps, reach, keeps_drift, rows, columns,
-            images[w], masks[w], complete[w], first[w], later[w], source[w], elapsed, precision[w], pairs, threshold,
-            by_velocity[w], by_change[w], by_first[w], by_source[w],
-        )  # fmt: skip
-
-
 def compiled(compared: Comparisons) -> Evaluation:
     """Return the function of the fields; see `Comparisons`, to which it does not refer: no cycle keeps its images."""
     images, later, precision = _flat(compared.images), _flat(compared.later), _flat(compared.precision)
@@ -370,12 +358,14 @@ def compiled(compared: Comparisons) -> Evaluation:
         velocity, change, first, source = (absent if field is None else _flat(field) for field in fields)
         pairs = zip(fields, wanted, strict=True)
         gradients = [field.new_zeros(field.shape) if wants and field is not None else None for field, wants in pairs]
+        by_velocity, by_change, by_first, by_source = (absent if part is None else _flat(part) for part in gradients)
         cost = np.empty(len(velocity))
-        misfits(
-            velocity, change, scale, mean, begin, steps, reach, keeps_drift, *shape,
-            images, masks, complete, first, later, source, elapsed, precision, numbers, threshold,
-            *(absent if part is None else _flat(part) for part in gradients), cost,
-        )  # fmt: skip
+        for w in range(len(cost)):
+            cost[w] = misfit(
+                velocity[w], change[w], scale, mean, begin, steps, reach, keeps_drift, *shape,
+                images[w], masks[w], complete[w], first[w], later[w], source[w], elapsed, precision[w], numbers,
+                threshold, by_velocity[w], by_change[w], by_first[w], by_source[w],
+            )  # fmt: skip
         return torch.from_numpy(cost.astype(kind)), gradients
 
     return evaluate
