@@ -18,7 +18,8 @@ from benchmarks import nowcast, reference
 from xvar.core.cost import Cost
 from xvar.core.covariance import Diagonal, Tikhonov
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.image_problems import ScaledImages, Smoothness, Transient
 from xvar.core.methods.motion import deviation
 from xvar.core.models.advection import Advection
 from xvar.core.observation import Component, Observation

@@ -16,7 +16,8 @@ from tests.core.moving import FRAME, STILL, moving, vector
 from tests.core.numerics import smooth
 from xvar.core.cost import Cost, total
 from xvar.core.grid import Grid, crop
-from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.image_problems import ScaledImages, Smoothness, Transient
 from xvar.core.methods.motion import deviation
 from xvar.core.minimize import LBFGS, GaussNewton, Minimum
 from xvar.core.problem import Problem

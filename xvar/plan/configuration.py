@@ -24,7 +24,7 @@ class Default:
 
     method: Method = "image_motion"  # of a call that names none
     transform: str = "none"  # of what is compared by image motion: "none" or "square_root"
-    transient: Mapping[str, float] | None = None  # see `xvar.core.methods.image_motion.Transient`
+    transient: Mapping[str, float] | None = None  # see `xvar.core.methods.image_problems.Transient`
 
 
 # In grid cells and frames. Cells of rain come and go within a frame or two, and so do the motions within a storm.

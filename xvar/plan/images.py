@@ -139,7 +139,8 @@ def _with_defaults(call: Call) -> Configuration:
 def core_method(configuration: Configuration, prior: Any = None, minimizer: Any = None) -> ImageMotion | Currents:
     """Return the method of the core with the numbers of a configuration."""
     from xvar.core.methods.currents import Currents
-    from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+    from xvar.core.methods.image_motion import ImageMotion
+    from xvar.core.methods.image_problems import Smoothness, Transient
 
     own: dict[str, Any] = {} if minimizer is None else {"minimizer": minimizer}
     error = configuration.observation_error

@@ -7,7 +7,8 @@ import torch
 
 from xvar.core.grid import Grid
 from xvar.core.methods.correlation import displacement
-from xvar.core.methods.image_motion import ImageMotion, Smoothness
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.image_problems import Smoothness
 from xvar.errors import Status
 
 SECONDS = [0.0, 300.0, 600.0]

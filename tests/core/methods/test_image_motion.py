@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from tests.core.moving import DEFORMATION, FRAME, ROTATION, STILL, metres, moving, vector
-from tests.core.numerics import random, smooth
+from tests.core.numerics import random
 from xvar.core.grid import Grid
-from xvar.core.methods.image_motion import ImageMotion, ScaledImages, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.image_problems import Smoothness, Transient
 from xvar.core.methods.motion import Motion, carried, damp_shortest, deviation, fitting
 from xvar.core.minimize import LBFGS, Minimum
-from xvar.core.models.parcels import ImageAtParcels, decay_integral
-from xvar.core.solve import solve
+from xvar.core.models.parcels import decay_integral
 
 GRID = Grid((64, 64), (1e3, 1e3))
 SMALL = Grid((40, 32), (1e3, 1e3))
@@ -30,10 +30,6 @@ Results = Mapping[str, Tensor]
 
 def motion(results: Results, step: int = -1) -> Tensor:
     return torch.stack((results["u"][:, step], results["v"][:, step]), dim=1)
-
-
-def scaled_images(images: Tensor) -> ScaledImages:
-    return ScaledImages(images / deviation(images), TIMES, FRAME, SMALL, 0.2)
 
 
 def error(found: Tensor, velocity: Tensor, margin: int = 8) -> float:
@@ -206,22 +202,6 @@ def test_a_root_is_compared_where_this_is_asked_for() -> None:
 
 
 # ---- which images tell what
-
-
-def test_the_first_loop_compares_the_ages_that_are_asked_for_and_the_second_the_newest_pair() -> None:
-    images, velocity = moving(SMALL, TIMES, vector(4.0, -2.5))
-    scaled = scaled_images(images)
-    images = scaled.values
-    for ages in (1, 2, 3, 9):
-        seen = ImageMotion(ages=ages).steady_problem(scaled)
-        assert [one.time for one in seen.observations] == [-FRAME * age for age in range(1, min(ages, 3) + 1)]
-        assert seen.steps == (-FRAME,) * min(ages, 3)
-        for age, one in enumerate(seen.observations, 1):
-            assert isinstance(one.operator, ImageAtParcels)
-            assert torch.equal(one.operator.image, images[:, -1 - age, None])
-    about = ImageMotion().transient_problem(scaled, velocity, RAIN)
-    assert [one.time for one in about.observations] == [-FRAME]
-    assert torch.equal(about.observations[0].operator.image, damp_shortest(images)[:, -2, None])
 
 
 def test_an_image_that_is_too_old_has_no_say_and_one_that_is_compared_has() -> None:
@@ -460,26 +440,6 @@ def test_the_deviation_is_that_of_what_was_observed_in_each_window() -> None:
 )
 def test_levels_keep_eight_points_a_side(shape: tuple[int, int], levels: Sequence[int]) -> None:
     assert fitting((8, 4, 2), Grid(shape, (1.0, 1.0))) == levels
-
-
-def test_a_prior_in_cells_and_frames_is_the_same_in_any_metres_and_seconds() -> None:
-    """The cost of a displacement in cells depends on neither the size of the cells nor the time between frames."""
-    costs = []
-    for cell, frame in ((1e3, 300.0), (250.0, 60.0), (9e3, 86400.0)):
-        grid = Grid((16, 20), (cell, cell))
-        operator = Smoothness(250.0, 2500.0, 30.0).in_metres(frame, grid.spacing, 1.0).bind(grid, dtype=torch.float64)
-        cells = smooth((1, 2, 16, 20), 6) + 0.5
-        velocity = cells * cell / frame
-        costs.append(float((velocity * operator.solve(velocity)).sum()))
-    assert max(costs) / min(costs) - 1 < 1e-9
-
-
-def test_the_steady_loop_sees_its_problem_and_no_source() -> None:
-    images, _ = moving(SMALL, TIMES, vector(4.0, -2.5))
-    problem = TO_THE_GRID.steady_problem(scaled_images(images))
-    assert set(problem.background_error) == {"velocity"}
-    result = solve(problem, LBFGS(max_evaluations=20), levels=(4, 2, 1))
-    assert torch.equal(result.trajectory[0]["tracer"], problem.background["tracer"])
 
 
 def test_waves_of_two_pixels_are_damped_and_holes_stay() -> None:

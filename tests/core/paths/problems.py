@@ -7,7 +7,8 @@ import torch
 from xvar.core.cost import Cost
 from xvar.core.grid import Grid
 from xvar.core.methods.currents import Currents
-from xvar.core.methods.image_motion import ImageMotion, Smoothness, Transient
+from xvar.core.methods.image_motion import ImageMotion
+from xvar.core.methods.image_problems import Smoothness, Transient
 from xvar.core.models.characteristics import smooth_noise
 from xvar.core.problem import Problem
 

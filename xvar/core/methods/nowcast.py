@@ -12,7 +12,7 @@ from torch import Tensor
 from xvar.core.covariance.transform import shared_transform
 from xvar.core.grid import Grid
 from xvar.core.interpolate import sample
-from xvar.core.methods.image_motion import Transform, backward, forward
+from xvar.core.methods.image_problems import Transform, backward, forward
 from xvar.core.methods.octaves import Octaves, ShortWaves
 from xvar.core.models.parcels import Parcels, compose_displacements, decay_integral
 
