@@ -191,7 +191,8 @@ def test_dimensions() -> str:
 
 @fault(55, "a grid that is too small", "refused, with the least")
 def test_tiny() -> str:
-    raised(warm().isel(x=[3]).var4d.assimilate, "grid-too-small", "grid-too-small", variable="sst", dimension="x")
+    raised(warm().isel(x=[3]).var4d.assimilate, "grid-too-small", variable="sst", dimension="x")
+    raised(warm().isel(y=[3], x=[3]).var4d.assimilate, "grid-too-small", "grid-too-small", variable="sst")
     return raised(warm().isel(y=slice(0, 3)).var4d.assimilate, "grid-too-small", variable="sst", dimension="y")
 
 

@@ -283,12 +283,15 @@ def check_extra(array: xr.DataArray, order: tuple[Hashable, ...], label: str, fa
             add(faults, "extra-dimension", found, label, dim, order=", ".join(map(str, order)), fix=_one_of(array, dim))
 
 
-def check_points(array: xr.DataArray, axes: Axes, minimum: int, faults: Faults) -> None:
-    """Add a fault for each direction with too few points."""
-    for label, dim in (("rows", axes.y), ("columns", axes.x)):
-        if array.sizes[dim] < minimum:
+def check_points(array: xr.DataArray, axes: Axes, minimum: int, faults: Faults) -> bool:
+    """Return True if a grid has enough points; else add a fault for each direction that has none yet."""
+    known = {fault.dimension for fault in faults if (fault.code, fault.variable) == ("grid-too-small", str(array.name))}
+    short = [(label, dim) for label, dim in (("rows", axes.y), ("columns", axes.x)) if array.sizes[dim] < minimum]
+    for label, dim in short:
+        if str(dim) not in known:
             found = f"a grid of {array.sizes[dim]} {label} along {str(dim)!r}"
             add(faults, "grid-too-small", found, array.name, dim, minimum=minimum)
+    return not short
 
 
 def _one_of(array: xr.DataArray, dim: Hashable) -> str:

@@ -101,9 +101,10 @@ def horizontal_grid(
     """
     if dx is not None or dy is not None:
         return stated_grid(array, axes, faults, dx, dy)
+    if not check_points(array, axes, 2, faults):
+        return None
     count = len(faults)
-    check_points(array, axes, 2, faults)
-    plane = None if len(faults) > count else plane_coordinates(array, axes, faults)
+    plane = plane_coordinates(array, axes, faults)
     if len(faults) > count:
         return None
     y, x = (coordinate_along(array, dim) for dim in (axes.y, axes.x))
