@@ -172,6 +172,11 @@ def test_temperatures() -> str:
     np.testing.assert_allclose(result["cost"], expected["cost"], rtol=1e-3)
     np.testing.assert_allclose(result["sst"] - 273.15, expected["sst"], atol=1e-2)
     assert "observation_error converted from 'degree_Celsius' to 'K', as a difference" in notes(result)
+    for record, wrong in ((kelvin, "deg C"), (warm(), "K")):  # the values of one scale, the units of the other
+        record["sst"].attrs["units"] = wrong
+        found = raised(record.var4d.assimilate, "values-of-other-units", variable="sst")
+        assert "ds['sst'].attrs['units'] = " in found.faults[0].fix
+        assert "..." not in found.faults[0].fix
     return note(result, "background sst converted")
 
 

@@ -128,6 +128,7 @@ RAIN, WARM, ECHO = (
     Screen.of("t", "temperature", "K", None),
     Screen.of("z", "reflectivity", "dBZ", None),
 )
+SEA, KELVIN = (Screen.of("s", "sea_temperature", units, None) for units in ("degree_Celsius", "K"))
 DEPTH = Screen.of("d", "rain", "mm", 300.0)
 OTHER = Screen.of("q", "other", "m", None)
 
@@ -152,6 +153,15 @@ OTHER = Screen.of("q", "other", "m", None)
         (WARM, [0, 1, 2, 3, 3.5, 300.5, 301, 301.5, 0], "values-of-other-units", None, "4 of 7 values"),
         (WARM, [0, 1, 2, 300, 300.5, 0], "values-of-other-units", None, "2 of 4 values"),
         (WARM, [np.nan, 1, 2, np.inf, np.nan], "values-of-other-units", None, "2 of 2 values"),
+        (SEA, [280, 300, np.nan, 0], "values-of-other-units", None, "from 280 to 300 degree_Celsius: values in K?"),
+        (SEA, [280, 300, 15], None, None, ""),  # one value is possible as stated
+        (SEA, [280, 340], None, None, ""),  # one is not in K
+        (SEA, [[-1.9, 35], [0, np.nan]], None, None, ""),
+        (SEA, [-30, -20], None, None, ""),  # of ice, in no other units
+        (Screen.of("a", "temperature", "degree_Celsius", None), [280, 300], None, None, ""),  # of an oven
+        (KELVIN, [5, 30], "values-of-other-units", None, "from 5 to 30 K: values in degree_Celsius?"),
+        (KELVIN, [271.3, 308], None, None, ""),
+        (KELVIN, [150, 200], None, None, ""),
         (RAIN, [3000, 3001, 3002, 0], "values-of-other-units", None, "2 of 3 values"),
         (RAIN, [3000, 2999, 0], None, None, ""),
         # Nothing is left.
@@ -189,7 +199,11 @@ def test_a_window_without_any_value_is_no_fault_and_a_record_is() -> None:
 
 def test_a_rule_that_is_left_out_refuses_nothing() -> None:
     filled, celsius = frames([0, -9999, -9999, 1]), np.linspace(1, 30, 48).reshape(3, 4, 4)
-    for screen, cube, rule in ((OTHER, filled, "fill_value"), (WARM, celsius, "range")):
+    for screen, cube, rule in (
+        (OTHER, filled, "fill_value"),
+        (WARM, celsius, "range"),
+        (SEA, celsius + 273.15, "range"),
+    ):
         assert code_of(screen, cube) is not None
         assert code_of(screen, cube, option={rule: False}) is None
         faults = Faults()

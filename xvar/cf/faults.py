@@ -58,7 +58,7 @@ _TABLE = {
         "rain of zero or more",
         "{ds} = {ds}.clip(min=0), in the shell --clip-negative, or {ds} = {ds}.where({ds} >= 0) if they mean missing",
     ),
-    "values-of-other-units": ("values in {units}", "write the units that they are in, {ds}.attrs['units'] = \"...\""),
+    "values-of-other-units": ("values in {units}", "write the units they are in, {ds}.attrs['units'] = \"{right}\""),
     "accumulated-rain": ("rain between one frame and the next", "{ds} = {ds}.diff({time!r})"),
     "grid-too-small": ("at least {minimum}", "give a larger domain"),
     "grid-too-large": (

@@ -16,6 +16,8 @@ Kind = Literal["rain", "reflectivity", "sea_temperature", "temperature", "other"
 #: Limits in mm h-1 (38 mm fell within a minute once), dBZ and K; and of any variable.
 RAIN_RATE, REFLECTIVITY, TEMPERATURE = (0.0, 3000.0), (-130.0, 130.0), (100.0, 1000.0)
 ANYTHING = (-1e15, 1e15)
+#: K, -5 to 60 degrees Celsius: more than any sea has.
+SEA_TEMPERATURE = (268.15, 333.15)
 
 #: dBZ that represents "nothing detected" if the value in the file is outside the physical limits.
 NOTHING = -32.0
@@ -168,6 +170,18 @@ def physical_limits(kind: Kind, units: str, interval: float | None) -> tuple[flo
         low, high = (float(convert(limit, "K", units)) for limit in TEMPERATURE)
         return low, high
     return ANYTHING
+
+
+def sea_units(low: float, high: float, units: str) -> str | None:
+    """Return K or degree_Celsius if a sea has the temperatures `low` to `high` in it, and none of them in `units`."""
+    if not are_convertible(units, "K"):
+        return None
+    least, most = (convert(limit, "K", units) for limit in SEA_TEMPERATURE)
+    for unit in ("K", "degree_Celsius") if high < least or low > most else ():
+        least, most = (convert(limit, "K", unit) for limit in SEA_TEMPERATURE)
+        if least <= low and high <= most:
+            return unit
+    return None
 
 
 def detected(array: xr.DataArray, kind: Kind, limits: tuple[float, float], notes: list[str]) -> xr.DataArray:

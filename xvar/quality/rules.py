@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from xvar.cf.faults import add
-from xvar.cf.kinds import ANYTHING, Kind, physical_limits
+from xvar.cf.kinds import ANYTHING, Kind, physical_limits, sea_units
 from xvar.cf.record import Record
 from xvar.cf.units import rain_rate_factor
 from xvar.errors import Faults, nearest
@@ -296,10 +296,15 @@ def _wrong_values(values: Floats, screen: Screen, rules: frozenset[str]) -> Iter
 
 def _wrong_quantity(values: Floats, screen: Screen, rules: frozenset[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the faults of all values together: those of another unit, rain accumulated since some time before."""
-    known = np.zeros(0)
-    if "range" in rules and out_of_range(values, screen).any():
+    known, right = np.zeros(0), None
+    if "range" in rules and screen.kind == "sea_temperature":
+        right = _units_of_sea(values, screen.units)
+    if right is not None or ("range" in rules and out_of_range(values, screen).any()):
         known = values[np.isfinite(values) & (values != 0)].astype("float64")
         known = known[np.abs(known) < ANYTHING[1]]
+    if right is not None:
+        found = f"temperatures of a sea from {known.min():g} to {known.max():g} {screen.units}: values in {right}?"
+        yield "values-of-other-units", found, {"units": screen.units, "right": right}
     beyond = known[(known < screen.low) | (known > screen.high)]
     # One number at many points is an undeclared fill value.
     if beyond.size >= max(2.0, MOST * known.size, MANY * values.size) and beyond.min() != beyond.max():
@@ -307,7 +312,7 @@ def _wrong_quantity(values: Floats, screen: Screen, rules: frozenset[str]) -> It
             f"{beyond.size} of {known.size} values other than zero beyond {screen.low:g} to {screen.high:g} "
             f"{screen.units}, the physical limits; their median is {float(np.median(known)):g}"
         )
-        yield "values-of-other-units", found, {"units": screen.units}
+        yield "values-of-other-units", found, {"units": screen.units, "right": "..."}
     if not screen.amount or len(values) < 3 or any((after < before).any() for before, after in pairwise(values)):
         return
     growing = min(float(np.mean(after > before)) for before, after in pairwise(values))
@@ -317,3 +322,15 @@ def _wrong_quantity(values: Floats, screen: Screen, rules: frozenset[str]) -> It
             "more in each: a total since some time before?"
         )
         yield "accumulated-rain", found, {"time": str(screen.time)}
+
+
+def _units_of_sea(values: Floats, units: str) -> str | None:
+    """Return the units in which all values but zeros are temperatures of a sea, if none is one as stated; else None."""
+    found = set()
+    for frame in values:  # the first one decides, unless its values are of other units
+        known = frame[np.isfinite(frame) & (frame != 0)]
+        if known.size:
+            found.add(sea_units(float(known.min()), float(known.max()), units))
+            if None in found:
+                return None
+    return found.pop() if len(found) == 1 else None
