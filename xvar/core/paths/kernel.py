@@ -23,7 +23,7 @@ LENGTH = 512
 #: The order of sums may change and products may join sums; values that are not finite keep their meaning.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 
-OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
 #: Compile a part of `misfit`, which holds all of them: there is no code beside it that this process, which compiles it,
 #: could call, and a later one, which loads it, could not, and the bits are the same.
 inlined = njit(forceinline=True, **OPTIONS)
