@@ -51,6 +51,7 @@ BESIDE_TORCH = {
     "xvar.core.finite": {"numpy"},
     "xvar.core.paths": {"numba"},
     "xvar.core.paths.kernel": {"numba", "numpy"},
+    "xvar.core.paths.pairs": {"llvmlite", "numba"},
 }
 WITHOUT_TORCH = {"cf", "quality", "io"}
 # `import xvar` shows all public names, `python -m xvar` runs the shell's commands.

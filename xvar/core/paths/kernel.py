@@ -1,8 +1,9 @@
 """The misfit along paths and its adjoint as one compiled loop, by numba.
 
 The loop goes through the points in parts of `LENGTH`, so that what it needs of a part stays in a near cache, and
-through each part in short loops over arrays, which the compiler turns into vector instructions. Only the adjoint of
-an interpolation, which adds to four points of the grid, goes point by point; it adds to both components side by side.
+through each part in short loops over arrays, which the compiler turns into vector instructions. Positions, motions and
+gradients by them hold both components side by side (x, y, x, y, ...); what is read from or added to the corners of a
+cell is a vector too, see `pairs`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from numba import njit
 from torch import Tensor
 
 from xvar.core.paths.comparisons import Comparisons, Evaluation, Fields
+from xvar.core.paths.pairs import FAST, interpolate_pair, spread_pair
 
 #: Points that are followed together.
 LENGTH = 512
-#: The order of sums may change and products may join sums; values that are not finite keep their meaning.
-FAST = {"contract", "arcp", "nsz", "reassoc"}
-
-OPTIONS: dict[str, Any] = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+OPTIONS: dict[str, Any] = {"fastmath": set(FAST), "error_model": "numpy", "nogil": True}
 #: Compile a part of `misfit`, which holds all of them: there is no code beside it that this process, which compiles it,
 #: could call, and a later one, which loads it, could not, and the bits are the same.
 inlined = njit(forceinline=True, **OPTIONS)
@@ -38,7 +37,7 @@ def cached(function: Callable[..., Any]) -> Any:
 
 
 @inlined
-def locate(x, y, rows, columns, corner, weights, count):
+def locate(position, rows, columns, corner, weights, count):
     """Find the cell of each position: its first corner, the weights of the far sides, and zero slopes beyond edges.
 
     A position that is not finite is at the first corner, with weights that are not finite.
@@ -49,16 +48,17 @@ def locate(x, y, rows, columns, corner, weights, count):
     last_y = weights.dtype.type(rows - 1)
     along_x, along_y, slope_x, slope_y = weights[0], weights[1], weights[2], weights[3]
     for j in range(count):
-        near_x = x[j] if x[j] > zero else zero
-        near_y = y[j] if y[j] > zero else zero
+        x, y = position[2 * j], position[2 * j + 1]
+        near_x = x if x > zero else zero
+        near_y = y if y > zero else zero
         near_x = near_x if near_x < last_x else last_x
         near_y = near_y if near_y < last_y else last_y
         column = min(np.int32(near_x), np.int32(columns - 2))
         row = min(np.int32(near_y), np.int32(rows - 2))
-        along_x[j] = near_x - weights.dtype.type(column) + zero * x[j]
-        along_y[j] = near_y - weights.dtype.type(row) + zero * y[j]
-        slope_x[j] = one if (x[j] > zero and x[j] < last_x) else zero
-        slope_y[j] = one if (y[j] > zero and y[j] < last_y) else zero
+        along_x[j] = near_x - weights.dtype.type(column) + zero * x
+        along_y[j] = near_y - weights.dtype.type(row) + zero * y
+        slope_x[j] = one if (x > zero and x < last_x) else zero
+        slope_y[j] = one if (y > zero and y < last_y) else zero
         corner[j] = row * np.int32(columns) + column
 
 
@@ -70,7 +70,7 @@ def grid_points(origin, columns, position, count):
         row, column = (origin + begin) // columns, (origin + begin) % columns
         end = min(count, begin + columns - column)
         for j in range(begin, end):
-            position[0, j], position[1, j] = j + column - begin, row
+            position[2 * j], position[2 * j + 1] = j + column - begin, row
         begin = end
 
 
@@ -93,61 +93,53 @@ def interpolate(field, columns, corner, weights, values, slopes, count):
 
 
 @inlined
-def spread(gradient, columns, corner, weights, u, v, count):
-    """Add the adjoint of `interpolate` of both components to a flat gradient, whose components are interleaved."""
-    one = weights.dtype.type(1)
+def interpolate_motion(field, rows, columns, position, drift, corner, weights, slopes, count):
+    """Interpolate both components of a motion at positions, with their four slopes, see `interpolate_pair`."""
+    locate(position, rows, columns, corner, weights, count)
     along_x, along_y = weights[0], weights[1]
-    next_row = np.uint64(2 * columns)
+    two, below = np.uint64(2), np.uint64(2 * columns)
     for j in range(count):
-        both = along_x[j] * along_y[j]
-        right, below = along_x[j] - both, along_y[j] - both
-        here = one - along_x[j] - below
-        k = np.uint64(2) * np.uint64(np.uint32(corner[j]))
-        gradient[k] += here * u[j]
-        gradient[k + np.uint64(1)] += here * v[j]
-        gradient[k + np.uint64(2)] += right * u[j]
-        gradient[k + np.uint64(3)] += right * v[j]
-        k += next_row
-        gradient[k] += below * u[j]
-        gradient[k + np.uint64(1)] += below * v[j]
-        gradient[k + np.uint64(2)] += both * u[j]
-        gradient[k + np.uint64(3)] += both * v[j]
+        here = two * np.uint64(np.uint32(corner[j]))
+        interpolate_pair(field, here, below, along_x[j], along_y[j], drift, slopes, j)
+
+
+@inlined
+def spread(gradient, columns, corner, weights, by_drift, count):
+    """Add the adjoint of `interpolate_motion` by the motion to a gradient.
+
+    Every second point follows another, and its cell is seldom beside the one before: the processor need not wait for
+    what it has just written.
+    """
+    along_x, along_y = weights[0], weights[1]
+    two, below = np.uint64(2), np.uint64(2 * columns)
+    for begin in range(2):
+        for j in range(begin, count, 2):
+            here = two * np.uint64(np.uint32(corner[j]))
+            spread_pair(gradient, here, below, along_x[j], along_y[j], by_drift, j)
 
 
 @inlined
 def back(slopes, weights, gradient, result, count):
-    """Set the gradient by a position from that by the motion interpolated there, (2, point) both."""
-    by_u, by_v = gradient[0], gradient[1]
-    for axis in range(2):
-        u_along, v_along, inside, found = slopes[axis], slopes[2 + axis], weights[2 + axis], result[axis]
-        for j in range(count):
-            found[j] = inside[j] * (u_along[j] * by_u[j] + v_along[j] * by_v[j])
-
-
-@inlined
-def interpolate_motion(field, rows, columns, position, drift, corner, weights, slopes, count):
-    """Interpolate both components of a motion (2, point) at positions, with their slopes (4, point)."""
-    locate(position[0], position[1], rows, columns, corner, weights, count)
-    interpolate(field[0], columns, corner, weights, drift[0], slopes[:2], count)
-    interpolate(field[1], columns, corner, weights, drift[1], slopes[2:], count)
+    """Set the gradient by a position from that by the motion interpolated there."""
+    inside_x, inside_y = weights[2], weights[3]
+    for j in range(count):
+        by_u, by_v = gradient[2 * j], gradient[2 * j + 1]
+        result[2 * j] = inside_x[j] * (slopes[4 * j] * by_u + slopes[4 * j + 1] * by_v)
+        result[2 * j + 1] = inside_y[j] * (slopes[4 * j + 2] * by_u + slopes[4 * j + 3] * by_v)
 
 
 @inlined
 def add(values, factor, total, count):
     """Add a multiple of both components of `values`."""
-    for c in range(2):
-        part, to = values[c], total[c]
-        for j in range(count):
-            to[j] += factor * part[j]
+    for j in range(2 * count):
+        total[j] += factor * values[j]
 
 
 @inlined
 def scale_to(values, factor, result, count):
     """Set both components to a multiple of `values`."""
-    for c in range(2):
-        part, to = values[c], result[c]
-        for j in range(count):
-            to[j] = factor * part[j]
+    for j in range(2 * count):
+        result[j] = factor * values[j]
 
 
 @inlined
@@ -168,12 +160,12 @@ def move(field, rows, columns, seconds, resample, position, drift, middle, corne
 def move_back(gradient, columns, seconds, resample, by_position, by_drift, work, corner, weights, slopes, count):
     """Apply the adjoint of `move`: to the gradients by position and drift, and to that by the motion."""
     add(by_position, seconds, by_drift, count)
-    spread(gradient, columns, corner[1], weights[1], by_drift[0], by_drift[1], count)
+    spread(gradient, columns, corner[1], weights[1], by_drift, count)
     back(slopes[1], weights[1], by_drift, work, count)
     add(work, work.dtype.type(1), by_position, count)
     scale_to(work, work.dtype.type(0.5) * seconds, by_drift, count)
     if resample:
-        spread(gradient, columns, corner[0], weights[0], by_drift[0], by_drift[1], count)
+        spread(gradient, columns, corner[0], weights[0], by_drift, count)
         back(slopes[0], weights[0], by_drift, work, count)
         add(work, work.dtype.type(1), by_position, count)
         scale_to(work, work.dtype.type(0), by_drift, count)
@@ -188,7 +180,7 @@ def compare(image, mask, rows, columns, position, carried, slope, threshold, pul
     """
     one = work.dtype.type(1)
     seen, known = work[:3], work[3:]
-    locate(position[0], position[1], rows, columns, place, weights, count)
+    locate(position, rows, columns, place, weights, count)
     interpolate(image, columns, place, weights, seen[0], seen[1:], count)
     if len(mask) > 0:
         interpolate(mask, columns, place, weights, known[0], known[1:], count)
@@ -206,10 +198,9 @@ def compare(image, mask, rows, columns, position, carried, slope, threshold, pul
         root = math.sqrt(one + squared)
         total += squared / (root + one)
         slope[j] *= residual / root
-    for axis in range(2):
-        inside, along, found = weights[2 + axis], seen[1 + axis], pull[axis]
-        for j in range(count):
-            found[j] = inside[j] * slope[j] * along[j]
+    for j in range(count):
+        pull[2 * j] = weights[2, j] * slope[j] * seen[1, j]
+        pull[2 * j + 1] = weights[3, j] * slope[j] * seen[2, j]
     if len(mask) > 0:
         for j in range(count):
             slope[j] *= known[0, j]
@@ -217,49 +208,36 @@ def compare(image, mask, rows, columns, position, carried, slope, threshold, pul
 
 
 @inlined
-def in_cells(velocity, change, share, scale, field):
-    """Set a field to one component of the motion, in cells per second."""
-    if len(scale) == 1:
-        for i in range(len(field)):
-            field[i] = scale[0] * velocity[i]
-        if len(change) > 0:
-            for i in range(len(field)):
-                field[i] += scale[0] * share * change[i]
+def in_cells(velocity, change, share, scale, begin, end, motion):
+    """Set a motion of the points from `begin` to `end`, in cells per second."""
+    u, v, q, r = velocity[0], velocity[1], change[0], change[1]
+    if scale.shape[1] == 1:
+        along_x, along_y = scale[0, 0], scale[1, 0]
+        for i in range(begin, end):
+            motion[2 * (i - begin)] = along_x * (u[i] + share * q[i])
+            motion[2 * (i - begin) + 1] = along_y * (v[i] + share * r[i])
     else:
-        for i in range(len(field)):
-            field[i] = scale[i] * velocity[i]
-        if len(change) > 0:
-            for i in range(len(field)):
-                field[i] += share * scale[i] * change[i]
+        for i in range(begin, end):
+            motion[2 * (i - begin)] = scale[0, i] * (u[i] + share * q[i])
+            motion[2 * (i - begin) + 1] = scale[1, i] * (v[i] + share * r[i])
 
 
 @inlined
-def add_in_metres(values, share, scale, total):
-    """Add the adjoint of `in_cells` of one component."""
-    if len(scale) == 1:
-        for i in range(len(total)):
-            total[i] += share * scale[0] * values[i]
-    else:
-        for i in range(len(total)):
-            total[i] += share * scale[i] * values[i]
-
-
-@inlined
-def add_gradients(gradient, share, scale, by_velocity, by_change):
-    """Add the adjoint of `in_cells` of an interleaved gradient to both components of those that are wanted."""
+def add_in_metres(gradient, share, scale, begin, end, by_velocity, by_change):
+    """Add the adjoint of `in_cells` to both components of those gradients that are wanted."""
     for total, factor in ((by_velocity, gradient.dtype.type(1)), (by_change, share)):
         if len(total) == 0:
             continue
         u, v = total[0], total[1]
         if scale.shape[1] == 1:
             along_x, along_y = factor * scale[0, 0], factor * scale[1, 0]
-            for i in range(len(u)):
-                u[i] += along_x * gradient[2 * i]
-                v[i] += along_y * gradient[2 * i + 1]
+            for i in range(begin, end):
+                u[i] += along_x * gradient[2 * (i - begin)]
+                v[i] += along_y * gradient[2 * (i - begin) + 1]
         else:
-            for i in range(len(u)):
-                u[i] += factor * scale[0, i] * gradient[2 * i]
-                v[i] += factor * scale[1, i] * gradient[2 * i + 1]
+            for i in range(begin, end):
+                u[i] += factor * scale[0, i] * gradient[2 * (i - begin)]
+                v[i] += factor * scale[1, i] * gradient[2 * (i - begin) + 1]
 
 
 @cached
@@ -277,19 +255,19 @@ def misfit(
     kind = images.dtype.type
     adjoint = len(by_velocity) > 0 or len(by_change) > 0
     motions = moments if len(change) > 0 else 1  # a steady motion is the same in all steps
-    motion = np.empty((motions, 2, points), images.dtype)
+    motion = np.empty((motions, 2 * points), images.dtype)
     gradient = np.zeros((motions if adjoint else 0, 2 * points), images.dtype)
+    changing = change if len(change) > 0 else velocity
     for k in range(motions):
-        for c in range(2):
-            in_cells(velocity[c], change[c] if len(change) > 0 else velocity[c, :0], mean[k], scale[c], motion[k, c])
+        in_cells(velocity, changing, mean[k] if len(change) > 0 else kind(0), scale, 0, points, motion[k])
     # Of each step of a part: the cells, weights and slopes of two interpolations, and the pull of the image after it.
     longest = min(reach, moments)
     corner, place = np.empty((longest, 2, LENGTH), np.int32), np.empty(LENGTH, np.int32)
-    weights, slopes = np.empty((longest, 2, 4, LENGTH), images.dtype), np.empty((longest, 2, 4, LENGTH), images.dtype)
-    pull, share = np.empty((longest, 2, LENGTH), images.dtype), np.empty((4, LENGTH), images.dtype)
-    position, drift = np.empty((2, LENGTH), images.dtype), np.empty((2, LENGTH), images.dtype)
-    by_position, by_drift = np.empty((2, LENGTH), images.dtype), np.empty((2, LENGTH), images.dtype)
-    work = np.empty((6, LENGTH), images.dtype)
+    weights, slopes = np.empty((longest, 2, 4, LENGTH), images.dtype), np.empty((longest, 2, 4 * LENGTH), images.dtype)
+    pull, share = np.empty((longest, 2 * LENGTH), images.dtype), np.empty((4, LENGTH), images.dtype)
+    position, drift = np.empty(2 * LENGTH, images.dtype), np.empty(2 * LENGTH, images.dtype)
+    by_position, by_drift = np.empty(2 * LENGTH, images.dtype), np.empty(2 * LENGTH, images.dtype)
+    middle, work = np.empty(2 * LENGTH, images.dtype), np.empty((6, LENGTH), images.dtype)
     carried, slope = np.empty(LENGTH, images.dtype), np.empty(LENGTH, images.dtype)
     cost = 0.0
     for chain in range(len(begin)):
@@ -297,16 +275,12 @@ def misfit(
         final = min(chain + reach, moments)
         for origin in range(0, points, LENGTH):
             count = min(LENGTH, points - origin)
-            here = slice(origin, origin + count)
             grid_points(origin, columns, position, count)
-            for c in range(2):
-                in_cells(
-                    velocity[c, here], change[c, here] if len(change) > 0 else velocity[c, :0], begin[chain],
-                    scale[c] if scale.shape[1] == 1 else scale[c, here], drift[c, :count],
-                )  # fmt: skip
+            share_here = begin[chain] if len(change) > 0 else kind(0)
+            in_cells(velocity, changing, share_here, scale, origin, origin + count, drift)
             for k in range(chain, final):
                 n, resample = k - chain, k > chain and not keeps_drift
-                move(motion[min(k, motions - 1)], rows, columns, steps[k], resample, position, drift, by_position,
+                move(motion[min(k, motions - 1)], rows, columns, steps[k], resample, position, drift, middle,
                      corner[n], weights[n], slopes[n], count)  # fmt: skip
                 one = precision[pairs[chain, k]]
                 for j in range(count):
@@ -330,15 +304,12 @@ def misfit(
             for k in range(final - 1, chain - 1, -1):
                 n, resample = k - chain, k > chain and not keeps_drift
                 add(pull[n], kind(1), by_position, count)
-                move_back(gradient[min(k, motions - 1)], columns, steps[k], resample, by_position, by_drift, work,
+                move_back(gradient[min(k, motions - 1)], columns, steps[k], resample, by_position, by_drift, middle,
                           corner[n], weights[n], slopes[n], count)  # fmt: skip
             # A chain begins at grid points, with another share of the change than in a step.
-            for total, share_here in ((by_velocity, kind(1)), (by_change, begin[chain])):
-                for c in range(2 if len(total) > 0 else 0):
-                    add_in_metres(by_drift[c], share_here, scale[c] if scale.shape[1] == 1 else scale[c, here],
-                                  total[c, here])  # fmt: skip
+            add_in_metres(by_drift, begin[chain], scale, origin, origin + count, by_velocity, by_change)
     for k in range(len(gradient)):
-        add_gradients(gradient[k], mean[k], scale, by_velocity, by_change)
+        add_in_metres(gradient[k], mean[k], scale, 0, points, by_velocity, by_change)
     return cost * threshold * threshold
 
 
