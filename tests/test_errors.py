@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import pathlib
 import pickle
 import re
@@ -12,7 +13,17 @@ import pytest
 
 import xvar
 from tests.faults.images import warm
-from xvar.errors import AnalysisWarning, Fault, Faults, InputError, InputWarning, nearest, printable
+from xvar.errors import (
+    OF_MINIMIZER,
+    AnalysisWarning,
+    Fault,
+    Faults,
+    InputError,
+    InputWarning,
+    nearest,
+    printable,
+    refuse_unknown,
+)
 from xvar.minimize import LBFGS
 
 
@@ -89,3 +100,20 @@ def test_text_of_a_message_is_printable() -> None:
 def test_nearest() -> None:
     assert nearest("windw", ["window", "stride"], "none") == "did you mean 'window'?"
     assert nearest("xyz", ["window"], "none") == "none"
+    assert nearest("iterations", ["observation", "window"], "none") == "none"
+
+
+def test_options_of_the_minimiser_are_named_as_such() -> None:
+    assert set(OF_MINIMIZER.values()) == {field.name for field in dataclasses.fields(LBFGS)}
+
+    def fixes(*known: str) -> list[str]:
+        with pytest.raises(InputError) as error:
+            refuse_unknown(["max_iterations", "Ftol", "max_iter", "observations"], known, "assimilate()")
+        assert {fault.code for fault in error.value.faults} == {"unknown-option"}
+        return [fault.fix for fault in error.value.faults]
+
+    *found, other = fixes("observation", "minimizer")
+    names = ("max_evaluations", "ftol", "max_evaluations")
+    assert found == [f"it belongs to the minimiser, minimizer=xvar.minimize.LBFGS({name}=...)" for name in names]
+    assert other == "did you mean 'observation'?"
+    assert fixes("observation") == ["leave it out"] * 3 + [other]

@@ -14,6 +14,15 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
+#: Options of `xvar.minimize.LBFGS`, by their names and by those that other minimisers give them.
+OF_MINIMIZER = {
+    **{name: name for name in ("max_evaluations", "gtol", "ftol", "history_size", "first_step")},
+    **dict.fromkeys(("max_iterations", "maxiter", "iterations", "maxfun"), "max_evaluations"),
+    **dict.fromkeys(("tol", "tolerance", "tolerance_change"), "ftol"),
+    "tolerance_grad": "gtol",
+}
+SIMILAR = 0.75  # ratio of `difflib` from which on a word is taken for a misspelling of another
+
 
 def printable(text: object, *, keep: str = "") -> str:
     r"""Return text with control characters escaped (``\x1b``), but for those in `keep`.
@@ -138,20 +147,23 @@ def require(package: str, extra: str, what: str, otherwise: str = "") -> Any:
 def nearest(word: object, known: Iterable[object], otherwise: str) -> str:
     """Return the fix of an unknown word: the most similar of the known ones, in any case, else `otherwise`."""
     names = {str(name).lower(): name for name in known}
-    close = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(word).lower(), names, n=1, cutoff=SIMILAR)
     return f"did you mean {names[close[0]]!r}?" if close else otherwise
 
 
 def refuse_unknown(options: Iterable[str], known: Iterable[str], call: str) -> None:
-    """Raise InputError if a call has no such options, each with the most similar that it has."""
+    """Raise InputError if a call has no such options, each with the most similar that it, or its minimiser, has."""
     known, faults = list(known), Faults()
     for name in options:
         if name not in known:
+            fix, others = "leave it out", OF_MINIMIZER if "minimizer" in known else {}
+            for close in difflib.get_close_matches(name.lower(), others, n=1, cutoff=SIMILAR):
+                fix = f"it belongs to the minimiser, minimizer=xvar.minimize.LBFGS({others[close]}=...)"
             faults.add(
                 code="unknown-option",
                 found=f"no option {name!r} of {call}",
                 expected=f"one of {', '.join(known)}",
-                fix=nearest(name, known, "leave it out"),
+                fix=nearest(name, known, fix),
             )
     faults.raise_if_any()
 
