@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 #: Options of `xvar.minimize.LBFGS`, by their names and by those that other minimisers give them.
 OF_MINIMIZER = {
-    **{name: name for name in ("max_evaluations", "gtol", "ftol", "history_size", "first_step")},
+    **{name: name for name in ("max_evaluations", "gtol", "ftol", "ftol_iterations", "history_size", "first_step")},
     **dict.fromkeys(("max_iterations", "maxiter", "iterations", "maxfun"), "max_evaluations"),
     **dict.fromkeys(("tol", "tolerance", "tolerance_change"), "ftol"),
     "tolerance_grad": "gtol",

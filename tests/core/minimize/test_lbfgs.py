@@ -101,6 +101,18 @@ def test_a_first_step_that_hardly_lowers_j_is_not_the_end() -> None:
     assert minimum.cost < 0.1 * minimum.history[1]
 
 
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_the_mean_decrease_of_the_last_iterations_ends_it(iterations: int) -> None:
+    start = torch.tensor([[-1.2, 1.0] * 3], dtype=torch.float64)
+    settings = LBFGS(gtol=0, ftol=0.08, ftol_iterations=iterations)
+    minimum = settings(Function(rosenbrock), start)
+    assert int(minimum.reason) == Reason.DECREASE
+    history = torch.cat(minimum.history)
+    means = (history[1:-iterations] - history[1 + iterations :]) / iterations  # without the first iteration
+    is_small = means <= settings.ftol * history[1 + iterations :]
+    assert is_small.tolist() == [False] * (len(is_small) - 1) + [True]
+
+
 def test_a_known_error_of_the_inverse_hessian_is_in_the_first_step() -> None:
     value, minima, _ = quadratics(2, 8, 1.0, 5)
     start, diagonal = torch.zeros(2, 8, dtype=torch.float64), torch.full((2, 8), 50.0, dtype=torch.float64)

@@ -75,7 +75,9 @@ class Currents:
     coast: Coast = "free"  #: Correlations cross land, or no flow through the coast, see `NoFlowCovariance`.
     levels: tuple[int, ...] = (4, 2, 1)  #: See `solve`.
     minimizer: LBFGS = field(
-        default_factory=lambda: LBFGS(max_evaluations=50, gtol=1e-3, ftol=4e-3, history_size=6, first_step=CAUTION)
+        default_factory=lambda: LBFGS(
+            max_evaluations=50, gtol=1e-3, ftol=5e-3, ftol_iterations=2, history_size=6, first_step=CAUTION
+        )
     )
     cost_history: bool = False  #: Record J and its terms at every evaluation.
     sampling: Sampling | None = None  #: Draw errors of the analysis, see `Posterior`.

@@ -67,7 +67,10 @@ class LBFGS:
     gtol : float
         Stop if the gradient norm falls below this share of the first.
     ftol : float
-        Stop if an iteration after the first, whose step is a guess, lowers J by less than this share of it.
+        Stop if the last iterations lower J by less than this share of it each, in the mean. The first iteration, whose
+        step is a guess, does not count.
+    ftol_iterations : int
+        Iterations of that mean: more than one do not stop at a single short step.
     history_size : int
         Pairs kept.
     first_step : float
@@ -82,6 +85,7 @@ class LBFGS:
     max_evaluations: int = 100
     gtol: float = 1e-5
     ftol: float = 1e-7
+    ftol_iterations: int = 1
     history_size: int = 10
     first_step: float = 1.0
 
@@ -291,6 +295,7 @@ class _Search:
         self.settings, self.precision = settings, precision
         self.cost, self.norm, self.first_norm = cost, norm, norm
         self.evaluations, self.iterations = 1, 0
+        self.decreases: list[float] = []  # of J in the last iterations
         self.trials = 0  # of this line search
         self.moved = 0.0  # the last accepted step
         self.curved = False  # True if the slope was flatter there
@@ -347,12 +352,15 @@ class _Search:
         return low.step + width * min(max(share, 0.1), 0.9)
 
     def _move(self, best: _Point) -> None:
-        decrease = self.cost - best.cost
+        self.decreases.append(self.cost - best.cost)
         self.iterations += 1
         self.moved, self.cost, self.norm = best.step, best.cost, best.norm
         if self.reason is None and best.norm <= self.settings.gtol * self.first_norm:
             self.reason = Reason.GRADIENT
-        if self.reason is None and self.iterations > 1 and decrease <= self.settings.ftol * abs(best.cost):
+        del self.decreases[: -self.settings.ftol_iterations]
+        mean = sum(self.decreases) / self.settings.ftol_iterations
+        counted = self.iterations > self.settings.ftol_iterations
+        if self.reason is None and counted and mean <= self.settings.ftol * abs(best.cost):
             self.reason = Reason.DECREASE
 
 
