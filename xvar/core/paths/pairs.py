@@ -90,7 +90,7 @@ def _pair(builder: Any, vector: Any, place: int) -> Any:
 def _repeated(builder: Any, number: Any, size: int) -> Any:
     """Return a vector of one number."""
     vector = ir.Constant(ir.VectorType(number.type, size), ir.Undefined)
-    first = builder.insert_element(vector, number, _places(0).type.element(0))
+    first = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, first, _places(*[0] * size))
 
 
