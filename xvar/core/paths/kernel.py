@@ -23,8 +23,8 @@ from xvar.core.paths.pairs import FAST, interpolate_pair, spread_pair
 #: Points that are followed together.
 LENGTH = 512
 OPTIONS: dict[str, Any] = {"fastmath": set(FAST), "error_model": "numpy", "nogil": True}
-#: Compile a part of `misfit` into it. With code beside that of `misfit`, a process that compiles would call it, one that
-#: loads `misfit` from the cache would not, and their last bits would differ.
+#: Compile a part of `misfit` into it. With code beside that of `misfit`, a process that compiles would call it, one
+#: that loads `misfit` from the cache would not, and their last bits would differ.
 inlined = njit(forceinline=True, **OPTIONS)
 
 
