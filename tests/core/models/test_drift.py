@@ -116,7 +116,7 @@ class TestWindow(WindowConformance):
             observations.append(
                 Observation(
                     -150.0 * index,
-                    ImageAgainstLater(image, last.to(dtype), std, gone[index], error_std=std),
+                    ImageAgainstLater(image, last.to(dtype), gone[index], 0.0, std, std.new_ones(1, 1, 1, 1), error_std=std),
                     zero.to(dtype),
                     torch.tensor(1.0, dtype=dtype),
                 )
@@ -230,9 +230,9 @@ GONE = torch.tensor([-900.0, -300.0], dtype=torch.float64).view(1, 2, 1, 1)
 def operator(mask: Tensor | None = None, known: Tensor | None = None, *, with_error: bool = True) -> ImageAgainstLater:
     """An image against two later ones."""
     image, later = smooth((2, 1, *GRID.shape), 10), smooth((2, 2, *GRID.shape), 11)
-    std = 0.3 + smooth((2, 2, *GRID.shape), 12).square()
+    difference, slope = smooth((2, 2, *GRID.shape), 12).square(), torch.tensor([1.1, 0.8]).double().view(1, 2, 1, 1)
     error_std = 0.2 + smooth((2, 1, *GRID.shape), 13).square() if with_error else None
-    return ImageAgainstLater(image, later, std, GONE, error_std, mask, known)
+    return ImageAgainstLater(image, later, GONE, 0.3, difference, slope, error_std, mask, known)
 
 
 def placed() -> State:

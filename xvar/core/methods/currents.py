@@ -147,7 +147,7 @@ class Currents:
         known = valid.new_ones(()).expand_as(images) if whole else valid.flip(1)
         difference = torch.cat([neighbour_difference(images[:, [age]], known[:, [age]]) for age in compared], dim=1)
         last_std = self.error + self.slope * difference[:, :1]
-        masks = None if whole else known.to(images)
+        masks = None if whole else known[:, 1:].to(images)
         observations = []
         for age in range(1, len(times)):
             ages = compared if whole else range(max(0, age - self.reach), age)
@@ -156,12 +156,13 @@ class Currents:
             operator = ImageAgainstLater(
                 images[:, age, None],
                 images[:, later],
-                self.error
-                + difference[:, later] * (self.unresolved / cell * elapsed).square().add(self.slope**2).sqrt(),
                 elapsed,
+                error=self.error,
+                difference=difference[:, later],
+                slope=(self.unresolved / cell * elapsed).square().add(self.slope**2).sqrt(),
                 error_std=last_std if 0 in ages else None,
-                mask=None if masks is None else masks[:, age, None],
-                known=None if masks is None else masks[:, later],
+                mask=None if masks is None else masks[:, age - 1, None],
+                known=None if whole else known[:, later],
             )
             observations.append(
                 Observation(
@@ -240,22 +241,19 @@ class Currents:
             source.
         """
         whole = bool(frames.isfinite().all())
-        values = frames if whole else torch.where(frames.isfinite(), frames, torch.nan)
+        values = torch.where(frames.isinf(), torch.nan, frames) if not whole and frames.isinf().any() else frames
         problem = self.problem(values, seconds, grid, guess, elapsed)
         cost_history = CostHistory(len(frames), self.minimisations(grid)) if self.cost_history else None
         # Iterations on coarse grids are cheap, and save as many on the finest.
         coarse = replace(self.minimizer, ftol=self.minimizer.ftol / 2)
         levels = fitting(self.levels, grid)
         result = solve(problem, self.minimizer, levels=levels, coarse=coarse, cost_history=cost_history)
+        spread = deviation(values)
+        count, flat = values[:, :-1].isfinite().flatten(1).sum(1), spread.flatten() == 0
+        numbers = diagnostics([result], count, flat, cost_history=cost_history)
         state = result.state
         motion = Motion(state["velocity"], seconds[-1], state.get("model_error"))
         fields = _fields(state, seconds)
-        std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
-        # Earlier images fill the holes of the last.
-        last = torch.addcmul(last, std, state["error"])
-        images, times = (last, seconds[-1:]) if whole else (torch.cat([values[:, :-1], last], dim=1), seconds)
-        spread = deviation(values)
-        count, flat = values[:, :-1].isfinite().flatten(1).sum(1), spread.flatten() == 0
         errors = {}
         if self.sampling is not None and seeds is not None:
             sampling, space = replace(self.sampling, tolerance=RESIDUAL), result.cost.space
@@ -263,13 +261,19 @@ class Currents:
             states = (space.initial_state(space.fields(control)) for control in posterior.members(seeds))
             errors = standard_errors(fields, (_fields(one, seconds) for one in states), sampling)
             errors |= degrees_of_freedom(posterior.signals)
+            del posterior, states
+        del problem, result  # J gives its memory back
+        std = self.error + self.slope * neighbour_difference(torch.nan_to_num(last := values[:, -1:]), last.isfinite())
+        # Earlier images fill the holes of the last.
+        last = torch.addcmul(last, std, state["error"])
+        images, times = (last, seconds[-1:]) if whole else (torch.cat([values[:, :-1], last], dim=1), seconds)
         return {
             "analysis": carried(images, times, motion, seconds, grid),
             "observed": frames[:, -1],
             **fields,
             **errors,
             "image_scale": scale_of(spread).flatten(),
-            **diagnostics([result], count, flat, cost_history=cost_history),
+            **numbers,
         }
 
 

@@ -200,20 +200,32 @@ class ImageAgainstLater:
         \text{to be compared with zero,}
 
     with y the image (window, 1, y, x) and m its `mask`, r the later images (window, image, y, x), the latest first, as
-    many as the `reach` of `Drift`, `known` their mask, `std` :math:`\sigma_r` and `elapsed` :math:`t - t_r` in seconds
-    (1, image, 1, 1). Holes are filled; masks are one at values, zero there, and None without holes. :math:`X_r` are the
-    positions, at the time of the image, of the parcels at the grid points of r, and s the ``source`` of the state, per
-    second. With `error_std`, :math:`\sigma_0` (window, 1, y, x), the first of the later images is the last of the
+    many as the `reach` of `Drift`, `known` where these have values, and `elapsed` :math:`t - t_r` in seconds
+    (1, image, 1, 1). Holes are filled; the mask is one at values, zero there, and None without holes. :math:`X_r` are
+    the positions, at the time of the image, of the parcels at the grid points of r, and s the ``source`` of the state,
+    per second. With `error_std`, :math:`\sigma_0` (window, 1, y, x), the first of the later images is the last of the
     window, whose ``error`` e of unit variance is a component of the state; the errors of the others are in σ alone.
+
+    .. math:: \sigma_r = \epsilon + b_r d_r
+
+    with the `error` ε, the `difference` d (window, image, y, x) to the neighbours in r, which all operators share, and
+    the `slope` b (1, image, 1, 1): σ of all pairs would take as many fields. In blocks of cells d is the mean σ.
     """
 
     image: Tensor
     later: Tensor
-    std: Tensor
     elapsed: Tensor
+    error: float
+    difference: Tensor
+    slope: Tensor
     error_std: Tensor | None = None
     mask: Tensor | None = None
-    known: Tensor | None = None
+    known: Tensor | None = None  # bool, or the known share of blocks of cells
+
+    @property
+    def std(self) -> Tensor:
+        """σ_r (window, image, y, x)."""
+        return self.error + self.difference * self.slope
 
     def __call__(self, state: State) -> Tensor:
         """Return the weighted differences at every parcel (window, image, y, x)."""
@@ -230,16 +242,18 @@ class ImageAgainstLater:
 
     def select(self, windows: Tensor) -> ImageAgainstLater:
         """Return the operator of some windows."""
-        parts = {key: part for key, part in vars(self).items() if part is not None and key != "elapsed"}
-        return replace(self, **{key: part[windows] for key, part in parts.items()})
+        names = ("image", "later", "difference", "error_std", "mask", "known")
+        return replace(self, **{name: part[windows] for name in names if (part := getattr(self, name)) is not None})
 
     def coarsen(self, factor: int) -> ImageAgainstLater:
         """Average over blocks of cells; later images over the cells with a value."""
+        mean_std = {"error": 0.0, "slope": torch.ones_like(self.slope)}
         if self.mask is None or self.known is None:
             image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
             error_std = None if self.error_std is None else block_mean(self.error_std, factor)
-            return replace(self, image=image, later=later, std=std, error_std=error_std)
-        filled, known = self.known, block_mean(self.known, factor)
+            return replace(self, image=image, later=later, difference=std, error_std=error_std, **mean_std)
+        filled = self.known.to(self.later)
+        known = block_mean(filled, factor)
 
         def where_known(values: Tensor, images: slice = slice(None)) -> Tensor:
             return block_mean(values * filled[:, images], factor) / known[:, images].clamp_min(1e-6)
@@ -252,8 +266,9 @@ class ImageAgainstLater:
             self,
             image=block_mean(self.image, factor),
             later=where_known(self.later),
-            std=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
+            difference=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
             error_std=error_std,
             mask=block_mean(self.mask, factor),
             known=known,
+            **mean_std,
         )
