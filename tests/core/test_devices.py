@@ -86,7 +86,7 @@ def test_a_window_waits_at_most_once_for_each_evaluation(kind: str, monkeypatch:
     counts: list[tuple[int, int]] = []
     original = LBFGS.__call__
 
-    def counted(self: LBFGS, function: Any, start: torch.Tensor, diagonal: torch.Tensor | None = None) -> Minimum:
+    def counted(self: LBFGS, function: Any, start: torch.Tensor, diagonal: Any = None) -> Minimum:
         function(start, torch.arange(len(start)))  # what is looked up once for each grid
         before = waits.count
         found = original(self, function, start, diagonal)

@@ -158,7 +158,7 @@ def test_a_tile_without_rain_stops_at_the_decrease_of_the_whole_image() -> None:
     calls: list[int] = []
 
     class Counted(LBFGS):
-        def __call__(self, function: Any, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
+        def __call__(self, function: Any, control: Tensor, diagonal: Any = None) -> Minimum:
             found = super().__call__(function, control, diagonal)
             calls.append(int(found.evaluations.max()))
             return found

@@ -219,7 +219,7 @@ def solve(
         cost = function.whole
         control = cost.zero() if found is None else cost.space.refine(*found, coarser // level)
         control, found = control if begin is None else begin, None  # what is done with gives its memory back
-        minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian())
+        minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian)
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
     return Analysis(replace(minimum, evaluations=evaluations), cost)

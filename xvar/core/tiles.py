@@ -96,7 +96,7 @@ def minimise_tiles(problem: Problem, start: State, minimizer: LBFGS, tiles: Tile
     for box in boxes:
         cost, control, before = _begin(problem, start, box)
         lifted = _Lifted(cost, (mean - before).clamp_min(0))
-        minimum = minimizer(lifted, control, cost.inverse_hessian())
+        minimum = minimizer(lifted, control, cost.inverse_hessian)
         weight = tiles.weight(box, shape, problem.like)
         with torch.no_grad():
             for name, part in cost.space.increment(cost.space.fields(minimum.control)).items():

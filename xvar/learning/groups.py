@@ -85,7 +85,7 @@ class Evaluate:
         for row, start in enumerate(self.starts):
             if start is not None:
                 begin[row] = start.to(begin)
-        minimum = experiment.minimizer(function, begin, cost.inverse_hessian())
+        minimum = experiment.minimizer(function, begin, cost.inverse_hessian)
         finite = minimum.cost.isfinite()
         rows = torch.nonzero(finite).flatten()
         forecast = torch.full_like(minimum.cost, torch.nan)

@@ -84,7 +84,7 @@ def test_a_known_inverse_hessian_ends_it_in_one_step() -> None:
         return 0.5 * (curvature * (control - minima[windows]).square()).sum(1)
 
     start = torch.zeros(3, 20, dtype=torch.float64)
-    known = LBFGS(gtol=1e-9, ftol=0)(Function(value), start, (1 / curvature).expand(3, 20))
+    known = LBFGS(gtol=1e-9, ftol=0)(Function(value), start, lambda: (1 / curvature).expand(3, 20))
     assert known.evaluations.tolist() == [2, 2, 2]
     assert relative(known.control, minima) < 1e-9
     unknown = LBFGS(gtol=1e-9, ftol=0)(Function(value), start)
@@ -96,7 +96,7 @@ def test_a_first_step_that_hardly_lowers_j_is_not_the_end() -> None:
         return 0.5 * (control[:, 0].square() + 1e4 * control[:, 1].square())
 
     start = torch.tensor([[10.0, 0.01]], dtype=torch.float64)
-    minimum = LBFGS(gtol=0, ftol=0.05)(Function(value), start, torch.ones_like(start))
+    minimum = LBFGS(gtol=0, ftol=0.05)(Function(value), start, lambda: torch.ones_like(start))
     assert (minimum.history[0] - minimum.history[1]) / minimum.history[1] < 0.05
     assert minimum.cost < 0.1 * minimum.history[1]
 
@@ -116,16 +116,16 @@ def test_the_mean_decrease_of_the_last_iterations_ends_it(iterations: int) -> No
 def test_a_known_error_of_the_inverse_hessian_is_in_the_first_step() -> None:
     value, minima, _ = quadratics(2, 8, 1.0, 5)
     start, diagonal = torch.zeros(2, 8, dtype=torch.float64), torch.full((2, 8), 50.0, dtype=torch.float64)
-    minimum = LBFGS(gtol=1e-9, ftol=0, first_step=0.02)(Function(value), start, diagonal)
+    minimum = LBFGS(gtol=1e-9, ftol=0, first_step=0.02)(Function(value), start, lambda: diagonal)
     assert minimum.evaluations.tolist() == [2, 2]
     assert relative(minimum.control, minima) < 1e-9
-    assert (LBFGS(gtol=1e-9, ftol=0)(Function(value), start, diagonal).evaluations > 2).all()
+    assert (LBFGS(gtol=1e-9, ftol=0)(Function(value), start, lambda: diagonal).evaluations > 2).all()
 
 
 def test_an_inverse_hessian_that_is_wrong_still_leads_to_the_minimum() -> None:
     value, minima, hessian = quadratics(3, 12, 1e3, 3)
     diagonal = torch.stack([1 / matrix.diagonal() for matrix in hessian]) * random((3, 12), 4).exp()
-    minimum = EXACT(Function(value), torch.zeros(3, 12, dtype=torch.float64), diagonal)
+    minimum = EXACT(Function(value), torch.zeros(3, 12, dtype=torch.float64), lambda: diagonal)
     assert relative(minimum.control, minima) < 1e-6
 
 

@@ -116,7 +116,9 @@ class TestWindow(WindowConformance):
             observations.append(
                 Observation(
                     -150.0 * index,
-                    ImageAgainstLater(image, last.to(dtype), gone[index], 0.0, std, std.new_ones(1, 1, 1, 1), error_std=std),
+                    ImageAgainstLater(
+                        image, last.to(dtype), gone[index], 0.0, std, std.new_ones(1, 1, 1, 1), error_std=std
+                    ),
                     zero.to(dtype),
                     torch.tensor(1.0, dtype=dtype),
                 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xvar.core.linear_maps import Map, truncated_conjugate_gradients
-from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, Minimum, Reason, dot
+from xvar.core.minimize.lbfgs import SUFFICIENT_DECREASE, Diagonal, Minimum, Reason, dot
 from xvar.core.minimize.ritz import RitzPreconditioner
 from xvar.errors import Fault, Faults
 
@@ -89,9 +89,9 @@ class GaussNewton:
         """Largest number of evaluations of J and its gradient, without the products of the inner loops."""
         return 1 + self.outer * HALVINGS
 
-    def __call__(self, function: CostOfBatch, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
+    def __call__(self, function: CostOfBatch, control: Tensor, diagonal: Diagonal | None = None) -> Minimum:
         """Minimise J; the parameters are those of `LBFGS.__call__`. Each product counts as an evaluation."""
-        control = control.clone()
+        control, known_diagonal = control.clone(), None if diagonal is None else diagonal()
         everything = torch.arange(len(control), device=control.device)
         cost, gradient = (part.clone() for part in function(control, everything))
         evaluations = torch.ones_like(everything)
@@ -109,7 +109,7 @@ class GaussNewton:
             quadratic = function.linearise(control[active], active, factor)
             if factor not in known:
                 # The diagonal is that of the full grid.
-                own = gradient.new_ones(len(control), 1) if diagonal is None or factor != 1 else diagonal
+                own = gradient.new_ones(len(control), 1) if known_diagonal is None or factor != 1 else known_diagonal
                 known[factor] = RitzPreconditioner(own)
             right = -quadratic.restrict(gradient[active])
             step, products = self._inner_loop(quadratic.product, right, active, factor, known)

@@ -43,6 +43,7 @@ class Minimum:
 
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Diagonal = Callable[[], Tensor | None]
 
 SUFFICIENT_DECREASE = 1e-4  # Armijo: J falls by this share of what the slope promises
 CURVATURE = 0.9  # weak Wolfe: the slope is flatter than this share of the first
@@ -94,10 +95,11 @@ class LBFGS:
         """Largest number of evaluations of J and its gradient."""
         return max(1, self.max_evaluations)
 
-    def __call__(self, function: Function, control: Tensor, diagonal: Tensor | None = None) -> Minimum:
+    def __call__(self, function: Function, control: Tensor, diagonal: Diagonal | None = None) -> Minimum:
         """Minimise ``function(control (window, n), windows) -> (J (window,), gradient (window, n))`` from `control`.
 
-        `diagonal` (window, n) approximates the diagonal of the inverse Hessian.
+        `diagonal` returns an approximate diagonal of the inverse Hessian (window, n), or None. It is a function since
+        its root alone is kept.
         """
         descent = _Descent(self, function, control, diagonal)
         while descent.searches:
@@ -113,14 +115,15 @@ class _Descent:
     its start, which is read together with the numbers of the first trial point.
     """
 
-    def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Tensor | None) -> None:
+    def __init__(self, settings: LBFGS, function: Function, control: Tensor, diagonal: Diagonal | None) -> None:
         self.function = function
         self.windows = torch.arange(len(control), device=control.device)
         self.found: Tensor | None = None  # the controls of the windows that have stopped
-        self.root = None if diagonal is None else diagonal.sqrt()
+        known = None if diagonal is None else diagonal()
+        self.root = None if known is None else known.sqrt()
         self.control = control if self.root is None else control / self.root
         self.hessian = _InverseHessian(settings.history_size, control)
-        cost, self.gradient, norm = self._evaluate(self.control)
+        cost, self.gradient, norm = self._evaluate(_scaled(self.control, self.root))
         self.direction, self.slope = self.gradient, norm
         precision = torch.finfo(control.dtype).eps
         self.every = [_Search(settings, precision, *row) for row in _numbers(cost, norm)]
@@ -131,29 +134,31 @@ class _Descent:
 
     def advance(self) -> None:
         """Evaluate J at the trial points, and accept them or choose the next."""
-        trial = self._along(self.control, self.direction, [search.step for search in self.searches])
-        cost, gradient, norm = self._evaluate(trial)
+        steps = [search.step for search in self.searches]
+        cost, gradient, norm = self._evaluate(_scaled(self._along(self.control, self.direction, steps), self.root))
         numbers = _numbers(self.slope, cost, dot(gradient, self.direction), norm)
         fallen = [search.advance(*row) for search, row in zip(self.searches, numbers, strict=True)]
         if any(fallen):
             self.history.append([search.cost for search in self.every])
         going = self._leave()
-        trial, gradient = _rows(trial, going), _rows(gradient, going)
+        gradient = _rows(gradient, going)
         moved = [row for row, old in enumerate(going) if fallen[old]]
         if not moved:
             return
         curved = [row for row in moved if self.searches[row].curved]
         if curved:
-            taken = _beside([self.searches[row].moved for row in curved], trial)[:, None]
+            taken = _beside([self.searches[row].moved for row in curved], gradient)[:, None]
             change = _rows(gradient, curved) - _rows(self.gradient, curved)
             self.hessian.learn(curved, taken * _rows(self.direction, curved), change)
+        # The trial points once more: during an evaluation they would take the memory of a control.
+        trial = self._along(self.control, self.direction, [search.moved for search in self.searches])
         self.control, self.gradient = _replaced(self.control, moved, trial), _replaced(self.gradient, moved, gradient)
         del trial, gradient
         self._search(moved)
 
     def _evaluate(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return J, its gradient, and the norm of the gradient."""
-        cost, gradient = self.function(_scaled(control, self.root), self.windows)
+        """Return J at a control of the function, its gradient by the scaled one, and the norm of the gradient."""
+        cost, gradient = self.function(control, self.windows)
         gradient = _scaled(gradient, self.root)
         return cost, gradient, dot(gradient, gradient).sqrt()
 
