@@ -50,14 +50,14 @@ class ControlSpace:
     """
 
     def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+        self._problem = replace(problem, observations=())  # what they hold is no part of the control
         self.blocks = _lay_out(problem)
         self._stacks = _stacks(self.blocks)
 
     def select(self, windows: Tensor, problem: Problem) -> ControlSpace:
         """Return the controls of some windows, with their problem; covariances stay bound."""
         part = copy(self)
-        part._problem = problem
+        part._problem = replace(problem, observations=())
         part.blocks = [replace(block, covariance=block.covariance.select(windows)) for block in self.blocks]
         part._stacks = _stacks(part.blocks)
         return part

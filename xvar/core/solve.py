@@ -222,6 +222,8 @@ def solve(
         minimum = (minimizer if level == 1 else coarse or minimizer)(function, control, cost.inverse_hessian)
         evaluations = minimum.evaluations + evaluations
         found = cost.space, minimum.control
+        if level > 1:
+            del function, cost, control, minimum  # before J on the next grid takes memory of its own
     return Analysis(replace(minimum, evaluations=evaluations), cost)
 
 
