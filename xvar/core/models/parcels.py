@@ -247,11 +247,11 @@ class ImageAgainstLater:
 
     def coarsen(self, factor: int) -> ImageAgainstLater:
         """Average over blocks of cells; later images over the cells with a value."""
-        mean_std = {"error": 0.0, "slope": torch.ones_like(self.slope)}
+        blocks = replace(self, error=0.0, slope=torch.ones_like(self.slope))
         if self.mask is None or self.known is None:
             image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
             error_std = None if self.error_std is None else block_mean(self.error_std, factor)
-            return replace(self, image=image, later=later, difference=std, error_std=error_std, **mean_std)
+            return replace(blocks, image=image, later=later, difference=std, error_std=error_std)
         filled = self.known.to(self.later)
         known = block_mean(filled, factor)
 
@@ -263,12 +263,11 @@ class ImageAgainstLater:
             error_std = torch.where(known[:, first] > 0, where_known(error_std, first), 1.0)
 
         return replace(
-            self,
+            blocks,
             image=block_mean(self.image, factor),
             later=where_known(self.later),
             difference=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
             error_std=error_std,
             mask=block_mean(self.mask, factor),
             known=known,
-            **mean_std,
         )
