@@ -222,10 +222,14 @@ class ImageAgainstLater:
     mask: Tensor | None = None
     known: Tensor | None = None  # bool, or the known share of blocks of cells
 
-    @property
-    def std(self) -> Tensor:
-        """σ_r (window, image, y, x)."""
+    def deviation(self) -> Tensor:
+        """Return σ_r (window, image, y, x)."""
         return self.error + self.difference * self.slope
+
+    @cached_property
+    def std(self) -> Tensor:
+        """σ_r, kept from one evaluation of the operator to the next."""
+        return self.deviation()
 
     def __call__(self, state: State) -> Tensor:
         """Return the weighted differences at every parcel (window, image, y, x)."""
@@ -249,7 +253,7 @@ class ImageAgainstLater:
         """Average over blocks of cells; later images over the cells with a value."""
         blocks = replace(self, error=0.0, slope=torch.ones_like(self.slope))
         if self.mask is None or self.known is None:
-            image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.std))
+            image, later, std = (block_mean(part, factor) for part in (self.image, self.later, self.deviation()))
             error_std = None if self.error_std is None else block_mean(self.error_std, factor)
             return replace(blocks, image=image, later=later, difference=std, error_std=error_std)
         filled = self.known.to(self.later)
@@ -266,7 +270,7 @@ class ImageAgainstLater:
             blocks,
             image=block_mean(self.image, factor),
             later=where_known(self.later),
-            difference=torch.where(known > 0, where_known(self.std), torch.ones_like(known)),
+            difference=torch.where(known > 0, where_known(self.deviation()), torch.ones_like(known)),
             error_std=error_std,
             mask=block_mean(self.mask, factor),
             known=known,

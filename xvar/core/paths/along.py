@@ -130,7 +130,7 @@ def _of_drift(
     operators: list[Any] = [one.operator for one in observations]
     for step, (one, operator) in enumerate(zip(observations, operators, strict=True)):
         count = operator.later.shape[1]
-        precision.append(_precision(one, operator.std))
+        precision.append(_precision(one, operator.deviation()))
         for position, chain in enumerate(range(step + 1 - count, step + 1) if model.reach is not None else [0]):
             pairs[chain][step] = sum(part.shape[1] for part in precision[:-1]) + position
             elapsed[chain][step] = float(operator.elapsed[0, position])
