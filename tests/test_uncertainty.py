@@ -234,7 +234,7 @@ def test_more_evaluations_hardly_change_the_errors() -> None:
     assert Sampling(solves=3).members == 6
 
 
-@pytest.mark.parametrize("name", ["translation, 2 px", "rotation, 0.05 a frame"])
+@pytest.mark.parametrize("name", ["translation, 2 px", pytest.param("rotation, 0.05 a frame", marks=pytest.mark.long)])
 def test_the_standard_error_of_a_motion_has_the_size_of_its_error(name: str) -> None:
     """B leaves room for motion of all scales; twins that move as a whole have a tenth of its variance."""
     images, truth = rain_of(name, 0), truth_of(MOTIONS[name]).isel(time=0)

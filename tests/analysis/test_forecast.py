@@ -380,6 +380,7 @@ def test_a_record_is_no_analysis() -> None:
     assert codes(error.value) == ["not-an-analysis"]
 
 
+@pytest.mark.long
 def test_real_files_give_strict_cf(shared_data, tmp_path) -> None:
     """One on latitude and longitude with missing values, amounts of 5 minutes."""
     with xr.open_dataset(shared_data / "radar-meteonet_rain_NW_20160828_1000.nc") as whole:

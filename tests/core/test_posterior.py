@@ -68,7 +68,7 @@ def test_the_covariance_is_that_of_the_smoother_at_all_times(weak: bool) -> None
         assert relative(departure.T @ departure, exact) < 1e-6
 
 
-@pytest.mark.parametrize("weak", [False, True], ids=["strong", "weak"])
+@pytest.mark.parametrize("weak", [False, pytest.param(True, marks=pytest.mark.long)], ids=["strong", "weak"])
 def test_the_variance_of_the_mean_of_random_members(weak: bool) -> None:
     sampling = replace(EXACT, solves=200, keep=True)
     analysis = solve(linear(weak=weak, windows=1), CONVERGED)

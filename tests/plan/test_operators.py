@@ -100,7 +100,7 @@ def elsewhere(data: xr.DataArray, operator: Callable[[State], Tensor], error: fl
     return Images(data, operator=operator, error=error, coordinates="data")
 
 
-@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("holes", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_best_linear_estimate_of_every_kind_of_observation(holes: bool, tmp_path: Path) -> None:
     """Operators on the grid, in channels, on coordinates of their own and at points; R in space and across channels."""
     random_ = np.random.default_rng(1)

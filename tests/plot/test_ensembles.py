@@ -201,6 +201,7 @@ def test_a_picture_that_cannot_be_drawn_is_refused(data, picture: str, options: 
     assert codes(error.value) == [code]
 
 
+@pytest.mark.long
 def test_all_pictures_from_the_shell(tmp_path, monkeypatch) -> None:
     from matplotlib import pyplot
 

@@ -193,6 +193,7 @@ print([t.identify(pair[0]) for pair in t.CHANGES.values()], t.identify({"b", "a"
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_processes_agree() -> None:
     texts = set()
     for seed in "12":

@@ -319,6 +319,7 @@ def test_threads_or_processes_are_chosen_by_time(tmp_path: pathlib.Path, monkeyp
         assert same(load(tmp_path / f"{name}.zarr"), reference) == []
 
 
+@pytest.mark.long
 def test_two_runs_in_one_place(tmp_path: pathlib.Path) -> None:
     # Fault 79.
     def second(report: Report) -> None:

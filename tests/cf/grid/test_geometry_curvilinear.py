@@ -15,6 +15,7 @@ from xvar.cf.geodesy import neighbour_spacing
 
 @settings(max_examples=20)  # each makes several maps of PROJ
 @given(st.floats(-2e6, 2e6), st.floats(-2e6, 2e6), st.floats(500.0, 2e4), st.booleans(), st.booleans())
+@pytest.mark.long
 def test_curvilinear_spacing_is_that_of_the_map_factor(y0, x0, step, down, left):
     """Fault 46: the pole may lie inside."""
     y = (y0 + step * np.arange(7))[:: -1 if down else 1]

@@ -52,6 +52,7 @@ def test_a_window_without_a_value_diverges_alone() -> None:
     assert (minimum.control[1] == 0).all()
 
 
+@pytest.mark.long
 def test_coarse_inner_loops_end_at_the_minimum_of_the_full_grid() -> None:
     problem = smooth_problem()
     zero = Cost(problem).zero()

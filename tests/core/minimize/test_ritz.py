@@ -106,6 +106,7 @@ def test_the_same_minimum_with_fewer_products() -> None:
     assert (fast.evaluations < 0.7 * plain.evaluations).all()
 
 
+@pytest.mark.long
 def test_nonlinear_problems_and_coarse_grids_end_at_the_same_minimum() -> None:
     tight = {"inner": 60, "gtol": 1e-8, "ftol": 0.0, "outer": 14}
     cost = CostOfBatch(smooth_problem())
